@@ -1,0 +1,280 @@
+"""Port: engines paint. This module holds the words of the port and the table of models; it never imports torch.
+
+``qwen`` beside it is the adapter that runs the models. ``plan`` decides, before anything is queued, what exactly an
+engine will do for a request.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from server.errors import StudioError
+from server.schemas import AspectRatio, Operation, OutputFormat, Tier
+from server.settings import Settings
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+
+class Family(StrEnum):
+    """Which pipeline runs a model, and so what its parts are."""
+
+    QWEN_IMAGE = "qwen-image"
+    QWEN_IMAGE_EDIT_PLUS = "qwen-image-edit-plus"
+    QWEN_IMAGE_21 = "qwen-image-2.1"
+
+
+@dataclass(frozen=True)
+class Model:
+    """One row of the table: everything the product knows of a model. Adding a model of a known family is a row."""
+
+    name: str
+    repository: str
+    """Where ``from_pretrained`` finds it: a repository id or a local folder."""
+    families: Mapping[Operation, Family]
+    """The pipeline family of each operation that the model does."""
+    sizes: Mapping[AspectRatio, Size]
+    """Native sizes."""
+    grid: int
+    """Sides are painted in multiples of this."""
+    max_pixels: int
+    """Largest area that may be asked for."""
+    paint_pixels: tuple[int, int]
+    """Least and largest area that the model paints itself; anything else is resized from there."""
+    max_aspect: float
+    steps: int
+    guidance_scale: float
+    negative_prompt: str
+    """Filled in where the caller gives none: without one, guidance is silently off."""
+    max_prompt_tokens: Mapping[Operation, int]
+    memory_gib: float
+    """Of the weights in bf16, text encoder and VAE included."""
+    max_inputs: int = 0
+    input_pixels: int = 1024 * 1024
+    """Area to which an edit's inputs are brought for the VAE."""
+    vision_pixels: int = 384 * 384
+    """Area to which an edit's inputs are brought for the text encoder's eye."""
+    miniature: bool = False
+    shares: str = ""
+    """Models with the same word here have the same text encoder and VAE."""
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """What the model does."""
+        return tuple(self.families)
+
+
+_OFFICIAL_SIZES: Mapping[AspectRatio, Size] = {
+    AspectRatio.SQUARE: (1328, 1328),
+    AspectRatio.WIDE: (1664, 928),
+    AspectRatio.TALL: (928, 1664),
+    AspectRatio.LANDSCAPE: (1472, 1104),
+    AspectRatio.PORTRAIT: (1104, 1472),
+    AspectRatio.PHOTO: (1584, 1056),
+    AspectRatio.PHOTO_TALL: (1056, 1584),
+}
+_MEGAPIXEL_SIZES: Mapping[AspectRatio, Size] = {  # about one megapixel, sides in multiples of 32
+    AspectRatio.SQUARE: (1024, 1024),
+    AspectRatio.WIDE: (1376, 768),
+    AspectRatio.TALL: (768, 1376),
+    AspectRatio.LANDSCAPE: (1184, 896),
+    AspectRatio.PORTRAIT: (896, 1184),
+    AspectRatio.PHOTO: (1248, 832),
+    AspectRatio.PHOTO_TALL: (832, 1248),
+}
+_MINIATURE_SIZES: Mapping[AspectRatio, Size] = {  # about 128 x 128 pixels
+    AspectRatio.SQUARE: (128, 128),
+    AspectRatio.WIDE: (176, 96),
+    AspectRatio.TALL: (96, 176),
+    AspectRatio.LANDSCAPE: (144, 112),
+    AspectRatio.PORTRAIT: (112, 144),
+    AspectRatio.PHOTO: (160, 112),
+    AspectRatio.PHOTO_TALL: (112, 160),
+}
+
+_QWEN_IMAGE = Model(
+    name="Qwen-Image",
+    repository="Qwen/Qwen-Image",
+    families={Operation.GENERATE: Family.QWEN_IMAGE},
+    sizes=_OFFICIAL_SIZES,
+    grid=16,
+    max_pixels=2048 * 2048,
+    paint_pixels=(256 * 256, 2048 * 2048),
+    max_aspect=4.0,
+    steps=50,
+    guidance_scale=4.0,
+    negative_prompt=" ",
+    max_prompt_tokens={Operation.GENERATE: 1024},
+    memory_gib=54.0,
+    shares="qwen2.5-vl-7b",
+)
+_QWEN_IMAGE_EDIT_2509 = replace(
+    _QWEN_IMAGE,
+    name="Qwen-Image-Edit-2509",
+    repository="Qwen/Qwen-Image-Edit-2509",
+    families={Operation.EDIT: Family.QWEN_IMAGE_EDIT_PLUS},
+    sizes=_MEGAPIXEL_SIZES,
+    grid=32,
+    steps=40,
+    max_prompt_tokens={Operation.EDIT: 2048},
+    max_inputs=3,
+)
+
+MODELS: Mapping[str, Model] = {
+    model.name: model
+    for model in (
+        _QWEN_IMAGE,
+        replace(
+            _QWEN_IMAGE,
+            name="Qwen-Image-2512",
+            repository="Qwen/Qwen-Image-2512",
+            negative_prompt="低分辨率，低画质，肢体畸形，手指畸形，画面过饱和，蜡像感，人脸无细节，过度光滑，"
+            "画面具有AI感。构图混乱。文字模糊，扭曲。",
+        ),
+        _QWEN_IMAGE_EDIT_2509,
+        replace(_QWEN_IMAGE_EDIT_2509, name="Qwen-Image-Edit-2511", repository="Qwen/Qwen-Image-Edit-2511"),
+        Model(
+            name="Qwen-Image-2.1",
+            repository="Qwen/Qwen-Image-2.1",
+            families={Operation.GENERATE: Family.QWEN_IMAGE_21, Operation.EDIT: Family.QWEN_IMAGE_21},
+            sizes=_MEGAPIXEL_SIZES,
+            grid=32,
+            max_pixels=2048 * 2048,
+            paint_pixels=(256 * 256, 2048 * 2048),
+            max_aspect=4.0,
+            steps=40,
+            guidance_scale=1.0,
+            negative_prompt=" ",
+            max_prompt_tokens={Operation.GENERATE: 1024, Operation.EDIT: 2048},
+            memory_gib=30.0,
+            max_inputs=3,
+            shares="qwen3-vl-8b",
+        ),
+        Model(
+            name="miniature",
+            repository=str(Path(__file__).parent.parent / "miniature" / "weights"),
+            families={
+                Operation.GENERATE: Family.QWEN_IMAGE,
+                Operation.EDIT: Family.QWEN_IMAGE_EDIT_PLUS,
+            },
+            sizes=_MINIATURE_SIZES,
+            grid=16,
+            max_pixels=2048 * 2048,
+            paint_pixels=(64 * 64, 160 * 128),
+            max_aspect=4.0,
+            steps=20,
+            guidance_scale=3.0,
+            negative_prompt=" ",
+            max_prompt_tokens={Operation.GENERATE: 256, Operation.EDIT: 256},
+            memory_gib=0.1,
+            max_inputs=3,
+            input_pixels=128 * 128,
+            vision_pixels=112 * 112,
+            miniature=True,
+            shares="miniature",
+        ),
+    )
+}
+
+
+def configured_models(settings: Settings, *, gpu: bool) -> Mapping[str, Model]:
+    """Models that this server offers, in the operator's order; by default the miniature where there is no GPU.
+
+    Raises StudioError ``unknown_model`` for a name that is not in the table.
+    """
+    wanted = settings.models or (("Qwen-Image", "Qwen-Image-Edit-2509") if gpu else ("miniature",))
+    models: dict[str, Model] = {}
+    for entry in wanted:
+        name, _, folder = entry.partition("=")
+        model = find_model(name.strip(), MODELS)
+        models[model.name] = replace(model, repository=folder.strip()) if folder.strip() else model
+    return models
+
+
+def find_model(name: str, models: Mapping[str, Model]) -> Model:
+    """The model of that name or repository id. Raises StudioError ``unknown_model`` that lists what there is."""
+    for model in models.values():
+        if name.casefold() in {model.name.casefold(), MODELS[model.name].repository.casefold()}:
+            return model
+    # Where the miniature is the only model, it stands in for the large ones; plan() warns of it.
+    if [model.miniature for model in models.values()] == [True] and models is not MODELS:
+        find_model(name, MODELS)
+        return next(iter(models.values()))
+    raise StudioError(
+        "unknown_model", f"model '{name}' is not on this server; it has: {', '.join(models)}.", param="model"
+    )
+
+
+class Plan(BaseModel):
+    """What exactly an engine will do for one job: every default filled in, every seed drawn. Kept in the job's row,
+    so that a second attempt paints the very same pictures.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    operation: Operation
+    model: str
+    tier: Tier
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    """Size of the delivered image in pixels."""
+    paint_width: int
+    paint_height: int
+    """Size that the model paints, on its grid."""
+    steps: int
+    guidance_scale: float
+    seeds: tuple[int, ...]
+    """One per image."""
+    output_format: OutputFormat
+
+
+Report = Callable[[str, int, int], None]
+"""``report(phase, step, steps)``: tell how far the work is. May raise to stop the work at once."""
+
+
+def silent(phase: str, step: int, steps: int) -> None:
+    """A report that tells nobody."""
+
+
+@dataclass(frozen=True)
+class Painted:
+    """One picture: RGB, of the plan's width x height."""
+
+    image: Image.Image
+    seed: int
+    warnings: tuple[str, ...] = field(default=())
+
+
+class Engine(Protocol):
+    """Runs models on one device; owned by one thread."""
+
+    device: str
+
+    @property
+    def loaded(self) -> str | None:
+        """Name of the model that is ready to paint."""
+
+    def load(self, model: str) -> None:
+        """Make the model ready. Raises StudioError ``model_unavailable`` or ``out_of_memory``."""
+
+    def paint(self, plan: Plan, images: Sequence[Image.Image], report: Report = silent) -> Iterator[Painted]:
+        """Paint the plan's images in order of its seeds; `images` are the RGB inputs of an edit.
+
+        Raises StudioError ``out_of_memory``, ``model_unavailable`` or ``engine_failed``; lets through whatever
+        `report` raises.
+        """
+
+
+def open_engine(settings: Settings, models: Mapping[str, Model], device: str) -> Engine:
+    """The engine that the settings name, for one device (``cpu``, ``cuda:0``)."""
+    module, _, function = settings.engine.partition(":")
+    opener = getattr(import_module(module), function)
+    return cast(Engine, opener(models, device))

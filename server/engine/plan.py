@@ -1,0 +1,136 @@
+"""From what a caller asked to what exactly will be painted: model, sizes, defaults, seeds, and what to say of it."""
+
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+
+from server.engine import Model, Plan, Size, find_model
+from server.errors import StudioError
+from server.prompts import clean
+from server.schemas import MAX_SEED, AspectRatio, EditRequest, GenerateRequest, Operation
+
+Request = GenerateRequest | EditRequest
+
+
+def plan(request: Request, models: Mapping[str, Model], inputs: Sequence[Size] = ()) -> tuple[Plan, list[str]]:
+    """The plan for a request and the warnings that go with it.
+
+    `inputs` are the sizes of an edit's images. Raises StudioError ``unknown_model``, ``unsupported_operation`` or
+    ``invalid_value`` with the parameter's name.
+    """
+    model = _choose_model(request, models)
+    warnings = _model_warnings(request, model)
+    if len(inputs) > model.max_inputs:
+        message = f"image: {model.name} takes at most {model.max_inputs} images."
+        raise StudioError("invalid_value", message, param="image")
+    width, height = _delivered_size(request, model, inputs)
+    paint = _painted_size(width, height, model)
+    if paint != (width, height):
+        warnings.append(
+            f"Painted at {paint[0]}x{paint[1]} and resized to {width}x{height}: {model.name} paints "
+            f"{model.paint_pixels[0]} to {model.paint_pixels[1]} pixels with sides in multiples of {model.grid}."
+        )
+    prompt, negative = clean(request.prompt), clean(request.negative_prompt or "")
+    if not prompt:
+        raise StudioError("invalid_value", "prompt: nothing is left of it without special tokens.", param="prompt")
+    if prompt != request.prompt.strip() or negative != (request.negative_prompt or "").strip():
+        warnings.append("Special tokens such as <|im_end|> were taken out of the prompt.")
+    seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
+    return Plan(
+        operation=Operation(request.operation),
+        model=model.name,
+        tier=request.tier,
+        prompt=prompt,
+        negative_prompt=negative or model.negative_prompt,
+        width=width,
+        height=height,
+        paint_width=paint[0],
+        paint_height=paint[1],
+        steps=request.steps or model.steps,
+        guidance_scale=model.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+        seeds=tuple((seed + index) % (MAX_SEED + 1) for index in range(request.n)),
+        output_format=request.output_format,
+    ), warnings
+
+
+def _choose_model(request: Request, models: Mapping[str, Model]) -> Model:
+    operation = Operation(request.operation)
+    if request.model is not None:
+        model = find_model(request.model, models)
+        if operation not in model.operations and not model.miniature:
+            able = [other.name for other in models.values() if operation in other.operations]
+            raise StudioError(
+                "unsupported_operation",
+                f"model: {model.name} does not {operation.value}; models that do: {', '.join(able) or 'none here'}.",
+                param="model",
+            )
+        return model
+    for model in models.values():
+        if operation in model.operations:
+            return model
+    raise StudioError(
+        "unsupported_operation",
+        f"operation: no model of this server does {operation.value}; the operator can add one to STUDIO_MODELS.",
+        param="operation",
+    )
+
+
+def _model_warnings(request: Request, model: Model) -> list[str]:
+    if not model.miniature:
+        return []
+    warnings = [
+        "Painted by the miniature, a very small stand-in whose weights are not trained yet: the picture is noise. "
+        "On a GPU machine the server runs Qwen-Image instead."
+    ]
+    if request.model is not None and request.model.casefold() != model.name:
+        warnings.append(f"{request.model} is not on this server; the miniature answered for it.")
+    return warnings
+
+
+def _delivered_size(request: Request, model: Model, inputs: Sequence[Size]) -> Size:
+    asked = request.asked_size
+    if asked is None and request.aspect_ratio is not None:
+        return model.sizes[request.aspect_ratio]
+    if asked is None and not inputs:
+        return model.sizes[AspectRatio.SQUARE]
+    if asked is None:
+        return _like_input(inputs[0], model)
+    width, height = asked
+    param = "width" if request.width is not None else "size"
+    if width * height > model.max_pixels:
+        raise StudioError(
+            "invalid_value",
+            f"{param}: {width}x{height} is more than the {model.max_pixels} pixels that {model.name} delivers; "
+            "ask for a smaller size.",
+            param=param,
+        )
+    if max(width / height, height / width) > model.max_aspect:
+        raise StudioError(
+            "invalid_value",
+            f"{param}: {width}x{height} is longer than {model.max_aspect:g}:1; bring the sides closer together.",
+            param=param,
+        )
+    return width, height
+
+
+def _like_input(size: Size, model: Model) -> Size:
+    """The first input's shape at the model's native area, on its grid."""
+    aspect = min(max(size[0] / size[1], 1 / model.max_aspect), model.max_aspect)
+    native = model.sizes[AspectRatio.SQUARE]
+    area = native[0] * native[1]
+    return _snap(math.sqrt(area * aspect), model.grid), _snap(math.sqrt(area / aspect), model.grid)
+
+
+def _painted_size(width: int, height: int, model: Model) -> Size:
+    """The size on the model's grid, within the areas that it paints, closest in shape to what is delivered."""
+    least, largest = model.paint_pixels
+    scale = math.sqrt(min(max(width * height, least), largest) / (width * height))
+    painted = _snap(width * scale, model.grid), _snap(height * scale, model.grid)
+    if painted[0] * painted[1] <= largest:
+        return painted
+    # Rounding up took it over the limit: shorten the longer side by one step of the grid.
+    return (painted[0] - model.grid, painted[1]) if painted[0] >= painted[1] else (painted[0], painted[1] - model.grid)
+
+
+def _snap(side: float, grid: int) -> int:
+    return max(grid, round(side / grid) * grid)

@@ -1,0 +1,115 @@
+"""Every error that a caller or a job can end with: one table, one exception, one JSON shape.
+
+The shape is OpenAI's: ``{"error": {"code", "message", "param", "type", "request_id"}}``. A message names what
+was wrong and what to do about it; it never carries a key, a path of the host or a traceback.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+
+@dataclass(frozen=True)
+class ErrorKind:
+    """HTTP status and OpenAI error type of one error code."""
+
+    status: int
+    type: str
+    meaning: str
+
+
+ERRORS: Mapping[str, ErrorKind] = {
+    # what a caller sent
+    "malformed_body": ErrorKind(400, "invalid_request_error", "The body is not JSON or multipart that can be read."),
+    "invalid_value": ErrorKind(422, "invalid_request_error", "A parameter has a value that cannot be used."),
+    "unknown_parameter": ErrorKind(422, "invalid_request_error", "A parameter that the operation does not take."),
+    "unknown_operation": ErrorKind(422, "invalid_request_error", "No such operation."),
+    "unknown_model": ErrorKind(422, "invalid_request_error", "No such model on this server."),
+    "unsupported_operation": ErrorKind(422, "invalid_request_error", "The model does not do this operation."),
+    "unsupported_image": ErrorKind(422, "invalid_request_error", "The bytes are not an image that can be opened."),
+    "image_too_large": ErrorKind(422, "invalid_request_error", "The image has too many pixels or bytes."),
+    "image_not_found": ErrorKind(422, "invalid_request_error", "An input names an image that is not the owner's."),
+    "url_not_allowed": ErrorKind(422, "invalid_request_error", "The address may not be fetched."),
+    "url_not_fetched": ErrorKind(422, "invalid_request_error", "The address did not deliver an image."),
+    "body_too_large": ErrorKind(413, "invalid_request_error", "The body is larger than the server takes."),
+    "unsupported_media_type": ErrorKind(415, "invalid_request_error", "The Content-Type is not served."),
+    "idempotency_key_reused": ErrorKind(422, "invalid_request_error", "The key came before with another request."),
+    # who sent it
+    "invalid_api_key": ErrorKind(401, "authentication_error", "The API key is missing or wrong."),
+    "link_refused": ErrorKind(403, "permission_error", "The link is expired or was changed."),
+    # what is there
+    "not_found": ErrorKind(404, "not_found_error", "Nothing of this owner's has that name."),
+    "method_not_allowed": ErrorKind(405, "invalid_request_error", "The route does not take this method."),
+    "job_finished": ErrorKind(409, "conflict_error", "The job has ended and cannot be changed."),
+    # how the server is
+    "queue_full": ErrorKind(429, "rate_limit_error", "Too many jobs are waiting."),
+    "database_busy": ErrorKind(503, "server_error", "The job store could not be written in time."),
+    "storage_failed": ErrorKind(503, "server_error", "The image store could not be written."),
+    "internal_error": ErrorKind(500, "server_error", "A fault of the server's own."),
+    # how a job ends (in JobView.error, never as an HTTP status)
+    "worker_lost": ErrorKind(500, "job_error", "The worker died on every attempt."),
+    "engine_timeout": ErrorKind(500, "job_error", "The job ran past the time limit."),
+    "engine_failed": ErrorKind(500, "job_error", "The engine raised an error."),
+    "out_of_memory": ErrorKind(500, "job_error", "The device has too little memory for the job."),
+    "model_unavailable": ErrorKind(500, "job_error", "The model's weights could not be loaded."),
+}
+
+
+class StudioError(Exception):
+    """An error with a code from :data:`ERRORS`, a sentence for a person, and the parameter it is about."""
+
+    def __init__(self, code: str, message: str, *, param: str | None = None, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the error's code."""
+        return ERRORS[self.code].status
+
+    def body(self, request_id: str) -> dict[str, dict[str, str | None]]:
+        """The JSON body in OpenAI's shape."""
+        return {
+            "error": {
+                "code": self.code,
+                "message": self.message,
+                "param": self.param,
+                "type": ERRORS[self.code].type,
+                "request_id": request_id,
+            }
+        }
+
+
+def from_validation(error: ValidationError, *, where: str = "request") -> StudioError:
+    """Turn pydantic's first complaint into a :class:`StudioError` that names the parameter and the remedy."""
+    first = error.errors(include_url=False)[0]
+    # A discriminated union and a str|list union put their tags into the path; the caller's own name comes first.
+    path = [str(part) for part in first["loc"] if not _is_union_tag(part)]
+    param = path[0] if path else None
+    if first["type"] == "extra_forbidden":
+        return StudioError(
+            "unknown_parameter",
+            f"'{param}' is not a parameter of this {where}. See /openapi.json for the ones there are.",
+            param=param,
+        )
+    message = str(first["msg"]).removeprefix("Value error, ")
+    named = f"{param}: {message[0].lower()}{message[1:]}" if param else message
+    shown = _shown(first)
+    return StudioError("invalid_value", f"{named}{shown}.", param=param)
+
+
+def _is_union_tag(part: object) -> bool:
+    return part in {"generate", "edit", "str"} or (isinstance(part, str) and "[" in part)
+
+
+def _shown(first: Any) -> str:
+    value = first.get("input")
+    if first["type"] == "missing" or isinstance(value, dict | list | bytes):
+        return ""
+    text = repr(value)
+    return f" (you sent {text if len(text) <= 60 else text[:57] + '...'})"

@@ -1,0 +1,49 @@
+"""What several processes on one machine need of the operating system: file locks and no orphans."""
+
+import ctypes
+import fcntl
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+class Locked(RuntimeError):
+    """Another process holds the lock."""
+
+
+@contextmanager
+def lock(path: Path, *, wait: bool = True) -> Iterator[IO[str]]:
+    """Hold an advisory lock on a file. Released when the process dies, however it dies.
+
+    Raises Locked where `wait` is false and another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Locked(str(path)) from error
+        yield file
+
+
+def die_with_parent(parent: int) -> None:
+    """End this process when the process `parent` ends, even by kill -9: no orphan may keep a GPU or a port."""
+    if os.uname().sysname == "Linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before the request was made
+            os._exit(1)
+        return
+    threading.Thread(target=_watch_parent, args=(parent,), daemon=True, name="parent-watch").start()
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

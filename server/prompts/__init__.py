@@ -1,0 +1,16 @@
+"""Text that a user wrote, made safe to put into a chat template."""
+
+import re
+
+# Qwen's special tokens are all written <|name|>; inside a prompt they would rewrite the pipelines' chat template
+# or be taken for a picture.
+_SPECIAL_TOKEN = re.compile(r"<\|[^<>|]*\|>")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+def clean(text: str) -> str:
+    """The text without special tokens and control characters, until none is left (removing one can form another)."""
+    text = _CONTROL.sub("", text)
+    while (shorter := _SPECIAL_TOKEN.sub("", text)) != text:
+        text = shorter
+    return text.strip()
