@@ -1,0 +1,219 @@
+"""Port: the job store. The table is the truth; whoever paints, waits or cancels asks here.
+
+    queued ──claim──> running ──finish──> succeeded
+      │  ^              │  │ └──fail────> failed
+      │  └─release, ────┘  └────stop────> cancelled
+      │    lease expired (until max_attempts, then failed / worker_lost)
+      └──cancel──> cancelled
+
+A claim gives a lease with a fencing token. Every later word of the worker names the token; once the lease went to
+another attempt the store answers LeaseLost and changes nothing. A job whose cancel was accepted ends cancelled.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from server.schemas import Operation, State
+from server.settings import Settings
+
+
+class LeaseLost(RuntimeError):
+    """The job was given to another attempt, or ended, since it was claimed."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an attempt is; steps count over all images of the job."""
+
+    phase: str = ""
+    step: int = 0
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """What submit() needs; `plan` is kept as it is and handed to the engine."""
+
+    owner: str
+    operation: Operation
+    model: str
+    tier: str
+    plan: Mapping[str, Any]
+    inputs: Sequence[str] = ()
+    """Ids of the images to edit, in order."""
+    warnings: Sequence[str] = ()
+    idempotency_key: str | None = None
+    fingerprint: str = ""
+    """Of the request as it was sent; the same key with another fingerprint is refused."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of the table."""
+
+    id: str
+    owner: str
+    operation: Operation
+    model: str
+    tier: str
+    state: State
+    plan: Mapping[str, Any]
+    inputs: tuple[str, ...]
+    warnings: tuple[str, ...]
+    idempotency_key: str | None
+    fingerprint: str
+    attempt: int
+    lease_token: int
+    leased_by: str | None
+    leased_until: float | None
+    cancel_requested: bool
+    progress: Progress
+    error_code: str | None
+    error_message: str | None
+    created_at: float
+    claimed_at: float | None
+    started_at: float | None
+    finished_at: float | None
+    version: int
+    """Grows with every change of the row."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to run one attempt of a job."""
+
+    job: Job
+    token: int
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """One row of the images table; the bytes are in the storage under `key`."""
+
+    id: str
+    owner: str
+    key: str
+    thumbnail_key: str
+    width: int
+    height: int
+    mime_type: str
+    bytes: int
+    sha256: str
+    job_id: str | None = None
+    number: int = 0
+    """Place among the images of its job."""
+    seed: int | None = None
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a worker process last said of itself."""
+
+    name: str
+    device: str
+    state: str
+    model: str | None
+    message: str
+    seen_at: float
+
+
+@dataclass(frozen=True)
+class Tag:
+    """Changes whenever the owner's view of a job does."""
+
+    version: int
+    position: int | None = field(default=None)
+
+
+class JobStore(Protocol):
+    """Every method is one transaction. `now` is Unix seconds, passed in by tests and taken from the clock else.
+
+    Any method may raise StudioError ``database_busy``.
+    """
+
+    def submit(self, new: NewJob, *, queue_limit: int, now: float | None = None) -> tuple[Job, bool]:
+        """Add a job, or find the one that came before with the same owner and key; the flag says which.
+
+        Raises StudioError ``queue_full`` or ``idempotency_key_reused``.
+        """
+
+    def check_room(self, queue_limit: int) -> None:
+        """Raise StudioError ``queue_full`` where no job could be submitted now."""
+
+    def replay(self, owner: str, key: str | None, fingerprint: str) -> Job | None:
+        """The job that came before with this owner and key. Raises StudioError ``idempotency_key_reused``."""
+
+    def get(self, job_id: str, owner: str | None = None) -> Job:
+        """One job. Raises StudioError ``not_found``, also where it is another owner's."""
+
+    def page(self, owner: str, *, limit: int, after: str | None, state: State | None) -> tuple[list[Job], bool]:
+        """The owner's jobs, newest first, and whether more follow. Raises StudioError ``not_found`` for `after`."""
+
+    def tags(self, job_ids: Collection[str]) -> Mapping[str, Tag]:
+        """The tags of several jobs in one look."""
+
+    def cancel(self, job_id: str, owner: str, now: float | None = None) -> Job:
+        """Cancel a queued job now, a running one at its next step; repeating it changes nothing.
+
+        Raises StudioError ``not_found`` or ``job_finished``.
+        """
+
+    def claim(self, worker: str, models: Collection[str], loaded: str | None, now: float | None = None) -> Lease | None:
+        """Take the next job for these models, or None. Expired leases are queued again or failed first.
+
+        Owners take turns; jobs of the loaded model go first until others have waited for `affinity_patience_s`.
+        """
+
+    def renew(self, lease: Lease, progress: Progress, now: float | None = None) -> bool:
+        """Keep the lease and tell the progress; the answer is whether the job is to stop. Raises LeaseLost."""
+
+    def finish(
+        self, lease: Lease, images: Sequence[StoredImage], warnings: Sequence[str], now: float | None = None
+    ) -> State:
+        """End the job with its images; cancelled, without them, where a cancel came first. Raises LeaseLost."""
+
+    def fail(self, lease: Lease, code: str, message: str, now: float | None = None) -> None:
+        """End the job with an error. Raises LeaseLost."""
+
+    def stop(self, lease: Lease, now: float | None = None) -> None:
+        """End the job as cancelled. Raises LeaseLost."""
+
+    def release(self, lease: Lease, now: float | None = None) -> None:
+        """Give the job back unharmed; the attempt does not count. Raises LeaseLost."""
+
+    def abandon(self, worker: str, now: float | None = None) -> int:
+        """Expire the leases of a worker that is known to be dead; the answer is how many."""
+
+    def expire(self, now: float | None = None) -> int:
+        """Queue or fail the jobs whose lease ran out; the answer is how many."""
+
+    def overdue(self, now: float | None = None) -> Sequence[str]:
+        """Names of the workers that hold an expired lease."""
+
+    def add_image(self, image: StoredImage) -> None:
+        """Record an image that was uploaded."""
+
+    def image(self, image_id: str, owner: str | None = None) -> StoredImage:
+        """One image. Raises StudioError ``not_found``, also where it is another owner's."""
+
+    def images(self, job_ids: Collection[str]) -> Mapping[str, Sequence[StoredImage]]:
+        """The images of several jobs, in order."""
+
+    def counts(self) -> tuple[int, int]:
+        """How many jobs are queued and how many run."""
+
+    def note_worker(self, worker: Worker) -> None:
+        """Record what a worker says of itself."""
+
+    def workers(self) -> Sequence[Worker]:
+        """What the workers last said."""
+
+
+def open_store(settings: Settings) -> JobStore:
+    """The job store of the settings, its tables brought up to date."""
+    from server.jobs.database import open_database
+    from server.jobs.sql import SqlJobStore
+
+    return SqlJobStore(open_database(settings), settings)

@@ -1,0 +1,96 @@
+"""The tables, as SQLAlchemy sees them. A change here needs a migration beside it and a new REVISION."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+REVISION = "0001"
+"""The newest migration; a test holds it against Alembic's head."""
+
+metadata = MetaData()
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("owner", String(64), nullable=False),
+    Column("operation", String(32), nullable=False),
+    Column("model", String(128), nullable=False),
+    Column("tier", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("plan", JSON, nullable=False),
+    Column("inputs", JSON, nullable=False),
+    Column("warnings", JSON, nullable=False),
+    Column("idempotency_key", String(255)),
+    Column("fingerprint", String(64), nullable=False),
+    Column("attempt", Integer, nullable=False, default=0),
+    Column("lease_token", Integer, nullable=False, default=0),
+    Column("leased_by", String(255)),
+    Column("leased_until", Float),
+    Column("cancel_requested", Boolean, nullable=False, default=False),
+    Column("phase", String(32), nullable=False, default=""),
+    Column("step", Integer, nullable=False, default=0),
+    Column("steps", Integer, nullable=False, default=0),
+    Column("error_code", String(64)),
+    Column("error_message", Text),
+    Column("created_at", Float, nullable=False),
+    Column("claimed_at", Float),
+    Column("started_at", Float),
+    Column("finished_at", Float),
+    Column("version", Integer, nullable=False, default=1),
+    Index("jobs_by_key", "owner", "idempotency_key", unique=True),
+    Index("jobs_by_state", "state", "seq"),
+    Index("jobs_by_owner", "owner", "seq"),
+    Index("jobs_by_claim", "owner", "claimed_at"),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("job_id", String(64), ForeignKey("jobs.id"), index=True),
+    Column("number", Integer, nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("thumbnail_key", String(255), nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("mime_type", String(32), nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("seed", BigInteger),
+    Column("created_at", Float, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("device", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("model", String(128)),
+    Column("message", Text, nullable=False),
+    Column("seen_at", Float, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float),
+)

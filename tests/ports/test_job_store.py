@@ -1,0 +1,429 @@
+"""What every job store promises, run against each adapter; and its law, walked through by a state machine."""
+
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from server.errors import StudioError
+from server.jobs import Job, JobStore, Lease, LeaseLost, NewJob, Progress, StoredImage, Worker, open_store
+from server.schemas import Operation, State
+from server.settings import Settings
+
+LIMIT = 50
+
+
+@pytest.fixture(params=["sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> JobStore:
+    """One store of each adapter."""
+    return open_store(Settings(data_dir=tmp_path, lease_s=10, max_attempts=2, affinity_patience_s=20))
+
+
+def new(owner: str = "ann", **changes: Any) -> NewJob:
+    """A job to submit."""
+    fields: dict[str, Any] = {"model": "small", "plan": {"prompt": "杯子"}, "fingerprint": "f"}
+    return NewJob(owner=owner, operation=Operation.GENERATE, tier="quality", **{**fields, **changes})
+
+
+def submit(store: JobStore, owner: str = "ann", now: float | None = None, **changes: Any) -> Job:
+    return store.submit(new(owner, **changes), queue_limit=LIMIT, now=now)[0]
+
+
+def claim(store: JobStore, now: float | None = None, loaded: str | None = None, worker: str = "w1") -> Lease:
+    lease = store.claim(worker, ["small", "large"], loaded, now=now)
+    assert lease is not None
+    return lease
+
+
+def picture(job: Job, number: int = 0) -> StoredImage:
+    return StoredImage(
+        id=f"img_{job.id}_{number}", owner=job.owner, key=f"k{number}.png", thumbnail_key=f"k{number}.webp", width=8,
+        height=8, mime_type="image/png", bytes=10, sha256="0" * 64, job_id=job.id, number=number, seed=2**32 - 1,
+    )  # fmt: skip
+
+
+def test_a_job_goes_from_queued_to_succeeded(store: JobStore) -> None:
+    job = submit(store, warnings=["old"])
+    assert (job.state, job.attempt, job.plan) == (State.QUEUED, 0, {"prompt": "杯子"})
+    lease = claim(store)
+    assert (lease.job.id, lease.job.state, lease.job.attempt) == (job.id, State.RUNNING, 1)
+    assert store.renew(lease, Progress("denoising", 3, 20)) is False
+    assert store.get(job.id).progress == Progress("denoising", 3, 20)
+    assert store.finish(lease, [picture(job, 1), picture(job, 0)], ["new"]) is State.SUCCEEDED
+    ended = store.get(job.id)
+    assert (ended.state, ended.warnings, ended.leased_by) == (State.SUCCEEDED, ("new",), None)
+    assert [image.number for image in store.images([job.id])[job.id]] == [0, 1]
+    assert store.image(f"img_{job.id}_0").seed == 2**32 - 1
+    assert store.claim("w1", ["small"], None) is None
+
+
+def test_each_change_gives_a_new_tag(store: JobStore) -> None:
+    job = submit(store)
+    seen = [store.tags([job.id])[job.id]]
+    lease = claim(store)
+    seen.append(store.tags([job.id])[job.id])
+    store.renew(lease, Progress("denoising", 1, 2))
+    seen.append(store.tags([job.id])[job.id])
+    store.finish(lease, [], [])
+    seen.append(store.tags([job.id])[job.id])
+    assert len({(tag.version, tag.position) for tag in seen}) == 4
+    assert store.tags(["job_unknown"]) == {}
+
+
+def test_the_same_key_gives_the_same_job(store: JobStore) -> None:
+    first, created = store.submit(new(idempotency_key="k"), queue_limit=LIMIT)
+    again, created_again = store.submit(new(idempotency_key="k"), queue_limit=LIMIT)
+    assert (created, created_again, again.id) == (True, False, first.id)
+    other, created_other = store.submit(new("bob", idempotency_key="k"), queue_limit=LIMIT)
+    assert created_other
+    assert other.id != first.id
+    with pytest.raises(StudioError) as caught:
+        store.submit(new(idempotency_key="k", fingerprint="g"), queue_limit=LIMIT)
+    assert caught.value.code == "idempotency_key_reused"
+    assert store.counts() == (2, 0)
+
+
+def test_twenty_at_once_with_one_key_make_one_job(store: JobStore) -> None:
+    ids: list[str] = []
+    start = threading.Barrier(20)
+
+    def send() -> None:
+        start.wait()
+        ids.append(store.submit(new(idempotency_key="k"), queue_limit=LIMIT)[0].id)
+
+    threads = [threading.Thread(target=send) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 20
+    assert len(set(ids)) == 1
+    assert store.counts() == (1, 0)
+
+
+def test_many_workers_never_share_a_job(store: JobStore) -> None:
+    wanted = {submit(store).id for _ in range(30)}
+    claimed: list[str] = []
+
+    def work(name: str) -> None:
+        while lease := store.claim(name, ["small"], None):
+            claimed.append(lease.job.id)
+
+    threads = [threading.Thread(target=work, args=(f"w{number}",)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claimed) == sorted(wanted)
+
+
+def test_a_full_queue_is_refused_and_a_replay_is_not(store: JobStore) -> None:
+    first = store.submit(new(idempotency_key="k"), queue_limit=1)[0]
+    with pytest.raises(StudioError) as caught:
+        store.submit(new(), queue_limit=1)
+    assert (caught.value.code, caught.value.retry_after is not None) == ("queue_full", True)
+    assert store.submit(new(idempotency_key="k"), queue_limit=1)[0].id == first.id
+
+
+def test_an_expired_lease_is_another_attempt_and_the_old_one_can_do_nothing(store: JobStore) -> None:
+    job = submit(store, now=0)
+    old = claim(store, now=0)
+    young = claim(store, now=11)
+    assert (young.job.id, young.job.attempt) == (job.id, 2)
+    for act in late_words(store, old):
+        with pytest.raises(LeaseLost):
+            act()
+    assert store.get(job.id).state is State.RUNNING
+    store.finish(young, [picture(job)], [])
+    for act in late_words(store, old):
+        with pytest.raises(LeaseLost):
+            act()
+    assert store.get(job.id).state is State.SUCCEEDED
+
+
+def late_words(store: JobStore, lease: Lease) -> list[Callable[[], object]]:
+    """Everything that a worker can say with a lease."""
+    return [
+        lambda: store.renew(lease, Progress()),
+        lambda: store.finish(lease, [], []),
+        lambda: store.fail(lease, "engine_failed", "x"),
+        lambda: store.stop(lease),
+        lambda: store.release(lease),
+    ]
+
+
+def test_renewing_keeps_the_lease(store: JobStore) -> None:
+    submit(store, now=0)
+    lease = claim(store, now=0)
+    store.renew(lease, Progress(), now=9)
+    assert store.expire(now=15) == 0
+    assert store.overdue(now=15) == []
+    assert store.overdue(now=20) == ["w1"]
+    assert store.expire(now=20) == 1
+
+
+def test_the_last_attempt_fails_as_worker_lost(store: JobStore) -> None:
+    job = submit(store, now=0)
+    claim(store, now=0)
+    claim(store, now=100)
+    assert store.claim("w1", ["small"], None, now=200) is None
+    ended = store.get(job.id)
+    assert (ended.state, ended.error_code, ended.attempt) == (State.FAILED, "worker_lost", 2)
+
+
+def test_a_dead_workers_jobs_come_back_at_once(store: JobStore) -> None:
+    mine, other = submit(store), submit(store)
+    claim(store, worker="w1")
+    claim(store, worker="w2")
+    assert store.abandon("w1") == 1
+    assert store.get(mine.id).state is State.QUEUED
+    assert store.get(other.id).state is State.RUNNING
+
+
+def test_a_released_attempt_does_not_count(store: JobStore) -> None:
+    job = submit(store)
+    for _ in range(5):
+        store.release(claim(store))
+    assert (store.get(job.id).state, store.get(job.id).attempt) == (State.QUEUED, 0)
+
+
+def test_cancel_queued_running_and_ended(store: JobStore) -> None:
+    queued, running, ended = submit(store), submit(store), submit(store)
+    assert store.cancel(queued.id, "ann").state is State.CANCELLED
+    lease = claim(store)
+    assert lease.job.id == running.id
+    assert store.cancel(running.id, "ann").state is State.RUNNING
+    assert store.cancel(running.id, "ann").state is State.RUNNING
+    assert store.renew(lease, Progress()) is True
+    assert store.finish(lease, [picture(running)], []) is State.CANCELLED
+    assert store.images([running.id]) == {}
+    assert store.cancel(running.id, "ann").state is State.CANCELLED
+    store.finish(claim(store), [picture(ended)], [])
+    with pytest.raises(StudioError) as caught:
+        store.cancel(ended.id, "ann")
+    assert caught.value.code == "job_finished"
+    assert store.get(ended.id).state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("end", ["fail", "release", "abandon", "expire", "stop"])
+def test_an_accepted_cancel_ends_cancelled_however_the_attempt_ends(store: JobStore, end: str) -> None:
+    job = submit(store, now=0)
+    lease = claim(store, now=0)
+    store.cancel(job.id, "ann", now=1)
+    ends: dict[str, Callable[[], object]] = {
+        "fail": lambda: store.fail(lease, "engine_failed", "x"),
+        "release": lambda: store.release(lease),
+        "abandon": lambda: store.abandon("w1"),
+        "expire": lambda: store.expire(now=99),
+        "stop": lambda: store.stop(lease),
+    }
+    ends[end]()
+    ended = store.get(job.id)
+    assert (ended.state, ended.error_code, ended.finished_at is not None) == (State.CANCELLED, None, True)
+
+
+def test_what_is_anothers_is_not_found(store: JobStore) -> None:
+    job = submit(store)
+    store.finish(claim(store), [picture(job)], [])
+    for act in (
+        lambda: store.get(job.id, "bob"),
+        lambda: store.cancel(job.id, "bob"),
+        lambda: store.image(f"img_{job.id}_0", "bob"),
+        lambda: store.page("bob", limit=5, after=job.id, state=None),
+        lambda: store.get("job_unknown"),
+    ):
+        with pytest.raises(StudioError) as caught:
+            act()
+        assert caught.value.code == "not_found"
+    assert store.page("bob", limit=5, after=None, state=None) == ([], False)
+
+
+def test_pages_go_back_in_time(store: JobStore) -> None:
+    ids = [submit(store).id for _ in range(5)]
+    first, more = store.page("ann", limit=2, after=None, state=None)
+    assert ([job.id for job in first], more) == (ids[:2:-1], True)
+    rest, more = store.page("ann", limit=3, after=first[-1].id, state=None)
+    assert ([job.id for job in rest], more) == (ids[2::-1], False)
+    assert store.page("ann", limit=3, after=None, state=State.FAILED) == ([], False)
+
+
+def test_owners_take_turns_and_positions_say_so(store: JobStore) -> None:
+    flood = [submit(store, "ann", now=number) for number in range(4)]
+    late = [submit(store, "bob", now=10 + number) for number in range(2)]
+    expected = [flood[0], late[0], flood[1], late[1], flood[2], flood[3]]
+    tags = store.tags([job.id for job in expected])
+    assert [tags[job.id].position for job in expected] == [1, 2, 3, 4, 5, 6]
+    for number, job in enumerate(expected):
+        lease = claim(store, now=100 + number)
+        assert lease.job.id == job.id
+        store.finish(lease, [], [], now=100.5 + number)
+
+
+def test_a_newcomer_waits_for_one_job_at_most(store: JobStore) -> None:
+    for number in range(20):
+        submit(store, "ann", now=number)
+    for number in range(5):
+        store.finish(claim(store, now=50 + number), [], [])
+    submit(store, "bob", now=60)
+    assert claim(store, now=61).job.owner == "bob"
+
+
+def test_the_loaded_model_goes_first_until_others_have_waited(store: JobStore) -> None:
+    large = submit(store, model="large", now=0)
+    small = submit(store, "bob", now=1)
+    assert claim(store, now=10, loaded="small").job.id == small.id
+    submit(store, "bob", now=11)
+    assert claim(store, now=25, loaded="small").job.id == large.id
+
+
+def test_only_offered_models_are_claimed(store: JobStore) -> None:
+    submit(store, model="other")
+    assert store.claim("w1", ["small"], None) is None
+
+
+def test_workers_are_remembered_by_name(store: JobStore) -> None:
+    store.note_worker(Worker("h/cpu", "cpu", "starting", None, "Loading.", 1.0))
+    store.note_worker(Worker("h/cpu", "cpu", "ready", "small", "", 2.0))
+    assert store.workers() == [Worker("h/cpu", "cpu", "ready", "small", "", 2.0)]
+
+
+def test_a_locked_database_is_told_as_busy(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = submit(store)
+    engine = store.engine  # type: ignore[attr-defined]
+    engine.dispose()
+    monkeypatch.setattr("server.jobs.database.BUSY_TIMEOUT_MS", 100)
+    blocker = sqlite3.connect(engine.url.database, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StudioError) as caught:
+        submit(store, idempotency_key="k")
+    assert (caught.value.code, caught.value.status, caught.value.retry_after) == ("database_busy", 503, 2)
+    assert store.get(job.id).state is State.QUEUED  # reading goes on meanwhile
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    submit(store, idempotency_key="k")
+    assert store.counts() == (2, 0)
+
+
+class Law(RuleBasedStateMachine):
+    """Any call either raises its documented error or does what it says; what has ended never changes."""
+
+    jobs = Bundle("jobs")
+    leases = Bundle("leases")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.ended: dict[str, Job] = {}
+        self.cancelled: set[str] = set()
+
+    @initialize()
+    def open(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.settings = Settings(data_dir=Path(self.folder.name), lease_s=10, max_attempts=2)
+        self.store = open_store(self.settings)
+
+    def teardown(self) -> None:
+        if hasattr(self, "store"):
+            self.store.engine.dispose()  # type: ignore[attr-defined]
+            self.folder.cleanup()
+
+    @rule(target=jobs, owner=st.sampled_from(["ann", "bob"]), key=st.none() | st.sampled_from("kl"))
+    def submit(self, owner: str, key: str | None) -> str:
+        job, _ = self.store.submit(new(owner, idempotency_key=key), queue_limit=1000, now=self.now)
+        assert job.owner == owner
+        return job.id
+
+    @rule(target=leases, worker=st.sampled_from(["w1", "w2"]), loaded=st.sampled_from([None, "small"]))
+    def claim(self, worker: str, loaded: str | None) -> Lease | None:
+        lease = self.store.claim(worker, ["small"], loaded, now=self.now)
+        if lease is None:
+            assert self.store.counts()[0] == 0
+        else:
+            assert lease.job.attempt <= 2
+            assert lease.job.id not in self.ended
+        return lease
+
+    def holds(self, lease: Lease) -> bool:
+        job = self.store.get(lease.job.id)
+        return job.state is State.RUNNING and job.lease_token == lease.token
+
+    @rule(lease=leases, word=st.sampled_from(["renew", "finish", "fail", "stop", "release"]))
+    def speak(self, lease: Lease | None, word: str) -> None:
+        if lease is None:
+            return
+        held, before = self.holds(lease), self.store.get(lease.job.id)
+        words: dict[str, Callable[[], object]] = {
+            "renew": lambda: self.store.renew(lease, Progress("denoising", 1, 2), now=self.now),
+            "finish": lambda: self.store.finish(lease, [picture(lease.job)], [], now=self.now),
+            "fail": lambda: self.store.fail(lease, "engine_failed", "x", now=self.now),
+            "stop": lambda: self.store.stop(lease, now=self.now),
+            "release": lambda: self.store.release(lease, now=self.now),
+        }
+        if held:
+            words[word]()
+            assert self.store.get(lease.job.id) != before
+        else:
+            with pytest.raises(LeaseLost):
+                words[word]()
+            assert self.store.get(lease.job.id) == before
+
+    @rule(job_id=jobs)
+    def cancel(self, job_id: str) -> None:
+        before = self.store.get(job_id)
+        if before.state in {State.SUCCEEDED, State.FAILED}:
+            with pytest.raises(StudioError):
+                self.store.cancel(job_id, before.owner, now=self.now)
+        else:
+            self.store.cancel(job_id, before.owner, now=self.now)
+            self.cancelled.add(job_id)
+
+    @rule(seconds=st.sampled_from([1, 5, 11]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(worker=st.sampled_from(["w1", "w2"]))
+    def worker_dies(self, worker: str) -> None:
+        self.store.abandon(worker, now=self.now)
+
+    @rule()
+    def restart(self) -> None:
+        self.store.engine.dispose()  # type: ignore[attr-defined]
+        self.store = open_store(self.settings)
+
+    @invariant()
+    def law_holds(self) -> None:
+        if not hasattr(self, "store"):
+            return
+        seen = [*self.store.page("ann", limit=1000, after=None, state=None)[0]]
+        seen += self.store.page("bob", limit=1000, after=None, state=None)[0]
+        for job in seen:
+            if job.id in self.ended:
+                assert job == self.ended[job.id]
+            if job.state.final:
+                self.ended[job.id] = job
+                assert job.id not in self.cancelled or job.state is State.CANCELLED
+                assert len(self.store.images([job.id]).get(job.id, ())) == (job.state is State.SUCCEEDED)
+            assert (job.leased_by is not None) == (job.state is State.RUNNING)
+
+
+def test_law() -> None:
+    run_state_machine_as_test(
+        Law,
+        settings=settings(
+            max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
