@@ -90,7 +90,7 @@ def from_validation(error: ValidationError, *, where: str = "request") -> Studio
     first = error.errors(include_url=False)[0]
     # A discriminated union and a str|list union put their tags into the path; the caller's own name comes first.
     path = [str(part) for part in first["loc"] if not _is_union_tag(part)]
-    param = path[0] if path else None
+    param = path[0] if path else first.get("ctx", {}).get("param")
     if first["type"] == "extra_forbidden":
         return StudioError(
             "unknown_parameter",

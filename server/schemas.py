@@ -8,70 +8,23 @@ from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-MIN_SIDE = 64
-MAX_SIDE = 4096
-MAX_SEED = 2**32 - 1
-MAX_IMAGES = 10
-MAX_INPUTS = 3
-MAX_PROMPT_CHARS = 8000
-MIN_STEPS = 2  # one step is 0/0 in the scheduler's shift_terminal stretch: a black picture, no exception
-MAX_STEPS = 150
-
-
-class Operation(StrEnum):
-    """What can be asked of an engine."""
-
-    GENERATE = "generate"
-    EDIT = "edit"
-
-
-class State(StrEnum):
-    """Where a job is in its life; the last three are final."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    REVIEW = "review"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def final(self) -> bool:
-        """Whether the job can change no more."""
-        return self in {State.SUCCEEDED, State.FAILED, State.CANCELLED}
-
-
-class OutputFormat(StrEnum):
-    """File format of the images of a job."""
-
-    PNG = "png"
-    JPEG = "jpeg"
-    WEBP = "webp"
-
-    @property
-    def mime_type(self) -> str:
-        """Media type of the format."""
-        return f"image/{self.value}"
-
-
-class Tier(StrEnum):
-    """Speed/quality setting of a model."""
-
-    QUALITY = "quality"
-
-
-class AspectRatio(StrEnum):
-    """Names of the shapes for which every model has a native size."""
-
-    SQUARE = "1:1"
-    WIDE = "16:9"
-    TALL = "9:16"
-    LANDSCAPE = "4:3"
-    PORTRAIT = "3:4"
-    PHOTO = "3:2"
-    PHOTO_TALL = "2:3"
-
+from server.vocabulary import (
+    MAX_IMAGES,
+    MAX_INPUTS,
+    MAX_PROMPT_CHARS,
+    MAX_SEED,
+    MAX_SIDE,
+    MAX_STEPS,
+    MIN_SIDE,
+    MIN_STEPS,
+    AspectRatio,
+    Operation,
+    OutputFormat,
+    State,
+    Tier,
+)
 
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
 
@@ -122,10 +75,17 @@ class _Painting(BaseModel):
     @model_validator(mode="after")
     def _one_way_to_say_the_size(self) -> Self:
         if (self.width is None) != (self.height is None):
-            raise ValueError("width and height go together; send both, or aspect_ratio")
-        ways = [self.width is not None, self.size not in {None, "auto"}, self.aspect_ratio is not None]
-        if sum(ways) > 1:
-            raise ValueError("send only one of width and height, size, aspect_ratio")
+            message = "width and height go together; send both, or aspect_ratio"
+            raise PydanticCustomError("size_half_said", message, {"param": "width"})
+        ways = {
+            "size": self.size not in {None, "auto"},
+            "aspect_ratio": self.aspect_ratio is not None,
+            "width": self.width is not None,
+        }
+        said = [way for way, used in ways.items() if used]
+        if len(said) > 1:
+            message = "send only one of width and height, size, aspect_ratio"
+            raise PydanticCustomError("size_said_twice", message, {"param": said[0]})
         return self
 
     @property

@@ -14,8 +14,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from server.schemas import Operation, State
 from server.settings import Settings
+from server.vocabulary import Operation, State
 
 
 class LeaseLost(RuntimeError):

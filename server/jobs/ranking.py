@@ -5,7 +5,7 @@ from collections.abc import Collection
 from sqlalchemy import ColumnElement, Select, case, func, literal, select
 
 from server.jobs.tables import jobs
-from server.schemas import State
+from server.vocabulary import State
 
 
 def queue(

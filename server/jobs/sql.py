@@ -16,8 +16,8 @@ from server.jobs import Job, Lease, LeaseLost, NewJob, Progress, StoredImage, Ta
 from server.jobs.database import reading, writing
 from server.jobs.ranking import queue
 from server.jobs.tables import images, jobs, workers
-from server.schemas import Operation, State
 from server.settings import Settings
+from server.vocabulary import Operation, State
 
 
 class SqlJobStore:

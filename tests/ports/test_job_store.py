@@ -21,8 +21,8 @@ from hypothesis.stateful import (
 
 from server.errors import StudioError
 from server.jobs import Job, JobStore, Lease, LeaseLost, NewJob, Progress, StoredImage, Worker, open_store
-from server.schemas import Operation, State
 from server.settings import Settings
+from server.vocabulary import Operation, State
 
 LIMIT = 50
 

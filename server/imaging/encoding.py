@@ -1,0 +1,64 @@
+"""Encode pictures into files: the same picture and facts give the same bytes."""
+
+import io
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from server.imaging.facts import PNG_FACTS, PNG_XMP, PRODUCER, Facts, as_exif, as_text, as_xmp
+from server.vocabulary import OutputFormat
+
+THUMBNAIL_SIDE = 320
+# A megapixel photograph: 0.3 s, and a tenth smaller than with level 1 in 0.2 s; level 9 gains nothing more.
+_PNG_LEVEL = 4
+_QUALITY = 95
+
+
+def encode(image: Image.Image, output_format: OutputFormat | str, facts: Facts) -> bytes:
+    """Encode an RGB picture with what made it (see `server.imaging.facts`) and the labels that say AI made it.
+
+    ``facts`` should tell the same for the same picture: nothing of the host, the owner or the time. PNG is lossless;
+    JPEG is 4:4:4, so that coloured text keeps its edges.
+    """
+    output_format = OutputFormat(output_format)
+    plain = _plain(image)
+    file = io.BytesIO()
+    if output_format is OutputFormat.PNG:
+        plain.save(file, "PNG", compress_level=_PNG_LEVEL, pnginfo=_png_text(facts))
+    elif output_format is OutputFormat.JPEG:
+        labels = {"exif": as_exif(facts), "xmp": as_xmp(facts).encode()}
+        plain.save(file, "JPEG", quality=_QUALITY, subsampling="4:4:4", **labels)
+    else:
+        plain.save(file, "WEBP", quality=_QUALITY, exif=as_exif(facts), xmp=as_xmp(facts).encode())
+    return file.getvalue()
+
+
+def thumbnail(image: Image.Image) -> bytes:
+    """A WebP of the picture, its long side at most 320 pixels."""
+    small = _plain(image)
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    file = io.BytesIO()
+    small.save(file, "WEBP", quality=80)
+    return file.getvalue()
+
+
+def store_copy(image: Image.Image) -> bytes:
+    """A lossless PNG without metadata, quickly made, of a picture that someone uploaded."""
+    file = io.BytesIO()
+    _plain(image).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """An RGB copy without the notes by which Pillow carries metadata from one file into the next."""
+    plain = image.convert("RGB")
+    plain.info = {}
+    return plain
+
+
+def _png_text(facts: Facts) -> PngInfo:
+    text = PngInfo()
+    text.add_text("Software", PRODUCER)
+    text.add_itxt(PNG_FACTS, as_text(facts))
+    text.add_itxt(PNG_XMP, as_xmp(facts))
+    return text

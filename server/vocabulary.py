@@ -1,0 +1,66 @@
+"""The product's words as code: operations, states, formats, and the limits that every caller meets."""
+
+from enum import StrEnum
+
+MIN_SIDE = 64
+MAX_SIDE = 4096
+MAX_SEED = 2**32 - 1
+MAX_IMAGES = 10
+MAX_INPUTS = 3
+MAX_PROMPT_CHARS = 8000
+MIN_STEPS = 2  # one step is 0/0 in the scheduler's shift_terminal stretch: a black picture, no exception
+MAX_STEPS = 150
+
+
+class Operation(StrEnum):
+    """What can be asked of an engine."""
+
+    GENERATE = "generate"
+    EDIT = "edit"
+
+
+class State(StrEnum):
+    """Where a job is in its life; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    REVIEW = "review"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether the job can change no more."""
+        return self in {State.SUCCEEDED, State.FAILED, State.CANCELLED}
+
+
+class OutputFormat(StrEnum):
+    """File format of the images of a job."""
+
+    PNG = "png"
+    JPEG = "jpeg"
+    WEBP = "webp"
+
+    @property
+    def mime_type(self) -> str:
+        """Media type of the format."""
+        return f"image/{self.value}"
+
+
+class Tier(StrEnum):
+    """Speed/quality setting of a model."""
+
+    QUALITY = "quality"
+
+
+class AspectRatio(StrEnum):
+    """Names of the shapes for which every model has a native size."""
+
+    SQUARE = "1:1"
+    WIDE = "16:9"
+    TALL = "9:16"
+    LANDSCAPE = "4:3"
+    PORTRAIT = "3:4"
+    PHOTO = "3:2"
+    PHOTO_TALL = "2:3"
