@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from server.engine import Model, Plan, Size, find_model
 from server.errors import StudioError
 from server.prompts import clean
-from server.schemas import MAX_SEED, AspectRatio, EditRequest, GenerateRequest, Operation
+from server.schemas import EditRequest, GenerateRequest
+from server.vocabulary import MAX_SEED, AspectRatio, Operation
 
 Request = GenerateRequest | EditRequest
 

@@ -1,0 +1,109 @@
+"""Views: the diffusers pipelines as the engine uses them, one object per call over shared weights.
+
+A pipeline keeps a call's state in itself and in its scheduler, so two calls on one object spoil each other. A view is
+cheap (no weights are copied) and is thrown away after its call. It is made with the class constructor:
+``from_pipe()`` would cast the shared weights to float32.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType
+from typing import Any
+
+import torch
+from diffusers import QwenImage21Pipeline, QwenImageEditPlusPipeline, QwenImagePipeline
+from PIL import Image
+
+from server.engine import Family, Model
+
+StepEnd = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
+"""diffusers' ``callback_on_step_end``: (pipeline, step, timestep, tensors); has to return a dict."""
+
+
+class _EncodesOnce:
+    """A pipeline that encodes each text once: the images of a job differ by their seeds only."""
+
+    def _get_qwen_prompt_embeds(self, prompt: str | list[str], *others: Any, **named: Any) -> Any:
+        known: dict[str, Any] = self.__dict__.setdefault("_encoded", {})
+        key = prompt if isinstance(prompt, str) else "\0".join(prompt)
+        if key not in known:
+            known[key] = super()._get_qwen_prompt_embeds(prompt, *others, **named)  # type: ignore[misc]
+        return known[key]
+
+    @property
+    def tokens(self) -> Any:
+        """The tokenizer of the texts."""
+        return self.tokenizer  # type: ignore[attr-defined]
+
+    def keywords(self, model: Model, images: Sequence[Image.Image]) -> dict[str, Any]:
+        """What this family's call takes beside prompts, size, steps, guidance and seed."""
+        raise NotImplementedError
+
+
+class GenerateView(_EncodesOnce, QwenImagePipeline):  # type: ignore[misc]
+    """Text to image."""
+
+    def keywords(self, model: Model, images: Sequence[Image.Image]) -> dict[str, Any]:
+        """The pipeline cuts encodings at 512 tokens unless told otherwise; 1024 is its limit."""
+        return {"max_sequence_length": 1024}
+
+
+class EditView(_EncodesOnce, QwenImageEditPlusPipeline):  # type: ignore[misc]
+    """One to three images and an instruction to an image."""
+
+    def keywords(self, model: Model, images: Sequence[Image.Image]) -> dict[str, Any]:
+        """The sources, and the areas in pixels to which they are brought for the VAE and for the text encoder."""
+        return {"image": list(images), "input_pixels": model.input_pixels, "vision_pixels": model.vision_pixels}
+
+    @torch.no_grad()
+    def __call__(self, *, input_pixels: int, vision_pixels: int, **named: Any) -> Any:
+        """Edit with the sources at these areas, which the pipeline itself reads from its module's globals."""
+        stock = QwenImageEditPlusPipeline.__call__.__wrapped__
+        call = with_globals(stock, VAE_IMAGE_SIZE=input_pixels, CONDITION_IMAGE_SIZE=vision_pixels)
+        return call(self, **named)
+
+
+class UnifiedView(_EncodesOnce, QwenImage21Pipeline):  # type: ignore[misc]
+    """Qwen-Image-2.1: text, and images where there are any, to an image."""
+
+    @property
+    def tokens(self) -> Any:
+        """The tokenizer of the texts."""
+        return self.processor.tokenizer
+
+    def keywords(self, model: Model, images: Sequence[Image.Image]) -> dict[str, Any]:
+        """The sources, and the side in pixels of the square to whose area they are brought."""
+        return {"image": list(images) or None, "output_resolution": math.isqrt(model.input_pixels)}
+
+
+View = GenerateView | EditView | UnifiedView
+_VIEWS: Mapping[Family, type[View]] = {
+    Family.QWEN_IMAGE: GenerateView,
+    Family.QWEN_IMAGE_EDIT_PLUS: EditView,
+    Family.QWEN_IMAGE_21: UnifiedView,
+}
+
+
+def open_view(family: Family, parts: Mapping[str, Any]) -> View:
+    """A pipeline of the family over these parts, with a scheduler of its own."""
+    own = {**parts, "scheduler": copy.deepcopy(parts["scheduler"])}
+    view = _VIEWS[family](**own)
+    view.set_progress_bar_config(disable=True)
+    return view
+
+
+def with_globals(function: FunctionType, **values: Any) -> FunctionType:
+    """The same function, seeing these globals instead of its module's: nothing outside this copy changes."""
+    unknown = values.keys() - function.__globals__.keys()
+    if unknown:
+        raise LookupError(f"{function.__qualname__} has no global {', '.join(sorted(unknown))}")
+    copied = FunctionType(
+        function.__code__,
+        {**function.__globals__, **values},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copied.__kwdefaults__ = function.__kwdefaults__
+    return copied

@@ -1,0 +1,62 @@
+"""Write the miniature as one folder from which the pipelines of both families load."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from server.miniature import parts
+from server.miniature.tokenizer import train_tokenizer
+
+# The edit pipeline's parts are the union; a text-to-image pipeline leaves the processor.
+MODEL_INDEX = {
+    "_class_name": "QwenImageEditPlusPipeline",
+    "_diffusers_version": "0.42.1",
+    "processor": ["transformers", "Qwen2VLProcessor"],
+    "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+    "text_encoder": ["transformers", "Qwen2_5_VLForConditionalGeneration"],
+    "tokenizer": ["transformers", "Qwen2Tokenizer"],
+    "transformer": ["diffusers", "QwenImageTransformer2DModel"],
+    "vae": ["diffusers", "AutoencoderKLQwenImage"],
+}
+
+
+def build(folder: Path, seed: int = 0) -> None:
+    """Make the miniature with random weights and put it at `folder`, in place of what is there.
+
+    The same seed gives the same bytes. The folder appears whole or not at all.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
+        made = Path(name) / "made"
+        _write(made, seed)
+        if folder.exists():
+            folder.rename(Path(name) / "old")
+        made.rename(folder)
+
+
+def _write(folder: Path, seed: int) -> None:
+    tokenizer = train_tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        weights = {
+            "vae": parts.build_vae(),
+            "text_encoder": parts.build_text_encoder(tokenizer),
+            "transformer": parts.build_transformer(),
+        }
+    for part, model in weights.items():
+        nn.Module.to(model, torch.bfloat16).save_pretrained(folder / part)  # diffusers' own .to() logs a false alarm
+    parts.build_scheduler().save_pretrained(folder / "scheduler")
+    tokenizer.save_pretrained(folder / "tokenizer")
+    tokenizer.save_pretrained(folder / "processor")
+    parts.build_image_processor().save_pretrained(folder / "processor")
+    for file in folder.rglob("*.safetensors"):
+        file.chmod(0o644)  # safetensors makes them private, and the server may run as another user
+    (folder / "model_index.json").write_text(json.dumps(MODEL_INDEX, indent=2) + "\n", encoding="utf-8")
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in the folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
