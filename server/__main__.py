@@ -1,0 +1,175 @@
+"""The command line: ``python -m server COMMAND``. Each command is a few lines around the module that does it."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+
+from server import __version__
+from server.devices import devices
+from server.engine import configured_models
+from server.errors import StudioError
+from server.processes import die_with_parent
+from server.settings import Settings
+from server.shell import paint_to_files, painting_options
+from server.supervisor import CannotServe
+from server.supervisor import serve as run_server
+
+
+@click.group()
+@click.version_option(__version__)
+def cli() -> None:
+    """Qwen-Image Studio: a self-hosted image server for Dify and for any HTTP client."""
+
+
+def main() -> None:
+    """Run the command line; a failure that is the user's to mend is one line on stderr and exit code 1."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        cli(prog_name="python -m server")
+    except (CannotServe, StudioError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        click.echo(f"Error: STUDIO_{name}: {first['msg']} (it is {first['input']!r}).", err=True)
+        sys.exit(1)
+
+
+@cli.command()
+def serve() -> None:
+    """Run everything: the web process and one worker per device. Stop it with Ctrl-C."""
+    settings = Settings()
+    configured_models(settings, gpu=_has_gpu(settings))  # a wrong name is better said now than in a log
+    click.echo(f"Qwen-Image Studio on {settings.address} (data in {settings.data_dir}). Ctrl-C stops it.", err=True)
+    run_server(settings)
+
+
+@cli.command()
+@click.option("--parent", type=int, default=None, help="Process to die with.")
+def web(parent: int | None) -> None:
+    """Run the web process alone."""
+    from server.webserver import WebServer
+
+    if parent is not None:
+        die_with_parent(parent)
+    settings = Settings()
+    WebServer(settings, configured_models(settings, gpu=_has_gpu(settings))).run()
+
+
+@cli.command()
+@click.option("--device", default=None, help="cpu, cuda:0, ...; default: the first there is.")
+@click.option("--parent", type=int, default=None, help="Process to die with.")
+def worker(device: str | None, parent: int | None) -> None:
+    """Run the worker of one device alone."""
+    from server.worker import run_worker
+
+    if parent is not None:
+        die_with_parent(parent)
+    settings = Settings()
+    models = configured_models(settings, gpu=_has_gpu(settings))
+    run_worker(settings, models, device or devices(settings)[0].id)
+
+
+@cli.command()
+@click.argument("prompt")
+@painting_options
+def generate(prompt: str, output: Path, **options: Any) -> None:
+    """Paint PROMPT to a file, without a server."""
+    paint_to_files("generate", [], output, {"prompt": prompt, **options})
+
+
+@cli.command()
+@click.argument("prompt")
+@click.option(
+    "-i",
+    "--image",
+    "images",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    required=True,
+    help="The image to change; up to three, in the order in which the instruction numbers them.",
+)
+@painting_options
+def edit(prompt: str, images: tuple[Path, ...], output: Path, **options: Any) -> None:
+    """Change images as the instruction PROMPT says, without a server."""
+    paint_to_files("edit", images, output, {"prompt": prompt, **options})
+
+
+@cli.group()
+def keys() -> None:
+    """Make, list and revoke API keys."""
+
+
+@keys.command("add")
+@click.argument("name")
+@click.option("--owner", default=None, help="Who its jobs and images belong to; default: NAME.")
+def keys_add(name: str, owner: str | None) -> None:
+    """Make a key and print it, this once."""
+    from server.auth import KeyStore
+
+    click.echo(KeyStore(Settings()).add(name, owner))
+
+
+@keys.command("list")
+def keys_list() -> None:
+    """List the keys' names and owners."""
+    from server.auth import KeyStore
+
+    for key in KeyStore(Settings()).all():
+        click.echo(f"{key.name}\t{key.owner}\t{'revoked' if key.revoked_at else 'active'}")
+
+
+@keys.command("revoke")
+@click.argument("name")
+def keys_revoke(name: str) -> None:
+    """End a key at once."""
+    from server.auth import KeyStore
+
+    if not KeyStore(Settings()).revoke(name):
+        raise StudioError("invalid_value", f"There is no active key '{name}'.")
+
+
+@cli.command()
+def doctor() -> None:
+    """Say what this machine can paint with, what is missing and what to do."""
+    from server.doctor import examine
+
+    lines, healthy = examine(Settings())
+    click.echo("\n".join(lines))
+    sys.exit(0 if healthy else 1)
+
+
+@cli.command()
+def settings() -> None:
+    """List every setting with its default and meaning."""
+    from server.settings import described
+
+    click.echo(described())
+
+
+@cli.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    import tempfile
+
+    from server.app import create_app
+    from server.web.openapi import document
+
+    with tempfile.TemporaryDirectory() as folder:
+        app = create_app(Settings(data_dir=Path(folder), database_url=""), {})
+        click.echo(json.dumps(document(app), indent=2, ensure_ascii=False))
+
+
+def _has_gpu(settings: Settings) -> bool:
+    return any(device.gpu for device in devices(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The Flask application: wiring only."""
+
+from collections.abc import Mapping
+
+from flask import Flask
+from flask.json.provider import DefaultJSONProvider
+
+from server.auth import KeyStore
+from server.engine import Model
+from server.jobs import open_store
+from server.settings import Settings
+from server.storage import open_storage
+from server.web import files, images, jobs, ops
+from server.web.auth import protect
+from server.web.changes import Changes
+from server.web.errors import shape_errors
+from server.web.services import Services
+
+
+class _Json(DefaultJSONProvider):
+    """Fields in the contract's order, Chinese as it is written."""
+
+    sort_keys = False
+    ensure_ascii = False
+
+
+def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
+    """The web application over the settings' store and storage, offering `models`."""
+    app = Flask("server", static_folder=None)
+    app.json = _Json(app)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb * 10**6
+    app.config["MAX_FORM_MEMORY_SIZE"] = 1_000_000
+    app.config["MAX_FORM_PARTS"] = 20
+    app.url_map.merge_slashes = False  # a signed key is taken letter for letter
+    store = open_store(settings)
+    parts = Services(
+        settings=settings,
+        store=store,
+        storage=open_storage(settings),
+        keys=KeyStore(settings),
+        models=models,
+        changes=Changes(store, settings),
+        link_keys=settings.signing_keys(),
+    )
+    parts.keep_in(app)
+    shape_errors(app)
+    protect(app)
+    for module in (jobs, images, files, ops):
+        app.register_blueprint(module.blueprint)
+    return app

@@ -1,0 +1,58 @@
+"""What the machine has to paint with, found without torch so that the web process stays small."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from server.settings import Settings
+
+_QUERY = ("--query-gpu=index,name,memory.total,memory.free", "--format=csv,noheader,nounits")
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device; memory in GiB."""
+
+    id: str
+    name: str
+    memory_gib: float
+    free_gib: float
+
+    @property
+    def gpu(self) -> bool:
+        """Whether it is a graphics card."""
+        return self.id != "cpu"
+
+
+def devices(settings: Settings) -> tuple[Device, ...]:
+    """The devices to use: those of the settings, else every NVIDIA card, else the processor."""
+    found = {device.id: device for device in (*graphics_cards(), processor())}
+    if settings.devices:
+        return tuple(found.get(name, Device(name, name, 0.0, 0.0)) for name in settings.devices)
+    cards = tuple(device for device in found.values() if device.gpu)
+    return cards or (found["cpu"],)
+
+
+def graphics_cards() -> tuple[Device, ...]:
+    """NVIDIA cards as the driver's own tool lists them; none where there is no driver."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ()
+    try:
+        answer = subprocess.run([tool, *_QUERY], capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    rows = [[field.strip() for field in line.split(",")] for line in answer.stdout.splitlines() if line.count(",") == 3]
+    return tuple(
+        Device(f"cuda:{index}", name, int(total) / 1024, int(free) / 1024)
+        for index, name, total, free in rows
+        if total.isdigit() and free.isdigit()
+    )
+
+
+def processor() -> Device:
+    """The processor with the machine's memory."""
+    page, total = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
+    free = os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else total
+    return Device("cpu", f"{os.cpu_count()} processor cores", page * total / 2**30, page * free / 2**30)

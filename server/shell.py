@@ -1,0 +1,109 @@
+"""``generate`` and ``edit`` from a shell: the same plan, engine and encoding as a job, without a server."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from PIL import Image
+from pydantic import ValidationError
+
+from server.devices import devices
+from server.engine import configured_models, open_engine
+from server.engine.plan import plan
+from server.errors import StudioError, from_validation
+from server.imaging import encode, open_image
+from server.schemas import JOB_REQUEST
+from server.settings import Settings
+from server.vocabulary import AspectRatio, OutputFormat
+from server.worker import facts
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_FORMATS = {".png": OutputFormat.PNG, ".jpg": OutputFormat.JPEG, ".jpeg": OutputFormat.JPEG, ".webp": OutputFormat.WEBP}
+_OPTIONS = (
+    click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True,
+                 help="File to write: .png, .jpg or .webp; with -n 2 and more, numbered files."),
+    click.option("--model", help="A model's name, or NAME=FOLDER; default: as the server's."),
+    click.option("--negative-prompt", help="What to keep out."),
+    click.option("--size", help="WIDTHxHEIGHT in pixels."),
+    click.option("--aspect-ratio", type=click.Choice([ratio.value for ratio in AspectRatio])),
+    click.option("--steps", type=int, help="Denoising steps; default: the model's."),
+    click.option("--guidance-scale", type=float, help="True CFG; 1 is off; default: the model's."),
+    click.option("--seed", type=int, help="Default: random; it is printed."),
+    click.option("-n", "n", type=int, help="How many images; default: 1."),
+)  # fmt: skip
+
+
+def painting_options(command: Command) -> Command:
+    """Give a click command the options of painting."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def paint_to_files(operation: str, inputs: Sequence[Path], output: Path, options: dict[str, Any]) -> None:
+    """Paint one request to files, with a progress bar on stderr and a line per file on stdout.
+
+    Raises StudioError; options are the parameters of the contract, None where left out.
+    """
+    settings, asked = _settings(options)
+    if output.suffix.lower() not in _FORMATS:
+        raise StudioError("invalid_value", f"{output}: the name must end in {', '.join(_FORMATS)}.", param="output")
+    asked |= {"operation": operation, "output_format": _FORMATS[output.suffix.lower()]}
+    try:
+        request = JOB_REQUEST.validate_python(asked)
+    except ValidationError as error:
+        raise from_validation(error) from error
+    images = [_opened(path, settings) for path in inputs]
+    device = devices(settings)[0]
+    models = configured_models(settings, gpu=device.gpu)
+    planned, warnings = plan(request, models, [image.size for image in images])
+    engine = open_engine(settings, models, device.id)
+    written: list[str] = []
+    label = f"{planned.model} on {device.id}"
+    length = planned.steps * len(planned.seeds)
+    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+        progress = _Progress(bar, label)
+        for number, painted in enumerate(engine.paint(planned, images, progress.report)):
+            path = output if len(planned.seeds) == 1 else output.with_stem(f"{output.stem}-{number}")
+            path.write_bytes(encode(painted.image, planned.output_format, facts(planned, painted.seed)))
+            written.append(f"{path}  {painted.image.width}x{painted.image.height}  seed {painted.seed}")
+            warnings += [warning for warning in painted.warnings if warning not in warnings]
+    for line in written:
+        click.echo(line)
+    for warning in warnings:
+        click.echo(f"Note: {warning}", err=True)
+
+
+class _Progress:
+    """An engine's report as a progress bar."""
+
+    def __init__(self, bar: Any, label: str) -> None:
+        self._bar, self._label = bar, label
+
+    def report(self, phase: str, step: int, steps: int) -> None:
+        """Show the phase and how many steps are done."""
+        self._bar.label = f"{self._label}: {phase}"
+        self._bar.update(max(0, step - self._bar.pos))
+
+
+def _settings(options: dict[str, Any]) -> tuple[Settings, dict[str, Any]]:
+    """The settings with the model that --model names, and the parameters that were given."""
+    asked = {name: value for name, value in options.items() if value is not None}
+    settings = Settings()
+    model, _, folder = str(asked.get("model", "")).partition("=")
+    if folder or (model and model not in configured_models(settings, gpu=any(d.gpu for d in devices(settings)))):
+        settings = settings.model_copy(update={"models": (asked["model"],)})
+        asked["model"] = model
+    return settings, asked
+
+
+def _opened(path: Path, settings: Settings) -> Image.Image:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StudioError("unsupported_image", f"{path} cannot be read ({error.strerror}).", param="image") from error
+    return open_image(
+        data, max_bytes=settings.max_image_mb * 10**6, max_pixels=settings.max_image_mpx * 10**6, param=str(path)
+    )

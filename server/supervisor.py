@@ -1,0 +1,176 @@
+"""``serve``: one command that runs the web process and a worker per device, restarts what dies and leaves no orphan."""
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from types import FrameType
+
+from server.auth import KeyStore
+from server.devices import devices
+from server.errors import StudioError
+from server.jobs import JobStore, Worker, open_store
+from server.processes import Locked, lock
+from server.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+LOOK_S = 0.2
+LONGEST_PAUSE_S = 10.0
+STEADY_S = 10.0
+"""A process that ran so long is restarted at once again."""
+LEAST_FREE_MB = 200
+
+
+class CannotServe(RuntimeError):
+    """Why the server cannot start, in one line that says what to do."""
+
+
+@dataclass
+class Child:
+    """One supervised process and when to start it again."""
+
+    name: str
+    command: list[str]
+    device: str | None = None
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    pause_s: float = 0.0
+    start_at: float = field(default=0.0)
+
+    def start(self) -> None:
+        """Start the process; it dies with this one (``die_with_parent``)."""
+        self.process = subprocess.Popen([*self.command, "--parent", str(os.getpid())])
+        self.started_at = time.monotonic()
+
+    def died(self) -> bool:
+        """Note a death and plan the next start: at once, then ever later while it keeps dying young."""
+        if self.process is None or self.process.poll() is None:
+            return False
+        young = time.monotonic() - self.started_at < STEADY_S
+        self.pause_s = min(max(self.pause_s * 2, 0.5), LONGEST_PAUSE_S) if young and self.pause_s else 0.1
+        self.start_at = time.monotonic() + self.pause_s
+        _log.warning("%s ended with %s; starting it again", self.name, self.process.returncode)
+        self.process = None
+        return True
+
+
+class Supervisor:
+    """Keeps the children of one DATA_DIR running until told to stop."""
+
+    def __init__(self, settings: Settings, store: JobStore) -> None:
+        self._settings, self._store = settings, store
+        self._stopping = False
+        self._children = [Child("web", _command("web"))]
+        for device in devices(settings):
+            child = Child(f"worker {device.id}", _command("worker", "--device", device.id), device.id)
+            self._children.append(child)
+            name = settings.worker_name(device.id)
+            store.note_worker(Worker(name, device.id, "starting", None, "Starting.", time.time()))
+
+    def run(self) -> None:
+        """Supervise until SIGTERM or SIGINT; then stop the children, workers within their grace period."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        try:
+            while not self._stopping:
+                try:
+                    self._tend()
+                except StudioError as busy:  # the database; the next look may fare better
+                    _log.warning("%s", busy)
+                time.sleep(LOOK_S)
+        finally:
+            self._stop_children()
+
+    def _tend(self) -> None:
+        for child in self._children:
+            if child.died() and child.device is not None:
+                self._store.abandon(self._settings.worker_name(child.device))
+            if child.process is None and time.monotonic() >= child.start_at:
+                child.start()
+        overdue = set(self._store.overdue())
+        for child in self._children:
+            # It neither renewed its lease nor ended: stuck where no thread of its own can help it.
+            if child.process and child.device and self._settings.worker_name(child.device) in overdue:
+                _log.error("%s let its lease run out; ending it", child.name)
+                child.process.kill()
+                child.process.wait()
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _stop_children(self) -> None:
+        running = [child.process for child in self._children if child.process is not None]
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + self._settings.shutdown_grace_s + 5
+        for process in running:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def serve(settings: Settings) -> None:
+    """Run the whole server. Raises CannotServe with one readable line."""
+    _check_data_dir(settings)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lock(settings.data_dir / "serve.lock", wait=False))
+        except Locked as error:
+            raise CannotServe(
+                f"Another server uses the folder {settings.data_dir}; stop it, or set STUDIO_DATA_DIR to another one."
+            ) from error
+        store = open_store(settings)
+        if not settings.listens_on_loopback and not KeyStore(settings).any():
+            raise CannotServe(
+                f"Listening on {settings.host} would let anybody use this server; make an API key first: "
+                "python -m server keys add NAME"
+            )
+        _check_port(settings)
+        Supervisor(settings, store).run()
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "server", *arguments]
+
+
+def _check_data_dir(settings: Settings) -> None:
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        probe = settings.data_dir / f".probe-{os.getpid()}"
+        probe.write_bytes(b"\0" * 4096)
+        probe.unlink()
+        free_mb = shutil.disk_usage(settings.data_dir).free // 10**6
+    except OSError as error:
+        raise CannotServe(
+            f"The folder {settings.data_dir} cannot be written ({error.strerror}); "
+            "free some space or set STUDIO_DATA_DIR to another one."
+        ) from error
+    if free_mb < LEAST_FREE_MB:
+        raise CannotServe(
+            f"Only {free_mb} MB are free for {settings.data_dir}, less than {LEAST_FREE_MB} MB; free some space or set "
+            "STUDIO_DATA_DIR to another disk."
+        )
+
+
+def _check_port(settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            cause = "is taken by another program" if taken else f"cannot be listened on ({error.strerror})"
+            raise CannotServe(
+                f"Port {settings.port} of {settings.host} {cause}; set STUDIO_PORT (or STUDIO_HOST) to another one."
+            ) from error

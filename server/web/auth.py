@@ -1,0 +1,35 @@
+"""Who asks: every route needs a key but a short list; without keys the server is this machine's alone."""
+
+from flask import Flask, g, request
+
+from server.auth import LOCAL_OWNER
+from server.errors import StudioError
+from server.web.services import services
+
+OPEN_ENDPOINTS = frozenset({"ops.health", "ops.openapi", "files.file"})
+"""Health for load balancers, the contract, and links that carry their own signature."""
+
+
+def protect(app: Flask) -> None:
+    """Ask for a key before every view outside OPEN_ENDPOINTS."""
+    app.before_request(_authenticate)
+
+
+def owner() -> str:
+    """Who the request belongs to."""
+    return str(g.owner)
+
+
+def _authenticate() -> None:
+    if request.endpoint is None or request.endpoint in OPEN_ENDPOINTS:
+        return
+    keys = services().keys
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    found = keys.owner(key.strip()) if scheme.lower() == "bearer" and key.strip() else None
+    if found is None and keys.any():
+        raise StudioError(
+            "invalid_api_key",
+            "The API key is missing or wrong: send it as 'Authorization: Bearer <key>'. "
+            "The operator makes one with 'python -m server keys add NAME'.",
+        )
+    g.owner = found or LOCAL_OWNER

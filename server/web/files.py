@@ -1,0 +1,29 @@
+"""Image bytes behind signed, expiring links: whoever holds a link may read that one image until its hour."""
+
+import mimetypes
+import time
+
+from flask import Blueprint, Response, request
+from flask.typing import ResponseReturnValue
+
+from server.errors import StudioError
+from server.storage.links import verify
+from server.web.openapi import Facts, describe
+from server.web.services import services
+
+blueprint = Blueprint("files", __name__, url_prefix="/files")
+
+
+@blueprint.get("/<path:key>")
+@describe(Facts(returns={200: "image/*"}, errors=("link_refused", "not_found")))
+def file(key: str) -> ResponseReturnValue:
+    """Get the image of a link from a JobView."""
+    if ".." in key.split("/"):
+        raise StudioError("not_found", "There is no such file.")
+    expires, now = request.args.get("expires", ""), time.time()
+    verify(key, expires, request.args.get("signature", ""), services().link_keys, now)
+    data = services().storage.open(key)
+    response = Response(data, mimetype=mimetypes.guess_type(key)[0] or "application/octet-stream")
+    response.headers["Cache-Control"] = f"private, max-age={int(int(expires) - now)}, immutable"
+    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    return response

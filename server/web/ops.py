@@ -1,0 +1,81 @@
+"""How the server is, what it can do, and its contract."""
+
+import time
+
+from flask import Blueprint, current_app
+from flask.typing import ResponseReturnValue
+from pydantic import BaseModel
+
+from server import __version__
+from server.jobs import Worker
+from server.schemas import Health, HealthState, ModelList, WorkerView
+from server.web.openapi import Facts, describe, document
+from server.web.services import services
+from server.web.views import model_view
+
+blueprint = Blueprint("ops", __name__)
+
+SILENT_S = 15.0
+"""A worker that says nothing for so long counts as lost."""
+FORGOTTEN_S = 120.0
+
+
+class OpenApiDocument(BaseModel):
+    """An OpenAPI 3.1 document."""
+
+
+@blueprint.get("/v1/health")
+@describe(Facts(returns={200: Health}))
+def health() -> ResponseReturnValue:
+    """Tell how the server is, always with 200: a state in a word and in a sentence."""
+    store = services().store
+    workers = [_worker_view(worker) for worker in store.workers() if time.time() - worker.seen_at < FORGOTTEN_S]
+    queued, running = store.counts()
+    state, message = _judge(workers, queued)
+    answer = Health(version=__version__, state=state, message=message, queued=queued, running=running, workers=workers)
+    return answer.model_dump(mode="json")
+
+
+@blueprint.get("/v1/models")
+@describe(Facts(returns={200: ModelList}, errors=("invalid_api_key",)))
+def models() -> ResponseReturnValue:
+    """List the models with their operations, sizes and limits."""
+    loaded = {worker.model for worker in services().store.workers() if time.time() - worker.seen_at < SILENT_S}
+    rows = [model_view(model, loaded=model.name in loaded) for model in services().models.values()]
+    return ModelList(data=rows).model_dump(mode="json")
+
+
+@blueprint.get("/openapi.json")
+@describe(Facts(returns={200: OpenApiDocument}))
+def openapi() -> ResponseReturnValue:
+    """Get this contract."""
+    return document(current_app)
+
+
+def _worker_view(worker: Worker) -> WorkerView:
+    lost = time.time() - worker.seen_at > SILENT_S
+    message = "The worker has not been heard of; it is being restarted." if lost else worker.message
+    return WorkerView.model_validate(
+        {
+            "device": worker.device,
+            "state": "lost" if lost else worker.state,
+            "model": worker.model,
+            "message": message,
+        }
+    )
+
+
+def _judge(workers: list[WorkerView], queued: int) -> tuple[HealthState, str]:
+    states = {worker.state for worker in workers}
+    messages = "; ".join(f"{worker.device}: {worker.message}" for worker in workers if worker.message)
+    if not workers:
+        return HealthState.STARTING, "No worker has started yet."
+    if states <= {"failed", "lost"}:
+        return HealthState.FAILED, messages or "No worker can paint; 'python -m server doctor' tells why."
+    if not states & {"ready", "busy"}:
+        return HealthState.STARTING, messages or "The worker is starting."
+    if states & {"failed", "lost"}:
+        return HealthState.DEGRADED, messages
+    if states == {"busy"}:
+        return HealthState.BUSY, f"Painting; {queued} jobs wait."
+    return HealthState.READY, "Ready to paint."

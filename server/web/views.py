@@ -1,0 +1,109 @@
+"""From rows to what a caller sees."""
+
+import time
+from collections.abc import Sequence
+
+from server.engine import Model
+from server.jobs import Job, StoredImage, Tag
+from server.schemas import ImageRecord, ImageView, JobError, JobList, JobView, ModelView, ProgressView, SizeView
+from server.vocabulary import MAX_IMAGES, MAX_SIDE, MAX_STEPS, MIN_SIDE, MIN_STEPS, State, Tier
+from server.web.services import services
+
+
+def job_view(job: Job) -> JobView:
+    """One job with its images and its place in the queue, as they are now."""
+    store = services().store
+    position = store.tags([job.id])[job.id].position if job.state is State.QUEUED else None
+    return _job_view(job, store.images([job.id]).get(job.id, ()), position)
+
+
+def job_list(found: Sequence[Job], has_more: bool) -> JobList:
+    """A page of jobs."""
+    store = services().store
+    ids = [job.id for job in found]
+    images, tags = store.images(ids), store.tags(ids)
+    return JobList(
+        data=[_job_view(job, images.get(job.id, ()), tags[job.id].position) for job in found], has_more=has_more
+    )
+
+
+def tag_of(job: Job, view: JobView) -> Tag:
+    """The tag under which this view was made."""
+    return Tag(job.version, view.queue_position)
+
+
+def image_view(image: StoredImage) -> ImageView:
+    """One image with fresh links."""
+    storage = services().storage
+    return ImageView(
+        id=image.id,
+        url=storage.url(image.key),
+        thumbnail_url=storage.url(image.thumbnail_key),
+        width=image.width,
+        height=image.height,
+        mime_type=image.mime_type,
+        seed=image.seed,
+        sha256=image.sha256,
+    )
+
+
+def image_record(image: StoredImage) -> ImageRecord:
+    """One image with where it came from."""
+    return ImageRecord(
+        **image_view(image).model_dump(), job_id=image.job_id, bytes=image.bytes, created_at=image.created_at
+    )
+
+
+def model_view(model: Model, *, loaded: bool) -> ModelView:
+    """One row of the model table."""
+    return ModelView(
+        id=model.name,
+        repository="miniature" if model.miniature else f"Qwen/{model.name}",
+        owned_by="this server" if model.miniature else "Qwen",
+        operations=list(model.operations),
+        sizes={name: SizeView(width=width, height=height) for name, (width, height) in model.sizes.items()},
+        min_side=MIN_SIDE,
+        max_side=MAX_SIDE,
+        max_pixels=model.max_pixels,
+        max_aspect=model.max_aspect,
+        max_inputs=model.max_inputs,
+        max_images=MAX_IMAGES,
+        min_steps=MIN_STEPS,
+        max_steps=MAX_STEPS,
+        default_steps=model.steps,
+        default_guidance_scale=model.guidance_scale,
+        loaded=loaded,
+    )
+
+
+def _job_view(job: Job, images: Sequence[StoredImage], place: int | None) -> JobView:
+    position = place if job.state is State.QUEUED else (0 if job.state is State.RUNNING else None)
+    return JobView(
+        id=job.id,
+        operation=job.operation,
+        model=job.model,
+        tier=Tier(job.tier),
+        state=job.state,
+        queue_position=position,
+        progress=ProgressView(
+            phase=job.progress.phase, step=job.progress.step, steps=job.progress.steps, eta_s=_eta(job)
+        ),
+        attempt=job.attempt,
+        images=[image_view(image) for image in images],
+        warnings=list(job.warnings),
+        compute_saved=None,
+        cached=False,
+        engine="qwen",
+        error=JobError(code=job.error_code, message=job.error_message or "") if job.error_code else None,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )
+
+
+def _eta(job: Job) -> float | None:
+    """Seconds left if the steps to come take as long as those gone by; the loading of weights counts in."""
+    step, steps = job.progress.step, job.progress.steps
+    if job.state is not State.RUNNING or job.claimed_at is None or not 0 < step <= steps:
+        return None
+    return round((time.time() - job.claimed_at) / step * (steps - step), 1)

@@ -1,0 +1,49 @@
+"""The web process: gunicorn around the Flask application, one process with threads."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from server.app import create_app
+from server.engine import Model
+from server.processes import die_with_parent
+from server.settings import Settings
+
+
+class WebServer(BaseApplication):  # type: ignore[misc] # gunicorn has no types
+    """Gunicorn with our settings. The application is made in the child: threads do not survive a fork."""
+
+    def __init__(self, settings: Settings, models: Mapping[str, Model]) -> None:
+        self._settings, self._models = settings, models
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Tell gunicorn what it is to do."""
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        options = {
+            "bind": f"{host}:{self._settings.port}",
+            "workers": 1,
+            "threads": self._settings.web_threads,
+            "worker_class": "gthread",
+            "timeout": 120,
+            "graceful_timeout": 3,
+            "keepalive": 30,
+            "loglevel": "warning",
+            "proc_name": "qwen-image-studio-web",
+            "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 - gunicorn's heartbeat
+            "post_fork": _tie_to_master,
+            "control_socket_disable": True,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """The application, for gunicorn."""
+        return create_app(self._settings, self._models)
+
+
+def _tie_to_master(_server: Any, worker: Any) -> None:
+    die_with_parent(worker.ppid)

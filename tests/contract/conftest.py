@@ -1,0 +1,71 @@
+"""The web application in this process, without a worker: tests play the worker through the store."""
+
+import time
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from PIL import Image
+
+from server.app import create_app
+from server.engine import configured_models
+from server.jobs import JobStore
+from server.settings import Settings
+from server.web.services import Services
+from server.worker import JobWorker
+from tests.faults.engine import ScriptedEngine
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with a folder of the test's own."""
+    return Settings(data_dir=tmp_path / "data", models="miniature", max_image_mb=2, max_image_mpx=4, queue_limit=30)
+
+
+@pytest.fixture
+def app(settings: Settings) -> Flask:
+    """The application as the web process makes it; an exception is answered, not raised, as it would be there."""
+    app = create_app(settings, configured_models(settings, gpu=False))
+    app.testing = False
+    return app
+
+
+@pytest.fixture
+def client(app: Flask) -> Iterator[FlaskClient]:
+    """A caller."""
+    with app.test_client() as client:
+        yield client
+
+
+@pytest.fixture
+def store(app: Flask) -> JobStore:
+    """The job store behind the application."""
+    parts: Services = app.extensions["qwen-image-studio"]
+    return parts.store
+
+
+@pytest.fixture
+def worker(app: Flask) -> JobWorker:
+    """A worker without an engine's weight: it paints plain pictures when the test lets it."""
+    parts: Services = app.extensions["qwen-image-studio"]
+    engine = ScriptedEngine("miniature", "cpu")
+    engine.load("miniature")
+    return JobWorker(parts.settings, "cpu", engine, parts.models, parts.store)
+
+
+def png(width: int = 32, height: int = 24, colour: str = "red") -> bytes:
+    """A small picture's bytes."""
+    buffer = BytesIO()
+    Image.new("RGB", (width, height), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def soon(condition: Callable[[], bool], timeout: float = 5) -> None:
+    """Wait until the condition holds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -1,0 +1,146 @@
+"""Who may see what: keys, owners, and links."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from server.app import create_app
+from server.auth import KeyStore
+from server.engine import configured_models
+from server.settings import Settings
+from server.web.auth import OPEN_ENDPOINTS
+from server.worker import JobWorker
+
+ASK = {"operation": "generate", "prompt": "a cup", "steps": 2}
+
+
+@pytest.fixture
+def keys(settings: Settings, app: Flask) -> KeyStore:
+    """The application's keys."""
+    return KeyStore(settings)
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_without_keys_the_machine_is_trusted(client: FlaskClient) -> None:
+    assert client.post("/v1/jobs", json=ASK).status_code == 202
+
+
+def test_every_route_outside_the_short_list_needs_a_key(app: Flask, client: FlaskClient, keys: KeyStore) -> None:
+    key = keys.add("ann")
+    closed = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in OPEN_ENDPOINTS]
+    assert len(closed) >= 7
+    for rule in closed:
+        path = rule.rule.replace("<job_id>", "job_1").replace("<image_id>", "img_1")
+        method = "POST" if "POST" in (rule.methods or ()) else "GET"
+        for headers in ({}, bearer("wrong"), {"Authorization": f"Basic {key}"}, bearer(key + "x"), bearer(key[:-1])):
+            answer = client.open(path, method=method, headers=headers)
+            assert (answer.status_code, answer.get_json()["error"]["code"]) == (401, "invalid_api_key"), path
+            assert key not in answer.text
+        assert client.open(path, method=method, headers=bearer(key)).status_code != 401, path
+    assert client.get("/v1/health").status_code == 200
+    assert client.get("/openapi.json").status_code == 200
+
+
+def test_a_revoked_key_is_refused_at_once(client: FlaskClient, keys: KeyStore) -> None:
+    key = keys.add("ann")
+    assert client.get("/v1/jobs", headers=bearer(key)).status_code == 200
+    assert keys.revoke("ann")
+    assert not keys.revoke("ann")
+    assert client.get("/v1/jobs", headers=bearer(key)).status_code == 401
+    assert [row.revoked_at is not None for row in keys.all()] == [True]
+
+
+def test_keys_are_not_kept_readable(settings: Settings, keys: KeyStore) -> None:
+    key = keys.add("ann")
+    for path in settings.data_dir.glob("studio.sqlite*"):
+        assert key.encode() not in path.read_bytes()
+
+
+def test_owners_see_their_own_only(client: FlaskClient, keys: KeyStore, worker: JobWorker) -> None:
+    ann, bob, second = bearer(keys.add("ann")), bearer(keys.add("bob")), bearer(keys.add("ann-2", "ann"))
+    job = client.post("/v1/jobs", json=ASK, headers=ann).get_json()["id"]
+    worker.run_next()
+    image = client.get(f"/v1/jobs/{job}", headers=ann).get_json()["images"][0]["id"]
+    for path in (f"/v1/jobs/{job}", f"/v1/jobs/{job}/events", f"/v1/images/{image}", f"/v1/images/{image}/content"):
+        assert client.get(path, headers=ann).status_code == 200
+        assert client.get(path, headers=second).status_code == 200
+        assert client.get(path, headers=bob).status_code == 404
+    assert client.post(f"/v1/jobs/{job}/cancel", headers=bob).status_code == 404
+    assert client.get("/v1/jobs", headers=bob).get_json()["data"] == []
+    answer = client.post("/v1/jobs", json={"operation": "edit", "prompt": "x", "image": image}, headers=bob)
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (422, "image_not_found")
+
+
+@pytest.fixture
+def link(client: FlaskClient, worker: JobWorker) -> str:
+    """The path and query of a link to a painted image."""
+    job = client.post("/v1/jobs", json=ASK).get_json()["id"]
+    worker.run_next()
+    url = client.get(f"/v1/jobs/{job}").get_json()["images"][0]["url"]
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}"
+
+
+def test_a_link_needs_no_key(client: FlaskClient, link: str, keys: KeyStore) -> None:
+    keys.add("ann")
+    assert client.get(link).status_code == 200
+
+
+def test_any_changed_byte_refuses_the_link(client: FlaskClient, link: str) -> None:
+    start = len("/files/")
+    for position in range(start, len(link)):
+        for other in {"0", "a", "/", "?", chr(ord(link[position]) ^ 1)} - {link[position]}:
+            changed = link[:position] + other + link[position + 1 :]
+            if changed.startswith(("/files//", "/files/?")):
+                continue  # no address of a file at all: 404
+            answer = client.get(changed)
+            assert answer.status_code == 403, changed
+            assert answer.get_json()["error"]["code"] == "link_refused"
+
+
+def test_an_expired_link_is_refused(client: FlaskClient, link: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expires = int(parse_qs(urlsplit(link).query)["expires"][0])
+    monkeypatch.setattr("server.web.files.time.time", lambda: expires - 1.0)
+    assert client.get(link).status_code == 200
+    monkeypatch.setattr("server.web.files.time.time", lambda: expires + 0.0)
+    assert client.get(link).status_code == 403
+
+
+def test_a_link_opens_its_own_image_only(client: FlaskClient, link: str, worker: JobWorker) -> None:
+    job = client.post("/v1/jobs", json={**ASK, "seed": 1}).get_json()["id"]
+    worker.run_next()
+    other = urlsplit(client.get(f"/v1/jobs/{job}").get_json()["images"][0]["url"]).path
+    assert client.get(f"{other}?{urlsplit(link).query}").status_code == 403
+
+
+def test_links_survive_a_restart(settings: Settings, link: str) -> None:
+    again = create_app(Settings(data_dir=settings.data_dir), configured_models(settings, gpu=False))
+    assert again.test_client().get(link).status_code == 200
+
+
+HOSTILE: list[Callable[[str], str]] = [
+    lambda query: f"/files/../studio.sqlite?{query}",
+    lambda query: f"/files/..%2fstudio.sqlite?{query}",
+    lambda query: f"/files/%2e%2e/studio.sqlite?{query}",
+    lambda query: f"/files/%2e%2e%2f%2e%2e%2fetc/passwd?{query}",
+    lambda query: f"/files/2026/../../secret_key?{query}",
+]
+
+
+@pytest.mark.parametrize("make", HOSTILE)
+def test_traversal_is_not_found(client: FlaskClient, link: str, settings: Settings, make: Any) -> None:
+    answer = client.get(make(urlsplit(link).query))
+    assert answer.status_code == 404
+    assert (settings.data_dir / "secret_key").read_bytes() not in answer.data
+
+
+@pytest.mark.parametrize("key", ["%2fetc%2fpasswd", "a%00b", "a%5cb", "x" * 3000, "."])
+def test_other_hostile_keys_are_refused(client: FlaskClient, link: str, key: str) -> None:
+    assert client.get(f"/files/{key}?{urlsplit(link).query}").status_code in {403, 404}

@@ -1,0 +1,97 @@
+"""Health in words, models with their limits, and a contract that cannot drift."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from openapi_pydantic.v3.v3_1 import OpenAPI
+
+from server.jobs import JobStore, Worker
+from server.schemas import Health, ModelList
+from server.web.openapi import document
+
+ROOT = Path(__file__).parents[2]
+
+
+def worker(
+    state: str, *, device: str = "cuda:0", message: str = "", age: float = 0, model: str | None = None
+) -> Worker:
+    return Worker(f"host/{device}", device, state, model, message, seen_at=-age)
+
+
+@pytest.mark.parametrize(
+    ("workers", "state", "words"),
+    [
+        ([], "starting", "No worker"),
+        ([worker("starting", message="Loading Qwen-Image")], "starting", "Loading Qwen-Image"),
+        ([worker("ready")], "ready", "Ready"),
+        ([worker("busy")], "busy", "Painting"),
+        ([worker("busy"), worker("ready", device="cuda:1")], "ready", "Ready"),
+        ([worker("failed", message="no weights")], "failed", "no weights"),
+        ([worker("failed", message="no weights"), worker("ready", device="cuda:1")], "degraded", "no weights"),
+        ([worker("ready", age=30)], "failed", "not been heard"),
+        ([worker("ready", age=300)], "starting", "No worker"),
+    ],
+)
+def test_health(client: FlaskClient, store: JobStore, workers: list[Worker], state: str, words: str) -> None:
+    for each in workers:
+        store.note_worker(replace(each, seen_at=time.time() + each.seen_at))
+    answer = client.get("/v1/health")
+    health = Health.model_validate(answer.get_json())
+    assert (answer.status_code, health.service, health.state) == (200, "qwen-image-studio", state)
+    assert words in health.message
+
+
+def test_models_tell_their_limits_and_what_is_loaded(client: FlaskClient, store: JobStore) -> None:
+    models = ModelList.model_validate(client.get("/v1/models").get_json()).data
+    assert [(model.id, model.loaded) for model in models] == [("miniature", False)]
+    assert models[0].min_steps == 2
+    assert models[0].sizes["16:9"].width > models[0].sizes["16:9"].height  # type: ignore[index]
+    store.note_worker(replace(worker("ready", model="miniature"), seen_at=time.time()))
+    assert client.get("/v1/models").get_json()["data"][0]["loaded"] is True
+
+
+def test_openapi_is_valid_and_whole(app: Flask, client: FlaskClient) -> None:
+    served = client.get("/openapi.json").get_json()
+    OpenAPI.model_validate(served)
+    assert served == json.loads(json.dumps(document(app)))
+    assert set(served["paths"]) == {
+        "/v1/jobs",
+        "/v1/jobs/{job_id}",
+        "/v1/jobs/{job_id}/events",
+        "/v1/jobs/{job_id}/cancel",
+        "/v1/images/{image_id}",
+        "/v1/images/{image_id}/content",
+        "/v1/health",
+        "/v1/models",
+        "/files/{key}",
+        "/openapi.json",
+    }
+    names = references(served)
+    assert names <= set(served["components"]["schemas"]), "a reference leads nowhere"
+    assert "GenerateRequest" in names
+    submit = served["paths"]["/v1/jobs"]["post"]
+    assert set(submit["responses"]) >= {"202", "400", "401", "413", "415", "422", "429", "503"}
+
+
+def references(node: Any) -> set[str]:
+    """Names of the schemas that a document refers to."""
+    if isinstance(node, dict):
+        own = {node["$ref"].rsplit("/", 1)[1]} if "$ref" in node else set()
+        return own.union(*map(references, node.values()))
+    return set[str]().union(*map(references, node)) if isinstance(node, list) else set()
+
+
+@pytest.mark.parametrize(("command", "path"), [("openapi", "docs/openapi.json"), ("settings", "docs/settings.md")])
+def test_generated_documents_are_fresh(command: str, path: str) -> None:
+    made = subprocess.run(
+        [sys.executable, "-m", "server", command], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert made.stdout.strip() in (ROOT / path).read_text(), f"run: python -m server {command} and commit {path}"

@@ -1,0 +1,140 @@
+"""The commands as a person at a shell meets them."""
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from server.imaging import read_facts
+from tests.contract.conftest import png
+from tests.studio import ROOT, Studio, free_port
+
+
+def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m server`` with settings of its own."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("STUDIO_")},
+        "PYTHONPATH": str(ROOT),
+        "STUDIO_DATA_DIR": str(folder / "data"),
+        "STUDIO_PORT": str(free_port()),
+        **{f"STUDIO_{name.upper()}": value for name, value in settings.items()},
+    }
+    command = [sys.executable, "-m", "server", *arguments]
+    return subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def assert_one_line(answer: subprocess.CompletedProcess[str], *words: str) -> None:
+    """It failed with one readable line that has these words."""
+    assert answer.returncode == 1, answer.stderr
+    lines = [line for line in answer.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1, answer.stderr
+    assert "Traceback" not in answer.stderr
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def test_generate_and_edit(tmp_path: Path) -> None:
+    made = run(
+        tmp_path, "generate", "红苹果", "-o", "a.png", "--steps", "2", "--seed", "5", "--size", "64x64", "-n", "2"
+    )
+    assert made.returncode == 0, made.stderr
+    assert "a-0.png  64x64  seed 5" in made.stdout
+    assert "miniature" in made.stderr
+    assert read_facts((tmp_path / "a-1.png").read_bytes())["seed"] == 6
+    changed = run(tmp_path, "edit", "make it green", "-i", "a-0.png", "-i", "a-1.png", "-o", "b.jpg", "--steps", "2")
+    assert changed.returncode == 0, changed.stderr
+    with Image.open(tmp_path / "b.jpg") as picture:
+        assert picture.format == "JPEG"
+
+
+def test_the_shell_paints_what_the_server_paints(tmp_path: Path, studio: Studio) -> None:
+    made = run(tmp_path, "generate", "a cup", "-o", "a.png", "--steps", "2", "--seed", "5", "--size", "64x64")
+    assert made.returncode == 0, made.stderr
+    job = studio.finished(studio.submit(prompt="a cup", steps=2, seed=5, size="64x64")["id"])
+    image_id = job["images"][0]["id"]
+    assert (tmp_path / "a.png").read_bytes() == studio.request("GET", f"/v1/images/{image_id}/content").content
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["generate", "x", "-o", "a.gif"], [".png"]),
+        (["generate", "x", "-o", "a.png", "--steps", "1"], ["steps", "2"]),
+        (["generate", "", "-o", "a.png"], ["prompt"]),
+        (["generate", "x", "-o", "a.png", "--model", "dall-e"], ["dall-e", "Qwen-Image"]),
+        (["generate", "x", "-o", "a.png", "--model", "miniature=/nowhere"], ["nowhere", "no such folder"]),
+        (["edit", "x", "-i", "text.png", "-o", "a.png"], ["text.png"]),
+        (["keys", "add", "a b"], ["name"]),
+        (["keys", "revoke", "nobody"], ["nobody"]),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    (tmp_path / "text.png").write_text("not a picture")
+    assert_one_line(run(tmp_path, *arguments), *words)
+
+
+def test_keys(tmp_path: Path) -> None:
+    key = run(tmp_path, "keys", "add", "dify", "--owner", "shop").stdout.strip()
+    assert len(key) > 40
+    assert run(tmp_path, "keys", "list").stdout == "dify\tshop\tactive\n"
+    assert run(tmp_path, "keys", "revoke", "dify").returncode == 0
+    assert run(tmp_path, "keys", "list").stdout == "dify\tshop\trevoked\n"
+    assert_one_line(run(tmp_path, "keys", "add", "dify"), "already")
+
+
+def test_doctor_says_what_fits_and_what_is_missing(tmp_path: Path) -> None:
+    well = run(tmp_path, "doctor")
+    assert well.returncode == 0, well.stdout
+    for word in ("torch", "cpu", "Qwen-Image-Edit-2509", "miniature", "All is well"):
+        assert word in well.stdout
+    ill = run(tmp_path, "doctor", models=f"Qwen-Image={tmp_path}/weights", host="0.0.0.0")  # noqa: S104
+    assert ill.returncode == 1
+    assert "BAD   Qwen-Image: its weights are not here" in ill.stdout
+    assert "keys add" in ill.stdout
+
+
+def test_serve_says_what_stops_it(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert_one_line(run(tmp_path, "serve", port=port), f"Port {port}", "STUDIO_PORT")
+    assert_one_line(run(tmp_path, "serve", host="0.0.0.0"), "keys add")  # noqa: S104
+    assert_one_line(run(tmp_path, "serve", models="dall-e"), "dall-e")
+    assert_one_line(run(tmp_path, "serve", port="0"), "STUDIO_PORT")
+    (tmp_path / "file").touch()
+    assert_one_line(run(tmp_path, "serve", data_dir=str(tmp_path / "file" / "data")), "STUDIO_DATA_DIR")
+
+
+def test_serve_on_a_full_disk(tmp_path: Path) -> None:
+    """No byte can be written: the kernel's file size limit plays the full disk."""
+
+    def no_space() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "STUDIO_DATA_DIR": str(tmp_path / "data")}
+    answer = subprocess.run(
+        [sys.executable, "-B", "-m", "server", "serve"],
+        env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True, timeout=60, check=False, preexec_fn=no_space,
+    )  # fmt: skip
+    assert_one_line(answer, "cannot be written")
+
+
+def test_two_servers_never_share_a_folder(tmp_path: Path, studio: Studio) -> None:
+    assert_one_line(run(tmp_path, "serve", data_dir=studio.environment["STUDIO_DATA_DIR"]), "Another server")
+
+
+def test_an_edit_needs_a_picture(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    assert run(tmp_path, "edit", "x", "-o", "b.png").returncode == 2
+    four = [argument for _ in range(4) for argument in ("-i", "a.png")]
+    assert_one_line(run(tmp_path, "edit", "x", *four, "-o", "b.png"), "at most 3")

@@ -1,0 +1,110 @@
+"""An engine that misbehaves on cue, behind the same seam (STUDIO_ENGINE) as the real one.
+
+The prompt of a job is its script: words such as ``kill@3`` (kill -9 of the worker at step 3), ``kill@finish``
+(between storing and finishing), ``hang@2``, ``memory@1``, ``bug@1``, ``pace=0.2`` (seconds a step). A fault happens on
+the first attempt only, unless the script says ``always``.
+"""
+
+import os
+import re
+import signal
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from server.engine import Engine, Model, Painted, Plan, Report, silent
+from server.errors import StudioError
+from server.jobs import Lease
+from server.jobs.sql import SqlJobStore
+from server.settings import Settings
+
+
+def open_engine(models: Mapping[str, Model], device: str) -> Engine:
+    """Called by the worker through the settings."""
+    kept = SqlJobStore.finish
+
+    def finish(store: SqlJobStore, lease: Lease, *rest: Any, **named: Any) -> Any:
+        _act(lease.job.plan["prompt"], "finish")
+        return kept(store, lease, *rest, **named)
+
+    SqlJobStore.finish = finish  # type: ignore[assignment,method-assign]
+    return ScriptedEngine(next(iter(models)), device, Settings().data_dir / "painted.log")
+
+
+class ScriptedEngine:
+    """Paints one colour a seed, as slowly and as badly as the prompt says."""
+
+    def __init__(self, model: str, device: str, painted: Path | None = None) -> None:
+        self.device = device
+        self.loaded: str | None = None
+        self._model = model
+        self._painted = painted
+        """Where each picture that was really painted is noted."""
+
+    def load(self, model: str) -> None:
+        """Nothing to load."""
+        self.loaded = model
+
+    def paint(self, plan: Plan, images: Sequence[Image.Image], report: Report = silent) -> Iterator[Painted]:
+        """Go through the steps of each image and its faults."""
+        pace = float(match[1]) if (match := re.search(r"pace=([0-9.]+)", plan.prompt)) else 0.01
+        total = plan.steps * len(plan.seeds)
+        for number, seed in enumerate(plan.seeds):
+            for step in range(1, plan.steps + 1):
+                time.sleep(pace)
+                report("denoising", number * plan.steps + step, total)
+                _act(plan.prompt, str(step))
+            colour = (seed % 256, seed // 256 % 256, 128)
+            if self._painted is not None:
+                with self._painted.open("a") as file:
+                    file.write(f"{plan.prompt}\t{seed}\n")
+            yield Painted(Image.new("RGB", (plan.width, plan.height), colour), seed)
+
+
+def _act(prompt: str, moment: str) -> None:
+    for fault, when in re.findall(r"(\w+)@(\w+)", prompt):
+        if when == moment and _due(prompt, f"{fault}@{when}"):
+            _FAULTS[fault]()
+
+
+def _due(prompt: str, cue: str) -> bool:
+    if "always" in prompt:
+        return True
+    marker: Path = Settings().data_dir / f"fault-{zlib.crc32((prompt + cue).encode())}"
+    if marker.exists():
+        return False
+    marker.touch()
+    return True
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _stop() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _hang() -> None:
+    time.sleep(3600)
+
+
+def _memory() -> None:
+    raise StudioError("out_of_memory", "The device has too little memory for 128x128; ask for a smaller size.")
+
+
+def _bug() -> None:
+    raise ZeroDivisionError("a bug in the engine")
+
+
+_FAULTS: Mapping[str, Callable[[], None]] = {
+    "kill": _kill,
+    "stop": _stop,
+    "hang": _hang,
+    "memory": _memory,
+    "bug": _bug,
+}

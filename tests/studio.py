@@ -1,0 +1,152 @@
+"""A real server for tests: ``python -m server serve`` as a process group of its own, on a private port and folder."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+import requests
+
+from server.auth import KeyStore
+from server.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Studio:
+    """One server under test; use it as a context manager."""
+
+    def __init__(self, folder: Path, *, with_key: bool = False, **settings: object) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "server.log"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("STUDIO_")},
+            "STUDIO_PORT": str(self.port),
+            "STUDIO_DATA_DIR": str(folder / "data"),
+            "PYTHONPATH": str(ROOT),
+            **{f"STUDIO_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        self.api_key = ""
+        if with_key:
+            self.api_key = KeyStore(Settings(data_dir=folder / "data")).add("tests")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *command: str) -> "Studio":
+        """Start ``python -m server COMMAND`` (serve by default) and wait until it can paint."""
+        if self.process is not None:
+            self.process.wait(30)
+        self.process = self.spawn(*(command or ("serve",)))
+        self.wait_for_state("ready", "busy")
+        return self
+
+    def spawn(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start one command of the server; its output goes to the log."""
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "server", *command],
+                env=self.environment,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait_for_state(self, *states: str, timeout: float = 90) -> dict[str, Any]:
+        """Wait until health tells one of these states."""
+        deadline = time.monotonic() + timeout
+        health: dict[str, Any] = {}
+        while time.monotonic() < deadline:
+            if self.process is not None and self.process.poll() is not None:
+                raise AssertionError(f"the server ended:\n{self.log.read_text()[-3000:]}")
+            try:
+                health = requests.get(f"{self.url}/v1/health", timeout=5).json()
+            except requests.ConnectionError:
+                health = {}
+            if health.get("state") in states:
+                return health
+            time.sleep(0.05)
+        raise AssertionError(f"never {states}: {health}\n{self.log.read_text()[-3000:]}")
+
+    def family(self) -> list[psutil.Process]:
+        """The server's processes, the supervisor first."""
+        assert self.process is not None
+        supervisor = psutil.Process(self.process.pid)
+        return [supervisor, *supervisor.children(recursive=True)]
+
+    def processes(self, command: str) -> list[psutil.Process]:
+        """The processes that run one command (web, worker) of this server, parents first."""
+        return [process for process in self.family() if command in process.cmdline()[3:4]]
+
+    def stop(self) -> int:
+        """Stop it as Ctrl-C would; the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def __enter__(self) -> "Studio":
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.stop()
+
+    # -- the API, as a caller would use it ---------------------------------------------------------------------------
+
+    def request(self, method: str, path: str, **options: Any) -> requests.Response:
+        """One request with the server's key."""
+        headers: Mapping[str, str] = options.pop("headers", {})
+        if self.api_key and "Authorization" not in headers:
+            headers = {**headers, "Authorization": f"Bearer {self.api_key}"}
+        return requests.request(method, f"{self.url}{path}", headers=headers, timeout=70, **options)
+
+    def submit(self, **params: Any) -> dict[str, Any]:
+        """Submit a job as JSON; a generate job unless told otherwise."""
+        answer = self.request("POST", "/v1/jobs", json={"operation": "generate", "prompt": "a cup", **params})
+        assert answer.status_code == 202, answer.text
+        return dict(answer.json())
+
+    def edit(self, *files: bytes, **params: Any) -> requests.Response:
+        """Submit an edit of files as multipart."""
+        body = {"operation": "edit", "prompt": "make it green", **params}
+        parts = [("image[]", (f"{index}.png", data, "image/png")) for index, data in enumerate(files)]
+        return self.request("POST", "/v1/jobs", data={"params": json.dumps(body)}, files=parts)
+
+    def job(self, job_id: str, wait: float = 0) -> dict[str, Any]:
+        """Look at a job."""
+        answer = self.request("GET", f"/v1/jobs/{job_id}", params={"wait": wait})
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def finished(self, job_id: str, timeout: float = 90) -> dict[str, Any]:
+        """Wait until a job has ended; a server that is being restarted is waited for."""
+        deadline = time.monotonic() + timeout
+        job: dict[str, Any] = {}
+        while time.monotonic() < deadline:
+            try:
+                job = self.job(job_id, wait=5)
+            except requests.ConnectionError:
+                time.sleep(0.1)
+                continue
+            if job["state"] in {"succeeded", "failed", "cancelled"}:
+                return job
+        raise AssertionError(f"job still {job}\n{self.log.read_text()[-3000:]}")
