@@ -1,0 +1,1 @@
+"""The provider: credentials and their check."""

@@ -1,0 +1,20 @@
+"""The provider qwen_image: checks what the administrator entered."""
+
+from typing import Any
+
+from dify_plugin import ToolProvider  # type: ignore[import-untyped]
+from dify_plugin.errors.tool import ToolProviderCredentialValidationError  # type: ignore[import-untyped]
+
+from tools.errors import ClientError
+from tools.parameters import Credentials
+
+
+class QwenImageProvider(ToolProvider):  # type: ignore[misc]
+    """Asks the server for its health and its models; paints nothing."""
+
+    def _validate_credentials(self, credentials: dict[str, Any]) -> None:
+        try:
+            with Credentials.parse(credentials).client() as studio:
+                studio.check()
+        except ClientError as error:
+            raise ToolProviderCredentialValidationError(str(error)) from None

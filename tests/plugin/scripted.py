@@ -1,0 +1,207 @@
+"""HTTP servers that play a script: a studio that fails as told, and the file server that Dify would be."""
+
+import json
+import ssl
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"not really painted"
+QUEUED: dict[str, Any] = {"state": "queued", "queue_position": 2}
+RUNNING: dict[str, Any] = {
+    "state": "running",
+    "queue_position": 0,
+    "progress": {"phase": "denoising", "step": 3, "steps": 20, "eta_s": 12.4, "preview_url": None},
+}
+SUCCEEDED: dict[str, Any] = {"state": "succeeded"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One HTTP call as it came; ``at`` in ``time.monotonic`` seconds."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+    at: float
+
+    @property
+    def route(self) -> str:
+        """Such as ``POST /v1/jobs``."""
+        return f"{self.method} {self.path}"
+
+    def json(self) -> Any:
+        """The JSON body."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What to answer: after ``delay_s`` seconds, or with ``drop`` nothing but a closed connection."""
+
+    status: int = 200
+    body: bytes | dict[str, Any] = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay_s: float = 0.0
+    drop: bool = False
+
+    def content(self) -> bytes:
+        """The bytes of the body."""
+        return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+
+
+def error(status: int, message: str, *, code: str = "invalid_value", retry_after: int | None = None) -> Answer:
+    """An error in the studio's shape."""
+    detail = {"code": code, "message": message, "param": None, "type": "some_error", "request_id": "r1"}
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    return Answer(status, {"error": detail}, headers)
+
+
+class ScriptedServer:
+    """A server on a free port of loopback that answers by a function and keeps every call in ``calls``."""
+
+    def __init__(self, answer: Callable[[Call], Answer], calls: list[Call] | None = None) -> None:
+        self.calls: list[Call] = [] if calls is None else calls
+        self._answer = answer
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def handle_any(self) -> None:
+                outer._handle(self)
+
+            do_GET = do_POST = handle_any
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from now on."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = self.url.replace("http://", "https://")
+
+    def routes(self) -> list[str]:
+        """The calls so far, such as ``POST /v1/jobs``."""
+        return [call.route for call in self.calls]
+
+    def called(self, route: str) -> list[Call]:
+        """The calls of one route."""
+        return [call for call in self.calls if call.route == route]
+
+    def _handle(self, handler: BaseHTTPRequestHandler) -> None:
+        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        url = urlsplit(handler.path)
+        call = Call(handler.command, url.path, url.query, dict(handler.headers.items()), body, time.monotonic())
+        self.calls.append(call)
+        answer = self._answer(call)
+        time.sleep(answer.delay_s)
+        if answer.drop:
+            handler.close_connection = True
+            return
+        content = answer.content()
+        try:
+            handler.send_response(answer.status)
+            for name, value in {"Content-Length": str(len(content)), **answer.headers}.items():
+                handler.send_header(name, value)
+            handler.end_headers()
+            handler.wfile.write(content)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the other side gave up, as some tests want it to
+
+
+class ScriptedStudio(ScriptedServer):
+    """A well-behaved studio without an engine, except where ``script`` says otherwise.
+
+    ``script["POST /v1/jobs"].append(error(429, ...))`` is answered once, before the usual answers. ``states`` are
+    what a job goes through, one per look at it; ``image`` is what it paints.
+    """
+
+    def __init__(self, api_key: str = "", calls: list[Call] | None = None) -> None:
+        super().__init__(self._play, calls)
+        self.api_key = api_key
+        self.script: dict[str, deque[Answer]] = defaultdict(deque)
+        self.states: list[dict[str, Any]] = [RUNNING, SUCCEEDED]
+        self.health: dict[str, Any] = {"service": "qwen-image-studio", "state": "ready", "message": "Ready."}
+        self.image, self.mime_type, self.count = PNG, "image/png", 1
+        self.warnings: list[str] = []
+        self.jobs: dict[str, str] = {}
+        """Job id by idempotency key: how many jobs there really are."""
+        self._looks: dict[str, int] = {}
+
+    def view(self, job_id: str, state: dict[str, Any]) -> dict[str, Any]:
+        """A JobView, with images once it has succeeded."""
+        images = [self._image(position) for position in range(self.count)] if state["state"] == "succeeded" else []
+        usual = {
+            "object": "job",
+            "id": job_id,
+            "operation": "generate",
+            "model": "qwen-image",
+            "tier": "quality",
+            "queue_position": None,
+            "progress": {"phase": "", "step": 0, "steps": 0, "eta_s": None, "preview_url": None},
+            "attempt": 1,
+            "images": images,
+            "warnings": self.warnings,
+            "compute_saved": None,
+            "cached": False,
+            "engine": "qwen",
+            "error": None,
+            "created_at": 1.0,
+            "started_at": None,
+            "finished_at": None,
+        }
+        return {**usual, **state}
+
+    def _image(self, position: int) -> dict[str, Any]:
+        link = f"https://studio.example/files/img{position}?sign=s"
+        sizes = {"width": 640, "height": 480, "mime_type": self.mime_type, "seed": 7 + position, "sha256": "0" * 64}
+        return {"id": f"img{position}", "url": link, "thumbnail_url": link, **sizes}
+
+    def _play(self, call: Call) -> Answer:
+        scripted = self.script[call.route].popleft() if self.script[call.route] else None
+        if scripted is not None:
+            if scripted.drop and call.route == "POST /v1/jobs":
+                self._commit(call)  # the worst moment to lose the connection
+            return scripted
+        if call.route == "GET /v1/health":
+            return Answer(200, self.health)
+        if self.api_key and call.headers.get("Authorization") != f"Bearer {self.api_key}":
+            return error(401, "The API key is missing or wrong.", code="invalid_api_key")
+        if call.route == "GET /v1/models":
+            return Answer(200, {"object": "list", "data": []})
+        if call.route == "POST /v1/jobs":
+            return Answer(202, self.view(self._commit(call), QUEUED))
+        if call.path.startswith("/v1/jobs/"):
+            return Answer(200, self._look(call.path.removeprefix("/v1/jobs/")))
+        if call.path.endswith("/content"):
+            return Answer(200, self.image, {"Content-Type": self.mime_type})
+        return error(404, "Nothing of that name.", code="not_found")
+
+    def _commit(self, call: Call) -> str:
+        return self.jobs.setdefault(call.headers.get("Idempotency-Key", ""), f"job{len(self.jobs)}")
+
+    def _look(self, job_id: str) -> dict[str, Any]:
+        look = self._looks[job_id] = self._looks.get(job_id, -1) + 1
+        return self.view(job_id, self.states[min(look, len(self.states) - 1)])

@@ -1,0 +1,321 @@
+"""The client alone, in this process: retries, budget, keys, proxies, TLS, and the check of the connection."""
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.plugin.conftest import CANARY
+from tests.plugin.scripted import PNG, QUEUED, RUNNING, SUCCEEDED, Answer, ScriptedServer, ScriptedStudio, error
+from tools import client as client_module
+from tools.client import StudioClient, Update
+from tools.errors import (
+    ClientError,
+    KeyRefused,
+    QueueFull,
+    Refused,
+    StillLoading,
+    StillRunning,
+    Unavailable,
+    Unreachable,
+    WrongServer,
+)
+from tools.views import InputFile, Painted, Pause
+
+PROMPT = {"operation": "generate", "prompt": "红苹果"}
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "FIRST_PAUSE_S", 0.02)
+
+
+def paint(server: ScriptedServer, budget: float = 20, **params: Any) -> tuple[list[Update], Painted]:
+    """Paint and return the updates and the result."""
+    with StudioClient(server.url, CANARY, time_budget_s=budget) as studio:
+        return drained(studio.paint({**PROMPT, **params}))
+
+
+def drained(painting: Generator[Update, None, Painted]) -> tuple[list[Update], Painted]:
+    """Run a generator to its end."""
+    updates = []
+    while True:
+        try:
+            updates.append(next(painting))
+        except StopIteration as stop:
+            return updates, stop.value
+
+
+def test_paints_and_fetches_by_id_never_by_url(scripted: ScriptedStudio) -> None:
+    _, painted = paint(scripted)
+    assert painted.contents == [PNG]
+    assert scripted.routes()[-1] == "GET /v1/images/img0/content"
+    assert scripted.called("POST /v1/jobs")[0].json() == PROMPT
+
+
+def test_one_idempotency_key_over_busy_answers_and_a_lost_answer(scripted: ScriptedStudio) -> None:
+    scripted.script["POST /v1/jobs"] += [error(503, "Busy."), Answer(drop=True), error(429, "Full."), Answer(drop=True)]
+    updates, painted = paint(scripted)
+    posts = scripted.called("POST /v1/jobs")
+    assert len(posts) == 5
+    assert len({post.headers["Idempotency-Key"] for post in posts}) == 1
+    assert len(posts[0].headers["Idempotency-Key"]) == 36
+    assert (list(scripted.jobs.values()), painted.job.id) == (["job0"], "job0")
+    assert len([update for update in updates if isinstance(update, Pause)]) == 4
+
+
+def test_files_and_text_are_the_same_over_retries(scripted: ScriptedStudio) -> None:
+    scripted.script["POST /v1/jobs"].append(Answer(drop=True))
+    with StudioClient(scripted.url, CANARY) as studio:
+        drained(studio.paint({"operation": "edit", "prompt": "变红"}, [InputFile("image-1.png", "image/png", PNG)]))
+    first, second = scripted.called("POST /v1/jobs")
+    for post in (first, second):
+        assert PNG in post.body
+        assert "变红".encode() in post.body
+
+
+def test_pauses_grow(scripted: ScriptedStudio) -> None:
+    scripted.script["POST /v1/jobs"] += [error(503, "Busy.")] * 4
+    updates, _ = paint(scripted)
+    seconds = [update.seconds for update in updates if isinstance(update, Pause)]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] > 2 * seconds[0]
+
+
+def test_retry_after_is_honoured(scripted: ScriptedStudio) -> None:
+    scripted.script["POST /v1/jobs"].append(error(503, "Busy.", retry_after=1))
+    paint(scripted)
+    first, second = scripted.called("POST /v1/jobs")
+    assert 1.0 <= second.at - first.at < 2.0
+
+
+@pytest.mark.parametrize(("status", "kind"), [(429, QueueFull), (503, Unavailable)])
+def test_a_retry_after_past_the_budget_ends_at_once(
+    scripted: ScriptedStudio, status: int, kind: type[ClientError]
+) -> None:
+    scripted.script["POST /v1/jobs"].append(error(status, "Come back later.", retry_after=60))
+    began = time.monotonic()
+    with pytest.raises(kind, match="Come back later"):
+        paint(scripted, budget=30)
+    assert time.monotonic() - began < 1
+    assert len(scripted.called("POST /v1/jobs")) == 1
+
+
+def test_what_cannot_help_is_not_tried_again(scripted: ScriptedStudio) -> None:
+    scripted.script["POST /v1/jobs"].append(error(422, "steps: too many."))
+    with pytest.raises(Refused, match="steps: too many"):
+        paint(scripted)
+    assert len(scripted.calls) == 1
+
+
+def test_budget_end_names_the_job_and_cancels_nothing(scripted: ScriptedStudio) -> None:
+    scripted.states = [QUEUED, RUNNING]
+    began = time.monotonic()
+    with pytest.raises(StillRunning, match=r"job0.*goes on at the server.*time_budget"):
+        paint(scripted, budget=1.2)
+    assert 1.0 < time.monotonic() - began < 3
+    assert not [route for route in scripted.routes() if route.endswith("/cancel")]
+    assert len(scripted.calls) < 12, "a server that answers at once was asked in a tight loop"
+
+
+def test_long_polls_of_twenty_seconds_within_the_budget(scripted: ScriptedStudio) -> None:
+    paint(scripted, budget=300)
+    paint(scripted, budget=8)
+    waits = [float(call.query.removeprefix("wait=")) for call in scripted.calls if call.path.startswith("/v1/jobs/")]
+    assert waits[0] == 20
+    assert 0 < waits[-1] <= 8
+
+
+def test_a_lost_poll_does_not_lose_the_job(scripted: ScriptedStudio) -> None:
+    scripted.script["GET /v1/jobs/job0"] += [Answer(drop=True), error(503, "Restarting.")]
+    _, painted = paint(scripted)
+    assert painted.job.state == "succeeded"
+    assert len(scripted.jobs) == 1
+
+
+def test_a_server_that_goes_away_while_it_paints_is_named_with_the_job(scripted: ScriptedStudio) -> None:
+    scripted.script["GET /v1/jobs/job0"] += [Answer(drop=True)] * 99
+    with pytest.raises(Unreachable, match="Job job0 goes on"):
+        paint(scripted, budget=0.5)
+
+
+def test_an_absent_server_is_not_waited_for_forever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "UNREACHABLE_PATIENCE_S", 0.3)
+    with ScriptedServer(lambda call: Answer()) as gone:
+        pass
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match="refused the connection"):
+        paint(gone, budget=60)
+    assert time.monotonic() - began < 3
+
+
+def test_an_image_larger_than_dify_takes(scripted: ScriptedStudio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "MAX_IMAGE_BYTES", 10)
+    with pytest.raises(Refused, match="jpeg or webp"):
+        paint(scripted)
+
+
+def test_a_netrc_neither_replaces_nor_adds_a_key(
+    scripted: ScriptedStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    paint(scripted)
+    assert {call.headers["Authorization"] for call in scripted.calls} == {f"Bearer {CANARY}"}
+    scripted.api_key = ""
+    scripted.calls.clear()
+    with StudioClient(scripted.url) as studio:
+        drained(studio.paint(PROMPT))
+    assert all("Authorization" not in call.headers for call in scripted.calls)
+
+
+def test_the_proxy_of_the_environment_is_named_and_can_be_bypassed(
+    scripted: ScriptedStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://user:secret@127.0.0.1:9")
+    with StudioClient(scripted.url, CANARY) as studio, pytest.raises(Unreachable) as caught:
+        studio.check()
+    assert "proxy 127.0.0.1:9" in str(caught.value)
+    assert "add 127.0.0.1 to NO_PROXY" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with StudioClient(scripted.url, CANARY) as studio:
+        studio.check()
+
+
+def _health(**changes: str) -> Callable[[ScriptedStudio], None]:
+    return lambda studio: studio.health.update(changes)
+
+
+def _script(route: str, answer: Answer) -> Callable[[ScriptedStudio], None]:
+    return lambda studio: studio.script[route].append(answer)
+
+
+def _other_key(studio: ScriptedStudio) -> None:
+    studio.api_key = "another"
+
+
+@pytest.mark.parametrize(
+    ("arrange", "kind", "said"),
+    [
+        (_health(state="starting", message="Loading qwen-image."), StillLoading, "Loading qwen-image"),
+        (_health(state="failed", message="No GPU was found."), Unavailable, "No GPU was found"),
+        (_health(service="something"), WrongServer, "not as a Qwen-Image Studio"),
+        (_script("GET /v1/health", Answer(200, b"<html>hello</html>")), WrongServer, "base address"),
+        (_script("GET /v1/health", Answer(404, b"nothing")), WrongServer, "base address"),
+        (_script("GET /v1/health", Answer(200, b"x" * (5 * 2**20))), Refused, "larger than"),
+        (_script("GET /v1/health", Answer(502, b"<html>nginx</html>")), Unavailable, "gateway"),
+        (_script("GET /v1/health", Answer(401, b"<html>log in</html>")), WrongServer, "base address"),
+        (_script("GET /v1/health", Answer(301, b"", {"Location": "https://a/"})), WrongServer, "redirects"),
+        (_other_key, KeyRefused, "Enter a valid api_key"),
+        (_script("GET /v1/health", Answer(drop=True)), Unreachable, "broke off"),
+    ],
+)
+def test_check_tells_apart(
+    scripted: ScriptedStudio, arrange: Callable[[ScriptedStudio], None], kind: type[ClientError], said: str
+) -> None:
+    arrange(scripted)
+    with StudioClient(scripted.url, CANARY) as studio, pytest.raises(kind, match=said) as caught:
+        studio.check()
+    assert type(caught.value) is kind
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("state", ["ready", "busy", "degraded"])
+def test_check_accepts_and_paints_nothing(scripted: ScriptedStudio, state: str) -> None:
+    scripted.health["state"] = state
+    with StudioClient(f"{scripted.url}/", CANARY) as studio:
+        studio.check()
+    assert scripted.routes() == ["GET /v1/health", "GET /v1/models"]
+    assert "Authorization" in scripted.calls[1].headers
+
+
+def test_check_does_not_wait_for_a_silent_server(scripted: ScriptedStudio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "CHECK_S", 0.3)
+    scripted.script["GET /v1/health"].append(Answer(200, scripted.health, delay_s=1.0))
+    with StudioClient(scripted.url) as studio, pytest.raises(Unreachable, match="did not answer in time"):
+        studio.check()
+
+
+def test_a_wrong_protocol_is_told_at_once(scripted: ScriptedStudio) -> None:
+    scripted.url = scripted.url.replace("http://", "https://")
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match="should start with http://"):
+        paint(scripted)
+    assert time.monotonic() - began < 2
+
+
+def test_a_handshake_that_is_cut_off_is_tried_again() -> None:
+    def cut() -> None:
+        connection, _ = listening.accept()
+        connection.recv(4096)  # the client's hello; closing before it is read would be another error
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        cutting = threading.Thread(target=cut)
+        cutting.start()
+        with StudioClient(f"https://127.0.0.1:{listening.getsockname()[1]}") as studio:
+            painting = studio.paint(PROMPT)
+            update = next(painting)
+            painting.close()
+        cutting.join()
+    assert isinstance(update, Pause)
+    assert "broke off" in update.reason
+
+
+def test_an_unknown_host_is_named() -> None:
+    with StudioClient("http://no-such-host.invalid") as studio, pytest.raises(Unreachable, match=r"no-such-host.*DNS"):
+        studio.check()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate with its key, in one file."""
+    if not (openssl := shutil.which("openssl")):
+        if os.environ.get("CI"):
+            pytest.fail("openssl is missing")
+        pytest.skip("openssl is missing: no self-signed certificate to test with")
+    folder = tmp_path_factory.mktemp("tls")
+    wanted = ["-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    subprocess.run([openssl, "req", "-x509", *wanted, *files], check=True, capture_output=True)
+    both = folder / "both.pem"
+    both.write_text((folder / "key.pem").read_text() + (folder / "cert.pem").read_text())
+    return both
+
+
+@pytest.fixture
+def secured(scripted: ScriptedStudio, certificate: Path) -> ScriptedStudio:
+    """The scripted studio behind a self-signed certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    scripted.secure(context)
+    return scripted
+
+
+def test_a_self_signed_certificate_is_refused_and_verify_tls_named(secured: ScriptedStudio) -> None:
+    with StudioClient(secured.url, CANARY) as studio, pytest.raises(Unreachable, match="switch verify_tls off"):
+        studio.check()
+    assert secured.calls == [], "the key must not go to a server that is not verified"
+
+
+def test_verify_tls_off_holds_against_a_bundle_of_the_environment(
+    secured: ScriptedStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import certifi
+
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certifi.where())
+    secured.states = [SUCCEEDED]
+    with StudioClient(secured.url, CANARY, verify_tls=False) as studio:
+        studio.check()
+        _, painted = drained(studio.paint(PROMPT))
+    assert painted.contents == [PNG]

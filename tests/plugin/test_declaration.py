@@ -1,0 +1,233 @@
+"""The YAML files: against the rules of Dify's daemon and API, against the code, and in four languages."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+from pydantic import BaseModel, ValidationError
+
+from tests.plugin.conftest import ROOT
+from tests.plugin.test_tools import VARIABLES
+from tools.parameters import Credentials, EditParameters, GenerationParameters
+
+LANGUAGES = ["en_US", "zh_Hans", "ja_JP", "pt_BR"]
+WORDED = {"label", "human", "human_description", "help", "placeholder"}
+MODELS: dict[str, type[BaseModel]] = {"image_generation": GenerationParameters, "image_edit": EditParameters}
+PARAMETER_TYPES = {"string", "number", "boolean", "select", "file", "files"}
+
+
+def loaded(path: str) -> Any:
+    """A YAML file of the repository."""
+    return yaml.safe_load((ROOT / path).read_text())
+
+
+MANIFEST, PROVIDER = loaded("manifest.yaml"), loaded("provider/qwen_image.yaml")
+TOOLS: dict[str, Any] = {path: loaded(path) for path in PROVIDER["tools"]}
+PARAMETERS = [
+    pytest.param(tool["identity"]["name"], parameter, id=f"{tool['identity']['name']}.{parameter['name']}")
+    for tool in TOOLS.values()
+    for parameter in tool["parameters"]
+]
+
+
+def worded(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every text that a person reads, with its place."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            here = f"{path}.{name}"
+            if name in WORDED or (name == "description" and path in {"", ".identity"}):
+                if name == "description" and isinstance(value, dict) and "human" in value:
+                    yield f"{here}.human", value["human"]
+                else:
+                    yield here, value
+            else:
+                yield from worded(value, here)
+    elif isinstance(node, list):
+        for position, value in enumerate(node):
+            yield from worded(value, f"{path}[{position}]")
+
+
+TEXTS = [
+    pytest.param(text, id=f"{file}{place}")
+    for file, content in {"manifest": MANIFEST, "provider": PROVIDER, **TOOLS}.items()
+    for place, text in worded(content)
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_four_languages_exactly(text: Any) -> None:
+    assert list(text) == LANGUAGES
+    for value in text.values():
+        assert isinstance(value, str)
+        assert 1 <= len(value.strip()) <= 1023
+    sentence = len(text["en_US"].split()) > 4
+    assert not sentence or len(set(text.values())) == 4, "a sentence was left untranslated"
+    assert not sentence or re.search(r"[一-鿿]", text["zh_Hans"])
+    assert not sentence or re.search(r"[ぁ-ヿ]", text["ja_JP"])
+
+
+def test_texts_were_found() -> None:
+    assert len(TEXTS) > 70
+
+
+def test_manifest_follows_the_rules() -> None:
+    version = r"\d{1,4}(\.\d{1,4}){2}(-\w{1,16})?"
+    assert re.fullmatch(version, MANIFEST["version"])
+    assert re.fullmatch(version, MANIFEST["meta"]["version"])
+    assert re.fullmatch(r"[a-z0-9_-]{1,64}", MANIFEST["author"])
+    assert not re.search("langgenius|dify", MANIFEST["author"])
+    assert re.fullmatch(r"[a-z0-9_-]{1,128}", MANIFEST["name"])
+    assert MANIFEST["type"] == "plugin"
+    assert MANIFEST["resource"]["memory"] > 0
+    assert "permission" not in MANIFEST["resource"], "the plugin asks for nothing that it does not use"
+    assert MANIFEST["plugins"] == {"tools": ["provider/qwen_image.yaml"]}
+    assert set(MANIFEST["meta"]["arch"]) == {"amd64", "arm64"}
+    assert MANIFEST["meta"]["runner"] == {"language": "python", "version": "3.12", "entrypoint": "main"}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", MANIFEST["created_at"])
+    assert (ROOT / MANIFEST["privacy"]).is_file()
+    known = "search image videos weather finance design travel social news medical productivity education business"
+    for tags in (MANIFEST["tags"], PROVIDER["identity"]["tags"]):
+        assert set(tags) <= set(known.split())
+
+
+def test_icons_exist() -> None:
+    for owner in (MANIFEST, PROVIDER["identity"]):
+        for icon in (owner["icon"], owner["icon_dark"]):
+            assert (ROOT / "_assets" / icon).read_text().startswith("<svg")
+
+
+def test_identities() -> None:
+    provider = PROVIDER["identity"]
+    assert re.fullmatch(r"[a-z0-9_-]+/[a-z0-9_-]+/[a-z0-9_-]+", f"{provider['author']}/x/{provider['name']}")
+    for path, tool in TOOLS.items():
+        assert re.fullmatch(r"[a-zA-Z0-9_-]+", tool["identity"]["name"])
+        assert tool["identity"]["author"] == provider["author"] == MANIFEST["author"]
+        assert path == f"tools/{tool['identity']['name']}.yaml"
+        assert (ROOT / tool["extra"]["python"]["source"]).is_file()
+        assert 20 < len(tool["description"]["llm"]) < 1000
+
+
+def test_credentials_are_those_that_the_code_reads() -> None:
+    declared = PROVIDER["credentials_for_provider"]
+    assert set(declared) == set(Credentials.model_fields)
+    types = {name: entry["type"] for name, entry in declared.items()}
+    assert types == {
+        "server_url": "text-input",
+        "api_key": "secret-input",
+        "verify_tls": "boolean",
+        "time_budget": "text-input",
+    }
+    assert {name for name, entry in declared.items() if entry["required"]} == {"server_url"}
+    for name, entry in declared.items():
+        assert "scope" not in entry, "only selectors may have one"
+        if "default" in entry:
+            assert Credentials.parse({"server_url": "http://a", name: entry["default"]}) == Credentials.parse(
+                {"server_url": "http://a"}
+            )
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_parameters_are_those_that_the_code_reads(name: str) -> None:
+    declared = [parameter["name"] for parameter in TOOLS[f"tools/{name}.yaml"]["parameters"]]
+    assert len(declared) == len(set(declared))
+    assert set(declared) == set(MODELS[name].model_fields)
+
+
+def taken(tool: str, name: str, value: float) -> bool:
+    """Whether the code takes a value."""
+    given = {"prompt": "x", "image_id": "i", name: value}
+    try:
+        MODELS[tool].model_validate(given)
+    except ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("tool", "parameter"), PARAMETERS)
+def test_declared_limits_and_defaults_are_the_codes(tool: str, parameter: dict[str, Any]) -> None:
+    name, field = parameter["name"], MODELS[tool].model_fields[parameter["name"]]
+    if parameter["type"] == "number":
+        low, high = parameter["min"], parameter["max"]
+        below = -2 if name == "seed" else low - 1  # the code also takes -1 for "random", which the form need not offer
+        assert [taken(tool, name, value) for value in (below, low, high, high + 1)] == [False, True, True, False]
+    assert parameter["required"] is field.is_required()
+    assert parameter.get("default") == (None if field.is_required() or not field.default else field.default)
+    if parameter["type"] == "select":
+        assert get_origin(field.annotation) is Literal
+        assert tuple(option["value"] for option in parameter["options"]) == get_args(field.annotation)
+
+
+@pytest.mark.parametrize(("tool", "parameter"), PARAMETERS)
+def test_parameter_follows_the_rules(tool: str, parameter: dict[str, Any]) -> None:
+    assert parameter["type"] in PARAMETER_TYPES
+    assert parameter["form"] in {"llm", "form"}
+    assert "scope" not in parameter
+    if parameter["type"] in {"file", "files"}:
+        assert not parameter["required"], "a required file makes the tool unusable for agents"
+    said = parameter["llm_description"]
+    for key in ("min", "max"):  # models never see min, max and default themselves
+        assert key not in parameter or str(parameter[key]) in said
+    assert "default" not in parameter or f"default {parameter['default']}" in said
+    for option in parameter.get("options", []):
+        assert isinstance(option["value"], str)
+        assert option["value"] in said
+
+
+def test_the_surface_for_models_is_small() -> None:
+    for tool in TOOLS.values():
+        shown = {parameter["name"] for parameter in tool["parameters"] if parameter["form"] == "llm"}
+        assert shown <= {"prompt", "negative_prompt", "aspect_ratio", "seed", "images", "image_id"}
+
+
+@pytest.mark.parametrize("path", list(TOOLS))
+def test_output_schema_is_what_is_emitted(path: str) -> None:
+    schema = TOOLS[path]["output_schema"]
+    assert schema["type"] == "object"
+    assert set(schema["properties"]) == VARIABLES
+    assert not VARIABLES & {"text", "json", "files"}, "Dify keeps these names for itself"
+    for field in schema["properties"].values():
+        assert field["type"] in {"string", "number", "array"}, "an integer could not be chosen for a number input"
+        assert field["type"] != "array" or field["items"] == {"type": "string"}
+        assert field["description"].endswith(".")
+
+
+def test_the_sdk_takes_the_declaration(facts: dict[str, Any]) -> None:
+    assert facts["declaration"] == {
+        "name": MANIFEST["name"],
+        "credentials": list(PROVIDER["credentials_for_provider"]),
+        "tools": {tool["identity"]["name"]: len(tool["parameters"]) for tool in TOOLS.values()},
+    }
+
+
+def imported(path: Path) -> set[str]:
+    """Modules that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+SOURCES = [ROOT / "main.py", *sorted(ROOT.glob("tools/*.py")), *sorted(ROOT.glob("provider/*.py"))]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_modules_import_no_tool_and_nothing_of_the_server(path: Path) -> None:
+    """A tool module that is imported is executed twice, with two classes (trap T3)."""
+    tools = {source["extra"]["python"]["source"] for source in (*TOOLS.values(), PROVIDER)}
+    forbidden = {source.removesuffix(".py").replace("/", ".") for source in tools} | {"server", "torch", "flask"}
+    assert not imported(path) & forbidden
+    assert not {name for name in imported(path) if name.startswith("server.")}
+    assert ".en_US" not in path.read_text()
+    assert "print(" not in path.read_text()
+
+
+def test_requirements_are_few_and_ranged() -> None:
+    lines = (ROOT / "requirements.txt").read_text().split("\n")
+    assert lines == ["dify_plugin>=0.7.4,<1.0.0", "requests>=2.32.3,<3", "pydantic>=2.8.2,<3", ""]

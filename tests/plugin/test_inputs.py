@@ -1,0 +1,149 @@
+"""Downloading the files that Dify hands over: limits, retries, redirects, and sentences that name the setting."""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.plugin.scripted import PNG, Answer, Call, ScriptedServer
+from tools import inputs
+from tools.errors import InputNotFetched
+from tools.inputs import fetch_all, sniff
+from tools.views import InputFile
+
+
+class Files(ScriptedServer):
+    """A file server that plays ``script`` and then delivers a picture."""
+
+    def __init__(self) -> None:
+        super().__init__(self._play)
+        self.script: deque[Answer] = deque()
+
+    def _play(self, call: Call) -> Answer:
+        return self.script.popleft() if self.script else Answer(200, PNG)
+
+    def fetch(self, path: str = "/files/a?sign=hidden") -> list[InputFile]:
+        """Download one file within ten seconds."""
+        return fetch_all([f"{self.url}{path}"], time.monotonic() + 10)
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[Files]:
+    """A file server; pauses between attempts are short."""
+    monkeypatch.setattr(inputs, "FIRST_PAUSE_S", 0.01)
+    with Files() as server:
+        yield server
+
+
+def test_order_and_names(files: Files) -> None:
+    fetched = fetch_all([f"{files.url}/{name}" for name in "abc"], time.monotonic() + 10)
+    assert [call.path for call in files.calls] == ["/a", "/b", "/c"]
+    assert [(file.name, file.mime_type, file.content) for file in fetched] == [
+        (f"image-{position}.png", "image/png", PNG) for position in (1, 2, 3)
+    ]
+
+
+def test_no_credentials_are_sent(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    files.fetch()
+    assert "Authorization" not in files.calls[0].headers
+
+
+@pytest.mark.parametrize("answer", [Answer(503), Answer(429), Answer(drop=True)])
+def test_a_passing_fault_is_tried_again(files: Files, answer: Answer) -> None:
+    files.script += [answer, answer]
+    assert files.fetch()[0].content == PNG
+    assert len(files.calls) == 3
+
+
+def test_a_lasting_fault_ends_after_three_attempts(files: Files) -> None:
+    files.script += [Answer(503)] * 9
+    with pytest.raises(InputNotFetched, match=r"127\.0\.0\.1.*HTTP 503.*FILES_URL.*INTERNAL_FILES_URL") as caught:
+        files.fetch()
+    assert len(files.calls) == 3
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refused_link_is_not_tried_again(files: Files, status: int) -> None:
+    files.script.append(Answer(status))
+    with pytest.raises(InputNotFetched, match=rf"HTTP {status}.*expire.*FILES_URL"):
+        files.fetch()
+    assert len(files.calls) == 1
+
+
+def test_a_dead_host_is_named_with_the_setting(files: Files) -> None:
+    with pytest.raises(InputNotFetched, match=r"127\.0\.0\.1:1.*refused.*INTERNAL_FILES_URL"):
+        fetch_all(["http://127.0.0.1:1/files/a"], time.monotonic() + 10)
+
+
+@pytest.mark.parametrize("url", ["/files/abc/file-preview?sign=1", "ftp://host/a", "file:///etc/passwd"])
+def test_only_complete_web_addresses(url: str) -> None:
+    with pytest.raises(InputNotFetched, match="FILES_URL"):
+        fetch_all([url], time.monotonic() + 10)
+
+
+def test_too_many_bytes(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "MAX_BYTES", 1_000_000)
+    files.script += [Answer(200, PNG + bytes(1_000_000))]
+    with pytest.raises(InputNotFetched, match="larger than 1 MB"):
+        files.fetch()
+    assert len(files.calls) == 1
+
+
+def test_too_slow(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "READ_TIMEOUT_S", 0.1)
+    files.script += [Answer(200, PNG, delay_s=0.5)] * 3
+    with pytest.raises(InputNotFetched, match="did not answer in time"):
+        files.fetch()
+
+
+def test_a_redirect_on_the_same_host_is_followed(files: Files) -> None:
+    files.script.append(Answer(302, b"", {"Location": "/elsewhere"}))
+    assert files.fetch()[0].content == PNG
+    assert [call.path for call in files.calls] == ["/files/a", "/elsewhere"]
+
+
+def test_a_redirect_to_another_host_is_not(files: Files) -> None:
+    with Files() as other:
+        target = other.url.replace("127.0.0.1", "localhost")
+        files.script.append(Answer(302, b"", {"Location": f"{target}/secret"}))
+        with pytest.raises(InputNotFetched, match="redirects to another host, localhost"):
+            files.fetch()
+        assert other.calls == []
+
+
+def test_a_circle_of_redirects_ends(files: Files) -> None:
+    files.script += [Answer(302, b"", {"Location": "/files/a"})] * 9
+    with pytest.raises(InputNotFetched, match="in a circle"):
+        files.fetch()
+    assert len(files.calls) == 4
+
+
+def test_a_page_instead_of_a_picture(files: Files) -> None:
+    files.script.append(Answer(200, b"<html>sign in</html>", {"Content-Type": "image/png"}))
+    with pytest.raises(InputNotFetched, match=r"is not a PNG.*FILES_URL"):
+        files.fetch()
+
+
+@pytest.mark.parametrize(
+    ("content", "mime_type"),
+    [
+        (PNG, "image/png"),
+        (b"\xff\xd8\xff\xe0rest", "image/jpeg"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "image/webp"),
+        (b"GIF89a", "image/gif"),
+        (b"BM\x10\x00\x00\x00\x00\x00\x00\x00", "image/bmp"),
+        (b"II*\x00", None),
+        (b"RIFF\x00\x00\x00\x00WAVE", None),
+        (b"BMW is a car", None),
+        (b"<svg xmlns=", None),
+        (b"", None),
+    ],
+)
+def test_sniff(content: bytes, mime_type: str | None) -> None:
+    assert sniff(content) == mime_type

@@ -1,0 +1,188 @@
+"""What Dify may send for a parameter or a credential, and what becomes of it."""
+
+from typing import Any
+
+import pytest
+
+from tools.errors import Refused
+from tools.parameters import Credentials, EditParameters, GenerationParameters
+
+
+class SdkFile:
+    """Stands for the SDK's File object."""
+
+    url = "http://dify/files/a"
+
+
+def body(**given: Any) -> dict[str, Any]:
+    """The body of a generation with a prompt."""
+    return GenerationParameters.parse({"prompt": "x", **given}).body()
+
+
+def test_everything_but_the_prompt_has_a_default() -> None:
+    assert body() == {"operation": "generate", "prompt": "x", "aspect_ratio": "1:1", "n": 1, "output_format": "png"}
+
+
+@pytest.mark.parametrize("blank", [None, "", "  ", [None], [], [""]])
+@pytest.mark.parametrize("name", ["negative_prompt", "aspect_ratio", "size", "seed", "n", "steps", "output_format"])
+def test_blank_is_left_out(name: str, blank: object) -> None:
+    assert body(**{name: blank}) == body()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "sent"),
+    [
+        ("seed", "7", 7),
+        ("seed", 7.0, 7),
+        ("seed", "7.0", 7),
+        ("seed", 0, 0),
+        ("seed", 2**32 - 1, 2**32 - 1),
+        ("n", "3", 3),
+        ("steps", "2", 2),
+        ("guidance_scale", "1", 1.0),
+        ("guidance_scale", 4, 4.0),
+        ("aspect_ratio", " 16：9 ", "16:9"),
+        ("output_format", "WebP", "webp"),
+        ("size", "1024*768", "1024x768"),
+        ("size", "1024 × 768", "1024x768"),
+        ("size", "1024X768", "1024x768"),
+        ("model", " m ", "m"),
+        ("negative_prompt", "模糊", "模糊"),
+    ],
+)
+def test_tolerant_of_form(name: str, given: object, sent: object) -> None:
+    assert body(**{name: given})[name] == sent
+
+
+def test_seed_below_zero_is_random() -> None:
+    assert "seed" not in body(seed="-1")
+
+
+def test_size_replaces_aspect_ratio() -> None:
+    both = body(size="640x480", aspect_ratio="16:9")
+    assert both["size"] == "640x480"
+    assert "aspect_ratio" not in both
+    assert body(size="auto", aspect_ratio="16:9")["aspect_ratio"] == "16:9"
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("prompt", None, "prompt is missing"),
+        ("prompt", "x" * 8001, "prompt: "),
+        ("seed", "abc", "seed: .*given: abc"),
+        ("seed", 7.5, "seed: "),
+        ("seed", -2, "seed: "),
+        ("seed", 2**32, "seed: .*4294967295"),
+        ("n", 0, "n: .*1"),
+        ("n", 5, "n: .*4"),
+        ("steps", 1, "steps: .*2"),
+        ("steps", 151, "steps: .*150"),
+        ("guidance_scale", 0.5, "guidance_scale: .*1"),
+        ("guidance_scale", 21, "guidance_scale: .*20"),
+        ("guidance_scale", "nan", "guidance_scale: "),
+        ("aspect_ratio", "5:1", "aspect_ratio: .*16:9"),
+        ("output_format", "gif", "output_format: .*webp"),
+        ("size", "big", "size: .*1024x768"),
+        ("size", "32x64", "size: .*64 to 4096"),
+        ("size", "4097x64", "size: .*64 to 4096"),
+        ("size", "1024x768x3", "size: "),
+    ],
+)
+def test_out_of_range_names_the_parameter_and_the_range(name: str, given: object, said: str) -> None:
+    with pytest.raises(Refused, match=f"(?s)^{said}") as caught:
+        body(**{name: given})
+    assert len(str(caught.value)) < 300
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("given", "addresses"),
+    [
+        (SdkFile(), ["http://dify/files/a"]),
+        ([SdkFile(), None], ["http://dify/files/a"]),
+        ({"url": "http://dify/b"}, ["http://dify/b"]),
+        ([{"url": "http://dify/b"}, SdkFile()], ["http://dify/b", "http://dify/files/a"]),
+    ],
+)
+def test_files_in_every_shape(given: object, addresses: list[str]) -> None:
+    asked = EditParameters.parse({"prompt": "x", "images": given})
+    assert asked.images == addresses
+    assert "image" not in asked.body()
+
+
+@pytest.mark.parametrize(
+    ("given", "references"),
+    [
+        ("img_1", ["img_1"]),
+        ("img_1,img_2", ["img_1", "img_2"]),
+        ("img_1， img_2、img_3", ["img_1", "img_2", "img_3"]),
+        (["img_1", "img_2"], ["img_1", "img_2"]),
+        ("https://a/x?resize,w_100,h_200", ["https://a/x?resize,w_100,h_200"]),
+        ("https://a/x.png,img_2", ["https://a/x.png", "img_2"]),
+        ("https://a/x?w,1,https://b/y, img_3", ["https://a/x?w,1", "https://b/y", "img_3"]),
+    ],
+)
+def test_references_in_one_string(given: object, references: list[str]) -> None:
+    assert EditParameters.parse({"prompt": "x", "image_id": given}).body()["image"] == references
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"image_id": "/files/tools/a.png"}, "image_id: .*http"),
+        ({"image_id": "data:image/png;base64,AAAA"}, "image_id: "),
+        ({"image_id": "https://a/" + "b" * 5000}, "image_id: .*not the image itself"),
+        ({"images": [SdkFile()] * 4}, "at most 3"),
+        ({"images": [7]}, "images: .*no file"),
+        ({"images": SdkFile(), "image_id": "img_1"}, "not both"),
+        ({}, "image_id"),
+    ],
+)
+def test_inputs_that_cannot_be_used(given: dict[str, object], said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        EditParameters.parse({"prompt": "x", **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("http://gpu-box:8300", "http://gpu-box:8300"),
+        (" HTTPS://gpu.example/ ", "https://gpu.example"),
+        ("http://gpu-box:8300/v1", "http://gpu-box:8300"),
+        ("http://gpu-box:8300/v1/images/generations", "http://gpu-box:8300"),
+        ("https://example.com/studio/", "https://example.com/studio"),
+        ("http://[::1]:8300/", "http://[::1]:8300"),
+    ],
+)
+def test_server_url_is_brought_to_the_base(given: str, address: str) -> None:
+    assert Credentials.parse({"server_url": given}).server_url == address
+
+
+@pytest.mark.parametrize(
+    "given", ["gpu-box:8300", "http://", "ftp://a", "http://a b", "http://a?x=1", "http://u:p@a", "http://a:port", ""]
+)
+def test_a_malformed_server_url_is_refused(given: str) -> None:
+    with pytest.raises(Refused, match="server_url"):
+        Credentials.parse({"server_url": given})
+
+
+def test_other_credentials() -> None:
+    given = {"server_url": "http://a", "api_key": " Bearer k1 ", "verify_tls": "false", "time_budget": "90"}
+    credentials = Credentials.parse(given)
+    assert (credentials.api_key, credentials.verify_tls, credentials.time_budget) == ("k1", False, 90)
+    assert "k1" not in repr(credentials)
+    usual = Credentials.parse({"server_url": "http://a", "api_key": None, "time_budget": ""})
+    assert (usual.api_key, usual.verify_tls, usual.time_budget) == ("", True, 540)
+
+
+@pytest.mark.parametrize("budget", ["600", "591", 29, "soon"])
+def test_time_budget_stays_below_the_daemons(budget: object) -> None:
+    with pytest.raises(Refused, match="time_budget"):
+        Credentials.parse({"server_url": "http://a", "time_budget": budget})
+
+
+def test_an_unusable_key_is_not_quoted() -> None:
+    with pytest.raises(Refused, match="api_key") as caught:
+        Credentials.parse({"server_url": "http://a", "api_key": "s3cret\nline"})
+    assert "s3cret" not in str(caught.value)

@@ -1,0 +1,98 @@
+"""The check of the credentials as Dify's daemon asks for it, on both SDKs."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.plugin.conftest import CANARY
+from tests.plugin.daemon import Daemon
+from tests.plugin.scripted import ScriptedStudio
+
+PROVIDER = "qwen_image"
+
+
+def test_good_credentials_pass_in_no_time(
+    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    outcome = plugin.validate(PROVIDER, credentials)
+    outcome.raise_on_error()
+    assert outcome.jsons == [{"result": True}]
+    assert outcome.seconds < 5
+    assert "POST /v1/jobs" not in scripted.routes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"server_url": "gpu-box"}, "http://gpu-box:8300"),
+        ({"server_url": None}, "server_url is missing"),
+        ({"server_url": "http://127.0.0.1:9"}, "refused the connection"),
+        ({"server_url": "http://no-such-host.invalid"}, "DNS"),
+        ({"api_key": f"{CANARY}-wrong"}, "refused the API key"),
+        ({"api_key": ""}, "refused the API key"),
+        ({"time_budget": "600"}, "time_budget"),
+    ],
+)
+def test_bad_credentials_are_refused_with_a_sentence(
+    plugin: Daemon, credentials: dict[str, object], changes: dict[str, object], said: str
+) -> None:
+    outcome = plugin.validate(PROVIDER, {**credentials, **changes})
+    assert outcome.error is not None
+    assert outcome.error.type == "ToolProviderCredentialValidationError"
+    assert said in outcome.error.message
+    assert outcome.error.message.endswith(".") or "(given" in outcome.error.message
+    assert CANARY not in json.dumps(outcome.error.args)
+    assert outcome.seconds < 20
+
+
+def test_a_loading_server_is_told_from_a_dead_one(
+    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    scripted.health.update(state="starting", message="Loading qwen-image, 40 %.")
+    outcome = plugin.validate(PROVIDER, credentials)
+    assert outcome.error is not None
+    assert "still loading" in outcome.error.message
+    assert "40 %" in outcome.error.message
+
+
+MAPPED = {
+    "ClientError": "InvokeServerUnavailableError",
+    "Refused": "InvokeBadRequestError",
+    "InputNotFetched": "InvokeBadRequestError",
+    "JobCancelled": "InvokeBadRequestError",
+    "KeyRefused": "InvokeAuthorizationError",
+    "QueueFull": "InvokeRateLimitError",
+    "Unreachable": "InvokeConnectionError",
+    "WrongServer": "InvokeConnectionError",
+    "Unavailable": "InvokeServerUnavailableError",
+    "StillLoading": "InvokeServerUnavailableError",
+    "JobFailed": "InvokeServerUnavailableError",
+    "StillRunning": "InvokeServerUnavailableError",
+}
+
+
+def test_every_client_error_has_its_dify_error(facts: dict[str, Any]) -> None:
+    assert facts["errors"] == {name: [kind, "a sentence", True] for name, kind in MAPPED.items()}
+
+
+def test_the_tree_in_the_docstring_is_complete() -> None:
+    from tools import errors
+
+    assert errors.__doc__ is not None
+    assert [name for name in MAPPED if not re.search(rf"^[ |+-]*{name}\b", errors.__doc__, re.M)] == []
+
+
+def test_each_source_shows_the_loader_one_class(facts: dict[str, Any]) -> None:
+    """The SDK collects every subclass visible in a module, imported ones too (trap T2)."""
+    assert facts["classes"] == {
+        "tools.image_generation": ["ImageGenerationTool"],
+        "tools.image_edit": ["ImageEditTool"],
+        "provider.qwen_image": ["QwenImageProvider"],
+    }
+
+
+def test_the_client_does_not_import_the_sdk(facts: dict[str, Any]) -> None:
+    """Importing the SDK patches the whole process with gevent (trap T4)."""
+    assert facts["imported by the client"] == []

@@ -1,0 +1,110 @@
+"""The whole way: Dify's daemon protocol, the plugin on both SDKs, the real server, the miniature's pictures."""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.plugin.daemon import Daemon, Outcome
+from tests.plugin.scripted import Answer, ScriptedServer
+from tests.plugin.test_tools import PROVIDER, VARIABLES, dify_file
+from tests.studio import Studio
+
+
+@pytest.fixture
+def credentials(studio: Studio) -> dict[str, object]:
+    """Credentials for the real server."""
+    return {"server_url": studio.url, "api_key": studio.api_key, "time_budget": "120"}
+
+
+@pytest.fixture(scope="module")
+def photo() -> bytes:
+    """A picture to edit, larger than square one way."""
+    image = Image.new("RGB", (192, 128), (200, 40, 40))
+    image.paste((240, 240, 240), (0, 0, 192, 64))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+@pytest.fixture
+def dify(photo: bytes) -> Iterator[ScriptedServer]:
+    """Dify's file server with the photo behind a signed link."""
+    with ScriptedServer(lambda call: Answer(200, photo, {"Content-Type": "image/jpeg"})) as server:
+        yield server
+
+
+def called(plugin: Daemon, tool: str, credentials: dict[str, object], **parameters: Any) -> Outcome:
+    """Call a tool; a step or two are enough here."""
+    outcome = plugin.invoke(PROVIDER, tool, {"steps": 2, **parameters}, credentials, timeout=120)
+    outcome.raise_on_error()
+    return outcome
+
+
+def opened(outcome: Outcome) -> list[Image.Image]:
+    """The images that came back, decoded."""
+    images: list[Image.Image] = [Image.open(io.BytesIO(blob.content)) for blob in outcome.blobs]
+    for image in images:
+        image.load()
+    return images
+
+
+def assert_complete(outcome: Outcome, count: int) -> None:
+    """Blobs, text, JSON and variables tell the same story."""
+    sizes = {image.size for image in opened(outcome)}
+    assert len(outcome.blobs) == count == outcome.variables["count"]
+    assert sizes == {(outcome.variables["width"], outcome.variables["height"])}
+    assert set(outcome.variables) == VARIABLES
+    assert [image["id"] for image in outcome.jsons[0]["images"]] == outcome.variables["image_ids"]
+    assert outcome.variables["progress"].endswith("Done.\n")
+    [text] = outcome.texts
+    assert all(image_id in text for image_id in outcome.variables["image_ids"])
+
+
+def test_check(plugin: Daemon, credentials: dict[str, object]) -> None:
+    plugin.validate(PROVIDER, credentials).raise_on_error()
+    refused = plugin.validate(PROVIDER, {**credentials, "api_key": "wrong"})
+    assert refused.error is not None
+    assert "refused the API key" in refused.error.message
+
+
+@pytest.mark.parametrize("prompt", ["一个红苹果", "a red apple"])
+def test_generate(plugin: Daemon, credentials: dict[str, object], prompt: str) -> None:
+    outcome = called(plugin, "image_generation", credentials, prompt=prompt, seed=7)
+    assert_complete(outcome, 1)
+    assert outcome.variables["seed"] == 7
+    assert outcome.blobs[0].meta["mime_type"] == "image/png"
+
+
+def test_format_size_and_number(plugin: Daemon, credentials: dict[str, object]) -> None:
+    outcome = called(
+        plugin, "image_generation", credentials, prompt="a cup", n=2, size="160x96", output_format="webp", seed=1
+    )
+    assert_complete(outcome, 2)
+    assert [image.size for image in opened(outcome)] == [(160, 96)] * 2
+    assert [image.format for image in opened(outcome)] == ["WEBP"] * 2
+    assert [blob.meta["mime_type"] for blob in outcome.blobs] == ["image/webp"] * 2
+
+
+def test_edit_a_file_then_edit_the_result_by_its_id(
+    plugin: Daemon, credentials: dict[str, object], dify: ScriptedServer
+) -> None:
+    file = dify_file(f"{dify.url}/files/abc/file-preview?sign=s")
+    first = called(plugin, "image_edit", credentials, prompt="把它变成绿色", images=[file], seed=5)
+    assert_complete(first, 1)
+    assert first.texts[0].startswith("Edited 1 image")
+    image_id = first.variables["image_id"]
+    second = called(plugin, "image_edit", credentials, prompt="make it blue", image_id=image_id, seed=5)
+    assert_complete(second, 1)
+    assert second.variables["image_id"] != image_id
+    assert len(dify.calls) == 1
+
+
+def test_a_wrong_id_and_a_wrong_model_are_said_by_the_server(plugin: Daemon, credentials: dict[str, object]) -> None:
+    for parameters, said in (({"image_id": "img_no"}, "img_no"), ({"image_id": "img_no", "model": "none-such"}, "no")):
+        outcome = plugin.invoke(PROVIDER, "image_edit", {"prompt": "x", **parameters}, credentials, timeout=60)
+        assert outcome.error is not None
+        assert outcome.error.type == "InvokeBadRequestError"
+        assert said in outcome.error.message

@@ -1,0 +1,349 @@
+"""The tools as Dify's daemon calls them, on both SDKs, against a studio that plays a script."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.plugin.conftest import CANARY, ROOT
+from tests.plugin.daemon import Daemon, Outcome
+from tests.plugin.scripted import PNG, QUEUED, RUNNING, SUCCEEDED, Answer, Call, ScriptedServer, ScriptedStudio, error
+
+PROVIDER = "qwen_image"
+VARIABLES = {
+    *("progress", "image_url", "image_urls", "image_id", "image_ids", "seed"),
+    *("width", "height", "model", "job_id", "count", "warnings"),
+}
+
+
+@pytest.fixture
+def files(calls: list[Call]) -> Iterator[ScriptedServer]:
+    """Dify's file server: a picture behind a signed link."""
+    with ScriptedServer(lambda call: Answer(200, PNG), calls) as server:
+        yield server
+
+
+def dify_file(url: str) -> dict[str, Any]:
+    """A file parameter in the shape in which Dify sends it; the type is what agents send."""
+    known = {"mime_type": None, "filename": "私人 photo.png", "extension": ".png", "size": -1, "type": "custom"}
+    return {"dify_model_identity": "__dify__file__", "url": url, **known}
+
+
+def generate(plugin: Daemon, credentials: dict[str, object], **parameters: Any) -> Outcome:
+    return plugin.invoke(PROVIDER, "image_generation", {"prompt": "a red apple", **parameters}, credentials, timeout=50)
+
+
+def edit(plugin: Daemon, credentials: dict[str, object], **parameters: Any) -> Outcome:
+    return plugin.invoke(PROVIDER, "image_edit", {"prompt": "make it blue", **parameters}, credentials, timeout=50)
+
+
+def test_success_gives_blob_text_json_and_every_variable(
+    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    scripted.count, scripted.warnings = 2, ["Painted small,\nthen enlarged."]
+    outcome = generate(plugin, credentials, n=2)
+    outcome.raise_on_error()
+    assert [blob.content for blob in outcome.blobs] == [PNG, PNG]
+    assert [blob.meta for blob in outcome.blobs] == [
+        {"mime_type": "image/png", "filename": f"img{position}.png"} for position in (0, 1)
+    ]
+    [text] = outcome.texts
+    assert text.count("\n") == 1
+    assert text.endswith("\n")
+    for part in ("640x480", "img0", "img1", "seed 7", "seed 8", "https://studio.example/files/img0", "enlarged"):
+        assert part in text
+    [view] = outcome.jsons
+    assert view["job_id"] == "job0"
+    assert [image["seed"] for image in view["images"]] == [7, 8]
+    assert set(outcome.variables) == VARIABLES
+    told = {name: outcome.variables[name] for name in ("seed", "width", "height", "count", "image_id", "model")}
+    assert told == {"seed": 7, "width": 640, "height": 480, "count": 2, "image_id": "img0", "model": "qwen-image"}
+    assert outcome.variables["image_ids"] == ["img0", "img1"]
+    assert outcome.variables["warnings"] == scripted.warnings
+
+
+def test_progress_is_streamed_line_by_line(
+    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    seen: list[str] = []
+    parameters = {"prompt": "x"}
+    outcome = plugin.invoke(PROVIDER, "image_generation", parameters, credentials, timeout=50, on_progress=seen.append)
+    assert outcome.streamed["progress"] == seen
+    assert seen == [
+        "Waiting: place 2 in the queue.\n",
+        "Painting: step 3/20, about 12 s left.\n",
+        "Done.\n",
+    ]
+    assert outcome.kinds.index("variable") < outcome.kinds.index("blob") < outcome.kinds.index("text")
+
+
+def test_progress_tells_every_phase_but_not_every_step(
+    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    steps = [("denoising", step) for step in range(1, 6)]
+    phases = [("", 0), ("loading", 0), ("encoding", 0), *steps, ("decoding", 5), ("storing", 5)]
+    running = [{**RUNNING, "progress": {"phase": phase, "step": step, "steps": 5}} for phase, step in phases]
+    scripted.states = [{**QUEUED, "queue_position": 1}, *running, {"state": "review"}, SUCCEEDED]
+    outcome = generate(plugin, credentials)
+    assert outcome.variables["progress"].splitlines() == [
+        "Waiting: place 2 in the queue.",
+        "Waiting: next in the queue.",
+        "Starting.",
+        "Loading the model.",
+        "Reading the prompt.",
+        "Painting: step 1/5.",
+        "Turning the result into pixels.",
+        "Storing the images.",
+        "Waiting for a person to approve the result.",
+        "Done.",
+    ]
+
+
+@pytest.mark.parametrize("mime_type", ["image/jpeg", "image/webp"])
+def test_blob_has_the_true_type(
+    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object], mime_type: str
+) -> None:
+    scripted.mime_type = mime_type
+    [blob] = generate(plugin, credentials).blobs
+    suffix = {"image/jpeg": "jpg", "image/webp": "webp"}[mime_type]
+    assert blob.meta == {"mime_type": mime_type, "filename": f"img0.{suffix}"}
+
+
+def test_defaults_are_the_codes_own(plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]) -> None:
+    blanks: dict[str, object] = {"seed": None, "n": "", "size": " ", "aspect_ratio": None, "steps": [None], "model": ""}
+    generate(plugin, credentials, **blanks).raise_on_error()
+    [call] = scripted.called("POST /v1/jobs")
+    usual = {"operation": "generate", "prompt": "a red apple", "aspect_ratio": "1:1", "n": 1, "output_format": "png"}
+    assert call.json() == usual
+
+
+def test_parameters_reach_the_server(plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]) -> None:
+    given = {"negative_prompt": "blur", "seed": "7", "n": "2", "steps": 12.0, "guidance_scale": "3.5", "model": "m"}
+    generate(plugin, credentials, **given, size="800x600", output_format="webp", aspect_ratio="16:9").raise_on_error()
+    [call] = scripted.called("POST /v1/jobs")
+    assert call.json() == {
+        "operation": "generate",
+        "prompt": "a red apple",
+        "negative_prompt": "blur",
+        "size": "800x600",
+        "seed": 7,
+        "n": 2,
+        "steps": 12,
+        "guidance_scale": 3.5,
+        "model": "m",
+        "output_format": "webp",
+    }
+
+
+def test_input_files_are_fetched_before_the_job_is_submitted(
+    plugin: Daemon, scripted: ScriptedStudio, files: ScriptedServer, credentials: dict[str, object]
+) -> None:
+    images = [dify_file(f"{files.url}/files/{name}?sign=s") for name in ("one", "two")]
+    edit(plugin, credentials, images=images).raise_on_error()
+    assert scripted.routes()[:3] == ["GET /files/one", "GET /files/two", "POST /v1/jobs"]
+    [call] = scripted.called("POST /v1/jobs")
+    assert call.headers["Content-Type"].startswith("multipart/form-data")
+    assert call.body.count(b'name="image[]"') == 2
+    assert call.body.count(PNG) == 2
+    assert b'name="params"' in call.body
+    assert b'"operation": "edit"' in call.body
+    assert "私人".encode() not in call.body, "the file's own name is nobody's business"
+    fetches = [call for call in scripted.calls if call.path.startswith("/files")]
+    assert all("Authorization" not in call.headers for call in fetches), "the key is for the studio alone"
+
+
+@pytest.mark.parametrize("form", ["single", "list with None"])
+def test_a_file_may_come_alone_or_in_a_list(
+    plugin: Daemon, scripted: ScriptedStudio, files: ScriptedServer, credentials: dict[str, object], form: str
+) -> None:
+    file = dify_file(f"{files.url}/files/one")
+    edit(plugin, credentials, images=file if form == "single" else [None, file]).raise_on_error()
+    assert scripted.called("POST /v1/jobs")[0].body.count(PNG) == 1
+
+
+def test_edit_by_image_id_needs_no_file(
+    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    edit(plugin, credentials, image_id="img0, https://a.example/b.png", images=[None]).raise_on_error()
+    assert scripted.called("POST /v1/jobs")[0].json() == {
+        "operation": "edit",
+        "prompt": "make it blue",
+        "n": 1,
+        "output_format": "png",
+        "image": ["img0", "https://a.example/b.png"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({}, "Give the image to edit"),
+        ({"images": [None], "image_id": ""}, "Give the image to edit"),
+        ({"images": [dify_file("http://127.0.0.1:1/a")], "image_id": "img0"}, "either images or image_id"),
+        ({"image_id": "a,b,c,d"}, "at most 3"),
+        ({"image_id": "img0", "n": 5}, "n:"),
+        ({"image_id": "img0", "prompt": " "}, "prompt is missing"),
+        ({"images": [dify_file("/files/a/file-preview")]}, "FILES_URL"),
+    ],
+)
+def test_bad_parameters_are_refused_before_the_server_is_asked(
+    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object], parameters: dict[str, Any], said: str
+) -> None:
+    outcome = edit(plugin, credentials, **parameters)
+    assert outcome.error is not None
+    assert (outcome.error.type, outcome.kinds) == ("InvokeBadRequestError", [])
+    assert said in outcome.error.message
+    assert scripted.calls == []
+
+
+BAD, KEY, BUSY = "InvokeBadRequestError", "InvokeAuthorizationError", "InvokeRateLimitError"
+DOWN, LOST = "InvokeServerUnavailableError", "InvokeConnectionError"
+
+
+@pytest.mark.parametrize(
+    ("answer", "type_", "said"),
+    [
+        (error(400, "Send JSON."), BAD, "Send JSON."),
+        (error(401, "Wrong key."), KEY, "api_key"),
+        (error(403, "Not for you."), KEY, "Not for you."),
+        (error(404, "No such thing."), BAD, "No such thing."),
+        (error(409, "Has ended."), BAD, "Has ended."),
+        (error(413, "Too large."), BAD, "Too large."),
+        (error(415, "Not served."), BAD, "Not served."),
+        (error(422, "model: unknown; there are a, b."), BAD, "there are a, b"),
+        (error(429, "200 jobs wait.", retry_after=9999), BUSY, "200 jobs wait."),
+        (error(500, "A fault of its own."), DOWN, "A fault of its own."),
+        (error(503, "Storage is full.", retry_after=9999), DOWN, "Storage is full."),
+        (Answer(404, b"<html>nginx</html>"), LOST, "not as a Qwen-Image Studio"),
+        (Answer(202, b"<html>portal</html>"), LOST, "not as a Qwen-Image Studio"),
+        (Answer(413, b"<html>nginx</html>"), BAD, "larger than"),
+        (Answer(301, b"", {"Location": "https://other.example/"}), LOST, "redirects"),
+        (error(422, f"You sent {CANARY}."), BAD, "You sent [api_key]."),
+    ],
+)
+def test_errors_of_the_server_become_dify_errors(
+    plugin: Daemon,
+    scripted: ScriptedStudio,
+    credentials: dict[str, object],
+    answer: Answer,
+    type_: str,
+    said: str,
+) -> None:
+    scripted.script["POST /v1/jobs"].append(answer)
+    outcome = generate(plugin, credentials)
+    assert outcome.error is not None
+    assert (outcome.error.type, outcome.kinds) == (type_, [])
+    assert said in outcome.error.message
+    assert "Traceback" not in outcome.error.message
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "type_", "said"),
+    [
+        ("failed", "worker_lost", DOWN, "died on every attempt"),
+        ("failed", "engine_timeout", DOWN, "fewer steps"),
+        ("failed", "engine_failed", DOWN, "log"),
+        ("failed", "out_of_memory", DOWN, "smaller size"),
+        ("failed", "model_unavailable", DOWN, "another model"),
+        ("cancelled", "", BAD, "cancelled"),
+    ],
+)
+def test_a_job_that_ends_badly_raises(
+    plugin: Daemon,
+    scripted: ScriptedStudio,
+    credentials: dict[str, object],
+    state: str,
+    code: str,
+    type_: str,
+    said: str,
+) -> None:
+    reason = {"code": code, "message": "The worker died on every attempt."} if code else None
+    scripted.states = [RUNNING, {"state": state, "error": reason}]
+    outcome = generate(plugin, credentials)
+    assert outcome.error is not None
+    assert outcome.error.type == type_
+    assert said in outcome.error.message
+    assert "job0" in outcome.error.message
+    assert outcome.blobs == []
+    assert outcome.texts == []
+
+
+def test_a_full_queue_is_waited_for_and_told(
+    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    scripted.script["POST /v1/jobs"].append(error(429, "200 jobs wait.", retry_after=1))
+    outcome = generate(plugin, credentials)
+    outcome.raise_on_error()
+    assert outcome.streamed["progress"][0].startswith("Trying again in 1 s: 200 jobs wait.")
+    first, second = scripted.called("POST /v1/jobs")
+    assert second.at - first.at >= 1.0
+
+
+def test_wrong_tls_is_a_connection_error_at_once(plugin: Daemon, scripted: ScriptedStudio) -> None:
+    address = scripted.url.replace("http://", "https://")
+    outcome = generate(plugin, {"server_url": address, "time_budget": 60})
+    assert outcome.error is not None
+    assert outcome.error.type == LOST
+    assert "http://" in outcome.error.message
+    assert outcome.seconds < 5
+
+
+def test_three_megabytes_come_whole_and_in_short_lines(
+    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    scripted.image = PNG + bytes(range(256)) * (3 * 4096)
+    [blob] = generate(plugin, credentials).blobs
+    assert blob.content == scripted.image
+    assert plugin.longest_line < 1_000_000
+    assert plugin.noise == []
+
+
+def test_waiting_starves_neither_heartbeats_nor_other_calls(
+    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    scripted.states = [SUCCEEDED]
+    scripted.script["GET /v1/jobs/job0"].append(Answer(200, scripted.view("job0", QUEUED), delay_s=2.0))
+    scripted.script["GET /v1/jobs/job1"].append(Answer(200, scripted.view("job1", QUEUED), delay_s=2.0))
+    before, outcomes = plugin.heartbeats, list[Outcome]()
+    threads = [threading.Thread(target=lambda: outcomes.append(generate(plugin, credentials))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    assert max(outcome.seconds for outcome in outcomes) < 3.5, "the calls waited for each other"
+    assert plugin.heartbeats - before >= 3
+
+
+def test_each_call_is_a_job_of_its_own(
+    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    for _ in range(2):
+        generate(plugin, credentials).raise_on_error()
+    assert len(scripted.jobs) == 2
+
+
+def test_neither_key_nor_signature_is_ever_said(
+    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    signature = "signature-canary-55"
+    dead = dify_file(f"{scripted.url}/v1/gone?sign={signature}")
+    outcome = edit(plugin, credentials, images=[dead])
+    assert outcome.error is not None
+    assert "FILES_URL" in outcome.error.message
+    broken = {**credentials, "api_key": f"{CANARY}\n{CANARY}"}
+    for wrong in (broken, {**credentials, "server_url": f"http://user:{CANARY}@127.0.0.1"}):
+        assert generate(plugin, wrong).error is not None
+        assert plugin.validate(PROVIDER, wrong).error is not None
+    said = b"\n".join(plugin.lines) + plugin.stderr().encode()
+    assert CANARY.encode() not in said
+    assert signature.encode() not in said
+
+
+def test_every_tool_module_is_short_and_silent() -> None:
+    for name in ("image_generation", "image_edit"):
+        source = (ROOT / "tools" / f"{name}.py").read_text()
+        body = source[source.index("def _invoke") :]
+        assert len(body.splitlines()) <= 25
+        assert "print(" not in source

@@ -1,0 +1,1 @@
+"""The tools that Dify calls, and beside them the modules they share."""

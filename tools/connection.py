@@ -1,0 +1,115 @@
+"""What can go wrong between two machines, in words; and bytes read with a limit.
+
+Knows HTTP and the proxies of the environment, nothing of the server's contract.
+"""
+
+import re
+import time
+from urllib.parse import urlsplit
+
+import requests
+from requests.utils import get_environ_proxies, select_proxy
+
+CHUNK_BYTES = 64 * 1024
+
+
+class TooManyBytes(Exception):
+    """The body is larger than the limit."""
+
+
+class TooSlow(Exception):
+    """The body did not end before the deadline."""
+
+
+def host_of(url: str) -> str:
+    """Host and port of a URL, without user, password, path or query (which may carry a signature)."""
+    parts = urlsplit(url)
+    host = parts.hostname or "?"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{shown}:{parts.port}" if parts.port else shown
+
+
+def proxy_for(url: str) -> str | None:
+    """Host of the proxy that the environment sets for ``url``; None where it is reached directly."""
+    proxy = select_proxy(url, get_environ_proxies(url))
+    if not proxy:
+        return None
+    return host_of(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def proxy_advice(url: str) -> str:
+    """A sentence that names the proxy in use and the way around it; empty where there is none."""
+    proxy = proxy_for(url)
+    if proxy is None:
+        return ""
+    return (
+        f" The plugin daemon's environment sends this through the proxy {proxy}; if {host_of(url)} is reachable "
+        f"without it, add {urlsplit(url).hostname} to NO_PROXY of the plugin daemon."
+    )
+
+
+def is_final(error: requests.RequestException) -> bool:
+    """Whether trying again cannot help: the URL or the certificate is wrong."""
+    return _is_malformed(error) or _is_about_tls(error)
+
+
+def explain(error: requests.RequestException, url: str, setting: str) -> str:
+    """Say in plain sentences why ``url`` was not reached and what to do; ``setting`` is where the URL came from."""
+    host = host_of(url)
+    return _cause(error, host, setting) + ("" if _is_malformed(error) else proxy_advice(url))
+
+
+def _is_malformed(error: requests.RequestException) -> bool:
+    return isinstance(error, ValueError)  # requests' errors about a URL are ValueErrors as well, the others are not
+
+
+def _is_about_tls(error: requests.RequestException) -> bool:
+    # A server that dies within the handshake ends it early: that is a lost connection like any other.
+    return isinstance(error, requests.exceptions.SSLError) and "EOF" not in str(error)
+
+
+def _cause(error: requests.RequestException, host: str, setting: str) -> str:
+    text = str(error)
+    if _is_malformed(error):
+        return f"{setting} is not a usable address; write it like http://gpu-box:8300."
+    if isinstance(error, requests.exceptions.ProxyError):
+        return f"{host} could not be reached through the proxy."
+    if _is_about_tls(error):
+        return _tls_cause(text, host, setting)
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return f"{host} did not accept a connection in time. Check {setting}, the firewall and that the machine is on."
+    if isinstance(error, requests.exceptions.Timeout):
+        return f"{host} accepted the connection but did not answer in time. It may be overloaded; look at its log."
+    if re.search(r"NameResolution|getaddrinfo|Name or service|nodename nor servname|name resolution", text):
+        return f"The host name {host} is not known where the plugin daemon runs. Check {setting} and DNS."
+    if "refused" in text:
+        return (
+            f"{host} refused the connection: nothing listens there. Start the server, check the port in {setting}; "
+            "inside Docker, localhost is the container itself."
+        )
+    return f"The connection to {host} broke off. Check that the server runs and look at its log."
+
+
+def _tls_cause(text: str, host: str, setting: str) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in text or "certificate" in text.lower():
+        return (
+            f"The TLS certificate of {host} could not be verified. Install a certificate that the plugin daemon "
+            "trusts, or, for a self-signed one on your own network, switch verify_tls off."
+        )
+    return f"{host} does not speak TLS as asked. Check whether {setting} should start with http:// instead of https://."
+
+
+def read_capped(response: requests.Response, limit: int, deadline: float) -> bytes:
+    """Read a streamed body of at most ``limit`` bytes before ``deadline`` (``time.monotonic`` seconds).
+
+    Raises :class:`TooManyBytes`, :class:`TooSlow` or what requests raises on a broken connection.
+    """
+    # A server may announce any length or none, so the bytes are counted as they come.
+    content = bytearray()
+    for chunk in response.iter_content(CHUNK_BYTES):
+        content += chunk
+        if len(content) > limit:
+            raise TooManyBytes
+        if time.monotonic() > deadline:
+            raise TooSlow
+    return bytes(content)

@@ -1,0 +1,70 @@
+"""What the client and its neighbours raise, each with a sentence that says what to do.
+
+The tree::
+
+    ClientError
+    +-- Refused              a parameter cannot be used (found here, or a 4xx of the server)
+    |   +-- InputNotFetched  an input file could not be downloaded from Dify
+    |   +-- JobCancelled     somebody cancelled the job
+    +-- KeyRefused           401, 403: the key is missing, wrong or not allowed to do this
+    +-- QueueFull            429 for as long as the time budget lasted
+    +-- Unreachable          no connection: DNS, refused, timeout, TLS, proxy
+    +-- WrongServer          something else answers at server_url
+    +-- Unavailable          503 for as long as the time budget lasted, or another 5xx
+    |   +-- StillLoading     the server is starting (only the check of the credentials raises it)
+    |   +-- JobFailed        the job ended as failed
+    +-- StillRunning         the time budget ended; the job goes on at the server
+"""
+
+
+class ClientError(Exception):
+    """Base of everything this module raises; ``str()`` is a sentence for a person."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        """Seconds after which the same can be tried again; None where that cannot help."""
+
+
+class Refused(ClientError):
+    """What was asked cannot be done as it was asked."""
+
+
+class InputNotFetched(Refused):
+    """An input file could not be downloaded."""
+
+
+class JobCancelled(Refused):
+    """Somebody cancelled the job."""
+
+
+class KeyRefused(ClientError):
+    """The API key is missing, wrong or not allowed to do this."""
+
+
+class QueueFull(ClientError):
+    """The server takes no more jobs now."""
+
+
+class Unreachable(ClientError):
+    """No connection to the server."""
+
+
+class WrongServer(ClientError):
+    """Something else answers at the address."""
+
+
+class Unavailable(ClientError):
+    """The server is there but cannot work."""
+
+
+class StillLoading(Unavailable):
+    """The server is starting."""
+
+
+class JobFailed(Unavailable):
+    """The job ended as failed."""
+
+
+class StillRunning(ClientError):
+    """The time budget ended before the job did."""

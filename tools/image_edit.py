@@ -1,0 +1,22 @@
+"""The tool image_edit: one to three pictures changed by an instruction."""
+
+from collections.abc import Generator
+from typing import Any
+
+from dify_plugin import Tool  # type: ignore[import-untyped]
+from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
+
+from tools import inputs, messages
+from tools.parameters import Credentials, EditParameters
+
+
+class ImageEditTool(Tool):  # type: ignore[misc]
+    """Change images, given as files or as ids and URLs, by an instruction."""
+
+    def _invoke(self, tool_parameters: dict[str, Any]) -> Generator[ToolInvokeMessage, None, None]:
+        with messages.reported_errors():
+            asked = EditParameters.parse(tool_parameters)
+            with Credentials.parse(self.runtime.credentials).client() as studio:
+                files = inputs.fetch_all(asked.images, studio.deadline)  # first: the links expire while a job queues
+                painted = yield from messages.streamed(self, studio.paint(asked.body(), files))
+            yield from messages.results(self, painted)

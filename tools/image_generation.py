@@ -1,0 +1,21 @@
+"""The tool image_generation: a picture from a prompt."""
+
+from collections.abc import Generator
+from typing import Any
+
+from dify_plugin import Tool  # type: ignore[import-untyped]
+from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
+
+from tools import messages
+from tools.parameters import Credentials, GenerationParameters
+
+
+class ImageGenerationTool(Tool):  # type: ignore[misc]
+    """Paint one to four images from a prompt."""
+
+    def _invoke(self, tool_parameters: dict[str, Any]) -> Generator[ToolInvokeMessage, None, None]:
+        with messages.reported_errors():
+            asked = GenerationParameters.parse(tool_parameters)
+            with Credentials.parse(self.runtime.credentials).client() as studio:
+                painted = yield from messages.streamed(self, studio.paint(asked.body()))
+            yield from messages.results(self, painted)

@@ -1,0 +1,130 @@
+"""Download the files that Dify hands to a tool: signed links that live about five minutes, so this comes first."""
+
+import time
+from collections.abc import Sequence
+from urllib.parse import urljoin, urlsplit
+
+import requests
+
+from tools.connection import TooManyBytes, TooSlow, explain, host_of, is_final, read_capped
+from tools.errors import InputNotFetched
+from tools.views import InputFile
+
+MAX_BYTES = 20_000_000  # as the server's own limit, which would only tell after the upload
+ATTEMPTS = 3
+FIRST_PAUSE_S = 0.4
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 30.0
+FILE_TIMEOUT_S = 60.0
+MAX_REDIRECTS = 3
+SETTING = "FILES_URL (or INTERNAL_FILES_URL) of Dify"
+
+_RETRIED = {408, 429, 500, 502, 503, 504}
+
+
+class _TryAgain(Exception):
+    """This attempt failed in a way that may pass; ``str()`` says how."""
+
+
+def fetch_all(urls: Sequence[str], deadline: float) -> list[InputFile]:
+    """Download images in order, each within a minute and ``deadline`` (``time.monotonic`` seconds).
+
+    Raises :class:`InputNotFetched`, which names the host and the setting of Dify that decides it.
+    """
+    with requests.Session() as session:
+        session.auth = _anonymous
+        return [_fetch(session, url, position, deadline) for position, url in enumerate(urls, start=1)]
+
+
+def _anonymous(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Send no credentials, not even those that a .netrc may hold for the host."""
+    return prepared
+
+
+def _fetch(session: requests.Session, url: str, position: int, deadline: float) -> InputFile:
+    if urlsplit(url).scheme not in {"http", "https"}:
+        raise InputNotFetched(
+            f"Image {position} has no complete address, so Dify does not know its own: set {SETTING} to an address "
+            "at which the plugin daemon reaches Dify, such as http://api:5001, and upload the image again."
+        )
+    until = min(deadline, time.monotonic() + FILE_TIMEOUT_S)
+    for attempt in range(ATTEMPTS):
+        try:
+            content = _download(session, url, position, until)
+            break
+        except _TryAgain as failure:
+            pause = FIRST_PAUSE_S * 2**attempt
+            if attempt + 1 == ATTEMPTS or time.monotonic() + pause > until:
+                raise InputNotFetched(
+                    f"Image {position} could not be downloaded from {host_of(url)}: {failure} "
+                    f"The address comes from {SETTING}."
+                ) from None
+            time.sleep(pause)
+    mime_type = sniff(content)
+    if mime_type is None:
+        raise InputNotFetched(
+            f"Image {position} from {host_of(url)} is not a PNG, JPEG, WebP, GIF or BMP image. Send one of these; if "
+            f"it is one in Dify, {SETTING} leads to something else than Dify."
+        )
+    # The name that the person gave the file stays in Dify: the server has no use for it.
+    return InputFile(f"image-{position}.{mime_type.removeprefix('image/')}", mime_type, content)
+
+
+def _download(session: requests.Session, url: str, position: int, until: float) -> bytes:
+    """One attempt, following redirects on the same host only: the link is Dify's word for this host alone."""
+    here = url
+    for _ in range(MAX_REDIRECTS + 1):
+        try:
+            with session.get(here, stream=True, allow_redirects=False, timeout=_timeouts(until)) as response:
+                if not response.is_redirect:
+                    _check_status(response.status_code, position, url)
+                    return read_capped(response, MAX_BYTES, until)
+                here = urljoin(here, response.headers["Location"])
+        except requests.RequestException as error:
+            sentence = explain(error, here, SETTING)
+            if is_final(error):
+                raise InputNotFetched(f"Image {position} could not be downloaded: {sentence}") from None
+            raise _TryAgain(sentence) from None
+        except TooSlow:
+            raise _TryAgain("The host sends too slowly.") from None
+        except TooManyBytes:
+            limit = MAX_BYTES // 10**6
+            raise InputNotFetched(f"Image {position} is larger than {limit} MB. Send a smaller one.") from None
+        target = urlsplit(here)
+        if target.scheme not in {"http", "https"} or target.hostname != urlsplit(url).hostname:
+            raise InputNotFetched(
+                f"Image {position}: {host_of(url)} redirects to another host, {host_of(here)}, which is not followed. "
+                f"Set {SETTING} to the address that delivers the files itself."
+            )
+    raise InputNotFetched(f"Image {position}: {host_of(url)} redirects in a circle. Check {SETTING}.")
+
+
+def _timeouts(until: float) -> tuple[float, float]:
+    left = max(until - time.monotonic(), 1.0)
+    return min(CONNECT_TIMEOUT_S, left), min(READ_TIMEOUT_S, left)
+
+
+def _check_status(status: int, position: int, url: str) -> None:
+    if status < 300:
+        return
+    if status in _RETRIED:
+        raise _TryAgain(f"It answered HTTP {status}.")
+    raise InputNotFetched(
+        f"Image {position}: {host_of(url)} answered HTTP {status}. Links to Dify's files expire after "
+        f"FILES_ACCESS_TIMEOUT (300 seconds): upload the image again, and check that {SETTING} is this Dify's address."
+    )
+
+
+def sniff(content: bytes) -> str | None:
+    """Media type by the first bytes, whatever name or type came along; None where it is no image we know."""
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if content.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "image/webp"
+    if content.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    if content.startswith(b"BM") and content[6:10] == b"\x00\x00\x00\x00":
+        return "image/bmp"
+    return None
