@@ -1,0 +1,42 @@
+# The commands of this repository. Everything that needs an environment makes it first; that is quick when it is there.
+PYTHON ?= $(shell for python in python3 python3.12 python3.13 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+RUN = .venv/bin/python
+
+.PHONY: help setup demo serve test lint bench package clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## make the environments of the server and the plugin
+	@test -n "$(PYTHON)" || { echo "setup: no Python 3.11 or newer found; install one, or run make PYTHON=/path/to/it" >&2; exit 1; }
+	@$(PYTHON) .ci/bootstrap.py server plugin
+
+setup-tests:
+	@test -n "$(PYTHON)" || { echo "setup: no Python 3.11 or newer found; install one, or run make PYTHON=/path/to/it" >&2; exit 1; }
+	@$(PYTHON) .ci/bootstrap.py server plugin tests
+
+demo: setup ## start the server, call both tools as Dify does, save the pictures under demo/, stop
+	@$(RUN) -m examples.demo
+
+serve: setup ## run the server until Ctrl-C
+	@$(RUN) -m server serve
+
+test: setup-tests ## everything that runs without a GPU
+	$(RUN) -m pytest tests
+
+lint: setup-tests ## ruff and mypy
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy server tests benchmarks examples
+	$(RUN) -m mypy --python-executable .venv-plugin/bin/python tools provider main.py
+
+bench: setup-tests ## measure the service against the bare pipeline, in turns
+	$(RUN) -m benchmarks.spine
+
+package: setup-tests ## write dist/*.difypkg
+	@$(RUN) .ci/package.py
+
+clean: ## remove the environments and everything that was made
+	rm -rf .venv .venv-* dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis server/miniature/weights

@@ -1,0 +1,1 @@
+"""Things to try: the demo, and (later) Dify apps and notebooks."""

@@ -1,0 +1,167 @@
+"""``make demo``: the main job, end to end. Starts the server, plays Dify's plugin daemon, calls both tools, stops.
+
+The plugin runs as Dify runs it: the real SDK in a process of its own, JSON lines on its stdin and stdout. The server
+is the real one with the miniature. Pictures are saved under demo/.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from server.auth import KeyStore
+from server.settings import Settings
+from tests.plugin.daemon import Daemon, DaemonError, Outcome, ToolError
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "demo"
+START_S = 120
+CHINESE = "春节海报，红灯笼，烟花，文字“福”"
+ENGLISH = "make the background blue and keep everything else"
+
+
+class DemoFailed(RuntimeError):
+    """What went wrong, in one line."""
+
+
+def main() -> int:
+    """Run the demo; 0 when both pictures came back and no process is left."""
+    started = time.monotonic()
+    try:
+        shutil.rmtree(OUT, ignore_errors=True)
+        OUT.mkdir()
+        settings = Settings(data_dir=OUT / "data")
+        key = KeyStore(settings).add("demo")
+        with running_server(settings) as server:
+            play(settings, key)
+        if server.poll() != 0:
+            raise DemoFailed(f"the server did not stop cleanly (exit code {server.returncode}); see demo/server.log")
+    except (DemoFailed, ToolError, DaemonError, OSError, requests.RequestException) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    print(f"Done in {time.monotonic() - started:.1f} s. The pictures are noise: the miniature is not trained yet.")
+    return 0
+
+
+def play(settings: Settings, key: str) -> None:
+    """Check the credentials and call both tools, as Dify would."""
+    credentials = {"server_url": settings.address, "api_key": key, "verify_tls": True, "time_budget": "300"}
+    python = ROOT / ".venv-plugin/bin/python"
+    with Daemon(python, ROOT) as daemon, file_server(OUT) as files:
+        daemon.validate("qwen_image", credentials)
+        print("Credentials are valid: the server is there, the key is right, a model is loaded.")
+        first = call(daemon, "image_generation", {"prompt": CHINESE, "aspect_ratio": "1:1"}, credentials)
+        made = save(first, "1-generation")
+        picture = dify_file(f"{files}/{made.name}", made)
+        call_two = {"prompt": ENGLISH, "images": [picture], "output_format": "png"}
+        save(call(daemon, "image_edit", call_two, credentials), "2-edit")
+
+
+def call(daemon: Daemon, tool: str, parameters: dict[str, Any], credentials: dict[str, Any]) -> Outcome:
+    """One tool invocation, with its progress on one line and what came back on the next."""
+    print(f"\n{tool}: {parameters['prompt']}")
+    started = time.monotonic()
+    outcome = daemon.invoke("qwen_image", tool, parameters, credentials)
+    outcome.raise_on_error()
+    seconds = time.monotonic() - started
+    url = outcome.variables["image_url"]
+    answer = requests.get(url, timeout=30)
+    if answer.status_code != 200 or answer.content != outcome.blobs[0].content:
+        raise DemoFailed(f"{url} does not serve the picture that the tool returned")
+    print(f"  {seconds:.1f} s, seed {outcome.variables['seed']:.0f}")
+    print(f"  {url} (fetched, {len(answer.content)} bytes)")
+    return outcome
+
+
+def save(outcome: Outcome, name: str) -> Path:
+    """Keep the picture under demo/."""
+    path = OUT / f"{name}{Path(outcome.blobs[0].meta['filename']).suffix}"
+    path.write_bytes(outcome.blobs[0].content)
+    print(f"  saved {path.relative_to(ROOT)}")
+    return path
+
+
+def dify_file(url: str, path: Path) -> dict[str, Any]:
+    """A file parameter as Dify hands it to a tool."""
+    return {
+        "dify_model_identity": "__dify__file__",
+        "mime_type": "image/png",
+        "filename": path.name,
+        "extension": path.suffix,
+        "size": path.stat().st_size,
+        "type": "image",
+        "url": url,
+    }
+
+
+@contextlib.contextmanager
+def running_server(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    """``python -m server serve``, ready to paint; stopped with all its processes afterwards."""
+    environment = {**os.environ, "STUDIO_DATA_DIR": str(settings.data_dir)}
+    log = OUT / "server.log"
+    with log.open("wb") as file:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "server", "serve"], env=environment, cwd=ROOT, stdout=file, stderr=file
+        )
+    try:
+        wait_until_ready(settings, server, log)
+        yield server
+    finally:
+        server.send_signal(signal.SIGTERM)
+        try:
+            server.wait(60)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def wait_until_ready(settings: Settings, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for the model; a server that gives up says why in its last line."""
+    print(f"Starting the server on {settings.address} ...")
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            last = (log.read_text().strip().splitlines() or ["it said nothing"])[-1]
+            raise DemoFailed(f"the server did not start: {last.removeprefix('Error: ')}")
+        with contextlib.suppress(requests.RequestException, ValueError):
+            health = requests.get(f"{settings.address}/v1/health", timeout=5).json()
+            if health["state"] == "ready":
+                return
+            if health["state"] == "failed":
+                raise DemoFailed(health["message"])
+        time.sleep(0.1)
+    raise DemoFailed(f"the server was not ready after {START_S} s; see {log.relative_to(ROOT)}")
+
+
+@contextlib.contextmanager
+def file_server(folder: Path) -> Iterator[str]:
+    """Serves files as Dify's API does for its plugins; its address."""
+    handler = partial(_QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
