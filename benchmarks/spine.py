@@ -80,12 +80,15 @@ def bare_pipeline() -> Any:
     folder = MODELS["miniature"].repository
     pipeline = QwenImagePipeline(
         scheduler=FlowMatchEulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler"),
-        vae=AutoencoderKLQwenImage.from_pretrained(folder, subfolder="vae"),
-        text_encoder=Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, subfolder="text_encoder"),
+        vae=AutoencoderKLQwenImage.from_pretrained(folder, subfolder="vae", dtype=torch.float32),
+        text_encoder=Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            folder, subfolder="text_encoder", dtype=torch.float32
+        ),
         tokenizer=Qwen2Tokenizer.from_pretrained(folder, subfolder="tokenizer"),
-        transformer=QwenImageTransformer2DModel.from_pretrained(folder, subfolder="transformer"),
+        transformer=QwenImageTransformer2DModel.from_pretrained(folder, subfolder="transformer", dtype=torch.float32),
     )
     pipeline.set_progress_bar_config(disable=True)
+    torch.set_num_threads(MODELS["miniature"].cpu_threads or torch.get_num_threads())  # the same as the worker has
     return pipeline
 
 

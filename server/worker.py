@@ -217,7 +217,9 @@ class JobWorker:
         keeper.report("loading", 0, 0)
         stored: list[StoredImage] = []
         warnings = list(lease.job.warnings)
+        steps = plan.steps * len(plan.seeds)
         for painted in self._engine.paint(plan, inputs, keeper.report):
+            keeper.report("storing", plan.steps * (len(stored) + 1), steps)
             stored.append(self._keep(lease, plan, painted, len(stored)))
             warnings += [warning for warning in painted.warnings if warning not in warnings]
         return stored, warnings

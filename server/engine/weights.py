@@ -24,6 +24,7 @@ from transformers import (
     Qwen3VLProcessor,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.utils.logging import disable_progress_bar
 
 from server.engine import Family, Model
 from server.engine.folders import WEIGHED, find_folder, inspect, unavailable
@@ -77,6 +78,7 @@ class Weights:
     """The parts that are loaded on one device; text encoders and VAEs once for all models that share them."""
 
     def __init__(self, device: str, dtype: torch.dtype) -> None:
+        disable_progress_bar()  # a log is no place for bars that redraw themselves
         self.device = device
         self.dtype = dtype
         self._shared: dict[str, dict[str, Any]] = {}

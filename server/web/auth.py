@@ -1,5 +1,7 @@
 """Who asks: every route needs a key but a short list; without keys the server is this machine's alone."""
 
+from urllib.parse import urlsplit
+
 from flask import Flask, g, request
 
 from server.auth import LOCAL_OWNER
@@ -32,4 +34,16 @@ def _authenticate() -> None:
             "The API key is missing or wrong: send it as 'Authorization: Bearer <key>'. "
             "The operator makes one with 'python -m server keys add NAME'.",
         )
+    if found is None and not _asked_by_own_name():
+        raise StudioError(
+            "invalid_api_key",
+            "Without API keys the server answers only to this machine's own names; ask for http://localhost, or make "
+            "a key with 'python -m server keys add NAME'.",
+        )
     g.owner = found or LOCAL_OWNER
+
+
+def _asked_by_own_name() -> bool:
+    """Whether the Host header is ours: a web page that points its own name at 127.0.0.1 must not get in."""
+    host = urlsplit(f"//{request.host}").hostname
+    return host in {"localhost", "127.0.0.1", "::1", urlsplit(services().settings.address).hostname}

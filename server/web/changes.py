@@ -1,13 +1,17 @@
 """Waiting for a job to change: one thread watches the table for all long polls and event streams of the process."""
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from server.dispatch import Doorbell, open_doorbell
+from server.errors import StudioError
 from server.jobs import JobStore, Tag
 from server.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 RESERVED_THREADS = 16
 """Web threads that no waiter may take, so that submits and health always get an answer."""
@@ -63,7 +67,10 @@ class Changes:
                 while not self._watched:
                     self._news.wait()
                 watched = list(self._watched)
-            self._publish(self._store.tags(watched))
+            try:
+                self._publish(self._store.tags(watched))
+            except StudioError as busy:  # the database; waiters look for themselves when their time is up
+                _log.warning("%s", busy)
             self._rest(doorbell, set(watched))
 
     def _rest(self, doorbell: Doorbell, known: set[str]) -> None:

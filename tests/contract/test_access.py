@@ -32,6 +32,14 @@ def test_without_keys_the_machine_is_trusted(client: FlaskClient) -> None:
     assert client.post("/v1/jobs", json=ASK).status_code == 202
 
 
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8300", "127.0.0.1.evil.example", ""])
+def test_without_keys_a_page_that_points_its_name_at_us_gets_nothing(client: FlaskClient, host: str) -> None:
+    answer = client.get("/v1/jobs", headers={"Host": host})
+    assert answer.status_code in {400, 401}
+    assert client.get("/v1/jobs", headers={"Host": "localhost:8300"}).status_code == 200
+    assert client.get("/v1/jobs", headers={"Host": "[::1]:8300"}).status_code == 200
+
+
 def test_every_route_outside_the_short_list_needs_a_key(app: Flask, client: FlaskClient, keys: KeyStore) -> None:
     key = keys.add("ann")
     closed = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in OPEN_ENDPOINTS]
