@@ -21,6 +21,7 @@ from typing import Any
 import requests
 
 from server.auth import KeyStore
+from server.errors import StudioError
 from server.settings import Settings
 from tests.plugin.daemon import Daemon, DaemonError, Outcome, ToolError
 
@@ -47,7 +48,7 @@ def main() -> int:
             play(settings, key)
         if server.poll() != 0:
             raise DemoFailed(f"the server did not stop cleanly (exit code {server.returncode}); see demo/server.log")
-    except (DemoFailed, ToolError, DaemonError, OSError, requests.RequestException) as error:
+    except (DemoFailed, StudioError, ToolError, DaemonError, OSError, requests.RequestException) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     print(f"Done in {time.monotonic() - started:.1f} s. The pictures are noise: the miniature is not trained yet.")

@@ -206,7 +206,7 @@ class JobWorker:
             try:
                 return write()
             except StudioError as error:
-                if error.code != "database_busy" or time.monotonic() > deadline:
+                if error.code not in {"database_busy", "storage_failed"} or time.monotonic() > deadline:
                     raise
                 _log.warning("%s", error)
                 time.sleep(0.2)

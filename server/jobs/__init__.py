@@ -130,7 +130,7 @@ class Tag:
 class JobStore(Protocol):
     """Every method is one transaction. `now` is Unix seconds, passed in by tests and taken from the clock else.
 
-    Any method may raise StudioError ``database_busy``.
+    Any method may raise StudioError ``database_busy``, or ``storage_failed`` where the database cannot be used at all.
     """
 
     def submit(self, new: NewJob, *, queue_limit: int, now: float | None = None) -> tuple[Job, bool]:

@@ -54,26 +54,28 @@ def _begin_sqlite(connection: Connection) -> None:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A transaction that only reads; in SQLite it never waits for a writer."""
-    with told_when_busy(), engine.execution_options(reading=True).connect() as connection:
+    with told_plainly(), engine.execution_options(reading=True).connect() as connection:
         yield connection
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that writes, committed at the end of the block."""
-    with told_when_busy(), engine.begin() as connection:
+    with told_plainly(), engine.begin() as connection:
         yield connection
 
 
 @contextmanager
-def told_when_busy() -> Iterator[None]:
-    """Turn a database that cannot be reached or written into StudioError ``database_busy``."""
+def told_plainly() -> Iterator[None]:
+    """Turn a database that cannot be used into StudioError ``database_busy`` or ``storage_failed``."""
     try:
         yield
     except OperationalError as error:
-        raise StudioError(
-            "database_busy", "The job store is busy; nothing was changed. Send the same request again.", retry_after=2
-        ) from error
+        if "locked" in str(error.orig) or "busy" in str(error.orig):
+            message = "The job store is busy; nothing was changed. Send the same request again."
+            raise StudioError("database_busy", message, retry_after=2) from error
+        message = f"The job store cannot be used ({error.orig}); nothing was changed. Is its disk full or read-only?"
+        raise StudioError("storage_failed", message, retry_after=30) from error
 
 
 def migrate(engine: Engine) -> None:

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from sqlalchemy import event
 
 from server.errors import StudioError
 from server.jobs import Job, JobStore, Lease, LeaseLost, NewJob, Progress, StoredImage, Worker, open_store
@@ -316,6 +317,17 @@ def test_a_locked_database_is_told_as_busy(store: JobStore, monkeypatch: pytest.
     blocker.close()
     submit(store, idempotency_key="k")
     assert store.counts() == (2, 0)
+
+
+def test_a_full_disk_is_told_as_what_it_is(store: JobStore) -> None:
+    job = submit(store)
+    engine = store.engine  # type: ignore[attr-defined]
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1"))
+    with pytest.raises(StudioError) as caught:
+        submit(store, plan={"prompt": "x" * 500_000})
+    assert (caught.value.code, caught.value.status) == ("storage_failed", 503)
+    assert "full" in caught.value.message
+    assert store.get(job.id).state is State.QUEUED
 
 
 class Law(RuleBasedStateMachine):
