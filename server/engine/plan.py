@@ -119,19 +119,22 @@ def _like_input(size: Size, model: Model) -> Size:
     aspect = min(max(size[0] / size[1], 1 / model.max_aspect), model.max_aspect)
     native = model.sizes[AspectRatio.SQUARE]
     area = native[0] * native[1]
-    return _snap(math.sqrt(area * aspect), model.grid), _snap(math.sqrt(area / aspect), model.grid)
+    return _on_grid(math.sqrt(area * aspect), math.sqrt(area / aspect), model)
 
 
 def _painted_size(width: int, height: int, model: Model) -> Size:
-    """The size on the model's grid, within the areas that it paints, closest in shape to what is delivered."""
+    """The size that is painted for a delivered one: within the areas that the model paints, of the same shape."""
     least, largest = model.paint_pixels
     scale = math.sqrt(min(max(width * height, least), largest) / (width * height))
-    painted = _snap(width * scale, model.grid), _snap(height * scale, model.grid)
-    if painted[0] * painted[1] <= largest:
-        return painted
-    # Rounding up took it over the limit: shorten the longer side by one step of the grid.
-    return (painted[0] - model.grid, painted[1]) if painted[0] >= painted[1] else (painted[0], painted[1] - model.grid)
+    return _on_grid(width * scale, height * scale, model)
 
 
-def _snap(side: float, grid: int) -> int:
-    return max(grid, round(side / grid) * grid)
+def _on_grid(width: float, height: float, model: Model) -> Size:
+    """The size on the model's grid beside this one that is closest in shape, then largest, and not too large."""
+    grid, largest = model.grid, model.paint_pixels[1]
+    widths = {max(grid, math.floor(width / grid) * grid), max(grid, math.ceil(width / grid) * grid)}
+    heights = {max(grid, math.floor(height / grid) * grid), max(grid, math.ceil(height / grid) * grid)}
+    sizes = [(w, h) for w in widths for h in heights if w * h <= largest]
+    return min(
+        sizes, key=lambda size: (round(abs(math.log(size[0] * height / size[1] / width)), 6), -size[0] * size[1])
+    )

@@ -1,0 +1,120 @@
+"""What a request becomes: sizes on the grid, defaults, seeds, and what is said of it."""
+
+import math
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from server.engine import MODELS, Plan, configured_models
+from server.engine.plan import plan
+from server.errors import StudioError
+from server.schemas import JOB_REQUEST
+from server.settings import Settings
+from server.vocabulary import MAX_SEED, AspectRatio
+
+LARGE = {name: MODELS[name] for name in ("Qwen-Image", "Qwen-Image-Edit-2509")}
+SMALL = {"miniature": MODELS["miniature"]}
+
+
+def planned(models: Any = LARGE, inputs: Any = (), operation: str = "generate", **asked: Any) -> tuple[Plan, list[str]]:
+    request = JOB_REQUEST.validate_python({"operation": operation, "prompt": "a cup", **asked})
+    return plan(request, models, inputs)
+
+
+def test_the_models_own_defaults() -> None:
+    made, warnings = planned(seed=7)
+    assert (made.model, made.steps, made.guidance_scale, made.negative_prompt) == ("Qwen-Image", 50, 4.0, " ")
+    assert (made.width, made.height, made.paint_width, made.paint_height) == (1328, 1328, 1328, 1328)
+    assert (made.seeds, warnings) == ((7,), [])
+
+
+def test_an_edit_takes_the_first_images_shape() -> None:
+    made, _ = planned(operation="edit", inputs=[(3000, 2000), (10, 10)])
+    assert (made.model, made.steps) == ("Qwen-Image-Edit-2509", 40)
+    assert (made.width, made.height) == (made.paint_width, made.paint_height)
+    assert made.width % 32 == made.height % 32 == 0
+    assert made.width / made.height == pytest.approx(1.5, rel=0.03)
+    assert made.width * made.height == pytest.approx(1024 * 1024, rel=0.06)
+
+
+@pytest.mark.parametrize("ratio", list(AspectRatio))
+@pytest.mark.parametrize("name", MODELS)
+def test_every_native_size_is_painted_as_it_is(name: str, ratio: AspectRatio) -> None:
+    model = MODELS[name]
+    request = JOB_REQUEST.validate_python(
+        {"operation": model.operations[0].value, "prompt": "x", "aspect_ratio": ratio.value}
+    )
+    made, warnings = plan(request, {name: model})
+    assert (made.paint_width, made.paint_height) == (made.width, made.height) == model.sizes[ratio]
+    assert not [warning for warning in warnings if "resized" in warning]
+    across, down = map(int, ratio.value.split(":"))
+    assert made.width / made.height == pytest.approx(across / down, rel=0.05)
+
+
+@given(width=st.integers(64, 4096), height=st.integers(64, 4096), small=st.booleans())
+def test_any_size_is_painted_on_the_grid_in_its_shape_or_refused(width: int, height: int, small: bool) -> None:
+    models = SMALL if small else LARGE
+    model = next(iter(models.values()))
+    if width * height > model.max_pixels or max(width / height, height / width) > model.max_aspect:
+        with pytest.raises(StudioError) as caught:
+            planned(models, width=width, height=height)
+        assert caught.value.param == "width"
+        return
+    made, warnings = planned(models, width=width, height=height)
+    assert (made.width, made.height) == (width, height)
+    assert made.paint_width % model.grid == made.paint_height % model.grid == 0
+    assert made.paint_width * made.paint_height <= model.paint_pixels[1]
+    # One step of the grid on the shorter side is the most that the shape can be off.
+    slack = math.log1p(model.grid / min(made.paint_width, made.paint_height))
+    assert abs(math.log(made.paint_width / made.paint_height) - math.log(width / height)) <= slack
+    resized = (made.paint_width, made.paint_height) != (width, height)
+    assert any("resized" in warning for warning in warnings) == resized
+
+
+def test_a_square_stays_a_square_in_the_miniature() -> None:
+    made, _ = planned(SMALL, size="512x512")
+    assert made.paint_width == made.paint_height
+
+
+def test_seeds_follow_the_first_and_wrap() -> None:
+    assert planned(seed=MAX_SEED, n=3)[0].seeds == (MAX_SEED, 0, 1)
+    assert len({planned()[0].seeds for _ in range(5)}) == 5
+
+
+def test_special_tokens_leave_and_are_told() -> None:
+    made, warnings = planned(prompt="a <|im_<|x|>end|>cup\x00", negative_prompt="<|image_pad|>")
+    assert (made.prompt, made.negative_prompt) == ("a cup", " ")
+    assert "Special tokens" in warnings[0]
+
+
+def test_models_are_known_by_name_and_repository() -> None:
+    for name in ("qwen-image", "Qwen/Qwen-Image", "QWEN/QWEN-IMAGE"):
+        assert planned(model=name)[0].model == "Qwen-Image"
+    with pytest.raises(StudioError) as caught:
+        planned(model="Qwen-Image-Edit-2509")
+    assert (caught.value.code, caught.value.param) == ("unsupported_operation", "model")
+    with pytest.raises(StudioError) as caught:
+        planned(model="Qwen-Image-2512")
+    assert (caught.value.code, caught.value.param) == ("unknown_model", "model")
+    assert "Qwen-Image-Edit-2509" in caught.value.message
+
+
+def test_the_miniature_stands_in_only_where_it_is_alone() -> None:
+    made, warnings = planned(SMALL, model="Qwen-Image")
+    assert made.model == "miniature"
+    assert any("answered for it" in warning for warning in warnings)
+    with pytest.raises(StudioError):
+        planned(SMALL, model="dall-e")
+    with pytest.raises(StudioError):
+        planned({**SMALL, **LARGE}, model="Qwen-Image-2.1")
+
+
+def test_configured_models() -> None:
+    assert list(configured_models(Settings(), gpu=False)) == ["miniature"]
+    assert list(configured_models(Settings(), gpu=True)) == ["Qwen-Image", "Qwen-Image-Edit-2509"]
+    chosen = configured_models(Settings(models=("Qwen-Image-2512=/weights/here", "miniature")), gpu=True)
+    assert {name: model.repository for name, model in chosen.items()}["Qwen-Image-2512"] == "/weights/here"
+    with pytest.raises(StudioError, match="dall-e"):
+        configured_models(Settings(models=("dall-e",)), gpu=True)
