@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     fetch_allow: CommaList = Field(
         (), description="Private hosts that image URLs may name all the same (comma list of host or host:port)."
     )
+    read_timeout_s: float = Field(
+        10.0, gt=0, description="Seconds for which a caller may fall silent in the middle of a request."
+    )
     web_threads: int = Field(64, ge=4, description="Threads of the web process; each long poll holds one.")
 
     @field_validator("secret_key_fallbacks", "models", "devices", "fetch_allow", mode="before")

@@ -1,6 +1,8 @@
 """The web process: gunicorn around the Flask application, one process with threads."""
 
 import os
+import socket
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,10 +37,21 @@ class WebServer(BaseApplication):  # type: ignore[misc] # gunicorn has no types
             "proc_name": "qwen-image-studio-web",
             "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 - gunicorn's heartbeat
             "post_fork": _tie_to_master,
+            "post_worker_init": self._limit_silence,
             "control_socket_disable": True,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
+
+    def _limit_silence(self, worker: Any) -> None:
+        """A caller that stops sending must not keep a thread: gunicorn's threads read without a limit of their own.
+
+        Accepted sockets inherit the listener's SO_RCVTIMEO (socket(7)).
+        """
+        seconds, fraction = divmod(self._settings.read_timeout_s, 1)
+        limit = struct.pack("ll", int(seconds), int(fraction * 1e6))
+        for listener in worker.sockets:
+            listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
 
     def load(self) -> Flask:
         """The application, for gunicorn."""

@@ -1,0 +1,94 @@
+"""Callers that misbehave on the wire: the server answers them, forgets them, and serves everybody else meanwhile."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import requests
+
+from tests.studio import Studio
+
+HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+def exchange(studio: Studio, data: bytes, timeout: float = 10) -> bytes:
+    """Send raw bytes and read until the server closes."""
+    with socket.create_connection(("127.0.0.1", studio.port), timeout=timeout) as caller:
+        answer = b""
+        try:
+            caller.sendall(data)
+            while piece := caller.recv(65536):
+                answer += piece
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        return answer
+
+
+def chunks(body: bytes, size: int) -> bytes:
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+def test_a_body_in_chunks_is_read(scripted: Studio) -> None:
+    body = b'{"operation": "generate", "prompt": "a cup", "steps": 2}'
+    answer = exchange(scripted, HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + chunks(body, 7))
+    assert answer.startswith(b"HTTP/1.1 202")
+
+
+def test_an_endless_body_in_chunks_is_cut_off(scripted: Studio) -> None:
+    """No Content-Length announces it; far more than the limit is never read."""
+    endless = chunks(b"x" * 90_000_000, 1 << 20)
+    started = time.monotonic()
+    answer = exchange(scripted, HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + endless)
+    assert not answer or answer.startswith(b"HTTP/1.1 413")
+    assert time.monotonic() - started < 10
+    assert scripted.request("GET", "/v1/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x00\x01 what\r\n\r\n", HEAD + b"Content-Length: -5\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"]
+)
+def test_what_is_not_http_is_400(scripted: Studio, data: bytes) -> None:
+    assert exchange(scripted, data).split()[1:2] in ([b"400"], [b"505"])
+
+
+def test_callers_that_fall_silent_keep_nobody_else_waiting(make_scripted: Callable[..., Studio]) -> None:
+    studio = make_scripted(web_threads=4, read_timeout_s=1).start()
+    stalled = [socket.create_connection(("127.0.0.1", studio.port)) for _ in range(12)]
+    for number, caller in enumerate(stalled):
+        caller.sendall(HEAD + b"Content-Length: 100\r\n\r\n{" if number % 2 else HEAD)
+    try:
+        started = time.monotonic()
+        assert requests.get(f"{studio.url}/v1/health", timeout=20).status_code == 200
+        assert time.monotonic() - started < 10
+    finally:
+        for caller in stalled:
+            caller.close()
+
+
+def test_many_waiters_leave_room_for_submits(make_scripted: Callable[..., Studio]) -> None:
+    studio = make_scripted(web_threads=24).start()
+    job = studio.submit(prompt="pace=0.2", steps=100)
+    waiters = [threading.Thread(target=studio.job, args=(job["id"], 10)) for _ in range(40)]
+    streams = [threading.Thread(target=follow, args=(studio, job["id"])) for _ in range(10)]
+    for thread in (*waiters, *streams):
+        thread.start()
+    time.sleep(0.5)
+    taken = []
+    for _ in range(5):
+        started = time.monotonic()
+        studio.submit(prompt="a cup")
+        taken.append(time.monotonic() - started)
+    assert sorted(taken)[2] < 3
+    studio.request("POST", f"/v1/jobs/{job['id']}/cancel")
+    for thread in (*waiters, *streams):
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def follow(studio: Studio, job_id: str) -> None:
+    """Read a job's events to the end."""
+    for _ in studio.request("GET", f"/v1/jobs/{job_id}/events", stream=True).iter_lines():
+        pass
