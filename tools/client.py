@@ -47,6 +47,7 @@ MAX_VIEW_BYTES = 4 * 1024 * 1024
 MAX_IMAGE_BYTES = 50 * 1024 * 1024  # what Dify takes as one file of a tool
 LONGEST_MESSAGE = 600
 
+# What to do about a failed job whose error came without a sentence; the server's own says it better.
 JOB_ADVICE: Mapping[str, str] = {
     "out_of_memory": "Ask for a smaller size or fewer images.",
     "worker_lost": "The server's log says why its worker died; run it again.",
@@ -284,7 +285,8 @@ def _succeeded(job: Job, said: str) -> Job:
         raise JobCancelled(f"Job {job.id} was cancelled at the server. Run it again if the image is still wanted.")
     if job.state == "failed":
         code = job.error.code if job.error else ""
-        raise JobFailed(f"Job {job.id} failed: {said or code or 'no reason given'} {JOB_ADVICE.get(code, '')}".rstrip())
+        advice = f"{code or 'no reason given'}. {JOB_ADVICE.get(code, '')}".rstrip()
+        raise JobFailed(f"Job {job.id} failed: {said or advice}")
     if not job.images:
         raise JobFailed(f"Job {job.id} succeeded without an image; the server's log may say why.")
     return job

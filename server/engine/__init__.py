@@ -205,15 +205,21 @@ def configured_models(settings: Settings, *, gpu: bool) -> Mapping[str, Model]:
 def find_model(name: str, models: Mapping[str, Model]) -> Model:
     """The model of that name or repository id. Raises StudioError ``unknown_model`` that lists what there is."""
     for model in models.values():
-        if name.casefold() in {model.name.casefold(), MODELS[model.name].repository.casefold()}:
+        if _is_called(model, name):
             return model
     # Where the miniature is the only model, it stands in for the large ones; plan() warns of it.
-    if [model.miniature for model in models.values()] == [True] and models is not MODELS:
-        find_model(name, MODELS)
+    if [model.miniature for model in models.values()] == [True] and any(
+        _is_called(row, name) for row in MODELS.values()
+    ):
         return next(iter(models.values()))
     raise StudioError(
         "unknown_model", f"model '{name}' is not on this server; it has: {', '.join(models)}.", param="model"
     )
+
+
+def _is_called(model: Model, name: str) -> bool:
+    row = MODELS.get(model.name, model)  # a model loaded from a folder keeps its repository id as a name
+    return name.casefold() in {model.name.casefold(), row.repository.casefold()}
 
 
 class Plan(BaseModel):

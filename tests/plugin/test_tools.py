@@ -238,10 +238,20 @@ def test_errors_of_the_server_become_dify_errors(
     assert "Traceback" not in outcome.error.message
 
 
+def test_the_servers_own_sentence_is_told_once(
+    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    said = "128x128 does not fit into the memory of cuda:0; ask for 64x64 or smaller."
+    scripted.states = [RUNNING, {"state": "failed", "error": {"code": "out_of_memory", "message": said}}]
+    outcome = generate(plugin, credentials)
+    assert outcome.error is not None
+    assert outcome.error.message == f"Job job0 failed: {said}"
+
+
 @pytest.mark.parametrize(
     ("state", "code", "type_", "said"),
     [
-        ("failed", "worker_lost", DOWN, "died on every attempt"),
+        ("failed", "worker_lost", DOWN, "log"),
         ("failed", "engine_timeout", DOWN, "fewer steps"),
         ("failed", "engine_failed", DOWN, "log"),
         ("failed", "out_of_memory", DOWN, "smaller size"),
@@ -258,7 +268,7 @@ def test_a_job_that_ends_badly_raises(
     type_: str,
     said: str,
 ) -> None:
-    reason = {"code": code, "message": "The worker died on every attempt."} if code else None
+    reason = {"code": code, "message": ""} if code else None
     scripted.states = [RUNNING, {"state": state, "error": reason}]
     outcome = generate(plugin, credentials)
     assert outcome.error is not None
