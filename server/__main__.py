@@ -47,7 +47,6 @@ def serve() -> None:
     """Run everything: the web process and one worker per device. Stop it with Ctrl-C."""
     settings = Settings()
     configured_models(settings, gpu=_has_gpu(settings))  # a wrong name is better said now than in a log
-    click.echo(f"Qwen-Image Studio on {settings.address} (data in {settings.data_dir}). Ctrl-C stops it.", err=True)
     run_server(settings)
 
 
@@ -55,11 +54,13 @@ def serve() -> None:
 @click.option("--parent", type=int, default=None, help="Process to die with.")
 def web(parent: int | None) -> None:
     """Run the web process alone."""
+    from server.auth import refuse_open_door
     from server.webserver import WebServer
 
     if parent is not None:
         die_with_parent(parent)
     settings = Settings()
+    refuse_open_door(settings)
     WebServer(settings, configured_models(settings, gpu=_has_gpu(settings))).run()
 
 

@@ -14,6 +14,7 @@ from server.web import files, images, jobs, ops
 from server.web.auth import protect
 from server.web.changes import Changes
 from server.web.errors import shape_errors
+from server.web.log import log_requests
 from server.web.services import Services
 
 
@@ -44,6 +45,7 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
     )
     parts.keep_in(app)
     shape_errors(app)
+    log_requests(app)
     protect(app)
     for module in (jobs, images, files, ops):
         app.register_blueprint(module.blueprint)

@@ -71,6 +71,16 @@ class KeyStore:
             return connection.scalar(query)
 
 
+def refuse_open_door(settings: Settings) -> None:
+    """Raise StudioError where the settings would let anybody on the network use the server."""
+    if not settings.listens_on_loopback and not KeyStore(settings).any():
+        raise StudioError(
+            "invalid_api_key",
+            f"Listening on {settings.host} would let anybody use this server; make an API key first: "
+            "python -m server keys add NAME",
+        )
+
+
 def _hash(key: str) -> str:
     # A key carries 256 random bits, so a plain hash is enough: there is nothing to guess.
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

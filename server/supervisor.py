@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from types import FrameType
 
-from server.auth import KeyStore
+from server.auth import refuse_open_door
 from server.devices import devices
 from server.errors import StudioError
 from server.jobs import JobStore, Worker, open_store
@@ -130,12 +130,9 @@ def serve(settings: Settings) -> None:
                 f"Another server uses the folder {settings.data_dir}; stop it, or set STUDIO_DATA_DIR to another one."
             ) from error
         store = open_store(settings)
-        if not settings.listens_on_loopback and not KeyStore(settings).any():
-            raise CannotServe(
-                f"Listening on {settings.host} would let anybody use this server; make an API key first: "
-                "python -m server keys add NAME"
-            )
+        refuse_open_door(settings)
         _check_port(settings)
+        _log.info("Qwen-Image Studio on %s, data in %s; Ctrl-C stops it", settings.address, settings.data_dir)
         Supervisor(settings, store).run()
 
 

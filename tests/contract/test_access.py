@@ -71,6 +71,25 @@ def test_keys_are_not_kept_readable(settings: Settings, keys: KeyStore) -> None:
         assert key.encode() not in path.read_bytes()
 
 
+def test_the_log_names_requests_but_no_secret(
+    client: FlaskClient, keys: KeyStore, link: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = keys.add("ann")
+    caplog.set_level("DEBUG")
+    answer = client.get("/v1/jobs", headers=bearer(key))
+    client.get("/v1/jobs", headers=bearer("canary-key"))
+    client.get(link)
+    lines = [record.getMessage() for record in caplog.records if record.name == "server.web.log"]
+    assert len(lines) == 3
+    assert "GET '/v1/jobs' 200" in lines[0]
+    assert "owner ann" in lines[0]
+    assert answer.headers["X-Request-Id"] in lines[0]
+    assert " 401 " in lines[1]
+    signature = parse_qs(urlsplit(link).query)["signature"][0]
+    for secret in (key, "canary-key", signature):
+        assert secret not in caplog.text
+
+
 def test_owners_see_their_own_only(client: FlaskClient, keys: KeyStore, worker: JobWorker) -> None:
     ann, bob, second = bearer(keys.add("ann")), bearer(keys.add("bob")), bearer(keys.add("ann-2", "ann"))
     job = client.post("/v1/jobs", json=ASK, headers=ann).get_json()["id"]
