@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from io import BytesIO
 from types import FrameType
 from typing import NoReturn, TypeVar
@@ -22,7 +23,7 @@ from server.dispatch import open_doorbell
 from server.engine import Engine, Model, Painted, Plan, open_engine
 from server.errors import StudioError
 from server.imaging import encode, thumbnail
-from server.jobs import Job, JobStore, Lease, LeaseLost, Progress, StoredImage, Worker, open_store
+from server.jobs import JobStore, Lease, LeaseLost, Progress, StoredImage, Worker, open_store
 from server.processes import lock
 from server.settings import Settings
 from server.storage import Storage, open_storage
@@ -51,9 +52,11 @@ class Released(Exception):
 class Keeper:
     """Keeps one lease while its job runs, on a thread of its own."""
 
-    def __init__(self, store: JobStore, lease: Lease, settings: Settings) -> None:
-        self._store, self._lease, self._settings = store, lease, settings
+    def __init__(self, store: JobStore, lease: Lease, storage: Storage, settings: Settings) -> None:
+        self._store, self._lease, self._storage, self._settings = store, lease, storage, settings
         self._progress = Progress()
+        self._preview: Image.Image | None = None
+        self._preview_key: str | None = None
         self._told = Progress()
         self._ended = threading.Event()
         self._verdict: Exception | None = None
@@ -67,6 +70,12 @@ class Keeper:
     def __exit__(self, *exception: object) -> None:
         self._ended.set()
         self._thread.join()
+        if self._preview_key is not None:
+            self._storage.delete(self._preview_key)
+
+    def show(self, preview: Image.Image) -> None:
+        """Take a small picture of the painting in between; the keeper stores it when it comes by."""
+        self._preview = preview
 
     def report(self, phase: str, step: int, steps: int) -> None:
         """Note the progress; raises what ends the attempt: Cancelled, Released or LeaseLost."""
@@ -84,8 +93,10 @@ class Keeper:
                 self._end_hung_process()
             due = now - renewed > self._settings.lease_s / 3
             try:
-                if due or self._progress != self._told or self._store.get(self._lease.job.id).cancel_requested:
-                    self._told = self._progress
+                self._store_preview()
+                progress = replace(self._progress, preview_key=self._preview_key)
+                if due or progress != self._told or self._store.get(self._lease.job.id).cancel_requested:
+                    self._told = progress
                     if self._store.renew(self._lease, self._told):
                         self._verdict = Cancelled()
                     renewed = now
@@ -93,6 +104,14 @@ class Keeper:
                 self._verdict = lost
             except StudioError as busy:  # the next look may fare better; the lease has time left
                 _log.warning("job %s: %s", self._lease.job.id, busy)
+
+    def _store_preview(self) -> None:
+        preview, self._preview = self._preview, None
+        if preview is None:
+            return
+        key = _preview_key(self._lease, self._lease.token)
+        self._storage.put(key, thumbnail(preview), "image/webp")
+        self._preview_key = key
 
     def _end_hung_process(self) -> NoReturn:
         message = (
@@ -172,7 +191,7 @@ class JobWorker:
     def _attempt(self, lease: Lease) -> None:
         """Run one attempt to its end; every end but LeaseLost is written to the table."""
         try:
-            with Keeper(self._store, lease, self._settings) as self._keeper:
+            with Keeper(self._store, lease, self._storage, self._settings) as self._keeper:
                 self._keeper.release_at = self._stopping_at
                 images, warnings = self._paint(lease, self._keeper)
             state = self._settle(lambda: self._store.finish(lease, images, warnings))
@@ -218,7 +237,7 @@ class JobWorker:
         stored: list[StoredImage] = []
         warnings = list(lease.job.warnings)
         steps = plan.steps * len(plan.seeds)
-        for painted in self._engine.paint(plan, inputs, keeper.report):
+        for painted in self._engine.paint(plan, inputs, keeper.report, keeper.show):
             keeper.report("storing", plan.steps * (len(stored) + 1), steps)
             stored.append(self._keep(lease, plan, painted, len(stored)))
             warnings += [warning for warning in painted.warnings if warning not in warnings]
@@ -231,7 +250,7 @@ class JobWorker:
     def _keep(self, lease: Lease, plan: Plan, painted: Painted, number: int) -> StoredImage:
         """Encode one picture and store it durably. Its bytes depend on the plan and its own seed alone."""
         data = encode(painted.image, plan.output_format, facts(plan, painted.seed))
-        key, thumbnail_key = _keys(lease.job, lease.token, number, plan.output_format.value)
+        key, thumbnail_key = _keys(lease, lease.token, number, plan.output_format.value)
         self._storage.put(key, data, plan.output_format.mime_type)
         self._storage.put(thumbnail_key, thumbnail(painted.image), "image/webp")
         return StoredImage(
@@ -253,8 +272,9 @@ class JobWorker:
         """Delete what attempts that did not succeed have stored."""
         plan = Plan.model_validate(lease.job.plan)
         for token in tokens:
+            self._storage.delete(_preview_key(lease, token))
             for number in range(len(plan.seeds)):
-                for key in _keys(lease.job, token, number, plan.output_format.value):
+                for key in _keys(lease, token, number, plan.output_format.value):
                     self._storage.delete(key)
 
     def _say(self, state: str, message: str) -> None:
@@ -290,7 +310,15 @@ def run_worker(settings: Settings, models: Mapping[str, Model], device: str) -> 
         worker.run()
 
 
-def _keys(job: Job, token: int, number: int, extension: str) -> tuple[str, str]:
-    day = time.strftime("%Y/%m/%d", time.gmtime(job.created_at))
-    stem = f"{day}/{job.id}-{token}-{number:02d}"
+def _stem(lease: Lease, token: int) -> str:
+    """Beginning of the keys of an attempt's files: each attempt has its own, so that none disturbs another."""
+    return f"{time.strftime('%Y/%m/%d', time.gmtime(lease.job.created_at))}/{lease.job.id}-{token}"
+
+
+def _keys(lease: Lease, token: int, number: int, extension: str) -> tuple[str, str]:
+    stem = f"{_stem(lease, token)}-{number:02d}"
     return f"{stem}.{extension}", f"{stem}.thumbnail.webp"
+
+
+def _preview_key(lease: Lease, token: int) -> str:
+    return f"{_stem(lease, token)}.preview.webp"

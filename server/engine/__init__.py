@@ -251,6 +251,10 @@ Report = Callable[[str, int, int], None]
 """``report(phase, step, steps)``: tell how far the work is. May raise to stop the work at once."""
 
 
+Show = Callable[[Image.Image], None]
+"""``show(preview)``: a small RGB picture of a painting in between."""
+
+
 def silent(phase: str, step: int, steps: int) -> None:
     """A report that tells nobody."""
 
@@ -276,8 +280,11 @@ class Engine(Protocol):
     def load(self, model: str) -> None:
         """Make the model ready. Raises StudioError ``model_unavailable`` or ``out_of_memory``."""
 
-    def paint(self, plan: Plan, images: Sequence[Image.Image], report: Report = silent) -> Iterator[Painted]:
-        """Paint the plan's images in order of its seeds; `images` are the RGB inputs of an edit.
+    def paint(
+        self, plan: Plan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
+    ) -> Iterator[Painted]:
+        """Paint the plan's images in order of its seeds; `images` are the RGB inputs of an edit. `show` is handed small
+        pictures of what is becoming, now and then, if the engine can make them.
 
         Raises StudioError ``out_of_memory``, ``model_unavailable`` or ``engine_failed``; lets through whatever
         `report` raises.

@@ -20,9 +20,10 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from server.engine import MODELS, Model, Painted, Plan, Report, find_model, silent
+from server.engine import MODELS, Model, Painted, Plan, Report, Show, find_model, silent
 from server.engine.inputs import check, fit_texts, resized, upright
 from server.engine.plan import plan as make_plan
+from server.engine.preview import Previewer
 from server.engine.views import View, open_view
 from server.engine.weights import PARTS, Weights
 from server.errors import StudioError, from_validation
@@ -64,8 +65,10 @@ class QwenEngine:
             self._weights.parts(row)
             self._ready = row
 
-    def paint(self, plan: Plan, images: Sequence[Image.Image], report: Report = silent) -> Iterator[Painted]:
-        """Paint the plan's images in order of its seeds; `images` are an edit's inputs.
+    def paint(
+        self, plan: Plan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
+    ) -> Iterator[Painted]:
+        """Paint the plan's images in order of its seeds; `images` are an edit's inputs, `show` gets previews.
 
         Raises StudioError ``out_of_memory``, ``model_unavailable``, ``engine_failed`` or ``invalid_value``; lets
         through whatever `report` raises, and is usable afterwards.
@@ -85,7 +88,8 @@ class QwenEngine:
         report("encoding", 0, steps)
         # 5. Paint one picture per seed; the view encodes the texts with the first and remembers them.
         for index, seed in enumerate(plan.seeds):
-            relay = _Relay(report, plan.steps * index, plan.steps, steps)
+            previewer = Previewer(view, (plan.paint_width, plan.paint_height), show) if show and view.previews else None
+            relay = _Relay(report, plan.steps * index, plan.steps, steps, previewer)
             named = {**view.keywords(model, sources), **texts, **_settings(plan, seed), "callback_on_step_end": relay}
             picture = self._run(view, named, plan, relay)
             # 6. Deliver it at the size that was asked for.
@@ -123,16 +127,19 @@ class QwenEngine:
 class _Relay:
     """Carries one picture's steps to the job's report, and remembers what that raised."""
 
-    def __init__(self, report: Report, done: int, own: int, steps: int) -> None:
+    def __init__(self, report: Report, done: int, own: int, steps: int, previewer: Previewer | None) -> None:
         self.raised: BaseException | None = None
         self._report = report
         self._done = done
         self._own = own
         self._steps = steps
+        self._previewer = previewer
 
     def __call__(self, pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         try:
             self._report("denoising", self._done + step + 1, self._steps)
+            if self._previewer:
+                self._previewer.step(step, tensors["latents"])
             if step + 1 == self._own:
                 self._report("decoding", self._done + step + 1, self._steps)
         except BaseException as error:

@@ -24,6 +24,9 @@ StepEnd = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
 class _EncodesOnce:
     """A pipeline that encodes each text once: the images of a job differ by their seeds only."""
 
+    previews = True
+    """Whether small pictures can be made of its latents."""
+
     def _get_qwen_prompt_embeds(self, prompt: str | list[str], *others: Any, **named: Any) -> Any:
         known: dict[str, Any] = self.__dict__.setdefault("_encoded", {})
         key = prompt if isinstance(prompt, str) else "\0".join(prompt)
@@ -66,6 +69,8 @@ class EditView(_EncodesOnce, QwenImageEditPlusPipeline):  # type: ignore[misc]
 
 class UnifiedView(_EncodesOnce, QwenImage21Pipeline):  # type: ignore[misc]
     """Qwen-Image-2.1: text, and images where there are any, to an image."""
+
+    previews = False  # its VAE is another one, with transparency; the chart is not made for it
 
     @property
     def tokens(self) -> Any:

@@ -29,6 +29,8 @@ class Progress:
     phase: str = ""
     step: int = 0
     steps: int = 0
+    preview_key: str | None = None
+    """Where the storage has a small picture of the state in between."""
 
 
 @dataclass(frozen=True)

@@ -111,9 +111,7 @@ class SqlJobStore:
                 leased_until=now + self._lease_s,
                 claimed_at=now,
                 started_at=func.coalesce(jobs.c.started_at, now),
-                phase="",
-                step=0,
-                steps=0,
+                **asdict(Progress()),
                 version=jobs.c.version + 1,
             )
             .returning(jobs)
@@ -233,14 +231,12 @@ _WAITING: Mapping[str, Any] = {
     "state": State.QUEUED,
     "leased_by": None,
     "leased_until": None,
-    "phase": "",
-    "step": 0,
-    "steps": 0,
+    **asdict(Progress()),
 }
 
 
 def _end(state: State, now: float) -> dict[str, Any]:
-    return {"state": state, "leased_by": None, "leased_until": None, "finished_at": now}
+    return {"state": state, "leased_by": None, "leased_until": None, "finished_at": now, "preview_key": None}
 
 
 def _failed(code: str, message: str, now: float) -> dict[str, Any]:
@@ -327,7 +323,7 @@ def _columns(new: NewJob, now: float) -> dict[str, Any]:
 def _job(row: Row[Any]) -> Job:
     values = dict(row._mapping)
     del values["seq"]
-    values["progress"] = Progress(values.pop("phase"), values.pop("step"), values.pop("steps"))
+    values["progress"] = Progress(*(values.pop(field) for field in ("phase", "step", "steps", "preview_key")))
     values |= {"operation": Operation(row.operation), "state": State(row.state)}
     values |= {"inputs": tuple(row.inputs), "warnings": tuple(row.warnings)}
     return Job(**values)

@@ -43,6 +43,7 @@ jobs = Table(
     Column("phase", String(32), nullable=False, default=""),
     Column("step", Integer, nullable=False, default=0),
     Column("steps", Integer, nullable=False, default=0),
+    Column("preview_key", String(255)),
     Column("error_code", String(64)),
     Column("error_message", Text),
     Column("created_at", Float, nullable=False),

@@ -85,9 +85,7 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None) -> Job
         tier=Tier(job.tier),
         state=job.state,
         queue_position=position,
-        progress=ProgressView(
-            phase=job.progress.phase, step=job.progress.step, steps=job.progress.steps, eta_s=_eta(job)
-        ),
+        progress=_progress(job),
         attempt=job.attempt,
         images=[image_view(image) for image in images],
         warnings=list(job.warnings),
@@ -99,6 +97,13 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None) -> Job
         started_at=job.started_at,
         finished_at=job.finished_at,
     )
+
+
+def _progress(job: Job) -> ProgressView:
+    now = job.progress
+    # The picture behind the link changes with the step, so the address does too, for the sake of caches.
+    preview_url = f"{services().storage.url(now.preview_key)}&step={now.step}" if now.preview_key else None
+    return ProgressView(phase=now.phase, step=now.step, steps=now.steps, eta_s=_eta(job), preview_url=preview_url)
 
 
 def _eta(job: Job) -> float | None:

@@ -196,6 +196,29 @@ def test_events_follow_a_job_to_its_end_and_resume(client: FlaskClient, worker: 
     assert client.get(f"/v1/jobs/{job['id']}/events", headers={"Last-Event-ID": seen[-1][0]}).status_code == 204
 
 
+def test_a_running_job_shows_a_preview_that_goes_with_its_end(
+    client: FlaskClient, worker: JobWorker, app: Flask
+) -> None:
+    job = submit(client, prompt="preview pace=0.2", steps=10)
+    thread = threading.Thread(target=worker.run_next)
+    thread.start()
+    seen: list[str] = []
+    while client.get(f"/v1/jobs/{job['id']}").get_json()["state"] in {"queued", "running"}:
+        url = client.get(f"/v1/jobs/{job['id']}").get_json()["progress"]["preview_url"]
+        if url and url not in seen:
+            answer = client.get(url)
+            if answer.status_code == 200:  # it may just have ended
+                seen.append(url)
+                assert Image.open(BytesIO(answer.data)).format == "WEBP"
+        time.sleep(0.05)
+    thread.join()
+    assert len(seen) >= 2
+    assert client.get(f"/v1/jobs/{job['id']}").get_json()["progress"]["preview_url"] is None
+    assert client.get(seen[-1]).status_code == 404
+    folder = app.extensions["qwen-image-studio"].settings.data_dir / "images"
+    assert not [path for path in folder.rglob("*preview*")]
+
+
 def test_cancel_queued_and_ended(client: FlaskClient, worker: JobWorker) -> None:
     job, other = submit(client), submit(client)
     assert client.post(f"/v1/jobs/{job['id']}/cancel").get_json()["state"] == "cancelled"

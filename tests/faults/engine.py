@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from server.engine import Engine, Model, Painted, Plan, Report, silent
+from server.engine import Engine, Model, Painted, Plan, Report, Show, silent
 from server.errors import StudioError
 from server.jobs import Lease
 from server.jobs.sql import SqlJobStore
@@ -49,7 +49,9 @@ class ScriptedEngine:
         """Nothing to load."""
         self.loaded = model
 
-    def paint(self, plan: Plan, images: Sequence[Image.Image], report: Report = silent) -> Iterator[Painted]:
+    def paint(
+        self, plan: Plan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
+    ) -> Iterator[Painted]:
         """Go through the steps of each image and its faults."""
         pace = float(match[1]) if (match := re.search(r"pace=([0-9.]+)", plan.prompt)) else 0.01
         total = plan.steps * len(plan.seeds)
@@ -57,6 +59,8 @@ class ScriptedEngine:
             for step in range(1, plan.steps + 1):
                 time.sleep(pace)
                 report("denoising", number * plan.steps + step, total)
+                if show and "preview" in plan.prompt:
+                    show(Image.new("RGB", (64, 48), (step, 0, 0)))
                 _act(plan.prompt, str(step))
             colour = (seed % 256, seed // 256 % 256, 128)
             if self._painted is not None:

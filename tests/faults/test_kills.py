@@ -37,7 +37,7 @@ def stored_files(studio: Studio) -> set[str]:
 
 @pytest.mark.parametrize("moment", ["1", "3", str(STEPS), "finish"])
 def test_worker_killed(scripted: Studio, moment: str) -> None:
-    job = scripted.submit(prompt=f"kill@{moment}", steps=STEPS, n=2, seed=40)
+    job = scripted.submit(prompt=f"preview pace=0.15 kill@{moment}", steps=STEPS, n=2, seed=40)
     done = scripted.finished(job["id"])
     assert_whole(scripted, done, images=2)
     assert done["attempt"] == 2

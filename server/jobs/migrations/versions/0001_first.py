@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("phase", sa.String(32), nullable=False),
         sa.Column("step", sa.Integer, nullable=False),
         sa.Column("steps", sa.Integer, nullable=False),
+        sa.Column("preview_key", sa.String(255)),
         sa.Column("error_code", sa.String(64)),
         sa.Column("error_message", sa.Text),
         sa.Column("created_at", sa.Float, nullable=False),
