@@ -26,6 +26,8 @@ LOOK_S = 0.2
 LONGEST_PAUSE_S = 10.0
 STEADY_S = 10.0
 """A process that ran so long is restarted at once again."""
+WORRYING_PAUSE_S = 1.0
+"""A worker whose restart waits longer has died several times in a row."""
 LEAST_FREE_MB = 200
 
 
@@ -72,8 +74,7 @@ class Supervisor:
         for device in devices(settings):
             child = Child(f"worker {device.id}", _command("worker", "--device", device.id), device.id)
             self._children.append(child)
-            name = settings.worker_name(device.id)
-            store.note_worker(Worker(name, device.id, "starting", None, "Starting.", time.time()))
+            self._note(device.id, "starting", "Starting.")
 
     def run(self) -> None:
         """Supervise until SIGTERM or SIGINT; then stop the children, workers within their grace period."""
@@ -93,6 +94,8 @@ class Supervisor:
         for child in self._children:
             if child.died() and child.device is not None:
                 self._store.abandon(self._settings.worker_name(child.device))
+                if child.pause_s > WORRYING_PAUSE_S:
+                    self._note(child.device, "failed", "The worker keeps dying; the server's log says why.")
             if child.process is None and time.monotonic() >= child.start_at:
                 child.start()
         overdue = set(self._store.overdue())
@@ -102,6 +105,10 @@ class Supervisor:
                 _log.error("%s let its lease run out; ending it", child.name)
                 child.process.kill()
                 child.process.wait()
+
+    def _note(self, device: str, state: str, message: str) -> None:
+        name = self._settings.worker_name(device)
+        self._store.note_worker(Worker(name, device, state, None, message, time.time()))
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from io import BytesIO
 from types import FrameType
 from typing import NoReturn, TypeVar
 
@@ -22,12 +21,12 @@ from server import __version__
 from server.dispatch import open_doorbell
 from server.engine import Engine, Model, Painted, Plan, open_engine
 from server.errors import StudioError
-from server.imaging import encode, thumbnail
+from server.imaging import encode, open_image, thumbnail
 from server.jobs import JobStore, Lease, LeaseLost, Progress, StoredImage, Worker, open_store
 from server.processes import lock
 from server.settings import Settings
 from server.storage import Storage, open_storage
-from server.vocabulary import State
+from server.vocabulary import MAX_SIDE, State
 
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
@@ -71,7 +70,7 @@ class Keeper:
         self._ended.set()
         self._thread.join()
         if self._preview_key is not None:
-            self._storage.delete(self._preview_key)
+            _delete(self._storage, self._preview_key)
 
     def show(self, preview: Image.Image) -> None:
         """Take a small picture of the painting in between; the keeper stores it when it comes by."""
@@ -184,7 +183,8 @@ class JobWorker:
             self._attempt(lease)
         except LeaseLost:
             _log.warning("job %s: lost lease; another attempt has it", lease.job.id)
-            self._forget_pictures(lease, [lease.token])
+            if self._store.get(lease.job.id).lease_token != lease.token:  # else it was ended in our own name
+                self._forget_pictures(lease, [lease.token])
         self._say("ready" if self._engine.loaded else "failed", self._message)
         return True
 
@@ -195,23 +195,26 @@ class JobWorker:
                 self._keeper.release_at = self._stopping_at
                 images, warnings = self._paint(lease, self._keeper)
             state = self._settle(lambda: self._store.finish(lease, images, warnings))
-            self._forget_pictures(lease, range(1, lease.token + (state is State.CANCELLED)))
-            return
         except LeaseLost:
             raise
         except Cancelled:
+            state = State.CANCELLED
             self._settle(lambda: self._store.stop(lease))
         except Released:
+            state = State.QUEUED
             self._settle(lambda: self._store.release(lease))
         except StudioError as error:
+            state = State.FAILED
             self._fail(lease, error)
         except Exception:  # noqa: BLE001 - the boundary: whatever one job does, the next one must run
             _log.exception("job %s failed", lease.job.id)
+            state = State.FAILED
             message = "The worker failed at this job; the server's log has the cause."
             self._fail(lease, StudioError("engine_failed", message))
         finally:
             self._keeper = None
-        self._forget_pictures(lease, range(1, lease.token + 1))
+        # What attempts before this one left behind, and where no image counts, this one.
+        self._forget_pictures(lease, range(1, lease.token + (state is not State.SUCCEEDED)))
 
     def _fail(self, lease: Lease, error: StudioError) -> None:
         _log.warning("job %s: %s: %s", lease.job.id, error.code, error.message)
@@ -244,8 +247,9 @@ class JobWorker:
         return stored, warnings
 
     def _input(self, image_id: str) -> Image.Image:
+        """An input, in whichever format it is kept: uploads as PNG, our own pictures as they were asked for."""
         data = self._storage.open(self._store.image(image_id).key)
-        return Image.open(BytesIO(data), formats=["PNG"]).convert("RGB")
+        return open_image(data, max_bytes=len(data), max_pixels=MAX_SIDE * MAX_SIDE * 4, param="image")
 
     def _keep(self, lease: Lease, plan: Plan, painted: Painted, number: int) -> StoredImage:
         """Encode one picture and store it durably. Its bytes depend on the plan and its own seed alone."""
@@ -272,10 +276,9 @@ class JobWorker:
         """Delete what attempts that did not succeed have stored."""
         plan = Plan.model_validate(lease.job.plan)
         for token in tokens:
-            self._storage.delete(_preview_key(lease, token))
+            _delete(self._storage, _preview_key(lease, token))
             for number in range(len(plan.seeds)):
-                for key in _keys(lease, token, number, plan.output_format.value):
-                    self._storage.delete(key)
+                _delete(self._storage, *_keys(lease, token, number, plan.output_format.value))
 
     def _say(self, state: str, message: str) -> None:
         self._state, self._message = state, message
@@ -308,6 +311,15 @@ def run_worker(settings: Settings, models: Mapping[str, Model], device: str) -> 
         signal.signal(signal.SIGTERM, worker.stop)
         signal.signal(signal.SIGINT, worker.stop)
         worker.run()
+
+
+def _delete(storage: Storage, *keys: str) -> None:
+    """Clear away; that it fails must not change how a job ends."""
+    for key in keys:
+        try:
+            storage.delete(key)
+        except StudioError as error:
+            _log.warning("%s stays behind: %s", key, error)
 
 
 def _stem(lease: Lease, token: int) -> str:

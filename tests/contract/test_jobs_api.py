@@ -100,6 +100,18 @@ def test_edit_with_files_ids_and_links(client: FlaskClient, worker: JobWorker, s
         assert client.get(f"/v1/jobs/{answer.get_json()['id']}").get_json()["state"] == "succeeded"
 
 
+@pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
+def test_a_picture_of_any_format_is_edited_by_its_id(
+    client: FlaskClient, worker: JobWorker, output_format: str
+) -> None:
+    job = submit(client, output_format=output_format)
+    worker.run_next()
+    image = client.get(f"/v1/jobs/{job['id']}").get_json()["images"][0]
+    again = client.post("/v1/jobs", json={"operation": "edit", "prompt": "again", "image": image["id"]}).get_json()
+    worker.run_next()
+    assert client.get(f"/v1/jobs/{again['id']}").get_json()["state"] == "succeeded"
+
+
 def test_an_uploaded_image_can_be_seen_and_used_again(client: FlaskClient, store: JobStore) -> None:
     job = edit(client, png(40, 30), field="image").get_json()
     image_id = store.get(job["id"]).inputs[0]

@@ -1,0 +1,88 @@
+"""The k-th storage or database call of one job fails, for every k: the job ends, and nothing half-made is served.
+
+After "How SQLite Is Tested" (sqlite.org/testing.html), where every allocation and every write is made to fail in turn.
+"""
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from sqlalchemy import text
+
+from server.app import create_app
+from server.engine import configured_models
+from server.errors import ERRORS, StudioError
+from server.jobs import LeaseLost
+from server.settings import Settings
+from server.web.services import Services
+from server.worker import JobWorker
+from tests.faults.engine import ScriptedEngine
+
+
+class FailKth:
+    """Lets through every call to an object but the k-th, which raises."""
+
+    def __init__(self, inner: Any, k: int, error: Callable[[], Exception]) -> None:
+        self._inner, self._k, self._error = inner, k, error
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._inner, name)
+
+        def call(*args: Any, **named: Any) -> Any:
+            self.calls.append(name)
+            if len(self.calls) == self._k:
+                raise self._error()
+            return method(*args, **named)
+
+        return call
+
+
+ASK = {"operation": "generate", "prompt": "preview pace=0.12", "steps": 2, "n": 2, "seed": 3}
+
+
+@pytest.mark.parametrize("port", ["_storage", "_store"])
+@pytest.mark.parametrize("code", ["storage_failed", "database_busy"])
+def test_the_kth_call_fails(tmp_path: Path, port: str, code: str) -> None:
+    settings = Settings(data_dir=tmp_path, models="miniature", lease_s=2)
+    models = configured_models(settings, gpu=False)
+    app = create_app(settings, models)
+    parts: Services = app.extensions["qwen-image-studio"]
+    client = app.test_client()
+    engine = ScriptedEngine("miniature", "cpu")
+    engine.load("miniature")
+    endings: set[str] = set()
+    for k in range(1, 40):
+        worker = JobWorker(settings, "cpu", engine, models, parts.store)
+        failing = FailKth(getattr(worker, port), k, lambda: StudioError(code, "Planted."))
+        setattr(worker, port, failing)
+        headers = {"Idempotency-Key": f"{port}-{code}-{k}"}
+        job_id = client.post("/v1/jobs", json=ASK, headers=headers).get_json()["id"]
+        for _ in range(4):  # a process that dies of it is started again
+            try:
+                worker.run_next()
+            except (StudioError, LeaseLost):
+                parts.store.abandon(settings.worker_name("cpu"))
+        job = client.get(f"/v1/jobs/{job_id}").get_json()
+        assert job["state"] in {"succeeded", "failed"}, (k, failing.calls)
+        endings.add(job["state"])
+        if job["state"] == "failed":
+            assert job["error"]["code"] in ERRORS
+            assert job["images"] == []
+        for image in job["images"]:
+            for url in (image["url"], image["thumbnail_url"]):
+                answer = client.get(url)
+                assert answer.status_code == 200, (k, failing.calls)
+                Image.open(BytesIO(answer.data)).load()
+        again = client.post("/v1/jobs", json=ASK, headers=headers).get_json()
+        assert again["id"] == job_id
+        if len(failing.calls) < k:
+            break  # every call has had its turn
+    else:
+        raise AssertionError("more calls than expected; raise the bound")
+    assert "succeeded" in endings
+    with parts.store.engine.connect() as connection:  # type: ignore[attr-defined]
+        assert connection.execute(text("PRAGMA integrity_check")).scalar() == "ok"
