@@ -58,7 +58,7 @@ def test_size(package: list[Path]) -> None:
         "docs/architecture.md",
         "examples/chatflow.yml",
         "benchmarks/load.py",
-        "bootstrap.py",
+        "Makefile",
         "Makefile",
         "pyproject.toml",
         ".ci/run",
