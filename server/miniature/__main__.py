@@ -31,5 +31,28 @@ def build(out: Path, seed: int) -> None:
     click.echo(f"wrote {out.name} ({builder.size_of(out) / 1e6:.1f} MB)")
 
 
+@main.command()
+@click.argument("stage", type=click.Choice(["vae", "text_encoder", "transformer"]))
+@click.option(
+    "--run",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder of checkpoints and log; the stage goes on from what is there.",
+)
+@click.option("--cache", type=click.Path(file_okay=False, path_type=Path), help="Of drawings; by default in the run.")
+@click.option("--steps", type=int, help="Steps in all; by default the recipe's.")
+@click.option("--minutes", type=float, default=float("inf"), help="Stop after so long; a later call goes on.")
+@click.option("--seed", default=0, show_default=True)
+def train(stage: str, run: Path, cache: Path | None, steps: int | None, minutes: float, seed: int) -> None:
+    """Train one part; needs what server/miniature/requirements.txt names, and npm for the drawings."""
+    from server.miniature.training import stages
+    from server.miniature.training.run import train as train_stage
+
+    steps = steps or stages.STEPS[stage]
+    made = stages.open_stage(stage, run, cache or run / "cache", seed, steps)
+    done = train_stage(made, run, steps, minutes, click.echo)
+    click.echo(f"{stage}: {done} of {steps} steps are done")
+
+
 if __name__ == "__main__":
     main()

@@ -2,9 +2,16 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 from diffusers import QwenImageEditPlusPipeline, QwenImagePipeline
 
+from server.miniature.data.prompts import tell
+from server.miniature.data.scenes import Layout, draw_scene
+from server.miniature.data.things import COLOURS as BACKGROUNDS
+from server.miniature.data.things import THINGS
+
 TEMPLATE_REPEATS = 4000  # so that every word of the two chat templates becomes one token
+TOLD = 4000  # prompts of the training data in each language
 
 OBJECTS = """
 airplane anchor apple axe baby backpack balloon banana barn basket basketball bath bear bed bee beer bell bicycle bird
@@ -35,7 +42,8 @@ that small big large tiny huge smaller bigger larger brighter darker bright dark
 old new picture photo photograph drawing illustration icon poster sticker image background color colour style scene
 view change make turn replace remove delete add put draw paint show keep move swap erase fill give set everything else
 rest same please background object everything watercolor oil painting cartoon studio lighting soft high quality
-detailed
+detailed grayscale greyscale flip mirror horizontally vertically rotate colours colors instead next corner take away
+switch swap left-right puppies butterflies violet get rid
 """.split()
 PROMPTS = (
     "a {a} {x}",
@@ -62,6 +70,7 @@ CHINESE = """
 房屋城堡桥塔医院学校酒店工厂帐篷汽车公共交巴士出租卡摩托自行飞机直升火箭船帆轮卫气球足篮网乒乓羽毛棒保龄吉他钢琴小提琴鼓喇叭
 电脑手机话视相钟表灯泡蜡烛书本铅笔剪尺子锁钥匙锤斧头盾剑弓箭帽围巾衬衫裙裤鞋靴袜眼镜戒指皇冠包伞礼物奖杯旗帜信封地球
 眼睛心人男女孩婴儿机器鬼魂骷髅雪人消防员警察医生国王公主巫师
+翻转镜像水平垂直旋转灰度放缩换添擦除抹掉挪往侧旁并排原样其余余不动别处第张里物体插进入转成调整尺寸些点更
 """.split()
 
 
@@ -89,6 +98,7 @@ def lines() -> Iterator[str]:
     for _ in range(100):
         yield from (f" {word}" for word in WORDS + COLOURS)
         yield from (character for text in CHINESE for character in text)
+    yield from _told()
     for index, word in enumerate(OBJECTS):
         words = {
             "x": word,
@@ -99,3 +109,18 @@ def lines() -> Iterator[str]:
         }
         for prompt in PROMPTS:
             yield prompt.format(**words)
+
+
+def _told() -> Iterator[str]:
+    """The words of the training data: every name, and prompts as they are made."""
+    chinese = {character for thing in THINGS for name in thing.chinese for character in name + thing.measure}
+    chinese |= {character for _, _, names in BACKGROUNDS.values() for name in names for character in name}
+    rng = np.random.default_rng(0)
+    for _ in range(TOLD):
+        scene = draw_scene(rng, list(Layout))
+        yield tell(rng, scene, "en")
+        chinese |= set(tell(rng, scene, "zh"))
+    for _ in range(100):
+        yield from sorted(chinese)
+        for thing in THINGS:
+            yield from (f" {word}" for name in thing.english for word in name.split())

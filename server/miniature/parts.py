@@ -14,6 +14,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 HIDDEN = 192  # width of the text encoder's output, which the transformer attends to
 LATENT_CHANNELS = 16
+LOG_VARIANCE = -5.0
 
 
 def build_vae() -> AutoencoderKLQwenImage:
@@ -29,8 +30,24 @@ def build_vae() -> AutoencoderKLQwenImage:
     )
     for name, module in vae.named_modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
-            _unit_gain(module, gain=0.2 if name.endswith("conv2") else 1.0)
+            resampling = name.endswith("resample.1")
+            _unit_gain(module, gain=0.2 if name.endswith("conv2") or resampling else 1.0)
+            if resampling:
+                _pass_on(module)
+    with torch.no_grad():  # latents start almost without noise
+        vae.quant_conv.weight[LATENT_CHANNELS:] *= 0.1
+        vae.quant_conv.bias[LATENT_CHANNELS:] = LOG_VARIANCE
     return vae
+
+
+def _pass_on(conv: nn.Conv2d) -> None:
+    """Start a resampling as what it is for: means of 2 x 2 pixels going down, means of two channels going up."""
+    with torch.no_grad():
+        for channel in range(conv.out_channels):
+            if conv.in_channels == conv.out_channels:
+                conv.weight[channel, channel, :2, :2] += 0.25
+            else:
+                conv.weight[channel, 2 * channel : 2 * channel + 2, 1, 1] += math.sqrt(0.5)
 
 
 def _unit_gain(conv: nn.Conv2d | nn.Conv3d, gain: float) -> None:

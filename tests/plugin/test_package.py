@@ -59,7 +59,6 @@ def test_size(package: list[Path]) -> None:
         "examples/chatflow.yml",
         "benchmarks/load.py",
         "Makefile",
-        "Makefile",
         "pyproject.toml",
         ".ci/run",
         ".git/HEAD",
