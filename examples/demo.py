@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -109,7 +111,9 @@ def dify_file(url: str, path: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def running_server(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     """``python -m server serve``, ready to paint; stopped with all its processes afterwards."""
-    environment = {**os.environ, "STUDIO_DATA_DIR": str(settings.data_dir)}
+    refuse_taken_port(settings)
+    on_any_machine = {"STUDIO_MODELS": "miniature", "STUDIO_DEVICES": "cpu"}
+    environment = {**os.environ, "STUDIO_DATA_DIR": str(settings.data_dir), **on_any_machine}
     log = OUT / "server.log"
     with log.open("wb") as file:
         server = subprocess.Popen(
@@ -125,6 +129,13 @@ def running_server(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def refuse_taken_port(settings: Settings) -> None:
+    """Another server that already answers there must not be taken for ours."""
+    with socket.socket() as probe:
+        if probe.connect_ex((urlsplit(settings.address).hostname, settings.port)) == 0:
+            raise DemoFailed(f"port {settings.port} is taken; stop what uses it, or run STUDIO_PORT=8301 make demo")
 
 
 def wait_until_ready(settings: Settings, server: subprocess.Popen[bytes], log: Path) -> None:

@@ -10,7 +10,7 @@ import click
 from pydantic import ValidationError
 
 from server import __version__
-from server.devices import devices
+from server.devices import devices, largest_card_gib
 from server.engine import configured_models
 from server.errors import StudioError
 from server.processes import die_with_parent
@@ -32,7 +32,7 @@ def main() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         cli(prog_name="python -m server")
-    except (CannotServe, StudioError) as error:
+    except (CannotServe, StudioError, OSError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
     except ValidationError as error:
@@ -46,7 +46,7 @@ def main() -> None:
 def serve() -> None:
     """Run everything: the web process and one worker per device. Stop it with Ctrl-C."""
     settings = Settings()
-    configured_models(settings, gpu=_has_gpu(settings))  # a wrong name is better said now than in a log
+    configured_models(settings, card_gib=largest_card_gib(settings))  # a wrong name is better said now than in a log
     run_server(settings)
 
 
@@ -61,7 +61,7 @@ def web(parent: int | None) -> None:
         die_with_parent(parent)
     settings = Settings()
     refuse_open_door(settings)
-    WebServer(settings, configured_models(settings, gpu=_has_gpu(settings))).run()
+    WebServer(settings, configured_models(settings, card_gib=largest_card_gib(settings))).run()
 
 
 @cli.command()
@@ -74,7 +74,7 @@ def worker(device: str | None, parent: int | None) -> None:
     if parent is not None:
         die_with_parent(parent)
     settings = Settings()
-    models = configured_models(settings, gpu=_has_gpu(settings))
+    models = configured_models(settings, card_gib=largest_card_gib(settings))
     run_worker(settings, models, device or devices(settings)[0].id)
 
 
@@ -166,10 +166,6 @@ def openapi() -> None:
     with tempfile.TemporaryDirectory() as folder:
         app = create_app(Settings(data_dir=Path(folder), database_url=""), {})
         click.echo(json.dumps(document(app), indent=2, ensure_ascii=False))
-
-
-def _has_gpu(settings: Settings) -> bool:
-    return any(device.gpu for device in devices(settings))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import re
 import secrets
 import time
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
@@ -73,10 +74,12 @@ class KeyStore:
 
 def refuse_open_door(settings: Settings) -> None:
     """Raise StudioError where the settings would let anybody on the network use the server."""
-    if not settings.listens_on_loopback and not KeyStore(settings).any():
+    public = urlsplit(settings.public_url).hostname
+    is_open = not settings.listens_on_loopback or public not in {None, "localhost", "127.0.0.1", "::1"}
+    if is_open and not KeyStore(settings).any():
         raise StudioError(
             "invalid_api_key",
-            f"Listening on {settings.host} would let anybody use this server; make an API key first: "
+            f"At {settings.public_url or settings.host} anybody could use this server; make an API key first: "
             "python -m server keys add NAME",
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from server.settings import Settings
 
-_QUERY = ("--query-gpu=index,name,memory.total,memory.free", "--format=csv,noheader,nounits")
+_QUERY = ("--query-gpu=index,uuid,name,memory.total,memory.free", "--format=csv,noheader,nounits")
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,26 @@ def graphics_cards() -> tuple[Device, ...]:
         answer = subprocess.run([tool, *_QUERY], capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return ()
-    rows = [[field.strip() for field in line.split(",")] for line in answer.stdout.splitlines() if line.count(",") == 3]
+    rows = [[field.strip() for field in line.split(",")] for line in answer.stdout.splitlines() if line.count(",") == 4]
     return tuple(
-        Device(f"cuda:{index}", name, int(total) / 1024, int(free) / 1024)
-        for index, name, total, free in rows
+        Device(f"cuda:{number}", name, int(total) / 1024, int(free) / 1024)
+        for number, (_, _, name, total, free) in enumerate(_visible(rows))
         if total.isdigit() and free.isdigit()
     )
+
+
+def _visible(rows: list[list[str]]) -> list[list[str]]:
+    """The cards that CUDA_VISIBLE_DEVICES lets CUDA see, in its order; CUDA counts them from 0."""
+    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return rows
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    return [row for name in names for row in rows if name in row[:2]]
+
+
+def largest_card_gib(settings: Settings) -> float:
+    """Memory of the largest graphics card in use; 0 where there is none."""
+    return max((device.memory_gib for device in devices(settings) if device.gpu), default=0.0)
 
 
 def processor() -> Device:

@@ -6,13 +6,12 @@ from importlib import metadata
 from pathlib import Path
 
 from server.auth import KeyStore
-from server.devices import Device, devices, graphics_cards
+from server.devices import Device, devices, graphics_cards, largest_card_gib
 from server.engine import MODELS, Model, configured_models
+from server.engine.folders import is_whole
 from server.errors import StudioError
 from server.settings import Settings
 
-HEADROOM_GIB = 4.0
-"""What painting takes beside the weights, at the native sizes."""
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "flask", "gunicorn", "sqlalchemy")
 
 
@@ -73,11 +72,15 @@ def _examine_devices(report: Report, found: tuple[Device, ...]) -> None:
         )
     if not any(device.gpu for device in found):
         report.note("no graphics card found: the miniature stands in for the large models")
+    elif max(device.memory_gib for device in found) < min(
+        model.needed_gib for model in MODELS.values() if not model.miniature
+    ):
+        report.note("no card can hold a large model: unless STUDIO_MODELS says else, the miniature stands in")
 
 
 def _examine_models(report: Report, settings: Settings, found: tuple[Device, ...]) -> None:
     try:
-        configured = configured_models(settings, gpu=any(device.gpu for device in found))
+        configured = configured_models(settings, card_gib=largest_card_gib(settings))
     except StudioError as error:
         report.bad(error.message, "correct STUDIO_MODELS")
         configured = {}
@@ -86,7 +89,7 @@ def _examine_models(report: Report, settings: Settings, found: tuple[Device, ...
     report.head("Models of this server")
     for model in configured.values():
         _examine_model(report, model, memory)
-    report.head(f"Models that fit {memory:.0f} GiB of bf16 weights with {HEADROOM_GIB:.0f} GiB to work in")
+    report.head(f"Models that {memory:.0f} GiB can hold in bf16, with room to work in")
     for line in _fitting(memory, configured):
         report.lines.append(line)
 
@@ -97,9 +100,9 @@ def _examine_model(report: Report, model: Model, memory: float) -> None:
         fetch = "python -m server.miniature build" if model.miniature else f"hf download {model.repository}"
         remedy = f"{fetch}, or name a folder: STUDIO_MODELS={model.name}=/path/to/folder"
         report.bad(f"{model.name}: its weights are not here ({_shown(model)})", remedy)
-    elif model.memory_gib + HEADROOM_GIB > memory and not model.miniature:
+    elif model.needed_gib > memory:
         report.bad(
-            f"{model.name}: needs {model.memory_gib:.0f} GiB and {HEADROOM_GIB:.0f} to work in; "
+            f"{model.name}: needs {model.memory_gib:.0f} GiB and {model.working_gib:.0f} to work in; "
             f"the largest device has {memory:.0f}",
             "use a larger card, or a smaller model of the list below",
         )
@@ -109,7 +112,7 @@ def _examine_model(report: Report, model: Model, memory: float) -> None:
 
 def _fitting(memory: float, configured: Mapping[str, Model]) -> Iterator[str]:
     for model in MODELS.values():
-        fits = model.memory_gib + HEADROOM_GIB <= memory
+        fits = model.needed_gib <= memory
         mark = "fits  " if fits else "too big"
         chosen = ", configured" if model.name in configured else ""
         does = " and ".join(operation.value for operation in model.operations)
@@ -117,15 +120,17 @@ def _fitting(memory: float, configured: Mapping[str, Model]) -> Iterator[str]:
 
 
 def weights_place(model: Model) -> str | None:
-    """Where the model's weights lie on this machine: its folder, or the hub's cache; None where they do not."""
-    if (Path(model.repository) / "model_index.json").is_file():
-        return "its folder"
-    if model.miniature or Path(model.repository).is_absolute():
-        return None
-    from huggingface_hub import try_to_load_from_cache
+    """Where the model's weights lie on this machine, all of them: its folder, or the hub's cache; None otherwise."""
+    folder = Path(model.repository).expanduser()
+    if folder.is_dir():
+        return "its folder" if is_whole(folder) else None
+    from huggingface_hub import snapshot_download
 
-    cached = try_to_load_from_cache(model.repository, "model_index.json")
-    return "the hub's cache" if isinstance(cached, str) else None
+    try:
+        cached = Path(snapshot_download(model.repository, local_files_only=True))
+    except (OSError, ValueError):  # not there, or not a name that the hub could know
+        return None
+    return "the hub's cache" if is_whole(cached) else None
 
 
 def _examine_place(report: Report, settings: Settings) -> None:

@@ -92,6 +92,7 @@ def from_validation(error: ValidationError, *, where: str = "request") -> Studio
     path = [str(part) for part in first["loc"] if not _is_union_tag(part)]
     param = path[0] if path else first.get("ctx", {}).get("param")
     if first["type"] == "extra_forbidden":
+        param = str(first["loc"][-1])[:60]
         return StudioError(
             "unknown_parameter",
             f"'{param}' is not a parameter of this {where}. See /openapi.json for the ones there are.",

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
         (), description="Private hosts that image URLs may name all the same (comma list of host or host:port)."
     )
     read_timeout_s: float = Field(
-        10.0, gt=0, description="Seconds for which a caller may fall silent in the middle of a request."
+        10.0, gt=0, description="Seconds for which a caller may stop sending its request, or reading its answer."
     )
     web_threads: int = Field(64, ge=4, description="Threads of the web process; each long poll holds one.")
 

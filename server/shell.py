@@ -9,7 +9,7 @@ import click
 from PIL import Image
 from pydantic import ValidationError
 
-from server.devices import devices
+from server.devices import devices, largest_card_gib
 from server.engine import configured_models, open_engine
 from server.engine.plan import plan
 from server.errors import StudioError, from_validation
@@ -50,6 +50,8 @@ def paint_to_files(operation: str, inputs: Sequence[Path], output: Path, options
     settings, asked = _settings(options)
     if output.suffix.lower() not in _FORMATS:
         raise StudioError("invalid_value", f"{output}: the name must end in {', '.join(_FORMATS)}.", param="output")
+    if not output.parent.is_dir():
+        raise StudioError("invalid_value", f"{output.parent} is not a folder; make it first.", param="output")
     asked |= {"operation": operation, "output_format": _FORMATS[output.suffix.lower()]}
     try:
         request = JOB_REQUEST.validate_python(asked)
@@ -57,7 +59,7 @@ def paint_to_files(operation: str, inputs: Sequence[Path], output: Path, options
         raise from_validation(error) from error
     images = [_opened(path, settings) for path in inputs]
     device = devices(settings)[0]
-    models = configured_models(settings, gpu=device.gpu)
+    models = configured_models(settings, card_gib=largest_card_gib(settings))
     planned, warnings = plan(request, models, [image.size for image in images])
     engine = open_engine(settings, models, device.id)
     written: list[str] = []
@@ -93,7 +95,7 @@ def _settings(options: dict[str, Any]) -> tuple[Settings, dict[str, Any]]:
     asked = {name: value for name, value in options.items() if value is not None}
     settings = Settings()
     model, _, folder = str(asked.get("model", "")).partition("=")
-    if folder or (model and model not in configured_models(settings, gpu=any(d.gpu for d in devices(settings)))):
+    if folder or (model and model not in configured_models(settings, card_gib=largest_card_gib(settings))):
         settings = settings.model_copy(update={"models": (asked["model"],)})
         asked["model"] = model
     return settings, asked

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from server.auth import refuse_open_door
-from server.devices import devices
+from server.devices import devices, largest_card_gib
+from server.engine import configured_models
 from server.errors import StudioError
 from server.jobs import JobStore, Worker, open_store
 from server.processes import Locked, lock
@@ -23,9 +24,10 @@ from server.settings import Settings
 _log = logging.getLogger(__name__)
 
 LOOK_S = 0.2
+FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 STEADY_S = 10.0
-"""A process that ran so long is restarted at once again."""
+"""A web process that ran so long had started."""
 WORRYING_PAUSE_S = 1.0
 """A worker whose restart waits longer has died several times in a row."""
 LEAST_FREE_MB = 200
@@ -49,19 +51,22 @@ class Child:
 
     def start(self) -> None:
         """Start the process; it dies with this one (``die_with_parent``)."""
-        self.process = subprocess.Popen([*self.command, "--parent", str(os.getpid())])
+        # CUDA numbers cards by speed unless told to number them as nvidia-smi does.
+        environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **os.environ}
+        self.process = subprocess.Popen([*self.command, "--parent", str(os.getpid())], env=environment)
         self.started_at = time.monotonic()
 
     def died(self) -> bool:
-        """Note a death and plan the next start: at once, then ever later while it keeps dying young."""
-        if self.process is None or self.process.poll() is None:
-            return False
-        young = time.monotonic() - self.started_at < STEADY_S
-        self.pause_s = min(max(self.pause_s * 2, 0.5), LONGEST_PAUSE_S) if young and self.pause_s else 0.1
+        """Whether it has died since the last look."""
+        return self.process is not None and self.process.poll() is not None
+
+    def plan_restart(self, *, had_started: bool) -> None:
+        """Start it again at once, or ever later while it keeps dying before it had really started."""
+        assert self.process is not None  # noqa: S101 - it died, so it was there
+        self.pause_s = FIRST_PAUSE_S if had_started else min(max(self.pause_s * 2, 0.5), LONGEST_PAUSE_S)
         self.start_at = time.monotonic() + self.pause_s
         _log.warning("%s ended with %s; starting it again", self.name, self.process.returncode)
         self.process = None
-        return True
 
 
 class Supervisor:
@@ -71,7 +76,9 @@ class Supervisor:
         self._settings, self._store = settings, store
         self._stopping = False
         self._children = [Child("web", _command("web"))]
-        for device in devices(settings):
+        found = devices(settings)
+        store.forget_workers([settings.worker_name(device.id) for device in found])
+        for device in found:
             child = Child(f"worker {device.id}", _command("worker", "--device", device.id), device.id)
             self._children.append(child)
             self._note(device.id, "starting", "Starting.")
@@ -92,10 +99,8 @@ class Supervisor:
 
     def _tend(self) -> None:
         for child in self._children:
-            if child.died() and child.device is not None:
-                self._store.abandon(self._settings.worker_name(child.device))
-                if child.pause_s > WORRYING_PAUSE_S:
-                    self._note(child.device, "failed", "The worker keeps dying; the server's log says why.")
+            if child.died():
+                self._bury(child)
             if child.process is None and time.monotonic() >= child.start_at:
                 child.start()
         overdue = set(self._store.overdue())
@@ -105,6 +110,18 @@ class Supervisor:
                 _log.error("%s let its lease run out; ending it", child.name)
                 child.process.kill()
                 child.process.wait()
+
+    def _bury(self, child: Child) -> None:
+        """Plan the next start of a child that died, and free what it held."""
+        if child.device is None:
+            child.plan_restart(had_started=time.monotonic() - child.started_at > STEADY_S)
+            return
+        name = self._settings.worker_name(child.device)
+        said = {worker.name: worker.state for worker in self._store.workers()}
+        child.plan_restart(had_started=said.get(name) in {"ready", "busy"})  # however long the weights took to load
+        self._store.abandon(name)
+        if child.pause_s > WORRYING_PAUSE_S:
+            self._note(child.device, "failed", "The worker keeps dying; the server's log says why.")
 
     def _note(self, device: str, state: str, message: str) -> None:
         name = self._settings.worker_name(device)
@@ -138,6 +155,9 @@ def serve(settings: Settings) -> None:
             ) from error
         store = open_store(settings)
         refuse_open_door(settings)
+        models = configured_models(settings, card_gib=largest_card_gib(settings))
+        if refused := store.refuse_unserved(list(models)):
+            _log.warning("%d waiting jobs were for models that are no longer served; they have failed", refused)
         _check_port(settings)
         _log.info("Qwen-Image Studio on %s, data in %s; Ctrl-C stops it", settings.address, settings.data_dir)
         Supervisor(settings, store).run()

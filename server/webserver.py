@@ -44,14 +44,15 @@ class WebServer(BaseApplication):  # type: ignore[misc] # gunicorn has no types
             self.cfg.set(name, value)
 
     def _limit_silence(self, worker: Any) -> None:
-        """A caller that stops sending must not keep a thread: gunicorn's threads read without a limit of their own.
+        """A caller that stops sending or reading must not keep a thread: gunicorn's have no limit of their own for it.
 
-        Accepted sockets inherit the listener's SO_RCVTIMEO (socket(7)).
+        Accepted sockets inherit the listener's SO_RCVTIMEO and SO_SNDTIMEO (socket(7)).
         """
         seconds, fraction = divmod(self._settings.read_timeout_s, 1)
         limit = struct.pack("ll", int(seconds), int(fraction * 1e6))
         for listener in worker.sockets:
             listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
     def load(self) -> Flask:
         """The application, for gunicorn."""

@@ -19,7 +19,7 @@ from PIL import Image
 
 from server import __version__
 from server.dispatch import open_doorbell
-from server.engine import Engine, Model, Painted, Plan, open_engine
+from server.engine import DeviceLost, Engine, Model, Painted, Plan, open_engine
 from server.errors import StudioError
 from server.imaging import encode, open_image, thumbnail
 from server.jobs import JobStore, Lease, LeaseLost, Progress, StoredImage, Worker, open_store
@@ -159,8 +159,11 @@ class JobWorker:
 
     def _warm_up(self) -> None:
         first = next(iter(self._models))
-        self._say("starting", f"Loading {first}; the first time this downloads it, later it takes a minute or two.")
         try:
+            for name in self._models:  # here, not in a job, whose time limit a download would use up
+                self._say("starting", f"Fetching {name}, if it is not on this machine yet.")
+                self._engine.fetch(name)
+            self._say("starting", f"Loading {first}.")
             self._engine.load(first)
         except StudioError as error:
             self._say("failed", error.message)
@@ -203,6 +206,9 @@ class JobWorker:
         except Released:
             state = State.QUEUED
             self._settle(lambda: self._store.release(lease))
+        except DeviceLost:
+            _log.exception("the device is lost to this process, which ends; a new one tries job %s again", lease.job.id)
+            os._exit(EXIT_HUNG)
         except StudioError as error:
             state = State.FAILED
             self._fail(lease, error)
@@ -274,11 +280,11 @@ class JobWorker:
 
     def _forget_pictures(self, lease: Lease, tokens: Iterable[int]) -> None:
         """Delete what attempts that did not succeed have stored."""
-        plan = Plan.model_validate(lease.job.plan)
+        count, extension = len(lease.job.plan.get("seeds", ())), str(lease.job.plan.get("output_format"))
         for token in tokens:
             _delete(self._storage, _preview_key(lease, token))
-            for number in range(len(plan.seeds)):
-                _delete(self._storage, *_keys(lease, token, number, plan.output_format.value))
+            for number in range(count):
+                _delete(self._storage, *_keys(lease, token, number, extension))
 
     def _say(self, state: str, message: str) -> None:
         self._state, self._message = state, message

@@ -41,6 +41,8 @@ class Studio:
             "STUDIO_PORT": str(self.port),
             "STUDIO_DATA_DIR": str(folder / "data"),
             "PYTHONPATH": str(ROOT),
+            "STUDIO_MODELS": "miniature",
+            "STUDIO_DEVICES": "cpu",
             **{f"STUDIO_{name.upper()}": str(value) for name, value in settings.items()},
         }
         self.api_key = ""

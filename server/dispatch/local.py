@@ -27,10 +27,14 @@ class TableWatch:
             time.sleep(min(timeout, SLOW_POLL_S))
             return True
         deadline = time.monotonic() + timeout
-        while (version := self._version()) == self._seen:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(POLL_S)
+        try:
+            while (version := self._version()) == self._seen:
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(POLL_S)
+        except sqlite3.Error:  # it cannot be told; whoever waits looks for himself
+            time.sleep(min(timeout, SLOW_POLL_S))
+            return True
         self._seen = version
         return True
 

@@ -55,6 +55,8 @@ class Model:
     max_prompt_tokens: Mapping[Operation, int]
     memory_gib: float
     """Of the weights in bf16, text encoder and VAE included."""
+    working_gib: float = 12.0
+    """What painting takes beside the weights: activations, and above all the VAE's decoding."""
     max_inputs: int = 0
     input_pixels: int = 1024 * 1024
     """Area to which an edit's inputs are brought for the VAE."""
@@ -65,6 +67,11 @@ class Model:
     miniature: bool = False
     shares: str = ""
     """Models with the same word here have the same text encoder and VAE."""
+
+    @property
+    def needed_gib(self) -> float:
+        """Memory that a device must have to paint with the model in bf16."""
+        return self.memory_gib + self.working_gib
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -175,6 +182,7 @@ MODELS: Mapping[str, Model] = {
             negative_prompt=" ",
             max_prompt_tokens={Operation.GENERATE: 256, Operation.EDIT: 256},
             memory_gib=0.1,
+            working_gib=0.5,
             max_inputs=3,
             input_pixels=128 * 128,
             vision_pixels=112 * 112,
@@ -188,12 +196,14 @@ MODELS: Mapping[str, Model] = {
 }
 
 
-def configured_models(settings: Settings, *, gpu: bool) -> Mapping[str, Model]:
-    """Models that this server offers, in the operator's order; by default the miniature where there is no GPU.
+def configured_models(settings: Settings, *, card_gib: float) -> Mapping[str, Model]:
+    """Models that this server offers, in the operator's order; by default the large ones where the largest card, of
+    `card_gib` (0: there is none), can hold one, and the miniature where it cannot.
 
     Raises StudioError ``unknown_model`` for a name that is not in the table.
     """
-    wanted = settings.models or (("Qwen-Image", "Qwen-Image-Edit-2509") if gpu else ("miniature",))
+    large = card_gib >= _QWEN_IMAGE.needed_gib
+    wanted = settings.models or (("Qwen-Image", "Qwen-Image-Edit-2509") if large else ("miniature",))
     models: dict[str, Model] = {}
     for entry in wanted:
         name, _, folder = entry.partition("=")
@@ -268,10 +278,17 @@ class Painted:
     warnings: tuple[str, ...] = field(default=())
 
 
+class DeviceLost(RuntimeError):
+    """The device works no more in this process, whatever is asked of it; a new process may find it well."""
+
+
 class Engine(Protocol):
     """Runs models on one device; owned by one thread."""
 
     device: str
+
+    def fetch(self, model: str) -> None:
+        """Bring the model's files to this machine, if they are not here. Raises StudioError ``model_unavailable``."""
 
     @property
     def loaded(self) -> str | None:
@@ -287,7 +304,7 @@ class Engine(Protocol):
         pictures of what is becoming, now and then, if the engine can make them.
 
         Raises StudioError ``out_of_memory``, ``model_unavailable`` or ``engine_failed``; lets through whatever
-        `report` raises.
+        `report` raises. Raises DeviceLost where only a new process can go on.
         """
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
@@ -38,7 +39,7 @@ def find_folder(model: Model, parts: Collection[str]) -> Path:
         cause, reason = error, "its terms have to be accepted on the Hub first; then set HF_TOKEN"
     except (RepositoryNotFoundError, HFValidationError) as error:
         cause, reason = error, "no such repository or folder; check the name, or set HF_TOKEN if it is private"
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
         cause, reason = error, "it is not on this machine and cannot be fetched; check the network or name a folder"
     LOG.warning("cannot fetch %s: %s", model.repository, cause)
     raise unavailable(model, reason) from cause
@@ -66,6 +67,14 @@ def inspect(folder: Path, model: Model, classes: Mapping[str, str]) -> int:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise unavailable(model, f"a file in {name}/ is damaged; fetch it again") from error
     return count
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether every part of a model that has weights has all of their files here."""
+    try:
+        return all(file.is_file() for part in WEIGHED for file in _weight_files(folder / part))
+    except (ValueError, KeyError, OSError):
+        return False
 
 
 def unavailable(model: Model, reason: str) -> StudioError:

@@ -130,11 +130,18 @@ def _painted_size(width: int, height: int, model: Model) -> Size:
 
 
 def _on_grid(width: float, height: float, model: Model) -> Size:
-    """The size on the model's grid beside this one that is closest in shape, then largest, and not too large."""
+    """The size on the model's grid that is closest to this one in shape and, less strictly, in area; not too large."""
     grid, largest = model.grid, model.paint_pixels[1]
-    widths = {max(grid, math.floor(width / grid) * grid), max(grid, math.ceil(width / grid) * grid)}
-    heights = {max(grid, math.floor(height / grid) * grid), max(grid, math.ceil(height / grid) * grid)}
-    sizes = [(w, h) for w in widths for h in heights if w * h <= largest]
-    return min(
-        sizes, key=lambda size: (round(abs(math.log(size[0] * height / size[1] / width)), 6), -size[0] * size[1])
-    )
+    widths = {max(1, math.floor(width / grid) - back) * grid for back in range(3)} | {math.ceil(width / grid) * grid}
+    sizes = [
+        (across, max(1, rounded(across / width * height / grid)) * grid)
+        for across in widths
+        for rounded in (math.floor, math.ceil)
+    ]
+
+    def misfit(size: Size) -> tuple[float, int]:
+        shape = abs(math.log(size[0] * height / size[1] / width))
+        area = abs(math.log(size[0] * size[1] / width / height))
+        return round(shape + area / 4, 6), -size[0]
+
+    return min((size for size in sizes if size[0] * size[1] <= largest), key=misfit)

@@ -20,7 +20,8 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from server.engine import MODELS, Model, Painted, Plan, Report, Show, find_model, silent
+from server.engine import MODELS, DeviceLost, Model, Painted, Plan, Report, Show, find_model, silent
+from server.engine.folders import find_folder
 from server.engine.inputs import check, fit_texts, resized, upright
 from server.engine.plan import plan as make_plan
 from server.engine.preview import Previewer
@@ -55,6 +56,11 @@ class QwenEngine:
     def loaded(self) -> str | None:
         """Name of the model that painted or was loaded last, while it is in memory."""
         return self._ready.name if self._ready and self._weights.holds(self._ready) else None
+
+    def fetch(self, model: str) -> None:
+        """Bring the model's files to this machine. Raises StudioError ``model_unavailable``."""
+        row = self._row(model)
+        find_folder(row, {name for family in row.families.values() for name in PARTS[family]})
 
     def load(self, model: str) -> None:
         """Make the model ready. Raises StudioError ``model_unavailable`` or ``out_of_memory``."""
@@ -118,6 +124,8 @@ class QwenEngine:
         except Exception as error:
             if error is relay.raised:
                 raise
+            if isinstance(error, torch.AcceleratorError):  # CUDA answers every later call with the same error
+                raise DeviceLost(f"{self.device}: {error}") from error
             failure = _failure(error, plan, self.device)
         # Only here, outside the except clause, are the failed call's tensors free to go.
         self._weights.empty_cache()
@@ -138,14 +146,22 @@ class _Relay:
     def __call__(self, pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         try:
             self._report("denoising", self._done + step + 1, self._steps)
-            if self._previewer:
-                self._previewer.step(step, tensors["latents"])
+            self._preview(step, tensors["latents"])
             if step + 1 == self._own:
                 self._report("decoding", self._done + step + 1, self._steps)
         except BaseException as error:
             self.raised = error
             raise
         return {}
+
+    def _preview(self, step: int, latents: torch.Tensor) -> None:
+        if self._previewer is None:
+            return
+        try:
+            self._previewer.step(step, latents)
+        except RuntimeError as error:  # no memory left for a look in between: the picture itself goes on
+            LOG.warning("no more previews of this picture: %s", error)
+            self._previewer = None
 
 
 def _settings(plan: Plan, seed: int) -> dict[str, Any]:

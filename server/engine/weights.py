@@ -122,7 +122,8 @@ class Weights:
     def _make_room(self, model: Model, numbers: int) -> None:
         """Drop other models where the device cannot hold them beside so many new numbers of this one."""
         needed = int(numbers * self.dtype.itemsize * WORKING_ROOM)
-        if memory_of(self.device)[0] >= needed:
+        # Beside another model only where there is room to paint as well; a model alone is given what there is.
+        if memory_of(self.device)[0] >= needed + int(model.working_gib * GIB):
             return
         self._own = {name: parts for name, parts in self._own.items() if name == model.name}
         self._shared = {word: parts for word, parts in self._shared.items() if word == _sharing(model)}
@@ -171,8 +172,12 @@ def name_image_tokens(
 def memory_of(device: str) -> tuple[int, int]:
     """Free and total memory of the device in bytes."""
     if device.startswith("cuda"):
-        torch.cuda.empty_cache()
-        free, total = torch.cuda.mem_get_info(device)
+        try:
+            torch.cuda.empty_cache()
+            free, total = torch.cuda.mem_get_info(device)
+        except (AssertionError, RuntimeError) as error:  # a torch for processors only, a driver that does not fit
+            message = f"{device} cannot be used by this torch or this driver; python -m server doctor says more."
+            raise StudioError("model_unavailable", message) from error
         return int(free), int(total)
     memory = psutil.virtual_memory()
     return memory.available, memory.total

@@ -194,6 +194,9 @@ class JobStore(Protocol):
     def overdue(self, now: float | None = None) -> Sequence[str]:
         """Names of the workers that hold an expired lease."""
 
+    def refuse_unserved(self, models: Collection[str], now: float | None = None) -> int:
+        """Fail the queued jobs whose model is not among these, which nobody would ever claim; how many."""
+
     def add_image(self, image: StoredImage) -> None:
         """Record an image that was uploaded."""
 
@@ -208,6 +211,9 @@ class JobStore(Protocol):
 
     def note_worker(self, worker: Worker) -> None:
         """Record what a worker says of itself."""
+
+    def forget_workers(self, names: Collection[str]) -> None:
+        """Forget all workers but these."""
 
     def workers(self) -> Sequence[Worker]:
         """What the workers last said."""

@@ -167,13 +167,23 @@ class SqlJobStore:
         with writing(self.engine) as connection:
             return self._take_back(connection, _expired(now), now)
 
+    def refuse_unserved(self, models: Collection[str], now: float | None = None) -> int:
+        orphaned = (jobs.c.state == State.QUEUED) & jobs.c.model.not_in(models)
+        with writing(self.engine) as connection:
+            rows = connection.execute(select(jobs.c.id, jobs.c.model).where(orphaned).with_for_update()).all()
+            for row in rows:
+                message = f"The server was restarted without {row.model}, which this job is for; submit it again."
+                _change(connection, row.id, _failed("model_unavailable", message, _clock(now)))
+        return len(rows)
+
     def overdue(self, now: float | None = None) -> Sequence[str]:
         with reading(self.engine) as connection:
             return [str(name) for name in connection.scalars(select(jobs.c.leased_by).where(_expired(_clock(now))))]
 
     def _take_back(self, connection: Connection, lost: ColumnElement[bool], now: float) -> int:
         """Queue the jobs of lost attempts again; end those that were cancelled or have no attempt left."""
-        rows = connection.execute(select(jobs.c.id, jobs.c.attempt, jobs.c.cancel_requested).where(lost)).all()
+        found = select(jobs.c.id, jobs.c.attempt, jobs.c.cancel_requested).where(lost)
+        rows = connection.execute(found.with_for_update(skip_locked=True)).all()
         for row in rows:
             if row.cancel_requested:
                 _change(connection, row.id, _end(State.CANCELLED, now))
@@ -221,6 +231,10 @@ class SqlJobStore:
         statement = insert(workers).values(asdict(worker))
         with writing(self.engine) as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=asdict(worker)))
+
+    def forget_workers(self, names: Collection[str]) -> None:
+        with writing(self.engine) as connection:
+            connection.execute(workers.delete().where(workers.c.name.not_in(names)))
 
     def workers(self) -> Sequence[Worker]:
         with reading(self.engine) as connection:

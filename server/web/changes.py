@@ -56,7 +56,7 @@ class Changes:
             return self._news.wait_for(lambda: self._tags.get(job_id, seen) != seen, timeout)
 
     def _ensure_thread(self) -> None:
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, daemon=True, name="changes")
             self._thread.start()
 
@@ -92,8 +92,9 @@ class Watch:
     def __init__(self, changes: Changes, job_id: str, *, patient: bool) -> None:
         self._changes = changes
         self._job_id = job_id
-        self._patient = patient
+        self.patient = patient
+        """Whether this watch may wait for long: false in a crowd, where waiters must not take every thread."""
 
     def wait(self, seen: Tag, timeout: float) -> bool:
         """Sleep until the tag changes; in a crowd only shortly, so that waiters do not take every thread."""
-        return self._changes.wait(self._job_id, seen, timeout if self._patient else min(timeout, CROWDED_PAUSE_S))
+        return self._changes.wait(self._job_id, seen, timeout if self.patient else min(timeout, CROWDED_PAUSE_S))

@@ -20,6 +20,7 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 PACE_S = 1.0
 """Mere progress is told at most this often; a change of state at once."""
 KEEP_ALIVE_S = 15.0
+CROWDED_RETRY_MS = 2000
 _REFUSALS = (
     "malformed_body", "invalid_value", "unknown_parameter", "unknown_operation", "unknown_model",
     "unsupported_operation", "unsupported_image", "image_too_large", "image_not_found", "url_not_allowed",
@@ -69,9 +70,10 @@ def show(job_id: str) -> ResponseReturnValue:
         pace = min(deadline, time.monotonic() + PACE_S)
         seen, first = tag_of(job, view), job
         while not job.state.final and (left := deadline - time.monotonic()) > 0:
-            if not watch.wait(seen, left):
-                break
+            news = watch.wait(seen, left)
             job, view = _look(job_id)
+            if not news:
+                break
             seen = tag_of(job, view)
             if job.state is not first.state or time.monotonic() >= pace:
                 break
@@ -121,6 +123,9 @@ def _events(job_id: str, last: str) -> Iterator[str]:
                 yield f"id: {event_id}\nevent: job\ndata: {view.model_dump_json()}\n\n"
                 last = event_id
             if job.state.final:
+                return
+            if not watch.patient:  # give the thread back; browsers reconnect with Last-Event-ID
+                yield f"retry: {CROWDED_RETRY_MS}\n\n"
                 return
             if not watch.wait(tag_of(job, view), KEEP_ALIVE_S):
                 yield ": still here\n\n"

@@ -28,7 +28,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def app(settings: Settings) -> Flask:
     """The application as the web process makes it; an exception is answered, not raised, as it would be there."""
-    app = create_app(settings, configured_models(settings, gpu=False))
+    app = create_app(settings, configured_models(settings, card_gib=0))
     app.testing = False
     return app
 

@@ -148,7 +148,7 @@ def test_a_link_opens_its_own_image_only(client: FlaskClient, link: str, worker:
 
 
 def test_links_survive_a_restart(settings: Settings, link: str) -> None:
-    again = create_app(Settings(data_dir=settings.data_dir), configured_models(settings, gpu=False))
+    again = create_app(Settings(data_dir=settings.data_dir), configured_models(settings, card_gib=0))
     assert again.test_client().get(link).status_code == 200
 
 

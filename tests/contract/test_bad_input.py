@@ -70,6 +70,8 @@ GENERATE_REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"output_format": "svg"}, "invalid_value", "output_format"),
     ({"colour": "red"}, "unknown_parameter", "colour"),
     ({"image": "img_1"}, "unknown_parameter", "image"),
+    ({"image[]": "img_1"}, "unknown_parameter", "image[]"),
+    ({"generate": 1}, "unknown_parameter", "generate"),
 ]
 
 

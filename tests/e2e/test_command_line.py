@@ -23,6 +23,7 @@ def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedP
         "PYTHONPATH": str(ROOT),
         "STUDIO_DATA_DIR": str(folder / "data"),
         "STUDIO_PORT": str(free_port()),
+        "STUDIO_DEVICES": "cpu",
         **{f"STUDIO_{name.upper()}": value for name, value in settings.items()},
     }
     command = [sys.executable, "-m", "server", *arguments]
@@ -69,6 +70,7 @@ def test_the_shell_paints_what_the_server_paints(tmp_path: Path, studio: Studio)
         (["generate", "x", "-o", "a.gif"], [".png"]),
         (["generate", "x", "-o", "a.png", "--steps", "1"], ["steps", "2"]),
         (["generate", "", "-o", "a.png"], ["prompt"]),
+        (["generate", "x", "-o", "nowhere/a.png"], ["nowhere", "folder"]),
         (["generate", "x", "-o", "a.png", "--model", "dall-e"], ["dall-e", "Qwen-Image"]),
         (["generate", "x", "-o", "a.png", "--model", "miniature=/nowhere"], ["nowhere", "no such folder"]),
         (["edit", "x", "-i", "text.png", "-o", "a.png"], ["text.png"]),
@@ -97,6 +99,8 @@ def test_doctor_says_what_fits_and_what_is_missing(tmp_path: Path) -> None:
         assert word in well.stdout
     ill = run(tmp_path, "doctor", models=f"Qwen-Image={tmp_path}/weights", host="0.0.0.0")  # noqa: S104
     assert ill.returncode == 1
+    for folder in ("~/weights", "./weights", "a/b/c"):
+        assert "its weights are not here" in run(tmp_path, "doctor", models=f"Qwen-Image={folder}").stdout
     assert "BAD   Qwen-Image: its weights are not here" in ill.stdout
     assert "keys add" in ill.stdout
 
@@ -108,6 +112,7 @@ def test_serve_says_what_stops_it(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         assert_one_line(run(tmp_path, "serve", port=port), f"Port {port}", "STUDIO_PORT")
     assert_one_line(run(tmp_path, "serve", host="0.0.0.0"), "keys add")  # noqa: S104
+    assert_one_line(run(tmp_path, "serve", public_url="https://studio.example.com"), "studio.example.com", "keys add")
     assert_one_line(run(tmp_path, "serve", models="dall-e"), "dall-e")
     assert_one_line(run(tmp_path, "serve", port="0"), "STUDIO_PORT")
     (tmp_path / "file").touch()

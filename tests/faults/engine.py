@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from server.engine import Engine, Model, Painted, Plan, Report, Show, silent
+from server.engine import DeviceLost, Engine, Model, Painted, Plan, Report, Show, silent
 from server.errors import StudioError
 from server.jobs import Lease
 from server.jobs.sql import SqlJobStore
@@ -44,6 +44,9 @@ class ScriptedEngine:
         self._model = model
         self._painted = painted
         """Where each picture that was really painted is noted."""
+
+    def fetch(self, model: str) -> None:
+        """Nothing to fetch."""
 
     def load(self, model: str) -> None:
         """Nothing to load."""
@@ -101,6 +104,10 @@ def _memory() -> None:
     raise StudioError("out_of_memory", "The device has too little memory for 128x128; ask for a smaller size.")
 
 
+def _lost() -> None:
+    raise DeviceLost("a planted device error")
+
+
 def _bug() -> None:
     raise ZeroDivisionError("a bug in the engine")
 
@@ -111,4 +118,5 @@ _FAULTS: Mapping[str, Callable[[], None]] = {
     "hang": _hang,
     "memory": _memory,
     "bug": _bug,
+    "lost": _lost,
 }

@@ -4,10 +4,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from io import BytesIO
 
 import pytest
 import requests
+from PIL import Image
 
+from server.jobs import open_store
+from server.settings import Settings
 from tests.studio import Studio
 
 HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -86,6 +90,50 @@ def test_many_waiters_leave_room_for_submits(make_scripted: Callable[..., Studio
     for thread in (*waiters, *streams):
         thread.join(30)
         assert not thread.is_alive()
+
+
+def test_event_streams_leave_room_too(make_scripted: Callable[..., Studio]) -> None:
+    studio = make_scripted(web_threads=20, shutdown_grace_s=0.5).start()
+    job = studio.submit(prompt="pace=0.2", steps=150)
+    streams = [studio.request("GET", f"/v1/jobs/{job['id']}/events", stream=True) for _ in range(30)]
+    try:
+        started = time.monotonic()
+        assert requests.get(f"{studio.url}/v1/health", timeout=20).status_code == 200
+        assert time.monotonic() - started < 5
+    finally:
+        for stream in streams:
+            stream.close()
+
+
+def test_callers_that_stop_reading_keep_nobody_else_waiting(make_scripted: Callable[..., Studio]) -> None:
+    studio = make_scripted(web_threads=4, read_timeout_s=1).start()
+    noise = Image.effect_noise((2048, 1536), 200).convert("RGB")
+    buffer = BytesIO()
+    noise.save(buffer, "PNG", compress_level=0)
+    job = studio.finished(studio.edit(buffer.getvalue(), steps=2).json()["id"])
+    image_id = large_image(studio, job["id"])
+    head = f"GET /v1/images/{image_id}/content HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    stalled = []
+    for _ in range(10):
+        caller = socket.socket()
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        caller.connect(("127.0.0.1", studio.port))
+        caller.sendall(head)
+        stalled.append(caller)
+    try:
+        time.sleep(0.5)
+        started = time.monotonic()
+        assert requests.get(f"{studio.url}/v1/health", timeout=30).status_code == 200
+        assert time.monotonic() - started < 15
+    finally:
+        for caller in stalled:
+            caller.close()
+
+
+def large_image(studio: Studio, job_id: str) -> str:
+    """The id of the job's input, which is many megabytes."""
+    store = open_store(Settings(data_dir=studio.folder / "data"))
+    return store.get(job_id).inputs[0]
 
 
 def follow(studio: Studio, job_id: str) -> None:

@@ -152,6 +152,28 @@ def test_out_of_memory_is_told_and_not_retried(scripted: Studio) -> None:
     assert scripted.processes("worker")[0].pid == worker
 
 
+def test_a_lost_device_costs_a_process_and_not_the_queue(scripted: Studio) -> None:
+    jobs = [scripted.submit(prompt="lost@1", steps=2), scripted.submit(steps=2)]
+    lost, behind = (scripted.finished(job["id"]) for job in jobs)
+    assert_whole(scripted, lost)
+    assert_whole(scripted, behind)
+    assert (lost["attempt"], behind["attempt"]) == (2, 1)
+
+
+def test_a_restart_without_a_model_ends_its_waiting_jobs(make_scripted: Callable[..., Studio]) -> None:
+    studio = make_scripted(models="Qwen-Image,miniature", shutdown_grace_s=0.5).start()
+    running = studio.submit(prompt="pace=0.2", steps=100)
+    waiting = studio.submit(prompt="a cup")
+    while studio.job(running["id"])["state"] != "running":
+        time.sleep(0.05)
+    studio.stop()
+    studio.environment["STUDIO_MODELS"] = "miniature"
+    studio.start()
+    for job in (running, waiting):
+        done = studio.finished(job["id"])
+        assert (done["state"], done["error"]["code"]) == ("failed", "model_unavailable")
+
+
 def test_engine_bug_fails_the_job_alone(scripted: Studio) -> None:
     done = scripted.finished(scripted.submit(prompt="bug@1 always", steps=2)["id"])
     assert (done["state"], done["error"]["code"]) == ("failed", "engine_failed")

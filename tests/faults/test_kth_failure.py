@@ -48,7 +48,7 @@ ASK = {"operation": "generate", "prompt": "preview pace=0.12", "steps": 2, "n": 
 @pytest.mark.parametrize("code", ["storage_failed", "database_busy"])
 def test_the_kth_call_fails(tmp_path: Path, port: str, code: str) -> None:
     settings = Settings(data_dir=tmp_path, models="miniature", lease_s=2, max_attempts=6)
-    models = configured_models(settings, gpu=False)
+    models = configured_models(settings, card_gib=0)
     app = create_app(settings, models)
     parts: Services = app.extensions["qwen-image-studio"]
     client = app.test_client()

@@ -296,6 +296,23 @@ def test_only_offered_models_are_claimed(store: JobStore) -> None:
     assert store.claim("w1", ["small"], None) is None
 
 
+def test_waiting_jobs_of_a_model_that_is_gone_end(store: JobStore) -> None:
+    gone, kept, running = submit(store, model="gone"), submit(store), submit(store, model="large")
+    assert store.claim("w1", ["large"], None) is not None
+    assert store.refuse_unserved(["small"]) == 1
+    ended = store.get(gone.id)
+    assert (ended.state, ended.error_code) == (State.FAILED, "model_unavailable")
+    assert "gone" in (ended.error_message or "")
+    assert (store.get(kept.id).state, store.get(running.id).state) == (State.QUEUED, State.RUNNING)
+
+
+def test_workers_of_other_devices_are_forgotten(store: JobStore) -> None:
+    for name in ("h/cpu", "h/cuda:0"):
+        store.note_worker(Worker(name, name[2:], "ready", None, "", 1.0))
+    store.forget_workers(["h/cuda:0"])
+    assert [worker.name for worker in store.workers()] == ["h/cuda:0"]
+
+
 def test_workers_are_remembered_by_name(store: JobStore) -> None:
     store.note_worker(Worker("h/cpu", "cpu", "starting", None, "Loading.", 1.0))
     store.note_worker(Worker("h/cpu", "cpu", "ready", "small", "", 2.0))

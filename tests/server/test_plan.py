@@ -112,9 +112,10 @@ def test_the_miniature_stands_in_only_where_it_is_alone() -> None:
 
 
 def test_configured_models() -> None:
-    assert list(configured_models(Settings(), gpu=False)) == ["miniature"]
-    assert list(configured_models(Settings(), gpu=True)) == ["Qwen-Image", "Qwen-Image-Edit-2509"]
-    chosen = configured_models(Settings(models=("Qwen-Image-2512=/weights/here", "miniature")), gpu=True)
+    for small in (0, 6, 48):
+        assert list(configured_models(Settings(), card_gib=small)) == ["miniature"]
+    assert list(configured_models(Settings(), card_gib=80)) == ["Qwen-Image", "Qwen-Image-Edit-2509"]
+    chosen = configured_models(Settings(models=("Qwen-Image-2512=/weights/here", "miniature")), card_gib=80)
     assert {name: model.repository for name, model in chosen.items()}["Qwen-Image-2512"] == "/weights/here"
     with pytest.raises(StudioError, match="dall-e"):
-        configured_models(Settings(models=("dall-e",)), gpu=True)
+        configured_models(Settings(models=("dall-e",)), card_gib=80)
