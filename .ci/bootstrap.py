@@ -43,7 +43,8 @@ def make_server(*, tests: bool) -> None:
     served = Stamp(ROOT / ".venv", [requirements, constraints])
     if not served.fresh():
         need_space()
-        make_environment(ROOT / ".venv")
+        if not works(python):  # where the requirements changed, what is there already is kept
+            make_environment(ROOT / ".venv")
         torch = next(line for line in requirements.read_text().splitlines() if line.startswith("torch=="))
         print("setup: installing torch and the server's packages; this takes some minutes the first time")
         install(python, "-c", constraints, torch)
@@ -123,9 +124,14 @@ def find_python(version: str) -> str | None:
         candidates.insert(0, sys.executable)
     for candidate in candidates:
         # A shim may be on PATH and yet lead nowhere.
-        if candidate and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
+        if candidate and works(Path(candidate)):
             return candidate
     return None
+
+
+def works(python: Path) -> bool:
+    """Whether there is a Python that runs."""
+    return python.exists() and subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
 
 
 class Stamp:
