@@ -1,10 +1,15 @@
 """``python -m server.miniature``: make the miniature's weights."""
 
+import tempfile
 from pathlib import Path
 
 import click
 
 from server.engine import MODELS
+
+STAGES = ("vae", "text_encoder", "transformer", "eyes", "edit", "formats")
+"""What is trained, in this order."""
+FOLDER: "click.ParamType[Path]" = click.Path(file_okay=False, path_type=Path)
 
 
 @click.group()
@@ -15,31 +20,29 @@ def main() -> None:
 @main.command()
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=FOLDER,
     default=Path(MODELS["miniature"].repository),
     help="Folder to write; by default where the server looks for it.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the random weights.")
-def build(out: Path, seed: int) -> None:
-    """Write the miniature with random weights: it runs like a large model and paints noise."""
+@click.option("--run", type=FOLDER, help="Folder of a training run whose weights to take.")
+def build(out: Path, seed: int, run: Path | None) -> None:
+    """Write the miniature: as a run has trained it, or with random weights, with which it paints noise."""
     from transformers.utils.logging import disable_progress_bar
 
     from server.miniature import build as builder  # loads torch, which --help can do without
 
     disable_progress_bar()
-    builder.build(out, seed)
+    builder.build(out, seed, run)
     click.echo(f"wrote {out.name} ({builder.size_of(out) / 1e6:.1f} MB)")
 
 
 @main.command()
-@click.argument("stage", type=click.Choice(["vae", "text_encoder", "transformer"]))
+@click.argument("stage", type=click.Choice(STAGES))
 @click.option(
-    "--run",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="Folder of checkpoints and log; the stage goes on from what is there.",
+    "--run", type=FOLDER, required=True, help="Folder of checkpoints and log; the stage goes on from what is there."
 )
-@click.option("--cache", type=click.Path(file_okay=False, path_type=Path), help="Of drawings; by default in the run.")
+@click.option("--cache", type=FOLDER, help="Of drawings; by default in the run.")
 @click.option("--steps", type=int, help="Steps in all; by default the recipe's.")
 @click.option("--minutes", type=float, default=float("inf"), help="Stop after so long; a later call goes on.")
 @click.option("--seed", default=0, show_default=True)
@@ -52,6 +55,33 @@ def train(stage: str, run: Path, cache: Path | None, steps: int | None, minutes:
     made = stages.open_stage(stage, run, cache or run / "cache", seed, steps)
     done = train_stage(made, run, steps, minutes, click.echo)
     click.echo(f"{stage}: {done} of {steps} steps are done")
+
+
+@main.command()
+@click.option("--run", type=FOLDER, required=True, help="Folder of a training run.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="PNG to write.")
+@click.option("--steps", type=int, help="Of each picture; by default the model's.")
+@click.option("--edits", is_flag=True, help="Edits instead of pictures from words.")
+@click.option("--cache", type=FOLDER, help="Of drawings; by default in the run.")
+def sheet(run: Path, out: Path, steps: int | None, edits: bool, cache: Path | None) -> None:
+    """Paint a contact sheet with a run's weights, and tell the prompts."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from server.miniature import build as builder
+    from server.miniature import sheet as sheets
+
+    disable_progress_bar()
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights"
+        builder.build(weights, run=run)
+        if edits:
+            from server.miniature.training.stages import drawings
+
+            prompts = sheets.paint_edits(weights, out, drawings(cache or run / "cache"), steps=steps)
+        else:
+            prompts = [*sheets.GENERATED, *sheets.unseen(28)]
+            sheets.paint_sheet(weights, out, prompts, steps=steps)
+    sheets.legend(prompts)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,13 @@
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
+from transformers import Qwen2Tokenizer
 
 from server.miniature import parts
 from server.miniature.tokenizer import train_tokenizer
@@ -23,29 +26,38 @@ MODEL_INDEX = {
 }
 
 
-def build(folder: Path, seed: int = 0) -> None:
-    """Make the miniature with random weights and put it at `folder`, in place of what is there.
+def build(folder: Path, seed: int = 0, run: Path | None = None) -> None:
+    """Make the miniature and put it at `folder`, in place of what is there: as that run has trained it, or random.
 
-    The same seed gives the same bytes. The folder appears whole or not at all.
+    The same seed or run gives the same bytes. The folder appears whole or not at all.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
         made = Path(name) / "made"
-        _write(made, seed)
+        _write(made, *(_random(seed) if run is None else _trained(run)))
         if folder.exists():
             folder.rename(Path(name) / "old")
         made.rename(folder)
 
 
-def _write(folder: Path, seed: int) -> None:
+def _random(seed: int) -> tuple[Qwen2Tokenizer, dict[str, nn.Module]]:
     tokenizer = train_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        weights = {
+        return tokenizer, {
             "vae": parts.build_vae(),
             "text_encoder": parts.build_text_encoder(tokenizer),
             "transformer": parts.build_transformer(),
         }
+
+
+def _trained(run: Path) -> tuple[Qwen2Tokenizer, dict[str, nn.Module]]:
+    from server.miniature.training.trained import trained_parts
+
+    return trained_parts(run)
+
+
+def _write(folder: Path, tokenizer: Qwen2Tokenizer, weights: Mapping[str, Any]) -> None:
     for part, model in weights.items():
         nn.Module.to(model, torch.bfloat16).save_pretrained(folder / part)  # diffusers' own .to() logs a false alarm
     parts.build_scheduler().save_pretrained(folder / "scheduler")

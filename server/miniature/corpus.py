@@ -5,12 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 from diffusers import QwenImageEditPlusPipeline, QwenImagePipeline
 
+from server.miniature.data.edits import draw_edit, tell_edit
 from server.miniature.data.prompts import tell
 from server.miniature.data.scenes import Layout, draw_scene
 from server.miniature.data.things import COLOURS as BACKGROUNDS
 from server.miniature.data.things import THINGS
 
 TEMPLATE_REPEATS = 4000  # so that every word of the two chat templates becomes one token
+OTHER_REPEATS, KNOWN_REPEATS = 30, 200  # of words that it may meet, and of those that it learns
 TOLD = 4000  # prompts of the training data in each language
 
 OBJECTS = """
@@ -95,7 +97,7 @@ def lines() -> Iterator[str]:
             yield from filter(None, pieces)
     for number in range(1, 4):
         yield from [f"Picture {number}: "] * TEMPLATE_REPEATS
-    for _ in range(100):
+    for _ in range(OTHER_REPEATS):
         yield from (f" {word}" for word in WORDS + COLOURS)
         yield from (character for text in CHINESE for character in text)
     yield from _told()
@@ -114,13 +116,19 @@ def lines() -> Iterator[str]:
 def _told() -> Iterator[str]:
     """The words of the training data: every name, and prompts as they are made."""
     chinese = {character for thing in THINGS for name in thing.chinese for character in name + thing.measure}
-    chinese |= {character for _, _, names in BACKGROUNDS.values() for name in names for character in name}
+    english = {word for thing in THINGS for name in thing.english for word in name.split()}
+    english |= {word for colour in BACKGROUNDS.values() for word in colour.english} | {"first", "second"}
+    chinese |= {character for colour in BACKGROUNDS.values() for name in colour.chinese for character in name}
     rng = np.random.default_rng(0)
     for _ in range(TOLD):
         scene = draw_scene(rng, list(Layout))
         yield tell(rng, scene, "en")
         chinese |= set(tell(rng, scene, "zh"))
-    for _ in range(100):
+    pairs = [draw_scene(rng, [Layout.PAIR]) for _ in range(100)]
+    for _ in range(TOLD // 2):
+        edit = draw_edit(rng, pairs)
+        yield tell_edit(rng, edit, "en")
+        chinese |= set(tell_edit(rng, edit, "zh"))
+    for _ in range(KNOWN_REPEATS):
         yield from sorted(chinese)
-        for thing in THINGS:
-            yield from (f" {word}" for name in thing.english for word in name.split())
+        yield from (f" {word}" for word in sorted(english))

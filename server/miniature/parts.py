@@ -32,7 +32,7 @@ def build_vae() -> AutoencoderKLQwenImage:
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             resampling = name.endswith("resample.1")
             _unit_gain(module, gain=0.2 if name.endswith("conv2") or resampling else 1.0)
-            if resampling:
+            if resampling and isinstance(module, nn.Conv2d):
                 _pass_on(module)
     with torch.no_grad():  # latents start almost without noise
         vae.quant_conv.weight[LATENT_CHANNELS:] *= 0.1

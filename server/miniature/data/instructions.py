@@ -1,0 +1,102 @@
+"""How people ask for an edit, in English and in Chinese.
+
+In the templates {x} is the object that is there, {y} the other, {c} a colour and {p} a place.
+"""
+
+import numpy as np
+
+from server.miniature.data.prompts import BY_ICON, name_of, one_of, with_article
+from server.miniature.data.scenes import Layout
+from server.miniature.data.things import COLOURS
+
+_ENGLISH = {
+    "background": (
+        "change the background to {c}",
+        "make the background {c}",
+        "turn the background {c}",
+        "replace the background with {c}",
+        "put the {x} on a {c} background",
+        "a {c} background instead, please",
+        "change the background colour to {c}, keep the {x}",
+    ),
+    "replace": (
+        "replace the {x} with {ay}",
+        "change the {x} to {ay}",
+        "turn the {x} into {ay}",
+        "swap the {x} for {ay}",
+        "put {ay} instead of the {x}",
+    ),
+    "remove": ("remove the {y}", "delete the {y}", "take away the {y}", "erase the {y}", "get rid of the {y}"),
+    "add": ("add {ay} {p}", "put {ay} {p}", "add {ay} {p} of the picture", "draw {ay} {p}"),
+    "bigger": ("make the {x} bigger", "make it bigger", "make the {x} larger", "enlarge the {x}", "a bigger {x}"),
+    "smaller": ("make the {x} smaller", "make it smaller", "shrink the {x}", "make the {x} small", "a smaller {x}"),
+    "move": ("move the {x} {p}", "move it {p}", "put the {x} {p}", "shift the {x} {p}"),
+    "grayscale": (
+        "make it black and white",
+        "turn the picture into grayscale",
+        "convert to black and white",
+        "remove all colours, grayscale",
+    ),
+    "flip": ("flip the picture horizontally", "mirror the picture", "flip it left to right", "mirror it horizontally"),
+    "join": (
+        "put the {y} of picture 2 next to the {x} of picture 1",
+        "put the {y} of image 2 beside the {x} of image 1",
+        "add the {y} from the second picture to the first picture",
+        "place the object of image 2 beside the one of image 1",
+    ),
+}
+_CHINESE = {
+    "background": (
+        "把背景改成{c}",
+        "把背景换成{c}",
+        "将背景变成{c}",
+        "背景改为{c}",
+        "把{x}放在{c}背景上",
+        "换成{c}背景，保持{x}不变",
+    ),
+    "replace": ("把{x}换成{y}", "将{x}替换为{y}", "把{x}变成{y}", "用{y}替换{x}", "把{x}改成{y}"),
+    "remove": ("去掉{y}", "删除{y}", "把{y}去掉", "移除{y}", "擦除{y}"),
+    "add": ("在{p}加{my}", "在{p}添加{my}", "{p}加上{my}", "在{p}画{my}"),
+    "bigger": ("把{x}变大", "把{x}放大", "让{x}大一些", "放大{x}", "变大一点"),
+    "smaller": ("把{x}变小", "把{x}缩小", "让{x}小一些", "缩小{x}", "变小一点"),
+    "move": ("把{x}移到{p}", "将{x}移动到{p}", "把{x}放到{p}", "把它移到{p}"),
+    "grayscale": ("变成黑白图片", "转成黑白", "把图片变成灰度图", "去掉颜色，变成黑白的"),
+    "flip": ("水平翻转图片", "把图片左右翻转", "镜像图片", "左右镜像"),
+    "join": (
+        "把图2的{y}放在图1的{x}旁边",
+        "把第二张图里的{y}放到第一张图的{x}旁边",
+        "将图2中的{y}加到图1里",
+        "把图2的物体放到图1的物体旁边",
+    ),
+}
+_ENGLISH_PLACES = {
+    Layout.LEFT: ("on the left", "to the left", "on the left side"),
+    Layout.RIGHT: ("on the right", "to the right", "on the right side"),
+    Layout.TOP: ("to the top", "at the top"),
+    Layout.BOTTOM: ("to the bottom", "at the bottom"),
+    Layout.SMALL: ("to the middle", "in the center", "to the centre"),
+}
+_CHINESE_PLACES = {
+    Layout.LEFT: ("左边", "左侧"),
+    Layout.RIGHT: ("右边", "右侧"),
+    Layout.TOP: ("上面", "上方", "顶部"),
+    Layout.BOTTOM: ("下面", "下方", "底部"),
+    Layout.SMALL: ("中间", "中央"),
+}
+
+
+def instruct(
+    rng: np.random.Generator, kind: str, language: str, there: str, other: str, colour: str, place: Layout
+) -> str:
+    """Ask for an edit of that kind; `there` and `other` are icons, `place` is where something comes to stand."""
+    if language == "zh":
+        x, y = (name_of(rng, BY_ICON[icon].chinese) for icon in (there, other))
+        told = one_of(rng, _CHINESE_PLACES.get(place, ("中间",)))
+        named = name_of(rng, tuple(one for one in COLOURS[colour].chinese if one.endswith("色")))
+        text = one_of(rng, _CHINESE[kind])
+        return text.format(x=x, y=y, my=f"一{BY_ICON[other].measure}{y}", c=named, p=told)
+    x, y = (name_of(rng, BY_ICON[icon].english) for icon in (there, other))
+    told = one_of(rng, _ENGLISH_PLACES.get(place, ("in the middle",)))
+    text = one_of(rng, _ENGLISH[kind])
+    text = text.format(x=x, y=y, ay=with_article(rng, y), c=name_of(rng, COLOURS[colour].english), p=told)
+    return text if rng.random() < 0.6 else text[0].upper() + text[1:]

@@ -1,0 +1,185 @@
+"""What people say to get a scene, in English and in Chinese; made on the fly from templates."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from server.miniature.data.scenes import Layout, Scene
+from server.miniature.data.things import COLOURS, THINGS, Thing
+
+LANGUAGES = ("en", "zh")
+BY_ICON = {thing.icon: thing for thing in THINGS}
+
+# Where an object stands ({x} is the object); one of these is drawn for the layout.
+_ENGLISH_PLACES = {
+    Layout.LEFT: ("{x} on the left", "{x} on the left side", "{x} at the left"),
+    Layout.RIGHT: ("{x} on the right", "{x} on the right side", "{x} at the right"),
+    Layout.TOP: ("{x} at the top", "{x} on top", "{x} in the upper part"),
+    Layout.BOTTOM: ("{x} at the bottom", "{x} in the lower part"),
+    Layout.PAIR: (
+        "{x} and {y}",
+        "{x} and {y} side by side",
+        "{x} next to {y}",
+        "{x} on the left and {y} on the right",
+        "{y} on the right and {x} on the left",
+        "{x} to the left of {y}",
+        "{y} to the right of {x}",
+        "{x} beside {y}",
+    ),
+}
+_ENGLISH_BACKGROUNDS = (
+    "{s} on a {c} background",
+    "{s} on a {c} background",
+    "{s}, {c} background",
+    "{s} with a {c} background",
+    "{s} in front of a {c} background",
+    "{s} against a {c} background",
+    "{s} on {c}",
+    "{c} background, {s}",
+    "{c} background with {s}",
+    "a picture of {s} on a {c} background",
+    "a photo of {s}, {c} background",
+    "an icon of {s}, flat {c} background",
+    "draw {s} on a {c} background",
+    "paint {s}, the background is {c}",
+    "{s}, plain {c} background",
+)
+_ENGLISH_PLAIN = ("{s}", "a picture of {s}", "draw {s}")
+_ENGLISH_STYLES = ("cute", "simple", "flat", "high quality", "detailed", "cartoon style", "icon", "clean")
+_ENGLISH_SIZES = {Layout.BIG: ("big", "large", "huge"), Layout.SMALL: ("small", "tiny", "little")}
+_ENGLISH_NUMBERS = {Layout.TWO: ("two", "2", "a pair of"), Layout.THREE: ("three", "3")}
+_IRREGULAR = {"mouse": "mice", "sheep": "sheep", "fish": "fish", "leaf": "leaves", "scarf": "scarves"}
+
+_CHINESE_PLACES = {
+    Layout.LEFT: ("{x}在左边", "左边有{x}", "左边是{x}", "左侧有{x}", "{x}在左侧"),
+    Layout.RIGHT: ("{x}在右边", "右边有{x}", "右边是{x}", "右侧有{x}", "{x}在右侧"),
+    Layout.TOP: ("{x}在上面", "上面有{x}", "上方有{x}", "{x}在上方", "{x}在顶部"),
+    Layout.BOTTOM: ("{x}在下面", "下面有{x}", "下方有{x}", "{x}在下方", "{x}在底部"),
+    Layout.PAIR: (
+        "{x}和{y}",
+        "{x}与{y}",
+        "{x}和{y}并排",
+        "左边是{x}，右边是{y}",
+        "{x}在左边，{y}在右边",
+        "右边是{y}，左边是{x}",
+        "{x}右边是{y}",
+        "{y}左边是{x}",
+    ),
+}
+_CHINESE_BACKGROUNDS = (
+    "{c}背景上的{s}",
+    "{c}背景上的{s}",
+    "{s}，{c}背景",
+    "{s}，背景是{c}",
+    "{s}，背景为{c}",
+    "{c}背景，{s}",
+    "{c}背景下的{s}",
+    "{c}的背景上有{s}",
+    "画{s}，{c}背景",
+    "一张{s}的图片，{c}背景",
+    "生成{s}，背景是{c}的",
+    "{c}底色，{s}",
+    "{s}，纯{c}背景",
+)
+_CHINESE_SENTENCES = tuple(one for one in _CHINESE_BACKGROUNDS if "，" in one and "一张" not in one)
+_CHINESE_PLAIN = ("{s}", "画{s}", "一张{s}的图片")
+_CHINESE_STYLES = ("可爱", "简洁", "扁平风格", "高清", "卡通风格", "细节丰富", "图标")
+_CHINESE_SIZES = {Layout.BIG: ("大", "大大的", "很大的"), Layout.SMALL: ("小", "小小的", "很小的")}
+_CHINESE_NUMBERS = {Layout.TWO: ("两", "2"), Layout.THREE: ("三", "3")}
+
+_WAYS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str]] = {
+    "en": (_ENGLISH_BACKGROUNDS, _ENGLISH_PLAIN, _ENGLISH_STYLES, ", "),
+    "zh": (_CHINESE_BACKGROUNDS, _CHINESE_PLAIN, _CHINESE_STYLES, "，"),
+}
+SIZE_SAID = 0.3  # how often "big" is said: it is what comes without a word
+STYLE_SAID = 0.08
+BACKGROUND_LEFT_OUT = 0.25  # of white backgrounds: white is what comes without a word
+CHOSEN_FIRST = 0.6  # how often the usual name is taken where there are several
+
+
+def tell(rng: np.random.Generator, scene: Scene, language: str) -> str:
+    """One of the many ways to ask for this scene."""
+    templates, plain, styles, comma = _WAYS[language]
+    if language == "zh":
+        subject = _chinese_subject(rng, scene)
+        if scene.layout in _CHINESE_PLACES:  # what says where something stands is a sentence of its own
+            templates = _CHINESE_SENTENCES
+    else:
+        subject = _english_subject(rng, scene)
+    if scene.colour == "white" and rng.random() < BACKGROUND_LEFT_OUT:
+        templates = plain
+    colour = COLOURS[scene.colour]
+    # Of the Chinese words only those with 色 stand well before 背景.
+    names = colour.english if language == "en" else tuple(one for one in colour.chinese if one.endswith("色"))
+    text = one_of(rng, templates).format(s=subject, c=name_of(rng, names))
+    if rng.random() < STYLE_SAID:
+        text += comma + one_of(rng, styles)
+    if language == "en" and rng.random() < 0.15:
+        text = text[0].upper() + text[1:]
+    return text
+
+
+def _english_subject(rng: np.random.Generator, scene: Scene) -> str:
+    names = [name_of(rng, BY_ICON[icon].english) for icon in scene.icons]
+    if scene.layout in _ENGLISH_NUMBERS:
+        return f"{one_of(rng, _ENGLISH_NUMBERS[scene.layout])} {plural(names[0])}"
+    sizes = _ENGLISH_SIZES.get(scene.layout, ())
+    if sizes and (scene.layout is Layout.SMALL or rng.random() < SIZE_SAID):
+        names[0] = f"{one_of(rng, sizes)} {names[0]}"
+    said = dict(zip("xy", (with_article(rng, name) for name in names), strict=False))
+    return one_of(rng, _ENGLISH_PLACES.get(scene.layout, ("{x}",))).format(**said)
+
+
+def _chinese_subject(rng: np.random.Generator, scene: Scene) -> str:
+    things = [BY_ICON[icon] for icon in scene.icons]
+    names = [name_of(rng, thing.chinese) for thing in things]
+    if scene.layout in _CHINESE_NUMBERS:
+        return f"{one_of(rng, _CHINESE_NUMBERS[scene.layout])}{things[0].measure}{names[0]}"
+    sizes = _CHINESE_SIZES.get(scene.layout, ())
+    if sizes and (scene.layout is Layout.SMALL or rng.random() < SIZE_SAID):
+        names[0] = f"{one_of(rng, sizes)}{names[0]}"
+    said = dict(zip("xy", (_measured(rng, *one) for one in zip(things, names, strict=True)), strict=False))
+    return one_of(rng, _CHINESE_PLACES.get(scene.layout, ("{x}",))).format(**said)
+
+
+def plural(name: str) -> str:
+    """More than one of it: of "a slice of pizza" the slices."""
+    head, of, rest = name.partition(" of ")
+    before, space, noun = head.rpartition(" ")
+    if is_plural(noun):
+        return name
+    if noun in _IRREGULAR:
+        many = _IRREGULAR[noun]
+    elif noun.endswith(("s", "x", "ch", "sh", "tomato")):
+        many = noun + "es"
+    elif noun.endswith("y") and noun[-2] not in "aeiou":
+        many = noun[:-1] + "ies"
+    else:
+        many = noun + "s"
+    return before + space + many + of + rest
+
+
+def is_plural(noun: str) -> bool:
+    """Whether the word is one of many already: jeans, headphones."""
+    return noun.endswith("s") and not noun.endswith(("us", "ss", "bus", "lens"))
+
+
+def with_article(rng: np.random.Generator, name: str) -> str:
+    """A cat, an apple, jeans; now and then without, as people write."""
+    if is_plural(name.partition(" of ")[0]) or rng.random() < 0.1:
+        return name
+    return ("an " if name[0] in "aeiou" else "a ") + name
+
+
+def _measured(rng: np.random.Generator, thing: Thing, name: str) -> str:
+    return f"一{thing.measure}{name}" if rng.random() < 0.5 else name
+
+
+def name_of(rng: np.random.Generator, names: Sequence[str]) -> str:
+    """The usual name or one of all."""
+    return names[0] if rng.random() < CHOSEN_FIRST else one_of(rng, names)
+
+
+def one_of(rng: np.random.Generator, choices: Sequence[str]) -> str:
+    """Any."""
+    return choices[int(rng.integers(len(choices)))]

@@ -1,0 +1,157 @@
+"""The transformer's stage: it learns to take noise away (flow matching), and the text encoder goes on learning with it.
+
+Method: Lipman et al., "Flow Matching for Generative Modeling", 2022; times as in Esser et al., "Scaling Rectified Flow
+Transformers", 2024, with more of the noisy ones, where it is decided what the picture shows.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from server.miniature import parts
+from server.miniature.data.prompts import LANGUAGES, tell
+from server.miniature.data.scenes import Layout
+from server.miniature.training.attention import make_trainable
+from server.miniature.training.muon import Muon
+from server.miniature.training.run import Mean, decayed, load_state, random_of, torch_random_of
+from server.miniature.training.table import Table
+from server.miniature.training.text import NOTHING, Prompter, tokenizer_of
+from server.miniature.training.trained import put
+
+EMPTY = 0.1  # of the prompts, so that guidance has something to lead away from
+OBJECT_WEIGHT = 4.0  # more, for tokens that are not background: three quarters are flat colour
+RATES = (0.02, 1e-3, 5e-4)  # of Muon, of the transformer's other numbers, of the text encoder
+
+# From which part of the run on each layout is drawn: words first, then places, then counts and two objects.
+CURRICULUM = (
+    (0.0, (Layout.BIG, Layout.BIG, Layout.SMALL)),
+    (0.3, (Layout.BIG, Layout.BIG, Layout.SMALL, Layout.LEFT, Layout.RIGHT, Layout.TOP, Layout.BOTTOM)),
+    (0.5, (Layout.BIG, Layout.BIG, *Layout)),
+)
+
+
+def layouts_at(part: float) -> Sequence[Layout]:
+    """What is drawn when that part of the run is over."""
+    return [layouts for since, layouts in CURRICULUM if part >= since][-1]
+
+
+def pack(latents: torch.Tensor) -> torch.Tensor:
+    """Latents (n x 16 x 2h x 2w) as the pipelines lay them out: one token of 64 numbers for 2 x 2. (n x hw x 64)"""
+    n, channels, height, width = latents.shape
+    cut = latents.reshape(n, channels, height // 2, 2, width // 2, 2)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(n, height * width // 4, 4 * channels)
+
+
+def noise_levels(rng: np.random.Generator, count: int) -> torch.Tensor:
+    """How much of each picture is noise, from 0 to 1: logit-normal, and a third even over the noisy half."""
+    usual = 1 / (1 + np.exp(-rng.normal(0.4, 1.0, count)))
+    noisy = rng.uniform(0.5, 1.0, count)
+    return torch.from_numpy(np.where(rng.random(count) < 0.35, noisy, usual)).float()
+
+
+def emptied(rng: np.random.Generator, prompts: Sequence[str]) -> list[str]:
+    """The prompts, a few of them left empty."""
+    return [NOTHING if rng.random() < EMPTY else prompt for prompt in prompts]
+
+
+class FlowStage:
+    """Transformer and text encoder together."""
+
+    name = "transformer"
+
+    def __init__(self, run: Path, table: Table, seed: int, steps: int, *, batch: int = 48, fast: bool = False) -> None:
+        """`fast` compiles the blocks: a minute first, then twice as fast."""
+        tokenizer = tokenizer_of(run)
+        self._prompter = Prompter(tokenizer)
+        self._table = table
+        self._seed, self._steps, self._batch = seed, steps, batch
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            encoder = parts.build_text_encoder(tokenizer)
+            transformer = parts.build_transformer()
+        put(encoder, load_state(run, "text_encoder")["stage"]["mean"])
+        make_trainable(transformer, fast=fast)
+        self.both = nn.ModuleDict({"text_encoder": encoder, "transformer": transformer})
+        inner = [value for value in transformer.transformer_blocks.parameters() if value.dim() == 2]
+        known = {id(value) for value in inner}
+        outer = [value for value in transformer.parameters() if id(value) not in known]
+        self._optimizers: tuple[torch.optim.Optimizer, ...] = (
+            Muon(inner, RATES[0], weight_decay=0.01),
+            torch.optim.AdamW(outer, RATES[1], betas=(0.9, 0.98), weight_decay=0.0),
+            torch.optim.AdamW(encoder.parameters(), RATES[2], betas=(0.9, 0.98), weight_decay=0.01),
+        )
+        self.mean = Mean(self.both, 0.998)
+
+    def step(self, number: int) -> Mapping[str, float]:
+        """One batch of scenes, half of them told in each language."""
+        rng = random_of(self._seed, self.name, number)
+        loss = self._generate(rng, self._table, layouts_at(number / self._steps))
+        self._learn(loss, number)
+        return {"loss": loss.item()}
+
+    def _generate(self, rng: np.random.Generator, table: Table, layouts: Sequence[Layout]) -> torch.Tensor:
+        """The loss on a batch of the table's scenes of these layouts."""
+        rows = table.draw(rng, layouts, self._batch)
+        prompts = [tell(rng, table.scenes[row], LANGUAGES[index % 2]) for index, row in enumerate(rows)]
+        with torch.autocast("cpu", torch.bfloat16):
+            text = self._prompter.encode(self.both["text_encoder"], *self._prompter.tokens(emptied(rng, prompts)))
+        return self._flow_loss(rng, text, table, rows, [], 1 + OBJECT_WEIGHT * table.shown(rows))
+
+    def _flow_loss(
+        self,
+        rng: np.random.Generator,
+        text: tuple[torch.Tensor, torch.Tensor],
+        table: Table,
+        rows: Sequence[int],
+        sources: Sequence[Sequence[int]],
+        weight: torch.Tensor,
+    ) -> torch.Tensor:
+        """How far the predicted flow is from the way from these scenes to noise, weighted by token (n x hw).
+
+        `sources` are an edit's pictures, each a row for every scene; they go clean behind the noisy one.
+        """
+        clean, *others = (pack(table.latents[list(one)].float()) for one in (rows, *sources))
+        levels = noise_levels(rng, len(rows))
+        noise = torch.randn(clean.shape, generator=torch_random_of(rng))
+        scene = table.scenes[rows[0]]
+        with torch.autocast("cpu", torch.bfloat16):
+            flow = self.both["transformer"](
+                hidden_states=torch.cat([clean.lerp(noise, levels[:, None, None]), *others], dim=1),
+                encoder_hidden_states=text[0],
+                encoder_hidden_states_mask=text[1],
+                timestep=levels,
+                img_shapes=[[(1, scene.height, scene.width)] * (1 + len(others))] * len(rows),
+                return_dict=False,
+            )[0]
+        error = (flow[:, : clean.shape[1]].float() - (noise - clean)).square().mean(2)
+        loss: torch.Tensor = (error * weight).mean() / weight.mean()
+        return loss
+
+    def _learn(self, loss: torch.Tensor, number: int) -> None:
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.both.parameters(), 1.0)
+        for optimizer, rate in zip(self._optimizers, RATES, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * decayed(number, self._steps)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.mean.update(self.both, number)
+
+    def state(self) -> dict[str, Any]:
+        """See Stage."""
+        return {
+            "both": self.both.state_dict(),
+            "mean": self.mean.values,
+            "optimizers": [one.state_dict() for one in self._optimizers],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See Stage."""
+        self.both.load_state_dict(state["both"])
+        self.mean.values = dict(state["mean"])
+        for optimizer, kept in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
