@@ -39,4 +39,4 @@ package: setup-tests ## write dist/*.difypkg
 	@$(RUN) .ci/package.py
 
 clean: ## remove the environments and everything that was made
-	rm -rf .venv .venv-* dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis server/miniature/weights
+	rm -rf .venv .venv-* dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def make_server(*, tests: bool) -> None:
-    """``.venv``: the pinned requirements, torch before whatever depends on it, and the miniature's weights."""
+    """``.venv``: the pinned requirements, torch before whatever depends on it."""
     requirements, constraints = ROOT / "server/requirements.txt", ROOT / "server/constraints.txt"
     python = ROOT / ".venv/bin/python"
     served = Stamp(ROOT / ".venv", [requirements, constraints])
@@ -56,9 +56,6 @@ def make_server(*, tests: bool) -> None:
         print("setup: installing what the tests need")
         install(python, "-c", constraints, "-r", tools)
         tested.add()
-    if not (ROOT / "server/miniature/weights/model_index.json").exists():
-        print("setup: building the miniature")
-        run([python, "-m", "server.miniature", "build"])
 
 
 def make_plugin(*, tests: bool) -> None:

@@ -30,8 +30,8 @@ from tests.plugin.daemon import Daemon, DaemonError, Outcome, ToolError
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "demo"
 START_S = 120
-CHINESE = "春节海报，红灯笼，烟花，文字“福”"
-ENGLISH = "make the background blue and keep everything else"
+CHINESE = "蓝色背景上的红苹果"
+ENGLISH = "make the background green"
 
 
 class DemoFailed(RuntimeError):
@@ -53,7 +53,7 @@ def main() -> int:
     except (DemoFailed, StudioError, ToolError, DaemonError, OSError, requests.RequestException) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
-    print(f"Done in {time.monotonic() - started:.1f} s. The pictures are noise: the miniature is not trained yet.")
+    print(f"\nDone in {time.monotonic() - started:.1f} s; look at the pictures in {OUT.relative_to(ROOT)}/.")
     return 0
 
 

@@ -80,8 +80,8 @@ def _model_warnings(request: Request, model: Model) -> list[str]:
     if not model.miniature:
         return []
     warnings = [
-        "Painted by the miniature, a very small stand-in whose weights are not trained yet: the picture is noise. "
-        "On a GPU machine the server runs Qwen-Image instead."
+        "Painted by the miniature, a very small stand-in that knows a hundred simple objects on plain backgrounds, in "
+        "English and Chinese, and edits them roughly. On a GPU machine the server runs Qwen-Image instead."
     ]
     if request.model is not None and request.model.casefold() != model.name:
         warnings.append(f"{request.model} is not on this server; the miniature answered for it.")

@@ -32,6 +32,25 @@ def test_generate_in_chinese_and_english(studio: Studio) -> None:
         assert "miniature" in job["warnings"][0]
 
 
+@pytest.mark.parametrize("prompt", ["蓝色背景上的红苹果", "a red apple on a blue background"])
+def test_the_miniature_paints_what_it_is_told(studio: Studio, prompt: str) -> None:
+    job = studio.finished(studio.submit(prompt=prompt, seed=3)["id"])
+    picture = Image.open(BytesIO(requests.get(job["images"][0]["url"], timeout=10).content))
+    for corner in ((4, 4), (123, 4), (4, 123), (123, 123)):
+        red, _, blue = colour(picture, corner)
+        assert blue > red + 60, (prompt, corner, colour(picture, corner))
+    red, green, blue = colour(picture, (64, 76))
+    assert red > green + 60, (prompt, (red, green, blue))
+    assert red > blue + 60, (prompt, (red, green, blue))
+
+
+def colour(picture: Image.Image, place: tuple[int, int]) -> tuple[int, ...]:
+    """The mean colour of the 9 x 9 pixels around a place."""
+    x, y = place
+    spot = picture.crop((x - 4, y - 4, x + 5, y + 5)).resize((1, 1), Image.Resampling.BOX)
+    return tuple(spot.getpixel((0, 0)))  # type: ignore[arg-type]
+
+
 def test_one_to_three_images_are_edited(studio: Studio) -> None:
     seen: set[str] = set()
     for count in (1, 2, 3):

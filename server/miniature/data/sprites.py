@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 NOTO = "@iconify-json/noto@1.2.9"  # Noto Emoji, Apache-2.0: what the miniature paints
-FLUENT = "@iconify-json/fluent-emoji-flat@1.2.6"  # MIT: more shapes for the VAE alone
 DRAWN_SIDE = 192  # pixels: twice the largest sprite, so that every size is a reduction
 
 Sprite = NDArray[np.float32]
