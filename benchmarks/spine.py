@@ -26,7 +26,7 @@ MIB = 2**20
 def main() -> int:
     """Run every measurement and print one table."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--turns", type=int, default=15, help="pictures per side")
+    arguments.add_argument("--turns", type=int, default=25, help="pictures per side")
     arguments.add_argument("--submits", type=int, default=150, help="submits while a job runs")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder, Studio(Path(folder), queue_limit=1000) as studio:
