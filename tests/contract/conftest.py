@@ -1,7 +1,6 @@
 """The web application in this process, without a worker: tests play the worker through the store."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -61,11 +60,3 @@ def png(width: int = 32, height: int = 24, colour: str = "red") -> bytes:
     buffer = BytesIO()
     Image.new("RGB", (width, height), colour).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def soon(condition: Callable[[], bool], timeout: float = 5) -> None:
-    """Wait until the condition holds."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
