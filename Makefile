@@ -17,6 +17,10 @@ setup-tests:
 	@test -n "$(PYTHON)" || { echo "setup: no Python 3.11 or newer found; install one, or run make PYTHON=/path/to/it" >&2; exit 1; }
 	@$(PYTHON) .ci/bootstrap.py server plugin tests
 
+setup-bench:
+	@test -n "$(PYTHON)" || { echo "setup: no Python 3.11 or newer found; install one, or run make PYTHON=/path/to/it" >&2; exit 1; }
+	@$(PYTHON) .ci/bootstrap.py server plugin tests miniature
+
 demo: setup ## start the server, call both tools as Dify does, save the pictures under demo/, stop
 	@$(RUN) -m examples.demo
 
@@ -32,8 +36,9 @@ lint: setup-tests ## ruff and mypy
 	$(RUN) -m mypy server tests benchmarks examples
 	$(RUN) -m mypy --python-executable .venv-plugin/bin/python tools provider main.py
 
-bench: setup-tests ## measure the service against the bare pipeline, in turns
+bench: setup-bench ## measure the service against the bare pipeline, in turns, and judge the miniature's pictures
 	$(RUN) -m benchmarks.spine
+	$(RUN) -m benchmarks.miniature
 
 package: setup-tests ## write dist/*.difypkg
 	@$(RUN) .ci/package.py

@@ -21,13 +21,13 @@ class CannotSetUp(RuntimeError):
 
 
 def main() -> int:
-    """Make or refresh what the command line names: server, plugin, tests (default: server and plugin)."""
+    """Make or refresh what the command line names: server, plugin, tests, miniature (default: server and plugin)."""
     wanted = sys.argv[1:] or ["server", "plugin"]
     try:
         if sys.version_info < (3, 11):  # noqa: UP036 - this file runs before the right Python is found
             raise CannotSetUp("Python 3.11 or newer is needed; run make with PYTHON=/path/to/python3.12")
         if "server" in wanted:
-            make_server(tests="tests" in wanted)
+            make_server(tests="tests" in wanted, miniature="miniature" in wanted)
         if "plugin" in wanted:
             make_plugin(tests="tests" in wanted)
     except CannotSetUp as error:
@@ -36,8 +36,8 @@ def main() -> int:
     return 0
 
 
-def make_server(*, tests: bool) -> None:
-    """``.venv``: the pinned requirements, torch before whatever depends on it."""
+def make_server(*, tests: bool, miniature: bool = False) -> None:
+    """``.venv``: the pinned requirements, torch before whatever depends on it; more for the tests and for training."""
     requirements, constraints = ROOT / "server/requirements.txt", ROOT / "server/constraints.txt"
     python = ROOT / ".venv/bin/python"
     served = Stamp(ROOT / ".venv", [requirements, constraints])
@@ -50,12 +50,15 @@ def make_server(*, tests: bool) -> None:
         install(python, "-c", constraints, torch)
         install(python, "-r", requirements)
         served.add()
-    tools = ROOT / "tests/requirements.txt"
-    tested = Stamp(ROOT / ".venv", [tools, constraints])
-    if tests and not tested.fresh():
-        print("setup: installing what the tests need")
-        install(python, "-c", constraints, "-r", tools)
-        tested.add()
+    for wanted, name, what in (
+        (tests, "tests/requirements.txt", "what the tests need"),
+        (miniature, "server/miniature/requirements.txt", "what draws the miniature's objects"),
+    ):
+        more = Stamp(ROOT / ".venv", [ROOT / name, constraints])
+        if wanted and not more.fresh():
+            print(f"setup: installing {what}")
+            install(python, "-c", constraints, "-r", ROOT / name)
+            more.add()
 
 
 def make_plugin(*, tests: bool) -> None:

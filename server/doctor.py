@@ -97,7 +97,7 @@ def _examine_models(report: Report, settings: Settings, found: tuple[Device, ...
 def _examine_model(report: Report, model: Model, memory: float) -> None:
     place = weights_place(model)
     if place is None:
-        fetch = "python -m server.miniature build" if model.miniature else f"hf download {model.repository}"
+        fetch = "git checkout -- server/miniature/weights" if model.miniature else f"hf download {model.repository}"
         remedy = f"{fetch}, or name a folder: STUDIO_MODELS={model.name}=/path/to/folder"
         report.bad(f"{model.name}: its weights are not here ({_shown(model)})", remedy)
     elif model.needed_gib > memory:

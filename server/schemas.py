@@ -222,6 +222,25 @@ class SizeView(_View):
     height: int
 
 
+class WordsView(_View):
+    """What one thing is called, the usual name first."""
+
+    en: list[str]
+    zh: list[str]
+
+
+class VocabularyView(_View):
+    """All that a very small model knows."""
+
+    objects: list[WordsView]
+    texts: list[str]
+    backgrounds: list[WordsView]
+    materials: list[WordsView]
+    layouts: WordsView
+    edits: dict[str, WordsView]
+    """Instructions of each kind."""
+
+
 class ModelView(_View):
     """One model and what it takes."""
 
@@ -244,6 +263,8 @@ class ModelView(_View):
     max_steps: int
     default_steps: int
     default_guidance_scale: float
+    vocabulary: VocabularyView | None
+    """All that the miniature knows; null of the large models, which know the world."""
     loaded: bool
     """Whether a worker holds it in memory now."""
 

@@ -60,6 +60,8 @@ class Model:
     max_inputs: int = 0
     input_pixels: int = 1024 * 1024
     """Area to which an edit's inputs are brought for the VAE."""
+    input_grid: int = 32
+    """Sides of inputs are brought to multiples of this, for both."""
     vision_pixels: int = 384 * 384
     """Area to which an edit's inputs are brought for the text encoder's eye."""
     cpu_threads: int | None = None
@@ -185,6 +187,7 @@ MODELS: Mapping[str, Model] = {
             working_gib=0.5,
             max_inputs=3,
             input_pixels=128 * 128,
+            input_grid=16,  # so that an input of a native size keeps it, and its tokens lie on those of the result
             vision_pixels=112 * 112,
             # A second thread saves a seventh of the time on an idle machine and costs twenty times it on a busy one,
             # where the two wait for each other.

@@ -81,7 +81,11 @@ def unavailable(model: Model, reason: str) -> StudioError:
     """The error for a model that cannot be loaded, with the repository as configured but not the host's folders."""
     path = Path(model.repository).expanduser()
     shown = "/".join(path.parts[-2:]) if path.is_absolute() else model.repository
-    remedy = " Make the miniature with: python -m server.miniature build." if model.miniature else ""
+    remedy = (
+        " Its weights belong to the repository: git checkout -- server/miniature/weights brings them back."
+        if model.miniature
+        else ""
+    )
     return StudioError("model_unavailable", f"{model.name} ({shown}): {reason}.{remedy}", param="model")
 
 

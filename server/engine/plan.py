@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from server.engine import Model, Plan, Size, find_model
+from server.engine.vocabulary import known_in, vocabulary_of
 from server.errors import StudioError
 from server.prompts import clean
 from server.schemas import EditRequest, GenerateRequest
@@ -79,10 +80,16 @@ def _choose_model(request: Request, models: Mapping[str, Model]) -> Model:
 def _model_warnings(request: Request, model: Model) -> list[str]:
     if not model.miniature:
         return []
-    warnings = [
-        "Painted by the miniature, a very small stand-in that knows a hundred simple objects on plain backgrounds, in "
-        "English and Chinese, and edits them roughly. On a GPU machine the server runs Qwen-Image instead."
-    ]
+    warnings = ["Painted by the miniature, a very small stand-in; on a GPU machine the server runs Qwen-Image instead."]
+    words = vocabulary_of(model)
+    if words is not None:
+        warnings[0] += (
+            f" It knows {len(words.objects)} objects, {len(words.texts)} short texts, {len(words.backgrounds)} plain "
+            f"backgrounds and {len(words.edits)} kinds of edits, in English and Chinese; GET /v1/models lists them."
+        )
+        if isinstance(request, GenerateRequest) and not known_in(request.prompt, words):
+            some = ", ".join(one.en[0] for one in words.objects[::25])
+            warnings.append(f"The miniature knows nothing in this prompt; it would know for example: {some}.")
     if request.model is not None and request.model.casefold() != model.name:
         warnings.append(f"{request.model} is not on this server; the miniature answered for it.")
     return warnings

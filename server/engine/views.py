@@ -8,6 +8,7 @@ cheap (no weights are copied) and is thrown away after its call. It is made with
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -56,14 +57,18 @@ class EditView(_EncodesOnce, QwenImageEditPlusPipeline):  # type: ignore[misc]
     """One to three images and an instruction to an image."""
 
     def keywords(self, model: Model, images: Sequence[Image.Image]) -> dict[str, Any]:
-        """The sources, and the areas in pixels to which they are brought for the VAE and for the text encoder."""
-        return {"image": list(images), "input_pixels": model.input_pixels, "vision_pixels": model.vision_pixels}
+        """The sources, and the row that says to which sizes they are brought."""
+        return {"image": list(images), "model": model}
 
     @torch.no_grad()
-    def __call__(self, *, input_pixels: int, vision_pixels: int, **named: Any) -> Any:
-        """Edit with the sources at these areas, which the pipeline itself reads from its module's globals."""
-        stock = QwenImageEditPlusPipeline.__call__.__wrapped__
-        call = with_globals(stock, VAE_IMAGE_SIZE=input_pixels, CONDITION_IMAGE_SIZE=vision_pixels)
+    def __call__(self, *, model: Model, **named: Any) -> Any:
+        """Edit with the sources at the model's sizes, which the pipeline itself takes from its module's globals."""
+        call = with_globals(
+            QwenImageEditPlusPipeline.__call__.__wrapped__,
+            VAE_IMAGE_SIZE=model.input_pixels,
+            CONDITION_IMAGE_SIZE=model.vision_pixels,
+            calculate_dimensions=partial(sides_for, grid=model.input_grid),
+        )
         return call(self, **named)
 
 
@@ -96,6 +101,15 @@ def open_view(family: Family, parts: Mapping[str, Any]) -> View:
     view = _VIEWS[family](**own)
     view.set_progress_bar_config(disable=True)
     return view
+
+
+def sides_for(area: int, aspect: float, grid: int) -> tuple[int, int]:
+    """Width and height of about that area in pixels and that aspect, in multiples of the grid.
+
+    Equal to the pipeline's own ``calculate_dimensions`` where the grid is 32.
+    """
+    width = math.sqrt(area * aspect)
+    return round(width / grid) * grid, round(width / aspect / grid) * grid
 
 
 def with_globals(function: FunctionType, **values: Any) -> FunctionType:

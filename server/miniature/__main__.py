@@ -1,4 +1,4 @@
-"""``python -m server.miniature``: make the miniature's weights."""
+"""``python -m server.miniature``: make the miniature's weights, look at them, measure them."""
 
 import tempfile
 from pathlib import Path
@@ -7,81 +7,129 @@ import click
 
 from server.engine import MODELS
 
-STAGES = ("vae", "text_encoder", "transformer", "eyes", "edit", "formats")
+# What loads torch is imported where it is used: --help can do without.
+
+STAGES = ("vae", "text_encoder", "transformer", "eyes", "edit", "judge")
 """What is trained, in this order."""
 FOLDER: "click.ParamType[Path]" = click.Path(file_okay=False, path_type=Path)
+PICTURE: "click.ParamType[Path]" = click.Path(dir_okay=False, path_type=Path)
+WEIGHTS = Path(MODELS["miniature"].repository)
+
+run_option = click.option("--run", type=FOLDER, required=True, help="Folder of checkpoints and log.")
+cache_option = click.option("--cache", type=FOLDER, default=Path(".cache/miniature"), help="Folder of drawings.")
+weights_option = click.option("--weights", type=FOLDER, default=WEIGHTS, help="Folder of weights, by default in use.")
 
 
 @click.group()
 def main() -> None:
-    """The very small model of the same classes as the large ones."""
+    """The very small model of the same classes as the large ones. README.md beside this file tells more."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
 
 @main.command()
-@click.option(
-    "--out",
-    type=FOLDER,
-    default=Path(MODELS["miniature"].repository),
-    help="Folder to write; by default where the server looks for it.",
-)
-@click.option("--seed", default=0, show_default=True, help="Of the random weights.")
-@click.option("--run", type=FOLDER, help="Folder of a training run whose weights to take.")
-def build(out: Path, seed: int, run: Path | None) -> None:
-    """Write the miniature: as a run has trained it, or with random weights, with which it paints noise."""
-    from transformers.utils.logging import disable_progress_bar
+@run_option
+@cache_option
+@click.option("--out", type=FOLDER, default=WEIGHTS, help="Folder to write; by default where the server looks.")
+@click.option("--count", default=300, show_default=True, help="Prompts in each language to evaluate with.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--toy", is_flag=True, help="Two steps of each stage and few data, to see that everything runs.")
+def build(run: Path, cache: Path, out: Path, count: int, seed: int, toy: bool) -> None:
+    """Do everything: train every stage, or go on where the run was left; write the weights; evaluate them."""
+    from server.miniature.training.stages import STEPS, TOY_STEPS
 
-    from server.miniature import build as builder  # loads torch, which --help can do without
-
-    disable_progress_bar()
-    builder.build(out, seed, run)
-    click.echo(f"wrote {out.name} ({builder.size_of(out) / 1e6:.1f} MB)")
+    for stage in STAGES:
+        _train(stage, run, cache, TOY_STEPS if toy else STEPS[stage], float("inf"), seed, toy)
+    _write(run, out)
+    if count:
+        _evaluate(out, cache, count)
 
 
 @main.command()
 @click.argument("stage", type=click.Choice(STAGES))
-@click.option(
-    "--run", type=FOLDER, required=True, help="Folder of checkpoints and log; the stage goes on from what is there."
-)
-@click.option("--cache", type=FOLDER, help="Of drawings; by default in the run.")
+@run_option
+@cache_option
 @click.option("--steps", type=int, help="Steps in all; by default the recipe's.")
 @click.option("--minutes", type=float, default=float("inf"), help="Stop after so long; a later call goes on.")
 @click.option("--seed", default=0, show_default=True)
-def train(stage: str, run: Path, cache: Path | None, steps: int | None, minutes: float, seed: int) -> None:
+@click.option("--toy", is_flag=True, help="Tiny batches and few data, to see that it runs.")
+def train(stage: str, run: Path, cache: Path, steps: int | None, minutes: float, seed: int, toy: bool) -> None:
     """Train one part; needs what server/miniature/requirements.txt names, and npm for the drawings."""
+    from server.miniature.training.stages import STEPS
+
+    _train(stage, run, cache, steps or STEPS[stage], minutes, seed, toy)
+
+
+@main.command()
+@run_option
+@click.option("--out", type=FOLDER, default=WEIGHTS, help="Folder to write; by default where the server looks.")
+def write(run: Path, out: Path) -> None:
+    """Write the weights of a run as they are now, and its judge's beside the code."""
+    _write(run, out)
+
+
+@main.command()
+@click.option("--out", type=FOLDER, required=True, help="Folder to write.")
+@click.option("--seed", default=0, show_default=True)
+def random(out: Path, seed: int) -> None:
+    """Write random weights, which run like a large model and paint noise."""
+    from server.miniature import build as builder
+
+    builder.build(out, seed)
+    click.echo(f"wrote {out.name} ({builder.size_of(out) / 1e6:.1f} MB)")
+
+
+@main.command()
+@weights_option
+@cache_option
+@click.option("--out", type=PICTURE, required=True, help="PNG to write.")
+@click.option("--kind", type=click.Choice(["told", "unseen", "edits", "sizes"]), default="told", show_default=True)
+@click.option("--run", type=FOLDER, help="Folder of a training run whose weights to take.")
+def sheet(weights: Path, cache: Path, out: Path, kind: str, run: Path | None) -> None:
+    """Paint a contact sheet, and tell what was asked."""
+    from server.miniature import build as builder
+    from server.miniature import sheet as sheets
+
+    with tempfile.TemporaryDirectory() as folder:
+        if run is not None:
+            weights = Path(folder) / "weights"
+            builder.build(weights, run=run)
+        for line in sheets.paint(kind, weights, cache, out):
+            click.echo(line)
+
+
+@main.command()
+@weights_option
+@cache_option
+@click.option("--count", default=300, show_default=True, help="Prompts in each language.")
+@click.option("--failures", type=PICTURE, help="PNG to write: what was not painted as asked.")
+def evaluate(weights: Path, cache: Path, count: int, failures: Path | None) -> None:
+    """Measure with the judge, on pairs of object and background that training never saw."""
+    _evaluate(weights, cache, count, failures)
+
+
+def _train(stage: str, run: Path, cache: Path, steps: int, minutes: float, seed: int, toy: bool) -> None:
     from server.miniature.training import stages
     from server.miniature.training.run import train as train_stage
 
-    steps = steps or stages.STEPS[stage]
-    made = stages.open_stage(stage, run, cache or run / "cache", seed, steps)
+    made = stages.open_stage(stage, run, cache, seed, steps, toy=toy)
     done = train_stage(made, run, steps, minutes, click.echo)
     click.echo(f"{stage}: {done} of {steps} steps are done")
 
 
-@main.command()
-@click.option("--run", type=FOLDER, required=True, help="Folder of a training run.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="PNG to write.")
-@click.option("--steps", type=int, help="Of each picture; by default the model's.")
-@click.option("--edits", is_flag=True, help="Edits instead of pictures from words.")
-@click.option("--cache", type=FOLDER, help="Of drawings; by default in the run.")
-def sheet(run: Path, out: Path, steps: int | None, edits: bool, cache: Path | None) -> None:
-    """Paint a contact sheet with a run's weights, and tell the prompts."""
-    from transformers.utils.logging import disable_progress_bar
-
+def _write(run: Path, out: Path) -> None:
     from server.miniature import build as builder
-    from server.miniature import sheet as sheets
 
-    disable_progress_bar()
-    with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / "weights"
-        builder.build(weights, run=run)
-        if edits:
-            from server.miniature.training.stages import drawings
+    builder.build(out, run=run)
+    click.echo(f"wrote {out.name} ({builder.size_of(out) / 1e6:.1f} MB)")
 
-            prompts = sheets.paint_edits(weights, out, drawings(cache or run / "cache"), steps=steps)
-        else:
-            prompts = [*sheets.GENERATED, *sheets.unseen(28)]
-            sheets.paint_sheet(weights, out, prompts, steps=steps)
-    sheets.legend(prompts)
+
+def _evaluate(weights: Path, cache: Path, count: int, failures: Path | None = None) -> None:
+    from server.miniature.evaluation.report import report
+
+    for line in report(weights, cache, count, failures):
+        click.echo(line)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,12 @@ from torch import nn
 from transformers import Qwen2Tokenizer
 
 from server.miniature import parts
+from server.miniature.judge import save_judge
 from server.miniature.tokenizer import train_tokenizer
+from server.miniature.training.run import checkpoint_of
+from server.miniature.training.trained import trained_judge, trained_parts
+from server.miniature.vocabulary import FILE as VOCABULARY_FILE
+from server.miniature.vocabulary import vocabulary
 
 # The edit pipeline's parts are the union; a text-to-image pipeline leaves the processor.
 MODEL_INDEX = {
@@ -34,7 +39,10 @@ def build(folder: Path, seed: int = 0, run: Path | None = None) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
         made = Path(name) / "made"
-        _write(made, *(_random(seed) if run is None else _trained(run)))
+        _write(made, *(_random(seed) if run is None else trained_parts(run)))
+        if run is not None and checkpoint_of(run, "judge").is_file():
+            save_judge(trained_judge(run), made)
+        _readable(made)
         if folder.exists():
             folder.rename(Path(name) / "old")
         made.rename(folder)
@@ -51,12 +59,6 @@ def _random(seed: int) -> tuple[Qwen2Tokenizer, dict[str, nn.Module]]:
         }
 
 
-def _trained(run: Path) -> tuple[Qwen2Tokenizer, dict[str, nn.Module]]:
-    from server.miniature.training.trained import trained_parts
-
-    return trained_parts(run)
-
-
 def _write(folder: Path, tokenizer: Qwen2Tokenizer, weights: Mapping[str, Any]) -> None:
     for part, model in weights.items():
         nn.Module.to(model, torch.bfloat16).save_pretrained(folder / part)  # diffusers' own .to() logs a false alarm
@@ -64,9 +66,14 @@ def _write(folder: Path, tokenizer: Qwen2Tokenizer, weights: Mapping[str, Any]) 
     tokenizer.save_pretrained(folder / "tokenizer")
     tokenizer.save_pretrained(folder / "processor")
     parts.build_image_processor().save_pretrained(folder / "processor")
+    words = json.dumps(vocabulary(), ensure_ascii=False, indent=1)
+    (folder / VOCABULARY_FILE).write_text(words + "\n", encoding="utf-8")
+    (folder / "model_index.json").write_text(json.dumps(MODEL_INDEX, indent=2) + "\n", encoding="utf-8")
+
+
+def _readable(folder: Path) -> None:
     for file in folder.rglob("*.safetensors"):
         file.chmod(0o644)  # safetensors makes them private, and the server may run as another user
-    (folder / "model_index.json").write_text(json.dumps(MODEL_INDEX, indent=2) + "\n", encoding="utf-8")
 
 
 def size_of(folder: Path) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from diffusers import QwenImageEditPlusPipeline, QwenImagePipeline
 
-from server.miniature.data.edits import draw_edit, tell_edit
+from server.miniature.data.edits import Stock, draw_edit, tell_edit
 from server.miniature.data.prompts import tell
 from server.miniature.data.scenes import Layout, draw_scene
 from server.miniature.data.things import COLOURS as BACKGROUNDS
@@ -124,9 +124,9 @@ def _told() -> Iterator[str]:
         scene = draw_scene(rng, list(Layout))
         yield tell(rng, scene, "en")
         chinese |= set(tell(rng, scene, "zh"))
-    pairs = [draw_scene(rng, [Layout.PAIR]) for _ in range(100)]
+    stock = Stock([draw_scene(rng, [Layout.PAIR]) for _ in range(100)])
     for _ in range(TOLD // 2):
-        edit = draw_edit(rng, pairs)
+        edit = draw_edit(rng, stock)
         yield tell_edit(rng, edit, "en")
         chinese |= set(tell_edit(rng, edit, "zh"))
     for _ in range(KNOWN_REPEATS):

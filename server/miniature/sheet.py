@@ -1,19 +1,19 @@
 """Contact sheets: what the miniature paints, through the engine itself, to be looked at."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import click
 import numpy as np
 from PIL import Image
 
+from server.engine import MODELS
 from server.engine.qwen import QwenImageGenerator
-from server.miniature.data.edits import Kind, draw_edit, tell_edit
+from server.miniature.data.edits import Kind, Stock, draw_edit, tell_edit
 from server.miniature.data.prompts import LANGUAGES, tell
-from server.miniature.data.scenes import Layout, compose, draw_scene
-from server.miniature.data.sprites import Atlas
+from server.miniature.data.scenes import TOKEN, Layout, compose, draw_scene
+from server.miniature.data.sprites import Atlas, load_atlas
 
-GENERATED = (
+TOLD = (
     "a red apple on a blue background",
     "蓝色背景上的红苹果",
     "a cat, yellow background",
@@ -34,32 +34,67 @@ GENERATED = (
     "三个气球，青色背景",
     "a dog and a soccer ball, orange background",
     "左边是狗，右边是足球，橙色背景",
+    "a golden car on a black background",
+    "黑色背景上的金色的汽车",
+    "a silver crown on purple",
+    "银色的吉他，红色背景",
+    'the text "SALE" on a yellow background',
+    "红色背景上的福字",
+    "text '福', red background",
+    "文字“5折”，黄色背景",
+    "a red lantern and a firecracker on a yellow background",
+    "灯笼和龙，红色背景",
+    "a handbag on white",
+    "粉色背景上的口红",
 )
+OF_EACH_KIND = 4  # edits
+OF_EACH_SIZE = 2  # pictures
 COLUMNS = 8
 SIDE = 128
+SEED = 7
 
 
-def paint_sheet(folder: Path, out: Path, prompts: Sequence[str], seed: int = 7, steps: int | None = None) -> None:
-    """Paint these prompts with the model in the folder, in reading order."""
-    studio = QwenImageGenerator("miniature", device="cpu", model_path=folder)
-    tile([studio.generate(prompt=prompt, seed=seed, num_inference_steps=steps)[0] for prompt in prompts]).save(out)
-
-
-def paint_edits(folder: Path, out: Path, atlas: Atlas, count: int = 40, steps: int | None = None) -> list[str]:
-    """Paint random edits of each kind, each after its picture or pictures; returns what was asked, twice for each."""
-    studio = QwenImageGenerator("miniature", device="cpu", model_path=folder)
-    rng = np.random.default_rng(2)
-    pairs = [draw_scene(rng, [Layout.PAIR]) for _ in range(count)]
-    kinds = list(Kind)
-    pictures, told = [], []
-    for index in range(count):
-        edit = draw_edit(rng, pairs, [kinds[index // 2 % len(kinds)]])
-        asked = tell_edit(rng, edit, LANGUAGES[index % 2])
-        sources = [Image.fromarray(compose(scene, atlas)) for scene in edit.sources]
-        pictures += [side_by_side(sources), studio.edit(sources, prompt=asked, seed=7, num_inference_steps=steps)[0]]
-        told += [asked, asked]
+def paint(kind: str, weights: Path, cache: Path, out: Path) -> Iterator[str]:
+    """Paint a sheet of that kind; yields what was asked and where the picture is."""
+    studio = QwenImageGenerator("miniature", device="cpu", model_path=weights)
+    if kind == "edits":
+        pictures, asked = edited(studio, load_atlas(cache))
+    elif kind == "sizes":
+        pictures, asked = of_other_sizes(studio)
+    else:
+        asked = list(TOLD) if kind == "told" else unseen(40)
+        pictures = [studio.generate(prompt=prompt, seed=SEED)[0] for prompt in asked]
     tile(pictures).save(out)
-    return told
+    for index, prompt in enumerate(asked):
+        yield f"row {index // COLUMNS + 1}, column {index % COLUMNS + 1}: {prompt}"
+
+
+def edited(studio: QwenImageGenerator, atlas: Atlas) -> tuple[list[Image.Image], list[str]]:
+    """Random edits of each kind, of pairs that training never saw: what was there, and the result."""
+    rng = np.random.default_rng(2)
+    kinds = list(Kind)
+    pictures, asked = [], []
+    for index in range(OF_EACH_KIND * len(kinds)):
+        edit = draw_edit(rng, Stock(unseen=True), [kinds[index // OF_EACH_KIND]])
+        prompt = tell_edit(rng, edit, LANGUAGES[index % 2])
+        sources = [Image.fromarray(compose(scene, atlas)) for scene in edit.sources]
+        pictures += [side_by_side(sources), studio.edit(sources, prompt=prompt, seed=SEED)[0]]
+        asked += [f"before: {prompt}", f"after: {prompt}"]
+    return pictures, asked
+
+
+def of_other_sizes(studio: QwenImageGenerator) -> tuple[list[Image.Image], list[str]]:
+    """Pictures of each native size, and each of them edited."""
+    rng = np.random.default_rng(3)
+    pictures, asked = [], []
+    for index, (width, height) in enumerate([*MODELS["miniature"].sizes.values()] * OF_EACH_SIZE):
+        scene = draw_scene(rng, [Layout.BIG, Layout.LEFT, Layout.PAIR], (width // TOKEN, height // TOKEN), unseen=True)
+        prompt = tell(rng, scene, LANGUAGES[index % 2])
+        picture = studio.generate(prompt=prompt, seed=SEED, width=width, height=height)[0]
+        changed = ("make the background black", "把背景改成黑色")[index % 2]
+        pictures += [picture, studio.edit(picture, prompt=changed, seed=SEED)[0]]
+        asked += [f"{width}x{height}: {prompt}", changed]
+    return pictures, asked
 
 
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
@@ -87,9 +122,3 @@ def tile(pictures: Sequence[Image.Image]) -> Image.Image:
         small.thumbnail((SIDE, SIDE))
         sheet.paste(small, (index % COLUMNS * (SIDE + 4), index // COLUMNS * (SIDE + 4)))
     return sheet
-
-
-def legend(prompts: Sequence[str]) -> None:
-    """Tell which prompt is where."""
-    for index, prompt in enumerate(prompts):
-        click.echo(f"row {index // COLUMNS + 1}, column {index % COLUMNS + 1}: {prompt}")

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 from server.engine import Model
+from server.engine.vocabulary import vocabulary_of
 from server.jobs import Job, StoredImage, Tag
 from server.schemas import ImageRecord, ImageView, JobError, JobList, JobView, ModelView, ProgressView, SizeView
 from server.vocabulary import MAX_IMAGES, MAX_SIDE, MAX_STEPS, MIN_SIDE, MIN_STEPS, State, Tier
@@ -72,6 +73,7 @@ def model_view(model: Model, *, loaded: bool) -> ModelView:
         max_steps=MAX_STEPS,
         default_steps=model.steps,
         default_guidance_scale=model.guidance_scale,
+        vocabulary=vocabulary_of(model),
         loaded=loaded,
     )
 

@@ -36,7 +36,7 @@ def test_the_command_builds_the_same_bytes_each_time(tmp_path: Path) -> None:
     folder = tmp_path / "made"
     folder.mkdir()
     (folder / "leftover").touch()
-    ran = CliRunner().invoke(main, ["build", "--out", str(folder), "--seed", "3"], catch_exceptions=False)
+    ran = CliRunner().invoke(main, ["random", "--out", str(folder), "--seed", "3"], catch_exceptions=False)
     assert (ran.exit_code, ran.stdout.startswith("wrote made (20.")) == (0, True)
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
     assert "leftover" not in digests(folder)

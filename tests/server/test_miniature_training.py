@@ -1,6 +1,7 @@
 """How the miniature is trained, at toy length and on plain drawings: no network, no npm."""
 
 import colorsys
+import inspect
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -17,34 +18,47 @@ from PIL import Image, ImageDraw
 
 from server.engine import MODELS, Model
 from server.engine.qwen import QwenEngine, open_engine
+from server.engine.views import sides_for
 from server.miniature import build as builder
+from server.miniature import sheet as sheets
 from server.miniature.__main__ import STAGES, main
 from server.miniature.corpus import templates
-from server.miniature.data.edits import Kind, draw_edit, tell_edit
+from server.miniature.data.edits import Kind, Stock, draw_edit, tell_edit
+from server.miniature.data.labels import CLASSES, labels_of
 from server.miniature.data.prompts import LANGUAGES, plural, tell
-from server.miniature.data.scenes import TOKEN, Effect, Layout, Scene, arrange, compose, draw_scene, held_out
+from server.miniature.data.scenes import (
+    MATERIALS,
+    TOKEN,
+    Effect,
+    Layout,
+    Scene,
+    arrange,
+    compose,
+    draw_scene,
+    held_out,
+)
 from server.miniature.data.sprites import Atlas
-from server.miniature.data.things import COLOURS, THINGS
-from server.miniature.parts import build_transformer
-from server.miniature.sheet import paint_edits, paint_sheet, unseen
-from server.miniature.training.attention import PlainAttention, RealAngles
-from server.miniature.training.editing import EditStage, FormatStage
-from server.miniature.training.encoder import CLASSES, EncoderStage, labels_of
+from server.miniature.data.things import BY_ICON, COLOURS, THINGS
+from server.miniature.parts import build_text_encoder, build_transformer
+from server.miniature.training.attention import PlainAttention, RealAngles, make_seeing
+from server.miniature.training.editing import EditStage, other_sizes
+from server.miniature.training.encoder import EncoderStage
 from server.miniature.training.eyes import EDIT_CLASSES, Eyes, EyesStage, draw_edits, edit_labels
 from server.miniature.training.flow import FlowStage, noise_levels, pack
+from server.miniature.training.judging import JudgeStage, accuracy, draw_judged
 from server.miniature.training.muon import orthogonalise
 from server.miniature.training.run import Stage, load_state, random_of, train
-from server.miniature.training.table import Table, changed_world, open_table, world
+from server.miniature.training.table import SceneEncoder, Table, changed_world, draw_told, open_table, world
 from server.miniature.training.text import Prompter, tokenizer_of
 from server.miniature.training.vae import VaeStage, flatten, inflate, moments_of, pictures_of
 from server.vocabulary import Operation
-from tests.server.conftest import painted
+from tests.server.conftest import a_plan, painted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SIZES = [(width // TOKEN, height // TOKEN) for width, height in MODELS["miniature"].sizes.values()]
-
-PAIRS = world((8, 8), (Layout.PAIR,), pairs=60)
+STOCK = Stock(world((8, 8), (Layout.PAIR,), pairs=60))
+TOYS = ("vae", "text_encoder", "transformer", "judge")
 
 
 def quiet(line: str) -> None:
@@ -64,10 +78,20 @@ def atlas() -> Atlas:
 
 
 @pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory, atlas: Atlas) -> Path:
+    """A cache with these drawings, so that nothing is fetched."""
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "drawings").mkdir()
+    for icon, drawing in atlas.drawings.items():
+        drawing.save(cache / "drawings" / f"{icon}.png")
+    return cache
+
+
+@pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, atlas: Atlas) -> Path:
     """A run whose stages were all trained for two steps."""
     folder = tmp_path_factory.mktemp("run")
-    for name in STAGES[:3]:
+    for name in TOYS:
         train(open_toy(name, folder, atlas), folder, 2, echo=quiet)
     return folder
 
@@ -78,12 +102,19 @@ def open_toy(name: str, folder: Path, atlas: Atlas) -> Stage:
         return VaeStage(atlas, 0, 4, batch=2, side=32)
     if name == "text_encoder":
         return EncoderStage(folder, 0, 4, batch=4)
+    if name == "judge":
+        return JudgeStage(atlas, 0, 4, batch=4)
     return FlowStage(folder, toy_table(folder, atlas), 0, 4, batch=2)
 
 
 def toy_table(folder: Path, atlas: Atlas) -> Table:
     """A few scenes as latents."""
     return open_table(folder, atlas, world((8, 8), (Layout.BIG,))[:3], "toy")
+
+
+def icons_for(layout: Layout) -> list[str]:
+    """As many objects as that layout shows."""
+    return ["cat-face", "dog-face"][: {Layout.PAIR: 2, Layout.EMPTY: 0}.get(layout, 1)]
 
 
 def flat(state: Any) -> list[torch.Tensor]:
@@ -104,14 +135,14 @@ def test_a_red_apple_on_blue_is_red_on_blue(atlas: Atlas) -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("layout", Layout)
 def test_objects_stand_inside_and_apart_in_every_format(layout: Layout, size: tuple[int, int]) -> None:
-    scene = arrange(layout, ["cat-face", "dog-face"][: 2 if layout is Layout.PAIR else 1], "red", size)
+    scene = arrange(layout, icons_for(layout), "red", size)
     taken = np.zeros((size[1], size[0]), dtype=int)
     for one in scene.placed:
         assert 0 <= one.x <= size[0] - one.side
         assert 0 <= one.y <= size[1] - one.side
         taken[one.y : one.y + one.side, one.x : one.x + one.side] += 1
-    assert taken.max() == 1
-    assert len(scene.placed) == {Layout.PAIR: 2, Layout.TWO: 2, Layout.THREE: 3}.get(layout, 1)
+    assert taken.max() <= 1
+    assert len(scene.placed) == {Layout.PAIR: 2, Layout.TWO: 2, Layout.THREE: 3, Layout.EMPTY: 0}.get(layout, 1)
 
 
 def test_scenes_and_prompts_are_the_same_each_time_and_told_right() -> None:
@@ -145,7 +176,8 @@ def test_more_than_one(one: str, many: str) -> None:
 
 
 def test_every_name_means_one_object() -> None:
-    assert len(THINGS) >= 100
+    assert sum(not thing.text for thing in THINGS) >= 100
+    assert sum(bool(thing.text) for thing in THINGS) >= 3
     assert len(COLOURS) == 12
     for names in ([thing.english for thing in THINGS], [thing.chinese for thing in THINGS]):
         words = [word for one in names for word in one]
@@ -169,7 +201,10 @@ def test_labels_name_what_the_scene_shows() -> None:
         "second": [icons.index("dog-face"), len(icons)],
         "background": [list(COLOURS).index("white"), 0],
         "layout": [list(Layout).index(Layout.PAIR), 0],
+        "effect": [0, 0],
     }
+    empty = labels_of([arrange(Layout.EMPTY, [], "white")])
+    assert (int(empty["object"]), int(empty["second"])) == (len(icons), len(icons))
     assert list(CLASSES) == list(labels_of(scenes))
 
 
@@ -178,14 +213,14 @@ def test_every_prompt_fits_into_what_training_feeds(run: Path) -> None:
     rng = np.random.default_rng(4)
     for language in LANGUAGES:
         prompter.tokens([tell(rng, draw_scene(rng, list(Layout)), language) for _ in range(500)])
-    with pytest.raises(ValueError, match="more than 40 tokens"):
-        prompter.tokens(["a cat and " * 20])
+    with pytest.raises(ValueError, match="more than 48 tokens"):
+        prompter.tokens(["a cat and " * 30])
 
 
-def test_the_objects_tokens_are_those_that_they_cover(atlas: Atlas) -> None:
+def test_the_objects_tokens_are_those_that_they_cover(run: Path, atlas: Atlas) -> None:
     scenes = [arrange(Layout.LEFT, ["panda"], "green")]
-    shown = Table(scenes, torch.zeros(1, 16, 16, 16), atlas).objects(0)
-    assert shown.shape == (8, 8)
+    encoder = SceneEncoder(run, atlas)
+    shown = Table(scenes, torch.zeros(1, 16, 16, 16), encoder).shown(scenes).reshape(8, 8)
     assert not shown[:, 4:].any()
     assert shown[2:6, 0:4].sum() >= 12
 
@@ -222,6 +257,15 @@ def test_plain_attention_is_the_models_own() -> None:
         assert torch.allclose(transformer(**asked)[0], own, atol=1e-5)
 
 
+def test_flat_patches_are_the_models_own(run: Path) -> None:
+    encoder = build_text_encoder(tokenizer_of(run))
+    own, patches = encoder.model.visual.patch_embed, torch.randn(5, 1176)
+    names = [name for name, _ in encoder.named_parameters()]
+    make_seeing(encoder)
+    assert torch.allclose(encoder.model.visual.patch_embed(patches), own(patches), atol=1e-4)
+    assert [name for name, _ in encoder.named_parameters()] == names
+
+
 def test_latents_are_packed_as_the_pipelines_do() -> None:
     latents = torch.randn(2, 16, 8, 12)
     assert torch.equal(pack(latents), QwenImagePipeline._pack_latents(latents, 2, 16, 8, 12))
@@ -240,7 +284,7 @@ def test_noise_levels_lean_to_noise() -> None:
     assert 0.6 < float(levels.mean()) < 0.75
 
 
-@pytest.mark.parametrize("name", STAGES[:3])
+@pytest.mark.parametrize("name", TOYS)
 def test_a_resumed_stage_ends_as_one_that_was_never_interrupted(
     name: str, run: Path, atlas: Atlas, tmp_path: Path
 ) -> None:
@@ -295,7 +339,7 @@ def test_a_run_that_is_told_to_end_goes_on_later(tmp_path: Path) -> None:
 
 def test_what_a_run_trained_is_built_and_paints(run: Path, miniature: Model, tmp_path: Path) -> None:
     folder = tmp_path / "made"
-    assert CliRunner().invoke(main, ["build", "--out", str(folder), "--run", str(run)]).exit_code == 0
+    assert CliRunner().invoke(main, ["write", "--out", str(folder), "--run", str(run)]).exit_code == 0
     engine = open_engine({miniature.name: replace(miniature, repository=str(folder))}, "cpu")
     assert len(painted(engine)) == 1
     builder.build(tmp_path / "again", run=run)
@@ -303,18 +347,21 @@ def test_what_a_run_trained_is_built_and_paints(run: Path, miniature: Model, tmp
         assert file.read_bytes() == (tmp_path / "again" / file.relative_to(folder)).read_bytes()
 
 
-def test_a_sheet_has_every_prompts_picture(miniature: Model, atlas: Atlas, tmp_path: Path) -> None:
-    prompts = unseen(2)
-    paint_sheet(Path(miniature.repository), tmp_path / "sheet.png", prompts, steps=2)
-    with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size == (8 * 132, 132)
-        white = [sheet.crop((x, 0, x + 128, 128)).getcolors() == [(128 * 128, (255, 255, 255))] for x in (0, 132, 264)]
-    assert white == [False, False, True]
-    told = paint_edits(Path(miniature.repository), tmp_path / "edits.png", atlas, count=2, steps=2)
-    assert (len(told), len(set(told))) == (4, 2)
-    with Image.open(tmp_path / "edits.png") as sheet:
-        assert sheet.size == (8 * 132, 132)
-    assert [any("一" <= one <= "鿿" for one in prompt) for prompt in prompts] == [False, True]
+def test_sheets_show_what_was_asked(
+    miniature: Model, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sheets, "TOLD", sheets.TOLD[:2])
+    monkeypatch.setattr(sheets, "OF_EACH_KIND", 1)
+    monkeypatch.setattr(sheets, "OF_EACH_SIZE", 1)
+    monkeypatch.setitem(MODELS, "miniature", replace(miniature, steps=2))
+    out = tmp_path / "sheet.png"
+    for kind, rows in (("told", 1), ("edits", 3), ("sizes", 2)):
+        lines = list(sheets.paint(kind, Path(miniature.repository), drawn, out))
+        with Image.open(out) as sheet:
+            assert sheet.size == (8 * 132, rows * 132)
+            assert sheet.crop((0, 0, 128, 128)).getcolors() != [(128 * 128, (255, 255, 255))]
+        assert len(lines) == {"told": 2, "edits": 22, "sizes": 14}[kind]
+    assert [any("一" <= one <= "鿿" for one in prompt) for prompt in sheets.unseen(2)] == [False, True]
 
 
 def test_a_table_of_other_scenes_is_refused(run: Path, atlas: Atlas) -> None:
@@ -323,22 +370,25 @@ def test_a_table_of_other_scenes_is_refused(run: Path, atlas: Atlas) -> None:
 
 
 @pytest.fixture(scope="module")
-def table(atlas: Atlas) -> Table:
-    """Every scene that an edit may need, with latents that are not worth the work of a VAE."""
+def table(run: Path, atlas: Atlas) -> Table:
+    """Every square scene that an edit may need, with latents that are not worth the work of a VAE."""
     scenes = [*world((8, 8), pairs=60), *changed_world((8, 8))]
     latents = torch.randn(8, 16, 16, 16, generator=torch.Generator().manual_seed(0)).half()
-    return Table(scenes, latents[torch.arange(len(scenes)) % 8], atlas)
+    return Table(scenes, latents[torch.arange(len(scenes)) % 8], SceneEncoder(run, atlas))
 
 
+@pytest.mark.parametrize("stock", [STOCK, Stock(), Stock(unseen=True), Stock(size=(6, 11)), Stock(size=(9, 7))])
 @pytest.mark.parametrize("kind", Kind)
-def test_an_edit_changes_what_it_says_and_nothing_else(kind: Kind) -> None:
+def test_an_edit_changes_what_it_says_and_nothing_else(kind: Kind, stock: Stock) -> None:
     rng = np.random.default_rng(1)
     for _ in range(30):
-        edit = draw_edit(rng, PAIRS, [kind])
+        edit = draw_edit(rng, stock, [kind])
         before, after = edit.sources[0], edit.target
         assert edit.kind is kind
         assert len(edit.sources) == (2 if kind is Kind.JOIN else 1)
-        assert not any(held_out(icon, scene.colour) for scene in (*edit.sources, after) for icon in scene.icons)
+        scenes = (*edit.sources, after)
+        assert {(scene.width, scene.height) for scene in scenes} == {stock.size}
+        assert all(held_out(icon, scene.colour) is stock.unseen for scene in scenes for icon in scene.icons)
         changed = {
             "icons": before.icons != after.icons,
             "colour": before.colour != after.colour,
@@ -353,12 +403,13 @@ def test_an_edit_changes_what_it_says_and_nothing_else(kind: Kind) -> None:
             Kind.BIGGER: {"layout"},
             Kind.SMALLER: {"layout"},
             Kind.MOVE: {"layout"},
+            Kind.MATERIAL: {"effect"},
             Kind.GRAYSCALE: {"effect"},
             Kind.FLIP: {"effect"},
             Kind.JOIN: {"icons", "layout"},
         }[kind]
         # What stays of a pair stays where it was.
-        if kind in {Kind.ADD, Kind.REMOVE}:
+        if kind in {Kind.ADD, Kind.REMOVE} and Layout.EMPTY not in {before.layout, after.layout}:
             assert set(before.placed) & set(after.placed)
 
 
@@ -370,12 +421,35 @@ def test_an_edit_is_told_right() -> None:
             (panda, both, Kind.ADD, {"en": ("robot", "right"), "zh": ("机器人", "右")}),
             (both, panda, Kind.REMOVE, {"en": ("robot",), "zh": ("机器人",)}),
         ):
-            edit = draw_edit(rng, PAIRS, [kind])
+            edit = draw_edit(rng, STOCK, [kind])
             edit = type(edit)(kind, (source,), target)
             for language in LANGUAGES:
                 told = tell_edit(rng, edit, language)
                 assert all(word in told for word in words[language]), told
                 assert ("panda" in told.lower()) + ("熊猫" in told) == 0, told
+
+
+def test_nothing_is_removed_from_or_added_to_an_empty_picture_but_what_is_named() -> None:
+    rng = np.random.default_rng(5)
+    full, empty = arrange(Layout.BIG, ["panda"], "green"), arrange(Layout.EMPTY, [], "green")
+    assert "panda" in tell_edit(rng, type(draw_edit(rng, STOCK))(Kind.REMOVE, (full,), empty), "en")
+    left = arrange(Layout.LEFT, ["panda"], "green")
+    told = tell_edit(rng, type(draw_edit(rng, STOCK))(Kind.ADD, (empty,), left), "zh")
+    assert all(word in told for word in ("熊猫", "左")), told
+
+
+def test_materials_are_told_and_drawn(atlas: Atlas) -> None:
+    rng = np.random.default_rng(6)
+    plain = arrange(Layout.BIG, ["panda"], "green")
+    golden = replace(plain, effect=Effect.GOLDEN)
+    assert any(word in tell(rng, golden, "zh") for word in ("金色", "黄金", "金子"))
+    assert "gold" in tell(rng, golden, "en").lower()
+    red, green, blue = (int(one) for one in compose(golden, atlas)[64, 64])
+    assert red > green > blue + 40
+    assert tuple(compose(golden, atlas)[0, 0]) == COLOURS["green"].rgb
+    drawn = draw_told(rng, list(Layout), 400)
+    assert {Effect.NONE, *MATERIALS} == {scene.effect for scene in drawn}
+    assert not [scene for scene in drawn if scene.effect in MATERIALS and BY_ICON[scene.icons[0]].text]
 
 
 def test_gray_and_mirrored_scenes_are(atlas: Atlas) -> None:
@@ -398,43 +472,67 @@ def test_an_edit_is_fed_as_the_pipeline_feeds_it(atlas: Atlas, engine: QwenEngin
         images=[Image.fromarray(compose(scene, atlas)) for scene in scenes],
         return_tensors="pt",
     )
-    tokens, there = Prompter(processor.tokenizer, "edit").tokens(["把它变大"], pictures=2)
+    tokens, there = Prompter(processor.tokenizer, "edit").tokens(["把它变大"], [16, 16])
     assert tokens[there].tolist() == theirs["input_ids"][0].tolist()
-    assert torch.equal(Eyes(atlas).patches(scenes), theirs["pixel_values"])
+    assert Eyes(atlas).views(scenes).seen == [16, 16]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_source_of_a_native_size_is_fed_as_it_is(
+    atlas: Atlas, engine: QwenEngine, miniature: Model, size: tuple[int, int]
+) -> None:
+    model = MODELS["miniature"]
+    assert sides_for(model.input_pixels, size[0] / size[1], model.input_grid) == (size[0] * TOKEN, size[1] * TOKEN)
+    scene = arrange(Layout.SMALL, ["robot"], "pink", size)
+    engine.load(miniature.name)
+    view = engine._open_view(miniature, Operation.EDIT)
+    seen: list[dict[str, torch.Tensor]] = []
+    visual = view.text_encoder.model.visual
+    names = list(inspect.signature(visual.forward).parameters)
+    hook = visual.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append({**dict(zip(names, args, strict=False)), **kwargs}), with_kwargs=True
+    )
+    try:
+        source = Image.fromarray(compose(scene, atlas))
+        list(engine.paint(a_plan(operation=Operation.EDIT, width=64, height=64), [source]))
+    finally:
+        hook.remove()
+    views = Eyes(atlas).views([scene])
+    assert torch.allclose(seen[0][names[0]].float(), views.patches)
+    assert seen[0]["grid_thw"].tolist() == views.grids.tolist()
 
 
 def test_edits_of_a_batch_show_as_many_pictures() -> None:
     rng = np.random.default_rng(0)
-    shown = [{len(edit.sources) for edit in draw_edits(rng, number, PAIRS, 8)} for number in range(5)]
+    shown = [{len(edit.sources) for edit in draw_edits(rng, number, STOCK, 8)} for number in range(5)]
     assert shown == [{2}, {1}, {1}, {1}, {1}]
 
 
 def test_every_head_has_its_labels() -> None:
-    labels = edit_labels(draw_edits(np.random.default_rng(0), 1, PAIRS, 16))
+    labels = edit_labels(draw_edits(np.random.default_rng(0), 1, STOCK, 16))
     assert list(labels) == list(EDIT_CLASSES)
     assert all(0 <= int(labels[name].min()) <= int(labels[name].max()) < EDIT_CLASSES[name] for name in labels)
 
 
-def test_every_scene_of_an_edit_is_in_the_table(table: Table) -> None:
-    pairs = [scene for scene in table.scenes if scene.layout is Layout.PAIR]
+def test_square_scenes_of_edits_are_looked_up_and_others_encoded(table: Table) -> None:
     rng = random_of(0, "edits", 0)
     for _ in range(500):
-        edit = draw_edit(rng, pairs)
-        assert all(scene in table.numbers for scene in (*edit.sources, edit.target))
+        edit = draw_edit(rng, Stock(table.pairs))
+        assert all(scene in table._numbers for scene in (*edit.sources, edit.target))
+    assert set(table._numbers) >= set(draw_told(rng, list(Layout), 500, pairs=table.pairs))
+    wide = draw_told(rng, [Layout.BIG], 2, (9, 7))
+    assert table.latents(wide).shape == (2, 16, 14, 18)
+    assert len(other_sizes()) == 6
 
 
 def test_eyes_and_edits_resume_as_if_never_interrupted(run: Path, atlas: Atlas, table: Table) -> None:
     def open_eyes() -> EyesStage:
-        return EyesStage(run, atlas, PAIRS, 0, 6, batch=2)
+        return EyesStage(run, atlas, STOCK, 0, 6, batch=2)
 
     def open_edits() -> EditStage:
         return EditStage(run, table, atlas, 0, 6, batch=2)
 
-    def open_formats() -> FormatStage:
-        wide = Table(world((9, 7), (Layout.BIG,))[:4], torch.ones(4, 16, 14, 18).half(), atlas)
-        return FormatStage(run, table, [wide], atlas, 0, 6, batch=2)
-
-    for opener in (open_eyes, open_edits, open_formats):
+    for opener in (open_eyes, open_edits):
         train(opener(), run, 1, echo=quiet)  # with two pictures, and prompts beside
         resumed, straight = opener(), opener()
         resumed.restore(load_state(run, resumed.name)["stage"])
@@ -443,3 +541,37 @@ def test_eyes_and_edits_resume_as_if_never_interrupted(run: Path, atlas: Atlas, 
             assert np.isfinite(list(straight.step(number).values())).all()
         both = zip(flat(resumed.state()), flat(straight.state()), strict=True)
         assert all(torch.equal(one, other) for one, other in both)
+
+
+def test_the_judge_tells_discs_apart_once_it_has_learned(atlas: Atlas) -> None:
+    stage = JudgeStage(atlas, 0, 60, batch=24)
+    for number in range(60):
+        stage.step(number)
+    figures = accuracy(stage.judge.eval(), atlas, 60)
+    assert figures["background"] > 0.7
+    assert list(figures) == list(CLASSES)
+
+
+def test_the_judge_is_asked_about_everything_that_can_be_painted() -> None:
+    rng = np.random.default_rng(0)
+    scenes = [draw_judged(rng) for _ in range(500)]
+    assert {scene.layout for scene in scenes} == set(Layout)
+    assert {scene.effect for scene in scenes} == set(Effect)
+    unseen = {held_out(icon, scene.colour) for scene in scenes for icon in scene.icons}
+    assert unseen == {True, False}
+
+
+def test_everything_is_built_with_one_command_and_goes_on_where_it_was(drawn: Path, tmp_path: Path) -> None:
+    told = ["build", "--toy", "--run", str(tmp_path / "run"), "--cache", str(drawn), "--out", str(tmp_path / "made")]
+    first = CliRunner().invoke(main, [*told, "--count", "1"], catch_exceptions=False)
+    assert first.exit_code == 0
+    for stage in STAGES:
+        assert f"{stage}: 2 of 2 steps are done" in first.output
+    assert "The judge on" in first.output
+    assert "edits, unseen pairs: all else kept" in first.output
+    made = {path.name for path in (tmp_path / "made").iterdir()}
+    assert {"judge.safetensors", "vocabulary.json", "model_index.json", "transformer"} <= made
+    log = (tmp_path / "run" / "log.jsonl").read_text()
+    again = CliRunner().invoke(main, [*told, "--count", "0"], catch_exceptions=False)
+    assert again.exit_code == 0
+    assert (tmp_path / "run" / "log.jsonl").read_text() == log

@@ -1,13 +1,15 @@
 """How people ask for an edit, in English and in Chinese.
 
-In the templates {x} is the object that is there, {y} the other, {c} a colour and {p} a place.
+In the templates {x} is the object that is there, {y} the other, {c} a colour, {m} a material and {p} a place.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from server.miniature.data.prompts import BY_ICON, name_of, one_of, with_article
-from server.miniature.data.scenes import Layout
-from server.miniature.data.things import COLOURS
+from server.miniature.data.prompts import name_of, one_of, with_article
+from server.miniature.data.scenes import Effect, Layout
+from server.miniature.data.things import BY_ICON, COLOURS
 
 _ENGLISH = {
     "background": (
@@ -37,6 +39,7 @@ _ENGLISH = {
         "convert to black and white",
         "remove all colours, grayscale",
     ),
+    "material": ("make the {x} {m}", "turn the {x} {m}", "paint the {x} {m}", "make it {m}", "a {m} {x}, please"),
     "flip": ("flip the picture horizontally", "mirror the picture", "flip it left to right", "mirror it horizontally"),
     "join": (
         "put the {y} of picture 2 next to the {x} of picture 1",
@@ -61,6 +64,7 @@ _CHINESE = {
     "smaller": ("把{x}变小", "把{x}缩小", "让{x}小一些", "缩小{x}", "变小一点"),
     "move": ("把{x}移到{p}", "将{x}移动到{p}", "把{x}放到{p}", "把它移到{p}"),
     "grayscale": ("变成黑白图片", "转成黑白", "把图片变成灰度图", "去掉颜色，变成黑白的"),
+    "material": ("把{x}变成{m}的", "把{x}改成{m}", "让{x}变成{m}的", "把{x}染成{m}", "把它变成{m}的"),
     "flip": ("水平翻转图片", "把图片左右翻转", "镜像图片", "左右镜像"),
     "join": (
         "把图2的{y}放在图1的{x}旁边",
@@ -83,20 +87,40 @@ _CHINESE_PLACES = {
     Layout.BOTTOM: ("下面", "下方", "底部"),
     Layout.SMALL: ("中间", "中央"),
 }
+_MATERIALS = {
+    "en": {Effect.GOLDEN: ("golden", "gold"), Effect.SILVER: ("silver", "silvery")},
+    "zh": {Effect.GOLDEN: ("金色", "黄金"), Effect.SILVER: ("银色", "白银")},
+}
 
 
-def instruct(
-    rng: np.random.Generator, kind: str, language: str, there: str, other: str, colour: str, place: Layout
-) -> str:
-    """Ask for an edit of that kind; `there` and `other` are icons, `place` is where something comes to stand."""
+@dataclass(frozen=True)
+class Wish:
+    """What is asked, without its words."""
+
+    kind: str
+    there: str
+    """Icon of the object that is there."""
+    other: str
+    """Icon of the one that comes or goes."""
+    colour: str
+    place: Layout
+    """Where something comes to stand."""
+    effect: Effect
+
+
+def instruct(rng: np.random.Generator, wish: Wish, language: str) -> str:
+    """One of the ways to ask for it."""
+    other, colour = BY_ICON[wish.other], COLOURS[wish.colour]
+    made_of = one_of(rng, _MATERIALS[language].get(wish.effect, ("",)))
     if language == "zh":
-        x, y = (name_of(rng, BY_ICON[icon].chinese) for icon in (there, other))
-        told = one_of(rng, _CHINESE_PLACES.get(place, ("中间",)))
-        named = name_of(rng, tuple(one for one in COLOURS[colour].chinese if one.endswith("色")))
-        text = one_of(rng, _CHINESE[kind])
-        return text.format(x=x, y=y, my=f"一{BY_ICON[other].measure}{y}", c=named, p=told)
-    x, y = (name_of(rng, BY_ICON[icon].english) for icon in (there, other))
-    told = one_of(rng, _ENGLISH_PLACES.get(place, ("in the middle",)))
-    text = one_of(rng, _ENGLISH[kind])
-    text = text.format(x=x, y=y, ay=with_article(rng, y), c=name_of(rng, COLOURS[colour].english), p=told)
+        x, y = (name_of(rng, BY_ICON[icon].chinese) for icon in (wish.there, wish.other))
+        told = one_of(rng, _CHINESE_PLACES.get(wish.place, ("中间",)))
+        named = name_of(rng, tuple(one for one in colour.chinese if one.endswith("色")))
+        measured = f"一{other.measure}{y}" if other.measure else y
+        return one_of(rng, _CHINESE[wish.kind]).format(x=x, y=y, my=measured, c=named, p=told, m=made_of)
+    x, y = (name_of(rng, BY_ICON[icon].english) for icon in (wish.there, wish.other))
+    told = one_of(rng, _ENGLISH_PLACES.get(wish.place, ("in the middle",)))
+    text = one_of(rng, _ENGLISH[wish.kind])
+    named = name_of(rng, colour.english)
+    text = text.format(x=x, y=y, ay=with_article(rng, y), c=named, p=told, m=made_of).replace("the the ", "the ")
     return text if rng.random() < 0.6 else text[0].upper() + text[1:]

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from server.miniature.data.scenes import Layout, Scene
-from server.miniature.data.things import COLOURS, THINGS, Thing
+from server.miniature.data.scenes import Effect, Layout, Scene
+from server.miniature.data.things import BY_ICON, COLOURS, Thing
 
 LANGUAGES = ("en", "zh")
-BY_ICON = {thing.icon: thing for thing in THINGS}
 
 # Where an object stands ({x} is the object); one of these is drawn for the layout.
 _ENGLISH_PLACES = {
@@ -87,6 +86,17 @@ _CHINESE_STYLES = ("可爱", "简洁", "扁平风格", "高清", "卡通风格",
 _CHINESE_SIZES = {Layout.BIG: ("大", "大大的", "很大的"), Layout.SMALL: ("小", "小小的", "很小的")}
 _CHINESE_NUMBERS = {Layout.TWO: ("两", "2"), Layout.THREE: ("三", "3")}
 
+# A scene without objects.
+_EMPTY = {
+    "en": ("{c} background", "a plain {c} background", "an empty {c} background", "nothing but {c}", "plain {c}"),
+    "zh": ("{c}背景", "纯{c}背景", "空白的{c}背景", "只有{c}背景", "{c}底色，什么都没有"),
+}
+MADE_OF = {
+    "en": {Effect.GOLDEN: ("golden", "gold", "shiny gold"), Effect.SILVER: ("silver", "silvery", "shiny silver")},
+    "zh": {Effect.GOLDEN: ("金色的", "黄金的", "金子做的"), Effect.SILVER: ("银色的", "白银的", "银子做的")},
+}
+"""What something of a material is called."""
+
 _WAYS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str]] = {
     "en": (_ENGLISH_BACKGROUNDS, _ENGLISH_PLAIN, _ENGLISH_STYLES, ", "),
     "zh": (_CHINESE_BACKGROUNDS, _CHINESE_PLAIN, _CHINESE_STYLES, "，"),
@@ -106,7 +116,9 @@ def tell(rng: np.random.Generator, scene: Scene, language: str) -> str:
             templates = _CHINESE_SENTENCES
     else:
         subject = _english_subject(rng, scene)
-    if scene.colour == "white" and rng.random() < BACKGROUND_LEFT_OUT:
+    if scene.layout is Layout.EMPTY:
+        templates = _EMPTY[language]
+    elif scene.colour == "white" and rng.random() < BACKGROUND_LEFT_OUT:
         templates = plain
     colour = COLOURS[scene.colour]
     # Of the Chinese words only those with 色 stand well before 背景.
@@ -121,6 +133,10 @@ def tell(rng: np.random.Generator, scene: Scene, language: str) -> str:
 
 def _english_subject(rng: np.random.Generator, scene: Scene) -> str:
     names = [name_of(rng, BY_ICON[icon].english) for icon in scene.icons]
+    if not names:
+        return ""
+    if scene.effect in MADE_OF["en"]:
+        names[0] = f"{one_of(rng, MADE_OF['en'][scene.effect])} {names[0]}"
     if scene.layout in _ENGLISH_NUMBERS:
         return f"{one_of(rng, _ENGLISH_NUMBERS[scene.layout])} {plural(names[0])}"
     sizes = _ENGLISH_SIZES.get(scene.layout, ())
@@ -133,6 +149,10 @@ def _english_subject(rng: np.random.Generator, scene: Scene) -> str:
 def _chinese_subject(rng: np.random.Generator, scene: Scene) -> str:
     things = [BY_ICON[icon] for icon in scene.icons]
     names = [name_of(rng, thing.chinese) for thing in things]
+    if not names:
+        return ""
+    if scene.effect in MADE_OF["zh"]:
+        names[0] = f"{one_of(rng, MADE_OF['zh'][scene.effect])}{names[0]}"
     if scene.layout in _CHINESE_NUMBERS:
         return f"{one_of(rng, _CHINESE_NUMBERS[scene.layout])}{things[0].measure}{names[0]}"
     sizes = _CHINESE_SIZES.get(scene.layout, ())
@@ -166,13 +186,19 @@ def is_plural(noun: str) -> bool:
 
 def with_article(rng: np.random.Generator, name: str) -> str:
     """A cat, an apple, jeans; now and then without, as people write."""
-    if is_plural(name.partition(" of ")[0]) or rng.random() < 0.1:
+    if (
+        '"' in name
+        or "'" in name
+        or name.startswith(("the ", "text "))
+        or is_plural(name.partition(" of ")[0])
+        or rng.random() < 0.1
+    ):
         return name
     return ("an " if name[0] in "aeiou" else "a ") + name
 
 
 def _measured(rng: np.random.Generator, thing: Thing, name: str) -> str:
-    return f"一{thing.measure}{name}" if rng.random() < 0.5 else name
+    return f"一{thing.measure}{name}" if thing.measure and rng.random() < 0.5 else name
 
 
 def name_of(rng: np.random.Generator, names: Sequence[str]) -> str:

@@ -11,8 +11,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from server.miniature.data.sprites import Atlas
-from server.miniature.data.things import COLOURS, THINGS
+from server.miniature.data.sprites import Atlas, Sprite
+from server.miniature.data.things import BY_ICON, COLOURS, THINGS
 
 TOKEN = 16  # pixels along a side: eight of the VAE times two of a patch
 BIG, SMALL, TINY = 6, 4, 3  # sides of objects in tokens
@@ -38,6 +38,8 @@ class Layout(StrEnum):
     """The same object twice, side by side."""
     THREE = "three"
     """The same object three times: one above two."""
+    EMPTY = "empty"
+    """Nothing but the background."""
 
 
 class Effect(StrEnum):
@@ -47,6 +49,16 @@ class Effect(StrEnum):
     GRAY = "gray"
     MIRRORED = "mirrored"
     """Left to right."""
+    GOLDEN = "golden"
+    """The objects as if of gold."""
+    SILVER = "silver"
+
+
+MATERIALS = {
+    Effect.GOLDEN: ((70, 40, 5), (225, 165, 40), (255, 244, 190)),
+    Effect.SILVER: ((45, 50, 60), (165, 172, 182), (250, 252, 255)),
+}
+"""What shadows, middle tones and lights of an object become: red, green and blue."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +103,8 @@ def arrange(layout: Layout, icons: Sequence[str], colour: str, size: tuple[int, 
     left, right = width // 2 - side, width // 2
     if width >= 3 * side:  # room for a gap
         left, right = left - 1, right + 1
-    places = {
+    places: list[tuple[int, int]] = {
+        Layout.EMPTY: [],
         Layout.BIG: [middle],
         Layout.SMALL: [middle],
         Layout.LEFT: [(0, middle[1])],
@@ -115,9 +128,15 @@ def draw_scene(
     while True:
         colour = colours[rng.integers(len(colours))]
         icons = [THINGS[index].icon for index in rng.choice(len(THINGS), size=2, replace=False)]
-        icons = icons if layout is Layout.PAIR else icons[:1]
-        if all(held_out(icon, colour) is unseen for icon in icons):
+        icons = icons[: {Layout.PAIR: 2, Layout.EMPTY: 0}.get(layout, 1)]
+        if can_stand(icons, layout) and all(held_out(icon, colour) is unseen for icon in icons):
             return arrange(layout, icons, colour, size)
+
+
+def can_stand(icons: Sequence[str], layout: Layout) -> bool:
+    """Whether there are such scenes: no text more than once, and no two of them."""
+    texts = sum(bool(BY_ICON[icon].text) for icon in icons)
+    return texts == 0 or (texts == 1 and layout not in {Layout.TWO, Layout.THREE})
 
 
 def compose(scene: Scene, atlas: Atlas, background: Sequence[int] | None = None) -> Pixels:
@@ -125,7 +144,7 @@ def compose(scene: Scene, atlas: Atlas, background: Sequence[int] | None = None)
     canvas = np.empty((scene.height * TOKEN, scene.width * TOKEN, 3), dtype=np.float32)
     canvas[:] = COLOURS[scene.colour].rgb if background is None else background
     for one in scene.placed:
-        paste(canvas, atlas, one.icon, (one.x * TOKEN, one.y * TOKEN), one.side * TOKEN)
+        paste(canvas, atlas, one.icon, (one.x * TOKEN, one.y * TOKEN), one.side * TOKEN, scene.effect)
     if scene.effect is Effect.GRAY:
         canvas[:] = canvas @ LUMA[:, None]
     return to_bytes(canvas[:, ::-1] if scene.effect is Effect.MIRRORED else canvas)
@@ -137,9 +156,27 @@ def to_bytes(canvas: NDArray[np.float32]) -> Pixels:
     return pixels
 
 
-def paste(canvas: NDArray[np.float32], atlas: Atlas, icon: str, corner: tuple[int, int], side: int) -> None:
+def made_of(material: Effect, sprite: Sprite) -> Sprite:
+    """The same object of gold or silver: its brightness, in the material's colours."""
+    alpha = sprite[..., 3:]
+    bright = (sprite[..., :3] @ LUMA[:, None]) / np.maximum(alpha, 1e-3)
+    stops = np.array(MATERIALS[material], dtype=np.float32)
+    channels = [np.interp(bright[..., 0], (0, 150, 255), stops[:, channel]) for channel in range(3)]
+    return np.concatenate([np.stack(channels, axis=2).astype(np.float32) * alpha, alpha], axis=2)
+
+
+def paste(
+    canvas: NDArray[np.float32],
+    atlas: Atlas,
+    icon: str,
+    corner: tuple[int, int],
+    side: int,
+    effect: Effect = Effect.NONE,
+) -> None:
     """Lay an object over the canvas; `corner` is (x, y) in pixels, and what stands out is cut."""
     sprite = atlas.sprite(icon, side)
+    if effect in MATERIALS:
+        sprite = made_of(effect, sprite)
     x, y = corner
     height, width = canvas.shape[:2]
     top, left = max(0, -y), max(0, -x)

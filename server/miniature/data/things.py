@@ -16,6 +16,10 @@ class Thing:
     """Chinese measure word: 一只猫."""
     english: tuple[str, ...]
     chinese: tuple[str, ...]
+    text: str = ""
+    """What it reads, of a short text."""
+    rgb: tuple[int, int, int] = (0, 0, 0)
+    """Colour of the text's letters."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ ice-cream | 份 | ice cream | 冰淇淋, 冰激凌
 chocolate-bar | 块 | chocolate, chocolate bar | 巧克力
 candy | 颗 | candy, sweet | 糖果, 糖
 egg | 个 | egg | 鸡蛋, 蛋
-hot-beverage | 杯 | coffee, cup of coffee | 咖啡
+hot-beverage | 杯 | coffee, cup of coffee, cup | 咖啡, 杯子
 teacup-without-handle | 杯 | tea, cup of tea | 茶, 绿茶
 glass-of-milk | 杯 | milk, glass of milk | 牛奶
 beer-mug | 杯 | beer, mug of beer | 啤酒
@@ -191,6 +195,24 @@ chair | 把 | chair | 椅子
 bed | 张 | bed | 床
 bell | 个 | bell | 铃铛
 candle | 支 | candle | 蜡烛
+red-paper-lantern | 个 | lantern, red lantern | 灯笼, 红灯笼
+firecracker | 串 | firecracker | 鞭炮, 爆竹
+dragon-face | 条 | dragon | 龙
+moon-cake | 块 | mooncake | 月饼
+"""
+
+# short text | red, green and blue of its letters
+_WRITTEN = """
+SALE | 214 40 40
+NEW | 24 140 70
+HOT | 232 96 20
+OPEN | 40 90 200
+福 | 214 40 40
+喜 | 200 30 70
+春 | 24 140 70
+5折 | 232 96 20
+新品 | 40 90 200
+特价 | 120 50 180
 """
 
 COLOURS: dict[str, Colour] = {
@@ -215,4 +237,17 @@ def _read(line: str) -> Thing:
     return Thing(icon, measure, tuple(english.split(", ")), tuple(chinese.split(", ")))
 
 
-THINGS: tuple[Thing, ...] = tuple(_read(line) for line in _TABLE.strip().splitlines())
+def _write(line: str) -> Thing:
+    """A short text is an object too: letters with a white edge, as on a sticker."""
+    text, rgb = (cell.strip() for cell in line.split("|"))
+    red, green, blue = (int(one) for one in rgb.split())
+    english = (f'the text "{text}"', f"text '{text}'", f"the word {text}")
+    chinese = (f"文字“{text}”", f"“{text}”", f"“{text}”字样", f"{text}字")
+    return Thing(f"text {text}", "", english, chinese, text, (red, green, blue))
+
+
+THINGS: tuple[Thing, ...] = (
+    *(_read(line) for line in _TABLE.strip().splitlines()),
+    *(_write(line) for line in _WRITTEN.strip().splitlines()),
+)
+BY_ICON = {thing.icon: thing for thing in THINGS}

@@ -1,56 +1,68 @@
-"""The text encoder's stage: it learns to say what a prompt asks for before it is asked to paint it.
+"""The text encoder's first stage: it learns to say what a prompt asks for before it is asked to paint it.
 
 Trained from the diffusion loss alone, the whole binds colours and places but not objects. So heads on the encoding,
-which are thrown away afterwards, have to name the objects, the background and the layout.
+which are thrown away at the end, have to name the objects, the background and the layout.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
 from server.miniature import parts
+from server.miniature.data.labels import CLASSES, labels_of
 from server.miniature.data.prompts import LANGUAGES, tell
-from server.miniature.data.scenes import Layout, Scene, draw_scene
-from server.miniature.data.things import COLOURS, THINGS
-from server.miniature.training.run import Mean, decayed, random_of
+from server.miniature.data.scenes import Layout, Scene
+from server.miniature.training.attention import make_seeing
+from server.miniature.training.run import DEVICE, Mean, decayed, random_of
+from server.miniature.training.table import draw_told
 from server.miniature.training.text import Prompter, tokenizer_of
 
-ICONS = [thing.icon for thing in THINGS]
-CLASSES = {"object": len(ICONS), "second": len(ICONS) + 1, "background": len(COLOURS), "layout": len(Layout)}
-RATE = 2e-3
+Encoded = tuple[torch.Tensor, torch.Tensor]
+"""Encodings (n x length x 192) and which of them are there (n x length)."""
 
 
-def labels_of(scenes: Sequence[Scene]) -> dict[str, torch.Tensor]:
-    """For each head the right class of each scene; the second object's last class is that there is none."""
-    layouts, colours = list(Layout), list(COLOURS)
-    rows = [
-        (
-            ICONS.index(scene.icons[0]),
-            ICONS.index(scene.icons[1]) if len(scene.icons) > 1 else len(ICONS),
-            colours.index(scene.colour),
-            layouts.index(scene.layout),
-        )
-        for scene in scenes
-    ]
-    return dict(zip(CLASSES, torch.tensor(rows).T, strict=True))
+def right_answers(scenes: Sequence[Scene]) -> dict[str, torch.Tensor]:
+    """The right class of each scene for each head, where training happens."""
+    return {name: label.to(DEVICE) for name, label in labels_of(scenes).items()}
 
 
-def summary(hidden: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-    """What the heads look at: the encoding's mean and its last token. (n x length x 192 to n x 384)"""
-    weight = there.unsqueeze(2).float()
-    mean = (hidden * weight).sum(1) / weight.sum(1)
-    last = hidden[torch.arange(len(hidden)), there.sum(1) - 1]
-    return torch.cat([mean, last], dim=1)
+class Heads(nn.Module):
+    """Classifiers that look at an encoding's mean and at its last token."""
+
+    def __init__(self, classes: Mapping[str, int]) -> None:
+        super().__init__()
+        self.by_name = nn.ModuleDict({name: nn.Linear(2 * parts.HIDDEN, count) for name, count in classes.items()})
+
+    def forward(self, encoded: Encoded, labels: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
+        """The sum of the heads' losses, and of each how many of its guesses are right."""
+        hidden, there = encoded
+        weight = there.unsqueeze(2).float()
+        mean = (hidden * weight).sum(1) / weight.sum(1)
+        last = hidden[torch.arange(len(hidden), device=hidden.device), there.sum(1) - 1]
+        seen = torch.cat([mean, last], dim=1).float()
+        guesses = {name: self.by_name[name](seen) for name in labels}
+        losses = [functional.cross_entropy(guesses[name], label) for name, label in labels.items()]
+        right = {name: (guesses[name].argmax(1) == label).float().mean().item() for name, label in labels.items()}
+        return torch.stack(losses).sum(), right
+
+
+def told_in_turns(rng: np.random.Generator, scenes: Sequence[Scene]) -> list[str]:
+    """Prompts for the scenes, half of them in each language."""
+    return [tell(rng, scene, LANGUAGES[index % 2]) for index, scene in enumerate(scenes)]
 
 
 class EncoderStage:
     """The encoder with its heads."""
 
     name = "text_encoder"
+    rate = 2e-3
+    classes: Mapping[str, int] = CLASSES
 
     def __init__(self, run: Path, seed: int, steps: int, *, batch: int = 64) -> None:
         tokenizer = tokenizer_of(run)
@@ -58,38 +70,48 @@ class EncoderStage:
         self._seed, self._steps, self._batch = seed, steps, batch
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.encoder = parts.build_text_encoder(tokenizer)
-            self._heads = nn.ModuleDict({name: nn.Linear(2 * parts.HIDDEN, n) for name, n in CLASSES.items()})
+            self.encoder = self._fresh(run, tokenizer)
+            make_seeing(self.encoder)
+            nn.Module.to(self.encoder, DEVICE)
+            self.heads = Heads(self.classes).to(DEVICE)
         self._optimizer = torch.optim.AdamW(
-            [*self.encoder.parameters(), *self._heads.parameters()], lr=RATE, betas=(0.9, 0.98), weight_decay=0.01
+            [*self.encoder.parameters(), *self.heads.parameters()], lr=self.rate, betas=(0.9, 0.98), weight_decay=0.01
         )
         self.mean = Mean(self.encoder, 0.99)
 
+    def _fresh(self, run: Path, tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
+        """The encoder as it begins."""
+        return parts.build_text_encoder(tokenizer)
+
     def step(self, number: int) -> Mapping[str, float]:
         """One batch of prompts, half of them in each language."""
-        rng = random_of(self._seed, self.name, number)
-        scenes = [draw_scene(rng, list(Layout)) for _ in range(self._batch)]
-        prompts = [tell(rng, scene, LANGUAGES[index % 2]) for index, scene in enumerate(scenes)]
-        hidden, there = self._prompter.encode(self.encoder, *self._prompter.tokens(prompts))
-        seen = summary(hidden, there)
-        guesses = {name: head(seen) for name, head in self._heads.items()}
-        labels = labels_of(scenes)
-        losses = {name: functional.cross_entropy(guesses[name], labels[name]) for name in CLASSES}
-        torch.autograd.backward(torch.stack(list(losses.values())).sum())
+        loss, right = self._read(random_of(self._seed, self.name, number), self._batch)
+        self._learn(loss, number)
+        return {"loss": loss.item(), **right}
+
+    def _read(self, rng: np.random.Generator, count: int) -> tuple[torch.Tensor, dict[str, float]]:
+        """Loss and right guesses on so many prompts without pictures."""
+        scenes = draw_told(rng, list(Layout), count)
+        tokens = self._prompter.tokens(told_in_turns(rng, scenes))
+        read: tuple[torch.Tensor, dict[str, float]] = self.heads(
+            self._prompter.encode(self.encoder, *tokens), right_answers(scenes)
+        )
+        return read
+
+    def _learn(self, loss: torch.Tensor, number: int) -> None:
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)
         for group in self._optimizer.param_groups:
-            group["lr"] = RATE * decayed(number, self._steps)
+            group["lr"] = self.rate * decayed(number, self._steps)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.mean.update(self.encoder, number)
-        right = {name: (guesses[name].argmax(1) == labels[name]).float().mean().item() for name in CLASSES}
-        return {"loss": sum(loss.item() for loss in losses.values()), **right}
 
     def state(self) -> dict[str, Any]:
         """See Stage."""
         return {
             "encoder": self.encoder.state_dict(),
-            "heads": self._heads.state_dict(),
+            "heads": self.heads.state_dict(),
             "mean": self.mean.values,
             "optimizer": self._optimizer.state_dict(),
         }
@@ -97,6 +119,6 @@ class EncoderStage:
     def restore(self, state: Mapping[str, Any]) -> None:
         """See Stage."""
         self.encoder.load_state_dict(state["encoder"])
-        self._heads.load_state_dict(state["heads"])
-        self.mean.values = dict(state["mean"])
+        self.heads.load_state_dict(state["heads"])
+        self.mean.values = {name: value.to(DEVICE) for name, value in state["mean"].items()}
         self._optimizer.load_state_dict(state["optimizer"])

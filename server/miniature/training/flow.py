@@ -10,20 +10,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import QwenImageTransformer2DModel
 from torch import nn
 
 from server.miniature import parts
-from server.miniature.data.prompts import LANGUAGES, tell
-from server.miniature.data.scenes import Layout
-from server.miniature.training.attention import make_trainable
+from server.miniature.data.edits import SQUARE
+from server.miniature.data.labels import CLASSES
+from server.miniature.data.scenes import Layout, Scene
+from server.miniature.training.attention import make_seeing, make_trainable, start_from_nothing
+from server.miniature.training.encoder import Encoded, Heads, right_answers, told_in_turns
 from server.miniature.training.muon import Muon
-from server.miniature.training.run import Mean, decayed, load_state, random_of, torch_random_of
-from server.miniature.training.table import Table
+from server.miniature.training.run import DEVICE, Mean, decayed, fast_numbers, load_state, random_of, torch_random_of
+from server.miniature.training.table import Table, draw_told
 from server.miniature.training.text import NOTHING, Prompter, tokenizer_of
 from server.miniature.training.trained import put
 
 EMPTY = 0.1  # of the prompts, so that guidance has something to lead away from
 OBJECT_WEIGHT = 4.0  # more, for tokens that are not background: three quarters are flat colour
+HEADS_WEIGHT = 0.05  # of the heads' losses beside the flow's
 RATES = (0.02, 1e-3, 5e-4)  # of Muon, of the transformer's other numbers, of the text encoder
 
 # From which part of the run on each layout is drawn: words first, then places, then counts and two objects.
@@ -59,9 +63,12 @@ def emptied(rng: np.random.Generator, prompts: Sequence[str]) -> list[str]:
 
 
 class FlowStage:
-    """Transformer and text encoder together."""
+    """Transformer and text encoder together; the encoder's heads go along, lest it forget what it can tell apart."""
 
     name = "transformer"
+    before = "text_encoder"
+    """The stage from which encoder and heads come."""
+    classes: Mapping[str, int] = CLASSES
 
     def __init__(self, run: Path, table: Table, seed: int, steps: int, *, batch: int = 48, fast: bool = False) -> None:
         """`fast` compiles the blocks: a minute first, then twice as fast."""
@@ -71,60 +78,80 @@ class FlowStage:
         self._seed, self._steps, self._batch = seed, steps, batch
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            encoder = parts.build_text_encoder(tokenizer)
+            encoder, heads = parts.build_text_encoder(tokenizer), Heads(self.classes)
             transformer = parts.build_transformer()
-        put(encoder, load_state(run, "text_encoder")["stage"]["mean"])
+        begun = load_state(run, self.before)["stage"]
+        put(encoder, begun["mean"])
+        heads.load_state_dict(begun["heads"])
+        self._begin(run, transformer)
+        make_seeing(encoder)
         make_trainable(transformer, fast=fast)
-        self.both = nn.ModuleDict({"text_encoder": encoder, "transformer": transformer})
+        self.both = nn.ModuleDict({"text_encoder": encoder, "transformer": transformer, "heads": heads}).to(DEVICE)
         inner = [value for value in transformer.transformer_blocks.parameters() if value.dim() == 2]
         known = {id(value) for value in inner}
         outer = [value for value in transformer.parameters() if id(value) not in known]
         self._optimizers: tuple[torch.optim.Optimizer, ...] = (
             Muon(inner, RATES[0], weight_decay=0.01),
             torch.optim.AdamW(outer, RATES[1], betas=(0.9, 0.98), weight_decay=0.0),
-            torch.optim.AdamW(encoder.parameters(), RATES[2], betas=(0.9, 0.98), weight_decay=0.01),
+            torch.optim.AdamW(
+                [*encoder.parameters(), *heads.parameters()], RATES[2], betas=(0.9, 0.98), weight_decay=0.01
+            ),
         )
         self.mean = Mean(self.both, 0.998)
+
+    def _begin(self, run: Path, transformer: QwenImageTransformer2DModel) -> None:
+        """Every block starts as if it were not there."""
+        start_from_nothing(transformer)
 
     def step(self, number: int) -> Mapping[str, float]:
         """One batch of scenes, half of them told in each language."""
         rng = random_of(self._seed, self.name, number)
-        loss = self._generate(rng, self._table, layouts_at(number / self._steps))
-        self._learn(loss, number)
-        return {"loss": loss.item()}
+        loss, named = self._generate(rng, layouts_at(number / self._steps), SQUARE)
+        self._learn(loss + HEADS_WEIGHT * named, number)
+        return {"loss": loss.item(), "heads": named.item()}
 
-    def _generate(self, rng: np.random.Generator, table: Table, layouts: Sequence[Layout]) -> torch.Tensor:
-        """The loss on a batch of the table's scenes of these layouts."""
-        rows = table.draw(rng, layouts, self._batch)
-        prompts = [tell(rng, table.scenes[row], LANGUAGES[index % 2]) for index, row in enumerate(rows)]
-        with torch.autocast("cpu", torch.bfloat16):
-            text = self._prompter.encode(self.both["text_encoder"], *self._prompter.tokens(emptied(rng, prompts)))
-        return self._flow_loss(rng, text, table, rows, [], 1 + OBJECT_WEIGHT * table.shown(rows))
+    def _generate(
+        self, rng: np.random.Generator, layouts: Sequence[Layout], size: tuple[int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The flow's and the heads' loss on a batch of scenes of these layouts."""
+        scenes = draw_told(rng, layouts, self._batch, size, self._table.pairs if size == SQUARE else ())
+        prompts = emptied(rng, told_in_turns(rng, scenes))
+        with fast_numbers():
+            text = self._prompter.encode(self.both["text_encoder"], *self._prompter.tokens(prompts))
+        weight = 1 + OBJECT_WEIGHT * self._table.shown(scenes)
+        return self._flow_loss(rng, text, scenes, [], weight), self._named(text, prompts, right_answers(scenes))
+
+    def _named(self, text: Encoded, prompts: Sequence[str], labels: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The heads' loss; of an empty prompt they can say nothing."""
+        told = torch.tensor([prompt != NOTHING for prompt in prompts], device=DEVICE)
+        hidden, there = (one[told] for one in text)
+        loss: torch.Tensor = self.both["heads"](
+            (hidden.float(), there), {name: label[told] for name, label in labels.items()}
+        )[0]
+        return loss
 
     def _flow_loss(
         self,
         rng: np.random.Generator,
-        text: tuple[torch.Tensor, torch.Tensor],
-        table: Table,
-        rows: Sequence[int],
-        sources: Sequence[Sequence[int]],
+        text: Encoded,
+        scenes: Sequence[Scene],
+        sources: Sequence[Sequence[Scene]],
         weight: torch.Tensor,
     ) -> torch.Tensor:
         """How far the predicted flow is from the way from these scenes to noise, weighted by token (n x hw).
 
-        `sources` are an edit's pictures, each a row for every scene; they go clean behind the noisy one.
+        `sources` are an edit's pictures, each one scene for every scene; they go clean behind the noisy one.
         """
-        clean, *others = (pack(table.latents[list(one)].float()) for one in (rows, *sources))
-        levels = noise_levels(rng, len(rows))
-        noise = torch.randn(clean.shape, generator=torch_random_of(rng))
-        scene = table.scenes[rows[0]]
-        with torch.autocast("cpu", torch.bfloat16):
+        clean, *others = (pack(self._table.latents(column)) for column in (scenes, *sources))
+        levels = noise_levels(rng, len(scenes)).to(DEVICE)
+        noise = torch.randn(clean.shape, generator=torch_random_of(rng)).to(DEVICE)
+        with fast_numbers():
             flow = self.both["transformer"](
                 hidden_states=torch.cat([clean.lerp(noise, levels[:, None, None]), *others], dim=1),
                 encoder_hidden_states=text[0],
                 encoder_hidden_states_mask=text[1],
                 timestep=levels,
-                img_shapes=[[(1, scene.height, scene.width)] * (1 + len(others))] * len(rows),
+                img_shapes=[[(1, one[0].height, one[0].width) for one in (scenes, *sources)]] * len(scenes),
                 return_dict=False,
             )[0]
         error = (flow[:, : clean.shape[1]].float() - (noise - clean)).square().mean(2)
@@ -152,6 +179,6 @@ class FlowStage:
     def restore(self, state: Mapping[str, Any]) -> None:
         """See Stage."""
         self.both.load_state_dict(state["both"])
-        self.mean.values = dict(state["mean"])
+        self.mean.values = {name: value.to(DEVICE) for name, value in state["mean"].items()}
         for optimizer, kept in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)

@@ -10,7 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+"""Where all stages train."""
 LOG_STEPS = 20
 CHECKPOINT_SECONDS = 120
 
@@ -60,6 +63,11 @@ def torch_random_of(rng: np.random.Generator) -> torch.Generator:
     return torch.Generator().manual_seed(int(rng.integers(2**62)))
 
 
+def fast_numbers() -> torch.autocast:
+    """Within it, matrices multiply in bfloat16."""
+    return torch.autocast(DEVICE.type, torch.bfloat16)
+
+
 def decayed(step: int, steps: int, warm: int = 50) -> float:
     """Factor of the learning rate: rises over the first steps, falls to a twentieth over the second half."""
     rise = min(1.0, (step + 1) / warm)
@@ -88,7 +96,8 @@ def load_state(folder: Path, stage: str) -> dict[str, Any]:
 def train(stage: Stage, folder: Path, steps: int, minutes: float = float("inf"), echo: Any = print) -> int:
     """Bring the stage to that many steps, or as far as it comes in the time; returns the steps that are done.
 
-    Goes on from the stage's checkpoint in the folder. A signal to end writes a checkpoint first.
+    Goes on from the stage's checkpoint in the folder. A signal to end writes a checkpoint first. A terminal gets a
+    progress bar, anything else a line now and then.
     """
     folder.mkdir(parents=True, exist_ok=True)
     done, spent = 0, 0.0
@@ -100,15 +109,18 @@ def train(stage: Stage, folder: Path, steps: int, minutes: float = float("inf"),
     before = {sign: signal.signal(sign, lambda number, _: asked.append(number)) for sign in _SIGNALS}
     began = saved = time.monotonic()
     try:
-        while done < steps and not asked and time.monotonic() - began < 60 * minutes:
-            figures = stage.step(done)
-            done += 1
-            now = time.monotonic()
-            if done % LOG_STEPS == 0 or done == steps:
-                _log(folder, stage.name, done, spent + now - began, figures, echo)
-            if now - saved > CHECKPOINT_SECONDS:
-                _save(folder, stage, done, spent + now - began)
-                saved = now
+        with tqdm(total=steps, initial=done, desc=stage.name, unit="step", disable=None) as bar:
+            while done < steps and not asked and time.monotonic() - began < 60 * minutes:
+                figures = stage.step(done)
+                done += 1
+                bar.update()
+                now = time.monotonic()
+                if done % LOG_STEPS == 0 or done == steps:
+                    line = _log(folder, stage.name, done, spent + now - began, figures)
+                    bar.set_postfix_str(line) if not bar.disable else echo(f"{stage.name} {done}/{steps}: {line}")
+                if now - saved > CHECKPOINT_SECONDS:
+                    _save(folder, stage, done, spent + now - began)
+                    saved = now
     finally:
         for sign, handler in before.items():
             signal.signal(sign, handler)
@@ -126,9 +138,10 @@ def _save(folder: Path, stage: Stage, steps: int, seconds: float) -> None:
     new.replace(target)
 
 
-def _log(folder: Path, stage: str, steps: int, seconds: float, figures: Mapping[str, float], echo: Any) -> None:
-    row = {"stage": stage, "step": steps, "seconds": round(seconds, 1)}
-    row |= {name: round(float(value), 4) for name, value in figures.items()}
+def _log(folder: Path, stage: str, steps: int, seconds: float, figures: Mapping[str, float]) -> str:
+    """Add a line to the run's log; returns the figures in words."""
+    rounded = {name: round(float(value), 4) for name, value in figures.items()}
+    row = {"stage": stage, "step": steps, "seconds": round(seconds, 1), **rounded}
     with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(row) + "\n")
-    echo(" ".join(f"{name}={value}" for name, value in row.items()))
+    return ", ".join(f"{name} {value:g}" for name, value in rounded.items())

@@ -1,4 +1,4 @@
-"""The small world as latents: every scene that training draws, encoded once by the trained VAE."""
+"""The small world as latents: the square scenes are encoded once by the trained VAE, all others when they are drawn."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -8,86 +8,138 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from server.miniature.data.scenes import TOKEN, Effect, Layout, Scene, arrange, compose, draw_scene, held_out
+from server.miniature.data.edits import SQUARE
+from server.miniature.data.scenes import (
+    MATERIALS,
+    TOKEN,
+    Effect,
+    Layout,
+    Scene,
+    arrange,
+    can_stand,
+    compose,
+    draw_scene,
+    held_out,
+)
 from server.miniature.data.sprites import Atlas
-from server.miniature.data.things import COLOURS, THINGS
-from server.miniature.training.run import load_state
+from server.miniature.data.things import BY_ICON, COLOURS, THINGS
+from server.miniature.training.run import DEVICE, fast_numbers, load_state
 from server.miniature.training.vae import flatten, inflate, moments_of, statistics, to_tensor
 
 PAIRS = 4000  # scenes with two different objects: a sample, where all others are complete
 BATCH = 32
 STATISTICS = "latents.json"
 SAMPLE, SAMPLE_STRIDE = 400, 48  # for the statistics: pairs, and every so many of all scenes
-SINGLE = tuple(layout for layout in Layout if layout is not Layout.PAIR)
+MATERIAL_SHOWN = 0.3  # of prompts for an object alone ask for gold or silver
 
 
-def world(size: tuple[int, int], layouts: Sequence[Layout] = tuple(Layout), pairs: int = PAIRS) -> list[Scene]:
+def world(size: tuple[int, int] = SQUARE, layouts: Sequence[Layout] = tuple(Layout), pairs: int = PAIRS) -> list[Scene]:
     """Every scene of that size in tokens that training may see."""
-    scenes = [
+    scenes = [arrange(Layout.EMPTY, [], colour, size) for colour in COLOURS if Layout.EMPTY in layouts]
+    scenes += [
         arrange(layout, [thing.icon], colour, size)
-        for layout in SINGLE
-        if layout in layouts
+        for layout in layouts
+        if layout not in {Layout.PAIR, Layout.EMPTY}
         for thing in THINGS
         for colour in COLOURS
-        if not held_out(thing.icon, colour)
+        if can_stand([thing.icon], layout) and not held_out(thing.icon, colour)
     ]
     rng = np.random.default_rng(0)
-    drawn = [draw_scene(rng, [Layout.PAIR], size) for _ in range(pairs if Layout.PAIR in layouts else 0)]
-    return scenes + drawn
+    return scenes + [draw_scene(rng, [Layout.PAIR], size) for _ in range(pairs if Layout.PAIR in layouts else 0)]
+
+
+def changed_world(size: tuple[int, int] = SQUARE) -> list[Scene]:
+    """Scenes of a material, and as they are after an edit of the whole picture."""
+    return [
+        replace(scene, effect=effect)
+        for effect in Effect
+        for scene in world(size, (Layout.BIG, Layout.SMALL))
+        if effect is not Effect.NONE and not (effect in MATERIALS and BY_ICON[scene.icons[0]].text)
+    ]
+
+
+def draw_told(
+    rng: np.random.Generator,
+    layouts: Sequence[Layout],
+    count: int,
+    size: tuple[int, int] = SQUARE,
+    pairs: Sequence[Scene] = (),
+) -> list[Scene]:
+    """Random scenes that a prompt can ask for; those with two objects are from `pairs` where there are any."""
+    scenes = []
+    for _ in range(count):
+        scene = draw_scene(rng, layouts, size)
+        if scene.layout is Layout.PAIR and pairs:
+            scene = pairs[int(rng.integers(len(pairs)))]
+        elif scene.layout in {Layout.BIG, Layout.SMALL} and not BY_ICON[scene.icons[0]].text:
+            if rng.random() < MATERIAL_SHOWN:
+                scene = replace(scene, effect=list(MATERIALS)[int(rng.integers(len(MATERIALS)))])
+        scenes.append(scene)
+    return scenes
 
 
 class Table:
-    """Different scenes of one size and their latents, with mean 0 and deviation 1 in each channel."""
+    """Latents of scenes, with mean 0 and deviation 1 in each channel: kept ones are looked up, others encoded."""
 
-    def __init__(self, scenes: Sequence[Scene], latents: torch.Tensor, atlas: Atlas) -> None:
-        """`latents` are n x 16 x height / 8 x width / 8, in float16."""
-        self.scenes = list(scenes)
-        self.latents = latents
-        self._atlas = atlas
+    def __init__(self, scenes: Sequence[Scene], latents: torch.Tensor, encoder: "SceneEncoder") -> None:
+        """`latents` are n x 16 x height / 8 x width / 8, in float16, of the scenes that are kept."""
+        self.pairs = [scene for scene in scenes if scene.layout is Layout.PAIR]
+        self._numbers = {scene: number for number, scene in enumerate(scenes)}
+        self._latents = latents
+        self._encoder = encoder
         self._covered: dict[tuple[str, int], torch.Tensor] = {}
-        self.numbers = {scene: number for number, scene in enumerate(scenes)}
-        self._by_layout: dict[Layout, list[int]] = {layout: [] for layout in Layout}
-        for number, scene in enumerate(scenes):
-            if scene.effect is Effect.NONE:
-                self._by_layout[scene.layout].append(number)
 
-    def with_more(self, other: "Table") -> "Table":
-        """Both tables as one."""
-        return Table(self.scenes + other.scenes, torch.cat([self.latents, other.latents]), self._atlas)
+    def latents(self, scenes: Sequence[Scene]) -> torch.Tensor:
+        """Of these scenes, all of one size. (n x 16 x height / 8 x width / 8)"""
+        numbers = [self._numbers.get(scene) for scene in scenes]
+        known = [number for number in numbers if number is not None]
+        if len(known) == len(scenes):
+            return self._latents[known].to(DEVICE, torch.float32)
+        return self._encoder.latents(scenes).to(DEVICE, torch.float32)
 
-    def draw(self, rng: np.random.Generator, layouts: Sequence[Layout], count: int) -> list[int]:
-        """Numbers of random scenes of these layouts, as far as the table has them."""
-        layouts = [layout for layout in layouts if self._by_layout[layout]]
-        chosen = [self._by_layout[layouts[index]] for index in rng.integers(len(layouts), size=count)]
-        return [rows[int(rng.integers(len(rows)))] for rows in chosen]
+    def shown(self, scenes: Sequence[Scene]) -> torch.Tensor:
+        """Which tokens of each scene show more than background. (n x tokens)"""
+        return torch.stack([self._shown(scene) for scene in scenes]).flatten(1).to(DEVICE)
 
-    def objects(self, number: int) -> torch.Tensor:
-        """Which tokens of the scene show more than background. (height x width)"""
-        scene = self.scenes[number]
-        if scene.effect is Effect.MIRRORED:
-            return self.objects(self.numbers[replace(scene, effect=Effect.NONE)]).flip(1)
+    def _shown(self, scene: Scene) -> torch.Tensor:
         shown = torch.zeros(scene.height, scene.width, dtype=torch.bool)
         for one in scene.placed:
             shown[one.y : one.y + one.side, one.x : one.x + one.side] |= self._tokens(one.icon, one.side)
-        return shown
-
-    def shown(self, numbers: Sequence[int]) -> torch.Tensor:
-        """The same of several scenes in one row each. (n x tokens)"""
-        return torch.stack([self.objects(number) for number in numbers]).flatten(1)
+        return shown.flip(1) if scene.effect is Effect.MIRRORED else shown
 
     def _tokens(self, icon: str, side: int) -> torch.Tensor:
         key = (icon, side)
         if key not in self._covered:
-            alpha = torch.from_numpy(self._atlas.sprite(icon, side * TOKEN)[..., 3].copy())
+            alpha = torch.from_numpy(self._encoder.atlas.sprite(icon, side * TOKEN)[..., 3].copy())
             self._covered[key] = alpha.reshape(side, TOKEN, side, TOKEN).amax(dim=(1, 3)) > 0.02
         return self._covered[key]
+
+
+class SceneEncoder:
+    """The run's VAE, and the statistics that bring its latents to mean 0 and deviation 1."""
+
+    def __init__(self, run: Path, atlas: Atlas) -> None:
+        self.atlas = atlas
+        figures = latent_statistics(run, atlas)
+        self._mean, self._deviation = (
+            torch.tensor(figures[name], device=DEVICE)[:, None, None] for name in ("latents_mean", "latents_std")
+        )
+        self._vae = flatten(inflate(load_state(run, "vae")["stage"]["mean"])).eval().to(DEVICE)
+
+    @torch.no_grad()
+    def latents(self, scenes: Sequence[Scene]) -> torch.Tensor:
+        """Of these scenes, all of one size, in float16."""
+        pictures = np.stack([compose(scene, self.atlas) for scene in scenes])
+        with fast_numbers():
+            moments = moments_of(self._vae, to_tensor(pictures).to(DEVICE))
+        return ((moments.float().chunk(2, dim=1)[0] - self._mean) / self._deviation).half().cpu()
 
 
 def latent_statistics(run: Path, atlas: Atlas) -> dict[str, list[float]]:
     """Mean and deviation of the trained VAE's latent channels over a sample of scenes, kept in the run."""
     kept = run / STATISTICS
     if not kept.is_file():
-        scenes = world((8, 8), (Layout.BIG, Layout.SMALL, Layout.LEFT, Layout.PAIR), pairs=SAMPLE)[::SAMPLE_STRIDE]
+        scenes = world(SQUARE, (Layout.BIG, Layout.SMALL, Layout.LEFT, Layout.PAIR), pairs=SAMPLE)[::SAMPLE_STRIDE]
         vae = flatten(inflate(load_state(run, "vae")["stage"]["mean"])).eval()
         mean, deviation = statistics(vae, to_tensor(np.stack([compose(scene, atlas) for scene in scenes])))
         kept.write_text(json.dumps({"latents_mean": mean, "latents_std": deviation}), encoding="utf-8")
@@ -95,33 +147,20 @@ def latent_statistics(run: Path, atlas: Atlas) -> dict[str, list[float]]:
     return figures
 
 
-def changed_world(size: tuple[int, int]) -> list[Scene]:
-    """Scenes as they are after an edit of the whole picture."""
-    alone = world(size, (Layout.BIG, Layout.SMALL))
-    return [replace(scene, effect=effect) for effect in (Effect.GRAY, Effect.MIRRORED) for scene in alone]
-
-
-def open_table(run: Path, atlas: Atlas, scenes: Sequence[Scene], name: str) -> Table:
+def open_table(run: Path, atlas: Atlas, scenes: Sequence[Scene], name: str = "square") -> Table:
     """The latents of these scenes by the run's VAE, kept in the run under that name."""
+    encoder = SceneEncoder(run, atlas)
     kept = run / f"latents-{name}.pt"
     if not kept.is_file():
-        figures = latent_statistics(run, atlas)
-        mean, deviation = (torch.tensor(figures[name])[:, None, None] for name in ("latents_mean", "latents_std"))
-        rows = [((one - mean) / deviation).half() for one in _encode(run, atlas, scenes)]
         new = kept.with_suffix(".new")
-        torch.save(torch.cat(rows), new)
+        torch.save(torch.cat(list(_encoded(encoder, scenes))), new)
         new.replace(kept)
     latents: torch.Tensor = torch.load(kept, weights_only=True)
     if len(latents) != len(scenes):
         raise RuntimeError(f"{kept.name} holds other scenes than these; delete it to encode them")
-    return Table(scenes, latents, atlas)
+    return Table(scenes, latents, encoder)
 
 
-@torch.no_grad()
-def _encode(run: Path, atlas: Atlas, scenes: Sequence[Scene]) -> Iterator[torch.Tensor]:
-    vae = flatten(inflate(load_state(run, "vae")["stage"]["mean"])).eval()
+def _encoded(encoder: SceneEncoder, scenes: Sequence[Scene]) -> Iterator[torch.Tensor]:
     for start in range(0, len(scenes), BATCH):
-        pictures = np.stack([compose(scene, atlas) for scene in scenes[start : start + BATCH]])
-        with torch.autocast("cpu", torch.bfloat16):
-            moments = moments_of(vae, to_tensor(pictures))
-        yield moments.float().chunk(2, dim=1)[0]
+        yield encoder.latents(scenes[start : start + BATCH])

@@ -1,6 +1,7 @@
 """Prompts as the pipelines feed them: the chat template around, its beginning dropped from what comes out."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -8,10 +9,10 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
 from server.miniature.corpus import templates
 from server.miniature.tokenizer import train_tokenizer
+from server.miniature.training.run import DEVICE
 
-KEPT = 40  # tokens of a prompt and the template's end, at most; a fixed length compiles once
-PER_PICTURE = 24  # more tokens for each picture that an edit shows: its name, its frame, sixteen of what is seen
-SEEN = 16
+KEPT = 48  # tokens of a prompt and the template's end, at most; a fixed length compiles once
+NAMED = 8  # more tokens for each picture that an edit shows: its name and its frame
 NOTHING = " "  # the engine's own negative prompt
 
 
@@ -30,15 +31,16 @@ class Prompter:
         self._tokenizer = tokenizer
         self._template, self._dropped = templates()[kind]
 
-    def tokens(self, prompts: Sequence[str], pictures: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-        """Numbers of the tokens and which of them are none, each n x length; before each prompt so many pictures.
+    def tokens(self, prompts: Sequence[str], seen: Sequence[int] = ()) -> tuple[torch.Tensor, torch.Tensor]:
+        """Numbers of the tokens and which of them are none, each n x length.
 
-        Raises ValueError for a prompt that is longer than training allows for.
+        Before each prompt stand pictures, of as many tokens as `seen` says. Raises ValueError for a prompt that is
+        longer than training allows for.
         """
-        length = self._dropped + KEPT + PER_PICTURE * pictures
+        length = self._dropped + KEPT + sum(seen) + NAMED * len(seen)
         shown = "".join(
-            f"Picture {number + 1}: <|vision_start|>{'<|image_pad|>' * SEEN}<|vision_end|>"
-            for number in range(pictures)
+            f"Picture {number}: <|vision_start|>{'<|image_pad|>' * count}<|vision_end|>"
+            for number, count in enumerate(seen, 1)
         )
         texts = [self._template.format(shown + prompt) for prompt in prompts]
         batch = self._tokenizer(texts, padding="max_length", max_length=length, padding_side="right")
@@ -51,19 +53,32 @@ class Prompter:
         encoder: Qwen2_5_VLForConditionalGeneration,
         tokens: torch.Tensor,
         there: torch.Tensor,
-        patches: torch.Tensor | None = None,
+        views: "Views | None" = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The encoding after the dropped beginning (n x length x 192), and which of it is there (n x length).
 
-        `patches` are those of all pictures, in the order in which the prompts show them.
+        `views` are those of all pictures, in the order in which the prompts show them.
         """
+        tokens, there = tokens.to(DEVICE), there.to(DEVICE)
         seen: dict[str, torch.Tensor] = {}
-        if patches is not None:
-            pictures = len(patches) // (4 * SEEN)
-            side = int((4 * SEEN) ** 0.5)
-            seen["pixel_values"] = patches
-            seen["image_grid_thw"] = torch.tensor([[1, side, side]] * pictures)
+        if views is not None:
+            seen["pixel_values"], seen["image_grid_thw"] = views.patches.to(DEVICE), views.grids.to(DEVICE)
             # As the engine does, lest pictures get the positions of plain text.
             seen["mm_token_type_ids"] = (tokens == encoder.config.image_token_id).int()
         hidden = encoder.model(input_ids=tokens, attention_mask=there.long(), **seen).last_hidden_state
         return hidden[:, self._dropped :], there[:, self._dropped :]
+
+
+@dataclass(frozen=True)
+class Views:
+    """Pictures as the text encoder's eye takes them."""
+
+    patches: torch.Tensor
+    """All pictures', one after the other. (patches x 1176)"""
+    grids: torch.Tensor
+    """Of each picture: moments, rows and columns of patches. (n x 3)"""
+
+    @property
+    def seen(self) -> list[int]:
+        """How many tokens each picture becomes: one for two by two patches."""
+        return [int(grid.prod()) // 4 for grid in self.grids]

@@ -24,7 +24,7 @@ def trained_parts(run: Path) -> tuple[Qwen2Tokenizer, dict[str, nn.Module]]:
         "text_encoder": parts.build_text_encoder(tokenizer),
         "transformer": parts.build_transformer(),
     }
-    painting = [stage for stage in ("formats", "edit", "transformer") if checkpoint_of(run, stage).is_file()]
+    painting = [stage for stage in ("edit", "transformer") if checkpoint_of(run, stage).is_file()]
     if painting:
         values = load_state(run, painting[0])["stage"]["mean"]
         for name in ("text_encoder", "transformer"):
@@ -41,6 +41,12 @@ def _vae(run: Path) -> AutoencoderKLQwenImage:
     if (run / STATISTICS).is_file():
         vae.register_to_config(**json.loads((run / STATISTICS).read_text(encoding="utf-8")))
     return vae
+
+
+def trained_judge(run: Path) -> dict[str, torch.Tensor]:
+    """The judge's running means, and what its norms have counted."""
+    kept = load_state(run, "judge")["stage"]
+    return {**kept["judge"], **kept["mean"]}
 
 
 @torch.no_grad()

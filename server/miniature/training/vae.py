@@ -18,7 +18,15 @@ from server.miniature.data.scenes import LUMA, TOKEN, Pixels, paste, to_bytes
 from server.miniature.data.sprites import Atlas
 from server.miniature.data.things import COLOURS
 from server.miniature.training.muon import Muon
-from server.miniature.training.run import Mean, compile_blocks, decayed, random_of, torch_random_of
+from server.miniature.training.run import (
+    DEVICE,
+    Mean,
+    compile_blocks,
+    decayed,
+    fast_numbers,
+    random_of,
+    torch_random_of,
+)
 
 KL_WEIGHT = 2e-4
 SIDES = (128, 96, 96, 96, 96, 64, 64, 64, 64, 48, 32)  # of the objects, in pixels
@@ -91,6 +99,7 @@ class VaeStage:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.vae = flatten(parts.build_vae())
+        self.vae.to(DEVICE)
         if fast:
             compile_blocks(self.vae, QwenImageResidualBlock)
         kernels = [value for value in self.vae.parameters() if value[0].numel() > 1]
@@ -106,13 +115,13 @@ class VaeStage:
         """One batch of pictures."""
         rng = random_of(self._seed, self.name, number)
         pictures = np.stack([busy(rng, self._atlas, self._side) for _ in range(self._batch)])
-        wanted = to_tensor(pictures)
+        wanted = to_tensor(pictures).to(DEVICE)
         noise = torch_random_of(rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_numbers():
             moments = moments_of(self.vae, wanted).float()
             mean, logvar = moments.chunk(2, dim=1)
             logvar = logvar.clamp(-20, 10)
-            latents = mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=noise)
+            latents = mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=noise).to(DEVICE)
             got = pictures_of(self.vae, latents).float()
         off = got - wanted
         error = off.abs().mean() + 0.5 * off.square().mean() + 0.5 * _edges(off)
