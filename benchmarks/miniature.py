@@ -49,15 +49,16 @@ def main() -> int:
     arguments.add_argument("--turns", type=int, default=9, help="pictures to time")
     arguments.add_argument("--failures", type=Path, help="PNG to write: what was not painted as asked")
     options = arguments.parse_args()
-    for name, value, limit, good in [*speed(options.turns), worker()]:
+    figures = [*speed(options.turns), worker()]
+    for name, value, limit, good in figures:
         print(f"{'ok  ' if good else 'OVER'} {name:62} {value:>22}  {limit}", flush=True)
     try:
-        for line in report(WEIGHTS, CACHE, options.count, options.failures):
-            print(line, flush=True)
-    except RuntimeError as error:
+        judged = report(WEIGHTS, CACHE, options.count, options.failures)
+    except (RuntimeError, FileNotFoundError) as error:
         print(f"bench: the pictures were not judged: {error}", file=sys.stderr)
         return 1
-    return 0
+    print("\n".join(judged.lines))
+    return 0 if judged.good and all(good for *_, good in figures) else 1
 
 
 def speed(turns: int) -> list[tuple[str, str, str, bool]]:

@@ -1,5 +1,6 @@
 """``python -m server.miniature``: make the miniature's weights, look at them, measure them."""
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -39,8 +40,12 @@ def build(run: Path, cache: Path, out: Path, count: int, seed: int, toy: bool) -
     """Do everything: train every stage, or go on where the run was left; write the weights; evaluate them."""
     from server.miniature.training.stages import STEPS, TOY_STEPS
 
+    if toy and out == WEIGHTS:
+        raise click.UsageError("--toy makes useless weights: name another folder with --out.")
     for stage in STAGES:
-        _train(stage, run, cache, TOY_STEPS if toy else STEPS[stage], float("inf"), seed, toy)
+        steps = TOY_STEPS if toy else STEPS[stage]
+        if _train(stage, run, cache, steps, float("inf"), seed, toy) < steps:
+            raise click.ClickException("stopped; the same command goes on from here.")
     _write(run, out)
     if count:
         _evaluate(out, cache, count)
@@ -56,16 +61,16 @@ def build(run: Path, cache: Path, out: Path, count: int, seed: int, toy: bool) -
 @click.option("--toy", is_flag=True, help="Tiny batches and few data, to see that it runs.")
 def train(stage: str, run: Path, cache: Path, steps: int | None, minutes: float, seed: int, toy: bool) -> None:
     """Train one part; needs what server/miniature/requirements.txt names, and npm for the drawings."""
-    from server.miniature.training.stages import STEPS
+    from server.miniature.training.stages import STEPS, TOY_STEPS
 
-    _train(stage, run, cache, steps or STEPS[stage], minutes, seed, toy)
+    _train(stage, run, cache, steps or (TOY_STEPS if toy else STEPS[stage]), minutes, seed, toy)
 
 
 @main.command()
 @run_option
 @click.option("--out", type=FOLDER, default=WEIGHTS, help="Folder to write; by default where the server looks.")
 def write(run: Path, out: Path) -> None:
-    """Write the weights of a run as they are now, and its judge's beside the code."""
+    """Write the weights of a run as they are now, and those of its judge if it has one."""
     _write(run, out)
 
 
@@ -106,16 +111,17 @@ def sheet(weights: Path, cache: Path, out: Path, kind: str, run: Path | None) ->
 @click.option("--failures", type=PICTURE, help="PNG to write: what was not painted as asked.")
 def evaluate(weights: Path, cache: Path, count: int, failures: Path | None) -> None:
     """Measure with the judge, on pairs of object and background that training never saw."""
-    _evaluate(weights, cache, count, failures)
+    sys.exit(0 if _evaluate(weights, cache, count, failures) else 1)
 
 
-def _train(stage: str, run: Path, cache: Path, steps: int, minutes: float, seed: int, toy: bool) -> None:
+def _train(stage: str, run: Path, cache: Path, steps: int, minutes: float, seed: int, toy: bool) -> int:
     from server.miniature.training import stages
     from server.miniature.training.run import train as train_stage
 
     made = stages.open_stage(stage, run, cache, seed, steps, toy=toy)
     done = train_stage(made, run, steps, minutes, click.echo)
     click.echo(f"{stage}: {done} of {steps} steps are done")
+    return done
 
 
 def _write(run: Path, out: Path) -> None:
@@ -125,11 +131,12 @@ def _write(run: Path, out: Path) -> None:
     click.echo(f"wrote {out.name} ({builder.size_of(out) / 1e6:.1f} MB)")
 
 
-def _evaluate(weights: Path, cache: Path, count: int, failures: Path | None = None) -> None:
+def _evaluate(weights: Path, cache: Path, count: int, failures: Path | None = None) -> bool:
     from server.miniature.evaluation.report import report
 
-    for line in report(weights, cache, count, failures):
-        click.echo(line)
+    found = report(weights, cache, count, failures)
+    click.echo("\n".join(found.lines))
+    return found.good
 
 
 if __name__ == "__main__":

@@ -42,6 +42,9 @@ def build(folder: Path, seed: int = 0, run: Path | None = None) -> None:
         _write(made, *(_random(seed) if run is None else trained_parts(run)))
         if run is not None and checkpoint_of(run, "judge").is_file():
             save_judge(trained_judge(run), made)
+        if run is not None and checkpoint_of(run, "transformer").is_file():  # else it knows nothing
+            words = json.dumps(vocabulary(), ensure_ascii=False, indent=1)
+            (made / VOCABULARY_FILE).write_text(words + "\n", encoding="utf-8")
         _readable(made)
         if folder.exists():
             folder.rename(Path(name) / "old")
@@ -66,8 +69,6 @@ def _write(folder: Path, tokenizer: Qwen2Tokenizer, weights: Mapping[str, Any]) 
     tokenizer.save_pretrained(folder / "tokenizer")
     tokenizer.save_pretrained(folder / "processor")
     parts.build_image_processor().save_pretrained(folder / "processor")
-    words = json.dumps(vocabulary(), ensure_ascii=False, indent=1)
-    (folder / VOCABULARY_FILE).write_text(words + "\n", encoding="utf-8")
     (folder / "model_index.json").write_text(json.dumps(MODEL_INDEX, indent=2) + "\n", encoding="utf-8")
 
 

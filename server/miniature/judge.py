@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from server.miniature.data.edits import SQUARE
-from server.miniature.data.labels import CLASSES, ICONS, NONE
 from server.miniature.data.scenes import TOKEN, Effect, Layout, Pixels
+from server.miniature.data.tensors import CLASSES, ICONS, NONE, to_tensor
 from server.miniature.data.things import COLOURS
 
 FILE = "judge.safetensors"
@@ -61,7 +61,7 @@ class Judge(nn.Module):
     @torch.no_grad()
     def see(self, picture: Image.Image) -> Seen:
         """What the picture shows; one that is not square is looked at in a square with its own edge around."""
-        scores = self(as_tensor(square(picture)[None]))
+        scores = self(to_tensor(square(picture)[None]))
         best = {name: int(score[0].argmax()) for name, score in scores.items()}
         icons = tuple(ICONS[best[name]] for name in ("object", "second") if best[name] != NONE)
         return Seen(
@@ -82,13 +82,8 @@ def save_judge(values: Mapping[str, torch.Tensor], folder: Path) -> None:
     save_file({name: value.contiguous() for name, value in sorted(small.items())}, folder / FILE)
 
 
-def as_tensor(pictures: Pixels) -> torch.Tensor:
-    """From bytes (n x h x w x 3) to numbers from -1 to 1 (n x 3 x h x w)."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
 def square(picture: Image.Image) -> Pixels:
-    """The picture with its longer side shortened or its shorter one lengthened by its own edge, and 128 pixels wide."""
+    """The picture in the middle of a square, its own edge drawn out to fill it, 128 pixels wide."""
     pixels = np.asarray(picture.convert("RGB"))
     height, width = pixels.shape[:2]
     side = max(height, width)
@@ -110,9 +105,17 @@ def is_on(picture: Image.Image, colour: str) -> bool:
     return max(abs(one - two) for one, two in zip(background_of(picture), COLOURS[colour].rgb, strict=True)) < TOLERANCE
 
 
-def worsened(rng: np.random.Generator, pixels: Pixels) -> Pixels:
-    """The picture blurred, noisy, shifted, recoloured or squeezed a little, as painted ones may be."""
+def worsened(rng: np.random.Generator, pixels: Pixels, *, gently: bool = False) -> Pixels:
+    """The picture blurred, noisy, shifted, recoloured or squeezed a little, as painted ones may be.
+
+    `gently`, only blurred and noisy: about as much as the VAE does.
+    """
     picture = Image.fromarray(pixels)
+    if gently:
+        blurred = np.asarray(picture.filter(ImageFilter.GaussianBlur(0.7))).astype(np.float32)
+        noisy = blurred + 4 * rng.standard_normal(blurred.shape, dtype=np.float32)
+        seen: Pixels = np.clip(noisy + 0.5, 0, 255).astype(np.uint8)
+        return seen
     if rng.random() < 0.4:
         picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.6)))
     if rng.random() < 0.3:

@@ -3,17 +3,14 @@
 from typing import Any
 
 from server.miniature.data.edits import Kind
-from server.miniature.data.scenes import Effect
+from server.miniature.data.prompts import LANGUAGES, MADE_OF
+from server.miniature.data.scenes import MATERIALS
 from server.miniature.data.things import COLOURS, THINGS
 
 FILE = "vocabulary.json"
 LAYOUTS = {
     "en": ("big", "small", "on the left", "on the right", "at the top", "at the bottom", "two", "three", "A and B"),
     "zh": ("大", "小", "在左边", "在右边", "在上面", "在下面", "两个", "三个", "A和B"),
-}
-MATERIALS = {
-    Effect.GOLDEN: {"en": ["golden", "gold"], "zh": ["金色的", "黄金的"]},
-    Effect.SILVER: {"en": ["silver"], "zh": ["银色的", "白银的"]},
 }
 EDITS = {
     Kind.BACKGROUND: ("make the background green", "把背景改成绿色"),
@@ -36,7 +33,9 @@ def vocabulary() -> dict[str, Any]:
         "objects": [{"en": list(thing.english), "zh": list(thing.chinese)} for thing in THINGS if not thing.text],
         "texts": [thing.text for thing in THINGS if thing.text],
         "backgrounds": [{"en": list(one.english), "zh": list(one.chinese)} for one in COLOURS.values()],
-        "materials": list(MATERIALS.values()),
+        "materials": [
+            {language: list(MADE_OF[language][material]) for language in LANGUAGES} for material in MATERIALS
+        ],
         "layouts": {language: list(words) for language, words in LAYOUTS.items()},
         "edits": {kind.value: {"en": [english], "zh": [chinese]} for kind, (english, chinese) in EDITS.items()},
     }

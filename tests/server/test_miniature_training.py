@@ -23,8 +23,7 @@ from server.miniature import build as builder
 from server.miniature import sheet as sheets
 from server.miniature.__main__ import STAGES, main
 from server.miniature.corpus import templates
-from server.miniature.data.edits import Kind, Stock, draw_edit, tell_edit
-from server.miniature.data.labels import CLASSES, labels_of
+from server.miniature.data.edits import Kind, Stock, draw_edit, other_sizes, tell_edit
 from server.miniature.data.prompts import LANGUAGES, plural, tell
 from server.miniature.data.scenes import (
     MATERIALS,
@@ -38,10 +37,11 @@ from server.miniature.data.scenes import (
     held_out,
 )
 from server.miniature.data.sprites import Atlas
+from server.miniature.data.tensors import CLASSES, labels_of
 from server.miniature.data.things import BY_ICON, COLOURS, THINGS
 from server.miniature.parts import build_text_encoder, build_transformer
 from server.miniature.training.attention import PlainAttention, RealAngles, make_seeing
-from server.miniature.training.editing import EditStage, other_sizes
+from server.miniature.training.editing import EditStage
 from server.miniature.training.encoder import EncoderStage
 from server.miniature.training.eyes import EDIT_CLASSES, Eyes, EyesStage, draw_edits, edit_labels
 from server.miniature.training.flow import FlowStage, noise_levels, pack

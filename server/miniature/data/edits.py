@@ -6,8 +6,9 @@ from enum import StrEnum
 
 import numpy as np
 
+from server.engine import MODELS
 from server.miniature.data.instructions import Wish, instruct
-from server.miniature.data.scenes import MATERIALS, Effect, Layout, Scene, arrange, draw_scene, held_out
+from server.miniature.data.scenes import MATERIALS, TOKEN, Effect, Layout, Scene, arrange, draw_scene, held_out
 from server.miniature.data.things import BY_ICON, COLOURS, THINGS
 
 SQUARE = (8, 8)  # width and height in tokens
@@ -15,6 +16,12 @@ PLACES = (Layout.LEFT, Layout.RIGHT, Layout.TOP, Layout.BOTTOM, Layout.SMALL)
 ALONE = (Layout.BIG, Layout.BIG, Layout.SMALL, Layout.LEFT, Layout.RIGHT)
 """What pictures with one object are drawn from."""
 TO_EMPTY = 0.3  # of removals take the only object, and of additions begin with nothing
+
+
+def other_sizes() -> list[tuple[int, int]]:
+    """Widths and heights in tokens of the miniature's native sizes that are not square."""
+    sizes = [(width // TOKEN, height // TOKEN) for width, height in MODELS["miniature"].sizes.values()]
+    return [size for size in sizes if size != SQUARE]
 
 
 class Kind(StrEnum):

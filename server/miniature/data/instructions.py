@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from server.miniature.data.prompts import name_of, one_of, with_article
+from server.miniature.data.prompts import articled, measure_of, name_of, one_of, with_article
 from server.miniature.data.scenes import Effect, Layout
 from server.miniature.data.things import BY_ICON, COLOURS
 
@@ -60,11 +60,11 @@ _CHINESE = {
     "replace": ("把{x}换成{y}", "将{x}替换为{y}", "把{x}变成{y}", "用{y}替换{x}", "把{x}改成{y}"),
     "remove": ("去掉{y}", "删除{y}", "把{y}去掉", "移除{y}", "擦除{y}"),
     "add": ("在{p}加{my}", "在{p}添加{my}", "{p}加上{my}", "在{p}画{my}"),
-    "bigger": ("把{x}变大", "把{x}放大", "让{x}大一些", "放大{x}", "变大一点"),
-    "smaller": ("把{x}变小", "把{x}缩小", "让{x}小一些", "缩小{x}", "变小一点"),
+    "bigger": ("把{x}变大", "把{x}放大", "让{x}大一些", "放大{x}", "变大一点", "把它变大"),
+    "smaller": ("把{x}变小", "把{x}缩小", "让{x}小一些", "缩小{x}", "变小一点", "把它变小"),
     "move": ("把{x}移到{p}", "将{x}移动到{p}", "把{x}放到{p}", "把它移到{p}"),
     "grayscale": ("变成黑白图片", "转成黑白", "把图片变成灰度图", "去掉颜色，变成黑白的"),
-    "material": ("把{x}变成{m}的", "把{x}改成{m}", "让{x}变成{m}的", "把{x}染成{m}", "把它变成{m}的"),
+    "material": ("把{x}变成{m}的", "把{x}改成{m}", "让{x}变成{m}的", "把{x}做成{m}的", "把它变成{m}的"),
     "flip": ("水平翻转图片", "把图片左右翻转", "镜像图片", "左右镜像"),
     "join": (
         "把图2的{y}放在图1的{x}旁边",
@@ -116,11 +116,13 @@ def instruct(rng: np.random.Generator, wish: Wish, language: str) -> str:
         x, y = (name_of(rng, BY_ICON[icon].chinese) for icon in (wish.there, wish.other))
         told = one_of(rng, _CHINESE_PLACES.get(wish.place, ("中间",)))
         named = name_of(rng, tuple(one for one in colour.chinese if one.endswith("色")))
-        measured = f"一{other.measure}{y}" if other.measure else y
+        measured = f"一{measure_of(other, y)}{y}" if other.measure else y
         return one_of(rng, _CHINESE[wish.kind]).format(x=x, y=y, my=measured, c=named, p=told, m=made_of)
     x, y = (name_of(rng, BY_ICON[icon].english) for icon in (wish.there, wish.other))
     told = one_of(rng, _ENGLISH_PLACES.get(wish.place, ("in the middle",)))
-    text = one_of(rng, _ENGLISH[wish.kind])
+    written = bool(BY_ICON[wish.there].text)  # "a bigger the word SALE" is said by nobody
+    text = one_of(rng, [one for one in _ENGLISH[wish.kind] if not (written and one.startswith("a "))])
     named = name_of(rng, colour.english)
     text = text.format(x=x, y=y, ay=with_article(rng, y), c=named, p=told, m=made_of).replace("the the ", "the ")
+    text = articled(text)
     return text if rng.random() < 0.6 else text[0].upper() + text[1:]

@@ -1,5 +1,6 @@
 """What people say to get a scene, in English and in Chinese; made on the fly from templates."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,7 +48,16 @@ _ENGLISH_PLAIN = ("{s}", "a picture of {s}", "draw {s}")
 _ENGLISH_STYLES = ("cute", "simple", "flat", "high quality", "detailed", "cartoon style", "icon", "clean")
 _ENGLISH_SIZES = {Layout.BIG: ("big", "large", "huge"), Layout.SMALL: ("small", "tiny", "little")}
 _ENGLISH_NUMBERS = {Layout.TWO: ("two", "2", "a pair of"), Layout.THREE: ("three", "3")}
-_IRREGULAR = {"mouse": "mice", "sheep": "sheep", "fish": "fish", "leaf": "leaves", "scarf": "scarves"}
+_IRREGULAR = {
+    "mouse": "mice",
+    "sheep": "sheep",
+    "fish": "fish",
+    "leaf": "leaves",
+    "loaf": "loaves",
+    "wolf": "wolves",
+    "snowman": "snowmen",
+}
+_IN_PAIRS = ("glasses", "jeans", "trousers", "headphones")
 
 _CHINESE_PLACES = {
     Layout.LEFT: ("{x}在左边", "左边有{x}", "左边是{x}", "左侧有{x}", "{x}在左侧"),
@@ -126,24 +136,39 @@ def tell(rng: np.random.Generator, scene: Scene, language: str) -> str:
     text = one_of(rng, templates).format(s=subject, c=name_of(rng, names))
     if rng.random() < STYLE_SAID:
         text += comma + one_of(rng, styles)
-    if language == "en" and rng.random() < 0.15:
-        text = text[0].upper() + text[1:]
-    return text
+    if language == "zh":
+        return "一张" + text[4:] if text.startswith("一张一") else text  # a picture of it, not of one of it
+    text = articled(text)
+    return text[0].upper() + text[1:] if rng.random() < 0.15 else text
+
+
+def articled(text: str) -> str:
+    """With "an" where a vowel follows: an orange background."""
+    return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
 
 
 def _english_subject(rng: np.random.Generator, scene: Scene) -> str:
     names = [name_of(rng, BY_ICON[icon].english) for icon in scene.icons]
     if not names:
         return ""
-    if scene.effect in MADE_OF["en"]:
-        names[0] = f"{one_of(rng, MADE_OF['en'][scene.effect])} {names[0]}"
+    if scene.effect in MADE_OF["en"]:  # the usual name: others tell a colour, as red apple does
+        names[0] = f"{one_of(rng, MADE_OF['en'][scene.effect])} {BY_ICON[scene.icons[0]].english[0]}"
     if scene.layout in _ENGLISH_NUMBERS:
-        return f"{one_of(rng, _ENGLISH_NUMBERS[scene.layout])} {plural(names[0])}"
+        return _counted(one_of(rng, _ENGLISH_NUMBERS[scene.layout]), names[0])
     sizes = _ENGLISH_SIZES.get(scene.layout, ())
     if sizes and (scene.layout is Layout.SMALL or rng.random() < SIZE_SAID):
-        names[0] = f"{one_of(rng, sizes)} {names[0]}"
+        size = one_of(rng, sizes)
+        names[0] = f"{names[0]} in {size} letters" if BY_ICON[scene.icons[0]].text else f"{size} {names[0]}"
     said = dict(zip("xy", (with_article(rng, name) for name in names), strict=False))
     return one_of(rng, _ENGLISH_PLACES.get(scene.layout, ("{x}",))).format(**said)
+
+
+def _counted(number: str, name: str) -> str:
+    if name in _IN_PAIRS:
+        return f"{number.replace('a pair of', 'two')} pairs of {name}"
+    if is_plural(name) and number == "a pair of":
+        return f"two {name}"
+    return f"{number} {plural(name)}"
 
 
 def _chinese_subject(rng: np.random.Generator, scene: Scene) -> str:
@@ -152,19 +177,21 @@ def _chinese_subject(rng: np.random.Generator, scene: Scene) -> str:
     if not names:
         return ""
     if scene.effect in MADE_OF["zh"]:
-        names[0] = f"{one_of(rng, MADE_OF['zh'][scene.effect])}{names[0]}"
+        names[0] = f"{one_of(rng, MADE_OF['zh'][scene.effect])}{things[0].chinese[0]}"
     if scene.layout in _CHINESE_NUMBERS:
-        return f"{one_of(rng, _CHINESE_NUMBERS[scene.layout])}{things[0].measure}{names[0]}"
+        return f"{one_of(rng, _CHINESE_NUMBERS[scene.layout])}{measure_of(things[0], names[0])}{names[0]}"
     sizes = _CHINESE_SIZES.get(scene.layout, ())
     if sizes and (scene.layout is Layout.SMALL or rng.random() < SIZE_SAID):
-        names[0] = f"{one_of(rng, sizes)}{names[0]}"
+        # 小鸡 is a chick, not a small hen, and 小大象 is neither.
+        clear = len(names[0]) > 1 and names[0][0] not in "大小"
+        names[0] = f"{one_of(rng, sizes if clear else sizes[1:])}{names[0]}"
     said = dict(zip("xy", (_measured(rng, *one) for one in zip(things, names, strict=True)), strict=False))
     return one_of(rng, _CHINESE_PLACES.get(scene.layout, ("{x}",))).format(**said)
 
 
 def plural(name: str) -> str:
-    """More than one of it: of "a slice of pizza" the slices."""
-    head, of, rest = name.partition(" of ")
+    """More than one of it: of "a slice of pizza" the slices, of "face with sunglasses" the faces."""
+    head, of, rest = name.partition(" with " if " with " in name else " of ")
     before, space, noun = head.rpartition(" ")
     if is_plural(noun):
         return name
@@ -198,7 +225,12 @@ def with_article(rng: np.random.Generator, name: str) -> str:
 
 
 def _measured(rng: np.random.Generator, thing: Thing, name: str) -> str:
-    return f"一{thing.measure}{name}" if thing.measure and rng.random() < 0.5 else name
+    return f"一{measure_of(thing, name)}{name}" if thing.measure and rng.random() < 0.5 else name
+
+
+def measure_of(thing: Thing, name: str) -> str:
+    """The measure word for that name: 一杯咖啡, but 一个杯子."""
+    return "个" if name.startswith(thing.measure) else thing.measure
 
 
 def name_of(rng: np.random.Generator, names: Sequence[str]) -> str:

@@ -75,7 +75,7 @@ hot-beverage | 杯 | coffee, cup of coffee, cup | 咖啡, 杯子
 teacup-without-handle | 杯 | tea, cup of tea | 茶, 绿茶
 glass-of-milk | 杯 | milk, glass of milk | 牛奶
 beer-mug | 杯 | beer, mug of beer | 啤酒
-cat-face | 只 | cat, kitty | 猫
+cat-face | 只 | cat, kitty, kitten | 猫
 dog-face | 只 | dog, puppy | 狗
 rabbit-face | 只 | rabbit, bunny | 兔子
 panda | 只 | panda | 熊猫, 大熊猫
@@ -120,7 +120,7 @@ palm-tree | 棵 | palm tree, palm | 棕榈树, 椰子树
 evergreen-tree | 棵 | pine tree, fir | 松树
 four-leaf-clover | 片 | four-leaf clover, clover | 四叶草
 maple-leaf | 片 | maple leaf | 枫叶
-automobile | 辆 | car, red car | 汽车, 轿车
+automobile | 辆 | car, red car | 汽车, 轿车, 小汽车
 taxi | 辆 | taxi, cab | 出租车
 bus | 辆 | bus | 公交车, 公共汽车
 police-car | 辆 | police car | 警车

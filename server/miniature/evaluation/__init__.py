@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -15,7 +16,7 @@ from server.miniature.data.scenes import TOKEN, compose
 from server.miniature.data.sprites import Atlas, load_atlas
 from server.miniature.evaluation.tasks import Prompted, Task
 from server.miniature.evaluation.verdicts import Verdict, edited_right, painted_right
-from server.miniature.judge import Judge, load_judge
+from server.miniature.judge import Judge, load_judge, worsened
 
 
 def evaluate(tasks: Sequence[Task], folder: Path, cache: Path, workers: int | None = None) -> Iterator[Verdict]:
@@ -47,13 +48,19 @@ def _open(folder: Path, cache: Path) -> None:
 
 def _paint(task: Task) -> Verdict:
     here = _HERE[0]
+    rng = np.random.default_rng(task.seed)
     if isinstance(task, Prompted):
         width, height = task.scene.width * TOKEN, task.scene.height * TOKEN
         picture = here.studio.generate(prompt=task.prompt, seed=task.seed, width=width, height=height)[0]
         seen = here.judge.see(picture)
-        return Verdict(task, painted_right(task.scene, picture, seen), seen, (picture,))
+        ideal = Image.fromarray(worsened(rng, compose(task.scene, here.atlas), gently=True))
+        known = painted_right(task.scene, ideal, here.judge.see(ideal))
+        return Verdict(task, painted_right(task.scene, picture, seen), seen, (picture,), known)
     sources = [Image.fromarray(compose(scene, here.atlas)) for scene in task.edit.sources]
     target = Image.fromarray(compose(task.edit.target, here.atlas))
     picture = here.studio.edit(sources, prompt=task.prompt, seed=task.seed)[0]
     seen = here.judge.see(picture)
-    return Verdict(task, edited_right(task.edit, sources[0], target, picture, seen), seen, (*sources, picture))
+    answers = edited_right(task.edit, sources[0], target, picture, seen)
+    ideal = Image.fromarray(worsened(rng, compose(task.edit.target, here.atlas), gently=True))
+    known = edited_right(task.edit, sources[0], target, ideal, here.judge.see(ideal))
+    return Verdict(task, answers, seen, (*sources, picture), known)

@@ -1,4 +1,4 @@
-"""The evaluation as a table: each figure in both languages, beside what it has to be."""
+"""The evaluation as a table: each figure in both languages, beside what it has to be and what it could be."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from server.miniature.data.prompts import LANGUAGES
 from server.miniature.data.sprites import load_atlas
 from server.miniature.evaluation import evaluate
 from server.miniature.evaluation.tasks import Prompted, Task, edits, harder_prompts, prompts
-from server.miniature.evaluation.verdicts import Verdict, share
+from server.miniature.evaluation.verdicts import Verdict, ceiling, share
 from server.miniature.judge import load_judge
 from server.miniature.sheet import COLUMNS, side_by_side, tile
 from server.miniature.training.judging import accuracy
@@ -21,28 +21,65 @@ HARDER = 5  # one of so many prompts, for each of the harder groups
 EDITS = 2 / 3  # as many edits as prompts
 APART = 0.05
 """How far Chinese and English may be apart."""
+SHOWN_FAILURES = 48
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure in each language, and the least that it has to be; no bound where that is 0."""
+    """One figure in each language, what the judge would say of perfect pictures, and the least that it has to be."""
 
     name: str
     shares: tuple[float, ...]
+    ceiling: float
     least: float = 0.0
+    """No bound where it is 0."""
 
     @property
     def good(self) -> bool:
-        """Whether both languages reach it, and are close together."""
+        """Whether both languages reach the bound, and are close together."""
         close = not self.least or max(self.shares) - min(self.shares) <= APART
         return close and min(self.shares) >= self.least
 
+    def __str__(self) -> str:
+        mark = "" if not self.least else "ok" if self.good else "LOW"
+        bound = f"  >= {self.least:.0%}, within {APART:.0%} of each other" if self.least else ""
+        figures = " ".join(f"{value:9.1%}" for value in (*self.shares, self.ceiling))
+        return f"{mark:4} {self.name:44} {figures}{bound}"
 
-def verdicts(weights: Path, cache: Path, count: int) -> list[Verdict]:
-    """Paint and judge `count` prompts in each language, and edits and harder prompts in proportion."""
-    atlas = load_atlas(cache)
-    tasks: list[Task] = [*prompts(count), *edits(round(count * EDITS), atlas), *harder_prompts(max(1, count // HARDER))]
-    return list(tqdm(evaluate(tasks, weights, cache), total=len(tasks), unit="picture", disable=None))
+
+@dataclass(frozen=True)
+class Report:
+    """An evaluation: its lines, and whether every bound is kept."""
+
+    lines: tuple[str, ...]
+    good: bool
+
+
+def report(weights: Path, cache: Path, count: int, failures: Path | None = None) -> Report:
+    """Paint and judge `count` prompts in each language, and edits and harder prompts in proportion.
+
+    `failures` gets a sheet of pictures that were not right. Raises FileNotFoundError where the weights have no judge,
+    RuntimeError where the drawings cannot be fetched.
+    """
+    judge, atlas = load_judge(weights), load_atlas(cache)
+    tasks: list[Task] = [
+        *prompts(count),
+        *edits(round(count * EDITS), atlas),
+        *harder_prompts(max(1, count // HARDER), atlas),
+    ]
+    found = list(tqdm(evaluate(tasks, weights, cache), total=len(tasks), unit="picture", disable=None))
+    told = accuracy(judge, atlas, JUDGED * count)
+    figures = list(table(found))
+    things = {icon for one in found for icon in one.task.shown}
+    lines = (
+        f"The judge alone, on {JUDGED * count} rendered pictures made much worse: "
+        + ", ".join(f"{name} {value:.1%}" for name, value in told.items()),
+        f"Painted and judged: {len(found)} pictures with {len(things)} different objects and texts.",
+        f"{'':4} {'':44} " + " ".join(f"{name:>9}" for name in (*LANGUAGES, "rendered")),
+        *(str(row) for row in figures),
+        *(failed(found, failures) if failures is not None else ()),
+    )
+    return Report(lines, all(row.good for row in figures))
 
 
 def table(found: Sequence[Verdict]) -> Iterator[Row]:
@@ -65,31 +102,16 @@ def table(found: Sequence[Verdict]) -> Iterator[Row]:
 
 
 def _row(name: str, found: Sequence[Verdict], question: str, least: float = 0.0) -> Row:
-    return Row(name, tuple(share(found, question, language) for language in LANGUAGES), least)
+    return Row(name, tuple(share(found, question, one) for one in LANGUAGES), ceiling(found, question), least)
 
 
-def report(weights: Path, cache: Path, count: int, failures: Path | None = None) -> Iterator[str]:
-    """The table in lines, the judge's own accuracy first; `failures` gets a sheet of pictures that were not right."""
-    judge, atlas = load_judge(weights), load_atlas(cache)
-    yield f"The judge on {JUDGED * count} rendered pictures, made worse: " + ", ".join(
-        f"{name} {value:.1%}" for name, value in accuracy(judge, atlas, JUDGED * count).items()
-    )
-    yield f"{'':4} {'':44} " + " ".join(f"{language:>7}" for language in LANGUAGES)
-    found = verdicts(weights, cache, count)
-    for row in table(found):
-        mark = "" if not row.least else "ok" if row.good else "LOW"
-        bound = f"  >= {row.least:.0%}, within {APART:.0%} of each other" if row.least else ""
-        yield f"{mark:4} {row.name:44} " + " ".join(f"{value:7.1%}" for value in row.shares) + bound
-    if failures is not None:
-        yield from failed(found, failures)
-
-
-def failed(found: Sequence[Verdict], out: Path, most: int = 48) -> Iterator[str]:
+def failed(found: Sequence[Verdict], out: Path) -> Iterator[str]:
     """A sheet of pictures that are not as asked, evenly drawn from all of them; yields what was asked."""
     wrong = [one for one in found if not one.good]
-    shown = wrong[:: max(1, -(-len(wrong) // most))]
-    tile([side_by_side(one.pictures) for one in shown]).save(out)
+    shown = wrong[:: max(1, -(-len(wrong) // SHOWN_FAILURES))]
     yield f"{len(wrong)} of {len(found)} pictures have at least one thing wrong; {out.name} shows {len(shown)} of them:"
+    if shown:
+        tile([side_by_side(one.pictures) for one in shown]).save(out)
     for index, one in enumerate(shown):
         questions = ", ".join(name for name, answer in one.answers.items() if not answer)
         yield f"row {index // COLUMNS + 1}, column {index % COLUMNS + 1}: {one.task.prompt} (wrong: {questions})"

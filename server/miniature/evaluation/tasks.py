@@ -5,15 +5,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from server.engine import MODELS
-from server.miniature.data.edits import SQUARE, Edit, Kind, Stock, draw_edit, tell_edit
+from server.miniature.data.edits import SQUARE, Edit, Kind, Stock, draw_edit, other_sizes, tell_edit
 from server.miniature.data.prompts import LANGUAGES, tell
-from server.miniature.data.scenes import MATERIALS, TOKEN, Layout, Scene, draw_scene
+from server.miniature.data.scenes import MATERIALS, Effect, Layout, Scene, compose, draw_scene
 from server.miniature.data.sprites import Atlas
 from server.miniature.data.things import BY_ICON
 
 ONE_OBJECT = (Layout.BIG, Layout.BIG, Layout.SMALL, Layout.LEFT, Layout.RIGHT, Layout.TOP, Layout.BOTTOM)
-LIKE_ITS_MIRROR = 12.0  # mean difference under which nobody can tell a drawing from its mirror image
+SHOWS = 14.0  # mean difference of 255, over an object's square, from which two pictures can be told apart
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,11 @@ class Prompted:
             self.scene.layout, "one object"
         )
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Icons of what it is about."""
+        return self.scene.icons
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -51,6 +55,11 @@ class Asked:
         """Which row of the table it counts for."""
         return self.edit.kind.value
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Icons of what it is about."""
+        return tuple(icon for scene in (*self.edit.sources, self.edit.target) for icon in scene.icons)
+
 
 Task = Prompted | Asked
 
@@ -65,14 +74,14 @@ def prompts(count: int, group: Sequence[Layout] = ONE_OBJECT, seed: int = 11) ->
     return tasks
 
 
-def harder_prompts(count: int, seed: int = 12) -> list[Prompted]:
+def harder_prompts(count: int, atlas: Atlas, seed: int = 12) -> list[Prompted]:
     """Beyond one object in a square: so many in each language of two, of counts, of gold and silver, of other sizes."""
     rng = np.random.default_rng([seed, *b"harder"])
-    sizes = [(width // TOKEN, height // TOKEN) for width, height in MODELS["miniature"].sizes.values()][1:]
+    sizes = other_sizes()
     draws: list[Callable[[int], Scene]] = [
         lambda _: draw_scene(rng, [Layout.PAIR], unseen=True),
         lambda _: draw_scene(rng, [Layout.TWO, Layout.THREE], unseen=True),
-        lambda number: replace(_drawing(rng), effect=list(MATERIALS)[number % len(MATERIALS)]),
+        lambda number: _of_material(rng, list(MATERIALS)[number % len(MATERIALS)], atlas),
         lambda number: draw_scene(rng, ONE_OBJECT, sizes[number % len(sizes)], unseen=True),
     ]
     tasks = []
@@ -83,12 +92,13 @@ def harder_prompts(count: int, seed: int = 12) -> list[Prompted]:
     return tasks
 
 
-def _drawing(rng: np.random.Generator) -> Scene:
-    """An object alone that is no text."""
+def _of_material(rng: np.random.Generator, material: Effect, atlas: Atlas) -> Scene:
+    """An object alone that is no text and shows that it is of gold or silver."""
     while True:
         scene = draw_scene(rng, [Layout.BIG, Layout.SMALL], unseen=True)
-        if not BY_ICON[scene.icons[0]].text:
-            return scene
+        made = replace(scene, effect=material)
+        if not BY_ICON[scene.icons[0]].text and _is_other(scene, made, atlas):
+            return made
 
 
 def edits(count: int, atlas: Atlas, seed: int = 13) -> list[Asked]:
@@ -98,12 +108,20 @@ def edits(count: int, atlas: Atlas, seed: int = 13) -> list[Asked]:
     tasks = []
     for number in range(count):
         edit = draw_edit(rng, Stock(unseen=True), [kinds[number % len(kinds)]])
-        while edit.kind is Kind.FLIP and _is_symmetric(edit.sources[0].icons[0], atlas):
-            edit = draw_edit(rng, Stock(unseen=True), [Kind.FLIP])
+        while not _shows(edit, atlas):
+            edit = draw_edit(rng, Stock(unseen=True), [edit.kind])
         tasks += [Asked(language, tell_edit(rng, edit, language), edit, 2000 + number) for language in LANGUAGES]
     return tasks
 
 
-def _is_symmetric(icon: str, atlas: Atlas) -> bool:
-    sprite = atlas.sprite(icon, 6 * TOKEN)
-    return float(np.abs(sprite[..., :3] - sprite[:, ::-1, :3]).mean()) < LIKE_ITS_MIRROR
+def _shows(edit: Edit, atlas: Atlas) -> bool:
+    """Whether anybody could tell that the edit was made."""
+    effects = {Kind.FLIP, Kind.GRAYSCALE, Kind.MATERIAL}
+    return edit.kind not in effects or _is_other(edit.sources[0], edit.target, atlas)
+
+
+def _is_other(one: Scene, other: Scene, atlas: Atlas) -> bool:
+    """Whether the two can be told apart: some objects are like their mirror image, some are gray, some of silver."""
+    pixels = [compose(scene, atlas).astype(np.float32) for scene in (one, other)]
+    covered = sum(placed.side**2 for placed in one.placed) / (one.width * one.height)
+    return float(np.abs(pixels[0] - pixels[1]).mean()) > SHOWS * covered

@@ -1,21 +1,24 @@
 """What became of a task: what the judge sees in the picture, and what can be measured."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from server.miniature.data.edits import Edit, Kind
-from server.miniature.data.scenes import MATERIALS, TOKEN, Scene
+from server.miniature.data.scenes import MATERIALS, Scene
 from server.miniature.evaluation.tasks import Task
-from server.miniature.judge import Seen, is_on
+from server.miniature.judge import Seen, background_of, is_on
 
-KEPT = 16.0
-"""Mean difference from what was there, of 255, up to which a part of the picture counts as kept. The VAE alone, there
-and back, makes 3 to 8."""
+KEPT_BACKGROUND, KEPT_OBJECT = 12.0, 28.0
+"""Mean difference from what was there, of 255, up to which it counts as kept. The VAE alone, there and back, makes 2
+and 5 to 15; another object in its place 40 and more."""
+OBJECT_SHOWS = 24.0  # difference from the background from which a pixel is the object's
+LEAST_PIXELS = 40  # that say anything
 COLOURLESS = 14.0  # mean spread of the three channels up to which a picture is gray
+NEARER = 0.7  # how much nearer to the mirror image than to the source a mirrored picture has to be
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,9 @@ class Verdict:
     seen: Seen
     pictures: tuple[Image.Image, ...]
     """Sources, if any, and the result."""
+
+    ceiling: dict[str, bool] = field(default_factory=dict)
+    """The same questions asked of the picture as it should be, rendered and made worse: whether the judge can tell."""
 
     @property
     def good(self) -> bool:
@@ -52,13 +58,15 @@ def edited_right(
         Kind.BACKGROUND: lambda: is_on(picture, edit.target.colour),
         Kind.REPLACE: lambda: seen.icons == edit.target.icons,
         Kind.REMOVE: lambda: seen.icons == edit.target.icons,
-        Kind.ADD: lambda: seen.icons == edit.target.icons and seen.layout is edit.target.layout,
+        Kind.ADD: lambda: (
+            seen.icons == edit.target.icons and (len(seen.icons) > 1 or seen.layout is edit.target.layout)
+        ),
         Kind.BIGGER: lambda: seen.layout is edit.target.layout,
         Kind.SMALLER: lambda: seen.layout is edit.target.layout,
         Kind.MOVE: lambda: seen.layout is edit.target.layout,
         Kind.MATERIAL: lambda: seen.effect is edit.target.effect,
         Kind.GRAYSCALE: lambda: float(np.ptp(_pixels(picture), axis=2).mean()) < COLOURLESS,
-        Kind.FLIP: lambda: _distance(picture, target) < _distance(picture, source),
+        Kind.FLIP: lambda: _distance(picture, target) < NEARER * _distance(picture, source),
         Kind.JOIN: lambda: seen.icons == edit.target.icons,
     }[edit.kind]()
     return {"made": bool(made), "kept": _kept(edit, source, target, picture, seen)}
@@ -67,27 +75,33 @@ def edited_right(
 def _kept(edit: Edit, source: Image.Image, target: Image.Image, picture: Image.Image, seen: Seen) -> bool:
     """Background and objects that nobody asked to change: by measure where they stay, by the judge where they move."""
     before, after, got = (_pixels(one) for one in (source, target, picture))
-    # What is the same pixel before and after, apart from where an object comes close.
-    same = _blocks(np.abs(before - after).max(axis=2)).max(axis=(2, 3)) < 1
-    off = _blocks(np.abs(got - after).mean(axis=2)).mean(axis=(2, 3))
-    unchanged = not same.any() or float(off[same].mean()) < KEPT
-    if edit.kind in {Kind.BACKGROUND, Kind.BIGGER, Kind.SMALLER, Kind.MOVE, Kind.MATERIAL}:
-        unchanged = unchanged and seen.icons == edit.target.icons
-    if edit.kind in {Kind.BACKGROUND, Kind.REPLACE, Kind.MATERIAL}:
-        unchanged = unchanged and seen.layout is edit.target.layout
+    off = np.abs(got - after).mean(axis=2)
+    object_there = np.abs(after - np.array(background_of(target), dtype=np.float32)).max(axis=2) > OBJECT_SHOWS
+    stays = np.abs(before - after).max(axis=2) < 1
     if edit.kind in {Kind.GRAYSCALE, Kind.FLIP}:
-        unchanged = unchanged and float(np.abs(got - after).mean()) < KEPT
+        stays[:] = True  # all of it is known
+    unchanged = _is_close(off, stays & ~_widened(object_there), KEPT_BACKGROUND)
+    unchanged = unchanged and _is_close(off, stays & object_there, KEPT_OBJECT)
+    if edit.kind not in {Kind.REPLACE, Kind.REMOVE, Kind.ADD, Kind.JOIN}:
+        unchanged = unchanged and seen.icons == edit.target.icons
+    if edit.kind is Kind.JOIN:
+        unchanged = unchanged and edit.target.icons[0] in seen.icons
+    if edit.kind in {Kind.BACKGROUND, Kind.REPLACE, Kind.MATERIAL, Kind.GRAYSCALE, Kind.FLIP}:
+        unchanged = unchanged and seen.layout is edit.target.layout
     return unchanged
+
+
+def _is_close(off: NDArray[np.float32], where: NDArray[np.bool_], most: float) -> bool:
+    return int(where.sum()) < LEAST_PIXELS or float(off[where].mean()) < most
+
+
+def _widened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask and two pixels around it, where an object's edge may ring."""
+    return np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(5))) > 0
 
 
 def _pixels(picture: Image.Image) -> NDArray[np.float32]:
     return np.asarray(picture.convert("RGB")).astype(np.float32)
-
-
-def _blocks(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """In blocks of one token. (rows x columns x 16 x 16)"""
-    rows, columns = values.shape[0] // TOKEN, values.shape[1] // TOKEN
-    return values.reshape(rows, TOKEN, columns, TOKEN).swapaxes(1, 2)
 
 
 def _distance(one: Image.Image, other: Image.Image) -> float:
@@ -96,7 +110,14 @@ def _distance(one: Image.Image, other: Image.Image) -> float:
 
 def share(verdicts: Sequence[Verdict], question: str, language: str | None = None) -> float:
     """How many of the pictures that are asked this have the answer yes, of 1."""
-    answers = [
-        one.answers[question] for one in verdicts if question in one.answers and language in {None, one.task.language}
-    ]
+    asked = [one for one in verdicts if language in {None, one.task.language}]
+    return _part([one.answers[question] for one in asked if question in one.answers])
+
+
+def ceiling(verdicts: Sequence[Verdict], question: str) -> float:
+    """How many would have, were every picture as it should be."""
+    return _part([one.ceiling[question] for one in verdicts if question in one.ceiling])
+
+
+def _part(answers: Sequence[bool]) -> float:
     return sum(answers) / len(answers) if answers else float("nan")

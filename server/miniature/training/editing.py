@@ -7,11 +7,10 @@ import numpy as np
 import torch
 from diffusers import QwenImageTransformer2DModel
 
-from server.engine import MODELS
-from server.miniature.data.edits import SQUARE, Edit, Stock
-from server.miniature.data.labels import CLASSES
-from server.miniature.data.scenes import TOKEN, Layout
+from server.miniature.data.edits import SQUARE, Edit, Stock, other_sizes
+from server.miniature.data.scenes import Layout
 from server.miniature.data.sprites import Atlas
+from server.miniature.data.tensors import CLASSES
 from server.miniature.training.eyes import EDIT_CLASSES, Eyes, draw_edits, edit_labels, tell_edits
 from server.miniature.training.flow import HEADS_WEIGHT, OBJECT_WEIGHT, FlowStage, emptied, pack
 from server.miniature.training.run import fast_numbers, load_state, random_of
@@ -22,7 +21,7 @@ from server.miniature.training.trained import put
 CHANGE_WEIGHT = 2.0  # more, for tokens that the edit changes
 CHANGED = 0.3  # mean difference of a token's latents, of deviation 1, that counts as a change
 PAINT_EVERY = 2  # steps: how often scenes are painted from words beside the edits
-PAINTED = (Layout.BIG, Layout.BIG, Layout.BIG, *Layout)
+PAINTED = (Layout.BIG, Layout.BIG, Layout.PAIR, *Layout)
 """What is drawn for them."""
 OTHER_SIZES_FROM = 0.3  # part of the run; before it all is square
 OTHER_SIZES = 0.25  # of the batches after it
@@ -79,9 +78,3 @@ class EditStage(FlowStage):
         changed = (after - before).abs().mean(2) > CHANGED
         weight = 1 + OBJECT_WEIGHT * self._table.shown(targets) + CHANGE_WEIGHT * changed
         return self._flow_loss(rng, text, targets, sources, weight), self._named(text, told, edit_labels(edits))
-
-
-def other_sizes() -> list[tuple[int, int]]:
-    """Widths and heights in tokens of the miniature's native sizes that are not square."""
-    sizes = [(width // TOKEN, height // TOKEN) for width, height in MODELS["miniature"].sizes.values()]
-    return [size for size in sizes if size != SQUARE]

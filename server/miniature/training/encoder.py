@@ -15,9 +15,9 @@ from torch.nn import functional
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
 from server.miniature import parts
-from server.miniature.data.labels import CLASSES, labels_of
 from server.miniature.data.prompts import LANGUAGES, tell
 from server.miniature.data.scenes import Layout, Scene
+from server.miniature.data.tensors import CLASSES, labels_of
 from server.miniature.training.attention import make_seeing
 from server.miniature.training.run import DEVICE, Mean, decayed, random_of
 from server.miniature.training.table import draw_told
@@ -120,5 +120,5 @@ class EncoderStage:
         """See Stage."""
         self.encoder.load_state_dict(state["encoder"])
         self.heads.load_state_dict(state["heads"])
-        self.mean.values = {name: value.to(DEVICE) for name, value in state["mean"].items()}
+        self.mean.restore(state["mean"])
         self._optimizer.load_state_dict(state["optimizer"])

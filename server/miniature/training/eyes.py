@@ -12,10 +12,10 @@ from server.engine import MODELS
 from server.engine.views import sides_for
 from server.miniature import parts
 from server.miniature.data.edits import Edit, Kind, Stock, draw_edit, tell_edit
-from server.miniature.data.labels import CLASSES
 from server.miniature.data.prompts import LANGUAGES
 from server.miniature.data.scenes import Scene, compose
 from server.miniature.data.sprites import Atlas
+from server.miniature.data.tensors import CLASSES
 from server.miniature.training.encoder import EncoderStage, right_answers
 from server.miniature.training.run import load_state, random_of
 from server.miniature.training.text import Prompter, Views, tokenizer_of

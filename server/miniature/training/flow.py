@@ -15,8 +15,8 @@ from torch import nn
 
 from server.miniature import parts
 from server.miniature.data.edits import SQUARE
-from server.miniature.data.labels import CLASSES
 from server.miniature.data.scenes import Layout, Scene
+from server.miniature.data.tensors import CLASSES
 from server.miniature.training.attention import make_seeing, make_trainable, start_from_nothing
 from server.miniature.training.encoder import Encoded, Heads, right_answers, told_in_turns
 from server.miniature.training.muon import Muon
@@ -124,6 +124,8 @@ class FlowStage:
     def _named(self, text: Encoded, prompts: Sequence[str], labels: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The heads' loss; of an empty prompt they can say nothing."""
         told = torch.tensor([prompt != NOTHING for prompt in prompts], device=DEVICE)
+        if not told.any():
+            return text[0].new_zeros(())
         hidden, there = (one[told] for one in text)
         loss: torch.Tensor = self.both["heads"](
             (hidden.float(), there), {name: label[told] for name, label in labels.items()}
@@ -179,6 +181,6 @@ class FlowStage:
     def restore(self, state: Mapping[str, Any]) -> None:
         """See Stage."""
         self.both.load_state_dict(state["both"])
-        self.mean.values = {name: value.to(DEVICE) for name, value in state["mean"].items()}
+        self.mean.restore(state["mean"])
         for optimizer, kept in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)

@@ -1,23 +1,27 @@
 """The judge's stage, apart from all others: scenes as they are rendered, made worse, and what they show."""
 
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from server.miniature.data.labels import CLASSES, labels_of
-from server.miniature.data.scenes import MATERIALS, Effect, Layout, Scene, compose, draw_scene
+from server.miniature.data.edits import SQUARE, other_sizes
+from server.miniature.data.scenes import MATERIALS, Effect, Layout, Pixels, Scene, compose, draw_scene
 from server.miniature.data.sprites import Atlas
+from server.miniature.data.tensors import CLASSES, labels_of, to_tensor
 from server.miniature.data.things import BY_ICON
-from server.miniature.judge import Judge, as_tensor, worsened
+from server.miniature.judge import Judge, square, worsened
 from server.miniature.training.run import DEVICE, Mean, decayed, fast_numbers, random_of
 
 RATE = 2e-3
 UNSEEN = 0.3  # of the scenes have a pair of object and background that the miniature never sees
+OTHER_SIZES = 0.2  # are not square
 EFFECT = 0.3  # of objects alone are of gold or silver, gray or mirrored
 
 
@@ -34,14 +38,16 @@ class JudgeStage:
             self.judge = Judge().to(DEVICE)
         self._optimizer = torch.optim.AdamW(self.judge.parameters(), lr=RATE, weight_decay=0.02)
         self.mean = Mean(self.judge, 0.995)
+        self._drawer = ThreadPoolExecutor(1)  # draws the next batch while this one is learned from
+        self._ahead: dict[int, Future[tuple[list[Scene], Pixels]]] = {}
 
     def step(self, number: int) -> Mapping[str, float]:
         """One batch."""
-        rng = random_of(self._seed, self.name, number)
-        scenes = [draw_judged(rng) for _ in range(self._batch)]
-        pictures = np.stack([worsened(rng, compose(scene, self._atlas)) for scene in scenes])
+        ready = self._ahead.pop(number, None)
+        scenes, pictures = ready.result() if ready else self._draw(number)
+        self._ahead = {number + 1: self._drawer.submit(self._draw, number + 1)}
         with fast_numbers():
-            scores = self.judge(as_tensor(pictures).to(DEVICE))
+            scores = self.judge(to_tensor(pictures).to(DEVICE))
         labels = {name: label.to(DEVICE) for name, label in labels_of(scenes).items()}
         losses = [
             functional.cross_entropy(scores[name].float(), labels[name], label_smoothing=0.05) for name in CLASSES
@@ -54,6 +60,12 @@ class JudgeStage:
         self.mean.update(self.judge, number)
         return {name: (scores[name].argmax(1) == labels[name]).float().mean().item() for name in CLASSES}
 
+    def _draw(self, number: int) -> tuple[list[Scene], Pixels]:
+        """The scenes and pictures of that step."""
+        rng = random_of(self._seed, self.name, number)
+        scenes = [draw_judged(rng) for _ in range(self._batch)]
+        return scenes, np.stack([seen_badly(rng, scene, self._atlas) for scene in scenes])
+
     def state(self) -> dict[str, Any]:
         """See Stage."""
         return {"judge": self.judge.state_dict(), "mean": self.mean.values, "optimizer": self._optimizer.state_dict()}
@@ -61,17 +73,26 @@ class JudgeStage:
     def restore(self, state: Mapping[str, Any]) -> None:
         """See Stage."""
         self.judge.load_state_dict(state["judge"])
-        self.mean.values = {name: value.to(DEVICE) for name, value in state["mean"].items()}
+        self.mean.restore(state["mean"])
         self._optimizer.load_state_dict(state["optimizer"])
 
 
 def draw_judged(rng: np.random.Generator) -> Scene:
     """A random scene of any kind that the miniature may be asked for."""
-    scene = draw_scene(rng, (Layout.BIG, Layout.SMALL, *Layout), unseen=rng.random() < UNSEEN)
+    size = SQUARE
+    if rng.random() < OTHER_SIZES:
+        sizes = other_sizes()
+        size = sizes[int(rng.integers(len(sizes)))]
+    scene = draw_scene(rng, (Layout.BIG, Layout.SMALL, *Layout), size, unseen=rng.random() < UNSEEN)
     if scene.layout in {Layout.BIG, Layout.SMALL} and rng.random() < EFFECT:
         effects = [effect for effect in Effect if not (effect in MATERIALS and BY_ICON[scene.icons[0]].text)]
         scene = replace(scene, effect=effects[int(rng.integers(len(effects)))])
     return scene
+
+
+def seen_badly(rng: np.random.Generator, scene: Scene, atlas: Atlas) -> Pixels:
+    """The scene as the judge gets it, made worse."""
+    return worsened(rng, square(Image.fromarray(compose(scene, atlas))))
 
 
 def accuracy(judge: nn.Module, atlas: Atlas, count: int, seed: int = 1) -> dict[str, float]:
@@ -80,7 +101,7 @@ def accuracy(judge: nn.Module, atlas: Atlas, count: int, seed: int = 1) -> dict[
     right: dict[str, int] = dict.fromkeys(CLASSES, 0)
     for _ in range(count):
         scene = draw_judged(rng)
-        picture = as_tensor(worsened(rng, compose(scene, atlas))[None])
+        picture = to_tensor(seen_badly(rng, scene, atlas)[None]).to(next(judge.parameters()).device)
         with torch.no_grad():
             scores = judge(picture)
         labels = labels_of([scene])

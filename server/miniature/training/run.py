@@ -45,6 +45,10 @@ class Mean:
         """Begin with the module as it is."""
         self.values = {name: value.detach().clone() for name, value in module.named_parameters()}
 
+    def restore(self, values: Mapping[str, torch.Tensor]) -> None:
+        """Go back to the values of a checkpoint."""
+        self.values = {name: value.to(DEVICE) for name, value in values.items()}
+
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         """Follow the module; faster in the first steps, which are soon forgotten so."""

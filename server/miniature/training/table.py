@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,15 +23,16 @@ from server.miniature.data.scenes import (
     held_out,
 )
 from server.miniature.data.sprites import Atlas
+from server.miniature.data.tensors import to_tensor
 from server.miniature.data.things import BY_ICON, COLOURS, THINGS
 from server.miniature.training.run import DEVICE, fast_numbers, load_state
-from server.miniature.training.vae import flatten, inflate, moments_of, statistics, to_tensor
+from server.miniature.training.vae import flatten, inflate, moments_of, statistics
 
 PAIRS = 4000  # scenes with two different objects: a sample, where all others are complete
 BATCH = 32
 STATISTICS = "latents.json"
 SAMPLE, SAMPLE_STRIDE = 400, 48  # for the statistics: pairs, and every so many of all scenes
-MATERIAL_SHOWN = 0.3  # of prompts for an object alone ask for gold or silver
+MATERIAL_SHOWN = 0.5  # of prompts for an object alone ask for gold or silver
 
 
 def world(size: tuple[int, int] = SQUARE, layouts: Sequence[Layout] = tuple(Layout), pairs: int = PAIRS) -> list[Scene]:
@@ -136,14 +138,20 @@ class SceneEncoder:
 
 
 def latent_statistics(run: Path, atlas: Atlas) -> dict[str, list[float]]:
-    """Mean and deviation of the trained VAE's latent channels over a sample of scenes, kept in the run."""
-    kept = run / STATISTICS
+    """Mean and deviation of the trained VAE's latent channels over a sample of scenes, kept in the run.
+
+    Raises RuntimeError where they are those of another VAE.
+    """
+    kept, trained = run / STATISTICS, load_state(run, "vae")["steps"]
     if not kept.is_file():
         scenes = world(SQUARE, (Layout.BIG, Layout.SMALL, Layout.LEFT, Layout.PAIR), pairs=SAMPLE)[::SAMPLE_STRIDE]
         vae = flatten(inflate(load_state(run, "vae")["stage"]["mean"])).eval()
         mean, deviation = statistics(vae, to_tensor(np.stack([compose(scene, atlas) for scene in scenes])))
-        kept.write_text(json.dumps({"latents_mean": mean, "latents_std": deviation}), encoding="utf-8")
-    figures: dict[str, list[float]] = json.loads(kept.read_text(encoding="utf-8"))
+        found = {"latents_mean": mean, "latents_std": deviation, "vae_steps": trained}
+        kept.write_text(json.dumps(found), encoding="utf-8")
+    figures: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    if figures.pop("vae_steps") != trained:
+        raise RuntimeError("the VAE was trained on since its latents were made: delete latents* and what came after")
     return figures
 
 

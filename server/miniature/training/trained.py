@@ -39,7 +39,8 @@ def _vae(run: Path) -> AutoencoderKLQwenImage:
         return parts.build_vae()
     vae = inflate(load_state(run, "vae")["stage"]["mean"])
     if (run / STATISTICS).is_file():
-        vae.register_to_config(**json.loads((run / STATISTICS).read_text(encoding="utf-8")))
+        figures = json.loads((run / STATISTICS).read_text(encoding="utf-8"))
+        vae.register_to_config(**{name: figures[name] for name in ("latents_mean", "latents_std")})
     return vae
 
 

@@ -16,6 +16,7 @@ from torch import nn
 from server.miniature import parts
 from server.miniature.data.scenes import LUMA, TOKEN, Pixels, paste, to_bytes
 from server.miniature.data.sprites import Atlas
+from server.miniature.data.tensors import to_tensor
 from server.miniature.data.things import COLOURS
 from server.miniature.training.muon import Muon
 from server.miniature.training.run import (
@@ -147,7 +148,7 @@ class VaeStage:
     def restore(self, state: Mapping[str, Any]) -> None:
         """See Stage."""
         self.vae.load_state_dict(state["vae"])
-        self.mean.values = dict(state["mean"])
+        self.mean.restore(state["mean"])
         for optimizer, kept in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
 
@@ -167,11 +168,6 @@ def pictures_of(vae: AutoencoderKLQwenImage, latents: torch.Tensor) -> torch.Ten
     """Pictures from latents, by a flat VAE. (n x 16 x h/8 x w/8 to n x 3 x h x w)"""
     pictures: torch.Tensor = vae.decoder(vae.post_quant_conv(latents.unsqueeze(2)))
     return pictures[:, :, 0]
-
-
-def to_tensor(pictures: Pixels) -> torch.Tensor:
-    """From bytes (n x h x w x 3) to numbers from -1 to 1 (n x 3 x h x w)."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def busy(rng: np.random.Generator, atlas: Atlas, side: int) -> Pixels:

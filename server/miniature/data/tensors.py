@@ -1,11 +1,11 @@
-"""What a scene shows, as classes: what the text encoder is taught to name and the judge to see."""
+"""Scenes and pictures as tensors: what they show, as classes to name or to see, and their pixels."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from server.miniature.data.scenes import Effect, Layout, Scene
+from server.miniature.data.scenes import Effect, Layout, Pixels, Scene
 from server.miniature.data.things import COLOURS, THINGS
 
 ICONS = tuple(thing.icon for thing in THINGS)
@@ -18,6 +18,11 @@ CLASSES = {
     "layout": len(Layout),
     "effect": len(Effect),
 }
+
+
+def to_tensor(pictures: Pixels) -> torch.Tensor:
+    """From bytes (n x h x w x 3) to numbers from -1 to 1 (n x 3 x h x w)."""
+    return torch.tensor(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def labels_of(scenes: Sequence[Scene]) -> dict[str, torch.Tensor]:
