@@ -5,11 +5,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 from PIL import Image
 
+from server.engine import MODELS
 from server.imaging import read_facts
+from server.miniature.judge import Judge, is_on, load_judge
 from tests.contract.conftest import png
 from tests.studio import Studio
 
@@ -32,23 +35,41 @@ def test_generate_in_chinese_and_english(studio: Studio) -> None:
         assert "miniature" in job["warnings"][0]
 
 
-@pytest.mark.parametrize("prompt", ["蓝色背景上的红苹果", "a red apple on a blue background"])
-def test_the_miniature_paints_what_it_is_told(studio: Studio, prompt: str) -> None:
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    """What looks at the pictures."""
+    return load_judge(Path(MODELS["miniature"].repository))
+
+
+def fetched(job: dict[str, Any]) -> Image.Image:
+    """The job's first picture, through its link."""
+    assert job["state"] == "succeeded", job
+    return Image.open(BytesIO(requests.get(job["images"][0]["url"], timeout=10).content))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "wish"),
+    [
+        ("蓝色背景上的红苹果", "把背景改成绿色"),
+        ("a red apple on a blue background", "make the background green"),
+    ],
+)
+def test_the_miniature_paints_and_edits_what_it_is_told(studio: Studio, judge: Judge, prompt: str, wish: str) -> None:
     job = studio.finished(studio.submit(prompt=prompt, seed=3)["id"])
-    picture = Image.open(BytesIO(requests.get(job["images"][0]["url"], timeout=10).content))
-    for corner in ((4, 4), (123, 4), (4, 123), (123, 123)):
-        red, _, blue = colour(picture, corner)
-        assert blue > red + 60, (prompt, corner, colour(picture, corner))
-    red, green, blue = colour(picture, (64, 76))
-    assert red > green + 60, (prompt, (red, green, blue))
-    assert red > blue + 60, (prompt, (red, green, blue))
+    picture = fetched(job)
+    assert judge.see(picture).icons == ("red-apple",)
+    assert is_on(picture, "blue")
+    edit = {"operation": "edit", "image": job["images"][0]["id"], "prompt": wish, "seed": 3}
+    edited = fetched(studio.finished(studio.submit(**edit)["id"]))
+    assert judge.see(edited).icons == ("red-apple",)
+    assert is_on(edited, "green")
+    assert difference(picture, edited, (40, 40, 88, 88)) < 24  # the apple's middle is as it was
+    assert difference(picture, edited, (0, 0, 128, 8)) > 40
 
 
-def colour(picture: Image.Image, place: tuple[int, int]) -> tuple[int, ...]:
-    """The mean colour of the 9 x 9 pixels around a place."""
-    x, y = place
-    spot = picture.crop((x - 4, y - 4, x + 5, y + 5)).resize((1, 1), Image.Resampling.BOX)
-    return tuple(spot.getpixel((0, 0)))  # type: ignore[arg-type]
+def difference(one: Image.Image, other: Image.Image, box: tuple[int, int, int, int]) -> float:
+    """Mean difference of two pictures of one size within a box, of 255."""
+    return float(np.mean([np.abs(np.subtract(*(np.asarray(image.crop(box), float) for image in (one, other))))]))
 
 
 def test_one_to_three_images_are_edited(studio: Studio) -> None:

@@ -14,7 +14,7 @@ from server.miniature.training.run import Stage
 from server.miniature.training.table import changed_world, open_table, world
 from server.miniature.training.vae import VaeStage
 
-STEPS = {"vae": 3000, "text_encoder": 600, "transformer": 2400, "eyes": 3000, "edit": 6000, "judge": 4000}
+STEPS = {"vae": 2400, "text_encoder": 600, "transformer": 2400, "eyes": 3000, "edit": 5000, "judge": 2800}
 """How long the recipe trains each stage."""
 TOY_STEPS = 2
 TOY_STRIDE = 997  # at toy length one of so many scenes is encoded
