@@ -14,10 +14,12 @@ from server.devices import devices, largest_card_gib
 from server.engine import configured_models
 from server.errors import StudioError
 from server.processes import die_with_parent
+from server.prompts.templates import BadTemplates, library
 from server.settings import Settings
 from server.shell import paint_to_files, painting_options
 from server.supervisor import CannotServe
 from server.supervisor import serve as run_server
+from server.vocabulary import Prefer
 
 
 @click.group()
@@ -32,7 +34,7 @@ def main() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         cli(prog_name="python -m server")
-    except (CannotServe, StudioError, OSError) as error:
+    except (CannotServe, StudioError, BadTemplates, OSError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
     except ValidationError as error:
@@ -44,7 +46,7 @@ def main() -> None:
 
 @cli.command()
 def serve() -> None:
-    """Run everything: the web process and one worker per device. Stop it with Ctrl-C."""
+    """Run everything: the web process, one worker per device and one for adjustments. Stop it with Ctrl-C."""
     settings = Settings()
     configured_models(settings, card_gib=largest_card_gib(settings))  # a wrong name is better said now than in a log
     run_server(settings)
@@ -61,6 +63,7 @@ def web(parent: int | None) -> None:
         die_with_parent(parent)
     settings = Settings()
     refuse_open_door(settings)
+    library(settings.templates)  # a file that cannot be used is better said now than to a caller
     WebServer(settings, configured_models(settings, card_gib=largest_card_gib(settings))).run()
 
 
@@ -68,7 +71,7 @@ def web(parent: int | None) -> None:
 @click.option("--device", default=None, help="cpu, cuda:0, ...; default: the first there is.")
 @click.option("--parent", type=int, default=None, help="Process to die with.")
 def worker(device: str | None, parent: int | None) -> None:
-    """Run the worker of one device alone."""
+    """Run the worker of one device alone. Adjustments have one of their own: `light`."""
     from server.worker import run_worker
 
     if parent is not None:
@@ -76,6 +79,17 @@ def worker(device: str | None, parent: int | None) -> None:
     settings = Settings()
     models = configured_models(settings, card_gib=largest_card_gib(settings))
     run_worker(settings, models, device or devices(settings)[0].id)
+
+
+@cli.command()
+@click.option("--parent", type=int, default=None, help="Process to die with.")
+def light(parent: int | None) -> None:
+    """Run the worker that does adjustments, which need no model."""
+    from server.worker import run_light_worker
+
+    if parent is not None:
+        die_with_parent(parent)
+    run_light_worker(Settings())
 
 
 @cli.command()
@@ -97,10 +111,20 @@ def generate(prompt: str, output: Path, **options: Any) -> None:
     required=True,
     help="The image to change; up to three, in the order in which the instruction numbers them.",
 )
+@click.option("--prefer", type=click.Choice([choice.value for choice in Prefer]), help="Default: auto.")
 @painting_options
 def edit(prompt: str, images: tuple[Path, ...], output: Path, **options: Any) -> None:
     """Change images as the instruction PROMPT says, without a server."""
     paint_to_files("edit", images, output, {"prompt": prompt, **options})
+
+
+@cli.command()
+@click.argument("prompt")
+@click.option("-i", "--image", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File to write.")
+def adjust(prompt: str, image: Path, output: Path) -> None:
+    """Change an image without a model, as PROMPT says: "rotate it 90 degrees, then make it brighter"."""
+    paint_to_files("adjust", [image], output, {"prompt": prompt})
 
 
 @cli.group()

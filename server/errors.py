@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from server.vocabulary import Operation
+
 
 @dataclass(frozen=True)
 class ErrorKind:
@@ -89,8 +91,10 @@ def from_validation(error: ValidationError, *, where: str = "request") -> Studio
     """Turn pydantic's first complaint into a :class:`StudioError` that names the parameter and the remedy."""
     first = error.errors(include_url=False)[0]
     # A discriminated union and a str|list union put their tags into the path; the caller's own name comes first.
-    path = [str(part) for part in first["loc"] if not _is_union_tag(part)]
-    param = path[0] if path else first.get("ctx", {}).get("param")
+    path = [part for part in first["loc"] if not _is_union_tag(part)]
+    param = str(path[0]) if path else first.get("ctx", {}).get("param")
+    if len(path) > 2 and isinstance(path[1], int):  # an entry of a list of objects: adjustments[0], after it its kind
+        param = ".".join([f"{path[0]}[{path[1]}]", *(str(part) for part in path[3:])])
     if first["type"] == "extra_forbidden":
         param = str(first["loc"][-1])[:60]
         return StudioError(
@@ -105,7 +109,7 @@ def from_validation(error: ValidationError, *, where: str = "request") -> Studio
 
 
 def _is_union_tag(part: object) -> bool:
-    return part in {"generate", "edit", "str"} or (isinstance(part, str) and "[" in part)
+    return part in {*Operation, "str"} or (isinstance(part, str) and "[" in part)
 
 
 def _shown(first: Any) -> str:

@@ -53,6 +53,12 @@ class Settings(BaseSettings):
     max_body_mb: int = Field(64, ge=1, description="Largest request body in MB.")
     max_image_mb: int = Field(20, ge=1, description="Largest input image in MB.")
     max_image_mpx: int = Field(50, ge=1, description="Largest input image in megapixels.")
+    font: Path | None = Field(
+        None, description="Font file (.ttf, .otf, .ttc) for watermarks. Empty: one that has Latin letters only."
+    )
+    templates: Path | None = Field(
+        None, description="File of instruction templates (TOML) of your own, beside or instead of the server's."
+    )
     fetch_timeout_s: float = Field(30.0, gt=0, description="Seconds in which an image URL must deliver.")
     fetch_allow: CommaList = Field(
         (), description="Private hosts that image URLs may name all the same (comma list of host or host:port)."
@@ -117,6 +123,6 @@ def described() -> str:
     for name, field in Settings.model_fields.items():
         default = field.default
         shown = default.get_secret_value() if isinstance(default, SecretStr) else default
-        text = ",".join(shown) if isinstance(shown, tuple) else str(shown)
+        text = ",".join(shown) if isinstance(shown, tuple) else "" if shown is None else str(shown)
         rows.append(f"| `STUDIO_{name.upper()}` | {f'`{text}`' if text else '(empty)'} | {field.description} |")
     return "\n".join(rows)

@@ -1,4 +1,4 @@
-"""``generate`` and ``edit`` from a shell: the same plan, engine and encoding as a job, without a server."""
+"""``generate``, ``edit`` and ``adjust`` from a shell: the same plan, engine and encoding as a job, without a server."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -10,13 +10,15 @@ from PIL import Image
 from pydantic import ValidationError
 
 from server.devices import devices, largest_card_gib
-from server.engine import configured_models, open_engine
+from server.engine import Engine, configured_models, open_engine
+from server.engine.light import LightEngine
 from server.engine.plan import plan
 from server.errors import StudioError, from_validation
-from server.imaging import encode, open_image
+from server.imaging import encode, open_image, read_facts
+from server.prompts.templates import filled
 from server.schemas import JOB_REQUEST
 from server.settings import Settings
-from server.vocabulary import AspectRatio, OutputFormat
+from server.vocabulary import LIGHT, AspectRatio, OutputFormat
 from server.worker import facts
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -57,20 +59,27 @@ def paint_to_files(operation: str, inputs: Sequence[Path], output: Path, options
         request = JOB_REQUEST.validate_python(asked)
     except ValidationError as error:
         raise from_validation(error) from error
-    images = [_opened(path, settings) for path in inputs]
+    request = filled(request, settings.templates)
+    files = [_read(path) for path in inputs]
+    images = [_opened(path, file, settings) for path, file in zip(inputs, files, strict=True)]
     device = devices(settings)[0]
     models = configured_models(settings, card_gib=largest_card_gib(settings))
-    planned, warnings = plan(request, models, [image.size for image in images])
-    engine = open_engine(settings, models, device.id)
+    sizes, has_font = [image.size for image in images], settings.font is not None
+    planned, warnings = plan(request, models, sizes, has_font=has_font)
+    planned = planned.model_copy(update={"output_format": asked["output_format"]})  # the name's, whatever was said
+    before = read_facts(files[0]) if planned.model == LIGHT else {}
+    engine: Engine = LightEngine(settings) if planned.model == LIGHT else open_engine(settings, models, device.id)
     written: list[str] = []
-    label = f"{planned.model} on {device.id}"
+    label = f"{planned.model} on {engine.device}"
     length = planned.steps * len(planned.seeds)
     with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
         progress = _Progress(bar, label)
         for number, painted in enumerate(engine.paint(planned, images, progress.report)):
             path = output if len(planned.seeds) == 1 else output.with_stem(f"{output.stem}-{number}")
-            path.write_bytes(encode(painted.image, planned.output_format, facts(planned, painted.seed)))
-            written.append(f"{path}  {painted.image.width}x{painted.image.height}  seed {painted.seed}")
+            made_from = facts(planned, painted.seed, before)
+            path.write_bytes(encode(painted.image, planned.output_format, made_from, by_ai="model" in made_from))
+            seed = "" if painted.seed is None else f"  seed {painted.seed}"
+            written.append(f"{path}  {painted.image.width}x{painted.image.height}{seed}")
             warnings += [warning for warning in painted.warnings if warning not in warnings]
     for line in written:
         click.echo(line)
@@ -101,11 +110,14 @@ def _settings(options: dict[str, Any]) -> tuple[Settings, dict[str, Any]]:
     return settings, asked
 
 
-def _opened(path: Path, settings: Settings) -> Image.Image:
+def _read(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise StudioError("unsupported_image", f"{path} cannot be read ({error.strerror}).", param="image") from error
+
+
+def _opened(path: Path, data: bytes, settings: Settings) -> Image.Image:
     return open_image(
         data, max_bytes=settings.max_image_mb * 10**6, max_pixels=settings.max_image_mpx * 10**6, param=str(path)
     )

@@ -15,11 +15,13 @@ from types import FrameType
 
 from server.auth import refuse_open_door
 from server.devices import devices, largest_card_gib
-from server.engine import configured_models
+from server.engine import LIGHT_DEVICE, configured_models
 from server.errors import StudioError
 from server.jobs import JobStore, Worker, open_store
 from server.processes import Locked, lock
+from server.prompts.templates import BadTemplates, library
 from server.settings import Settings
+from server.vocabulary import LIGHT
 
 _log = logging.getLogger(__name__)
 
@@ -75,9 +77,10 @@ class Supervisor:
     def __init__(self, settings: Settings, store: JobStore) -> None:
         self._settings, self._store = settings, store
         self._stopping = False
-        self._children = [Child("web", _command("web"))]
+        self._children = [Child("web", _command("web")), Child("light worker", _command("light"), LIGHT_DEVICE)]
         found = devices(settings)
-        store.forget_workers([settings.worker_name(device.id) for device in found])
+        store.forget_workers([settings.worker_name(name) for name in (LIGHT_DEVICE, *(each.id for each in found))])
+        self._note(LIGHT_DEVICE, "starting", "Starting.")
         for device in found:
             child = Child(f"worker {device.id}", _command("worker", "--device", device.id), device.id)
             self._children.append(child)
@@ -156,7 +159,8 @@ def serve(settings: Settings) -> None:
         store = open_store(settings)
         refuse_open_door(settings)
         models = configured_models(settings, card_gib=largest_card_gib(settings))
-        if refused := store.refuse_unserved(list(models)):
+        _check_templates(settings)
+        if refused := store.refuse_unserved([*models, LIGHT]):
             _log.warning("%d waiting jobs were for models that are no longer served; they have failed", refused)
         _check_port(settings)
         _log.info("Qwen-Image Studio on %s, data in %s; Ctrl-C stops it", settings.address, settings.data_dir)
@@ -184,6 +188,13 @@ def _check_data_dir(settings: Settings) -> None:
             f"Only {free_mb} MB are free for {settings.data_dir}, less than {LEAST_FREE_MB} MB; free some space or set "
             "STUDIO_DATA_DIR to another disk."
         )
+
+
+def _check_templates(settings: Settings) -> None:
+    try:
+        library(settings.templates)
+    except BadTemplates as error:
+        raise CannotServe(f"STUDIO_TEMPLATES: {error}") from error
 
 
 def _check_port(settings: Settings) -> None:

@@ -12,11 +12,42 @@ MIN_STEPS = 2  # one step is 0/0 in the scheduler's shift_terminal stretch: a bl
 MAX_STEPS = 150
 
 
+LIGHT = "cv"
+"""In place of a model's name, in jobs that need none."""
+
+
 class Operation(StrEnum):
-    """What can be asked of an engine."""
+    """What can be asked."""
 
     GENERATE = "generate"
     EDIT = "edit"
+    ADJUST = "adjust"
+
+
+class Language(StrEnum):
+    """Of prompts and templates."""
+
+    EN = "en"
+    ZH = "zh"
+
+
+class SlotType(StrEnum):
+    """What may stand in a slot of a template."""
+
+    TEXT = "text"
+    COLOR = "color"
+    PLACE = "place"
+    CHOICE = "choice"
+
+
+class Prefer(StrEnum):
+    """Who does an edit that needs no model."""
+
+    AUTO = "auto"
+    """No model where the instruction says nothing but adjustments."""
+    MODEL = "model"
+    CV = "cv"
+    """Never a model; an instruction that needs one is an error."""
 
 
 class State(StrEnum):

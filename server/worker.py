@@ -1,135 +1,47 @@
 """The worker process of one device: claim, paint, store, finish. It owns the models; the web process never does.
 
-Two threads. The painting thread talks to the engine alone. The keeper beside it talks to the table while a job runs:
-it renews the lease, tells the progress, reads the cancel flag and ends a process whose engine hangs.
+Two threads. The painting thread talks to the engine alone; the keeper beside it talks to the table while a job runs.
 """
 
 import hashlib
+import json
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from PIL import Image
 
 from server import __version__
 from server.dispatch import open_doorbell
 from server.engine import DeviceLost, Engine, Model, Painted, Plan, open_engine
+from server.engine.light import LightEngine
 from server.errors import StudioError
-from server.imaging import encode, open_image, thumbnail
-from server.jobs import JobStore, Lease, LeaseLost, Progress, StoredImage, Worker, open_store
+from server.imaging import Facts, encode, open_image, read_facts, thumbnail
+from server.jobs import JobStore, Lease, LeaseLost, StoredImage, Worker, open_store
+from server.keeper import EXIT_HUNG, Cancelled, Keeper, Released, delete, preview_key, stem
 from server.processes import lock
 from server.settings import Settings
 from server.storage import Storage, open_storage
-from server.vocabulary import MAX_SIDE, State
+from server.vocabulary import LIGHT, MAX_SIDE, State
 
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 
-KEEPER_S = 0.1
-"""How often the keeper looks at the cancel flag; the painting thread sees it at its next step."""
 NOTE_S = 5.0
 """How often a worker says how it is."""
 IDLE_S = 1.0
 """The longest sleep without looking at the table for expired leases."""
-EXIT_HUNG = 70
-
-
-class Cancelled(Exception):
-    """The owner cancelled the job."""
-
-
-class Released(Exception):
-    """The worker stops before the job is done."""
-
-
-class Keeper:
-    """Keeps one lease while its job runs, on a thread of its own."""
-
-    def __init__(self, store: JobStore, lease: Lease, storage: Storage, settings: Settings) -> None:
-        self._store, self._lease, self._storage, self._settings = store, lease, storage, settings
-        self._progress = Progress()
-        self._preview: Image.Image | None = None
-        self._preview_key: str | None = None
-        self._told = Progress()
-        self._ended = threading.Event()
-        self._verdict: Exception | None = None
-        self.release_at: float | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True, name=f"keeper-{lease.job.id}")
-
-    def __enter__(self) -> "Keeper":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        if self._preview_key is not None:
-            _delete(self._storage, self._preview_key)
-
-    def show(self, preview: Image.Image) -> None:
-        """Take a small picture of the painting in between; the keeper stores it when it comes by."""
-        self._preview = preview
-
-    def report(self, phase: str, step: int, steps: int) -> None:
-        """Note the progress; raises what ends the attempt: Cancelled, Released or LeaseLost."""
-        self._progress = Progress(phase, step, steps)
-        if self._verdict is not None:
-            raise self._verdict
-        if self.release_at is not None and time.monotonic() >= self.release_at:
-            raise Released
-
-    def _run(self) -> None:
-        started = renewed = time.monotonic()
-        while not self._ended.wait(KEEPER_S):
-            now = time.monotonic()
-            if now - started > self._settings.job_timeout_s:
-                self._end_hung_process()
-            due = now - renewed > self._settings.lease_s / 3
-            try:
-                self._store_preview()
-                progress = replace(self._progress, preview_key=self._preview_key)
-                if due or progress != self._told or self._store.get(self._lease.job.id).cancel_requested:
-                    self._told = progress
-                    if self._store.renew(self._lease, self._told):
-                        self._verdict = Cancelled()
-                    renewed = now
-            except LeaseLost as lost:
-                self._verdict = lost
-            except StudioError as busy:  # the next look may fare better; the lease has time left
-                _log.warning("job %s: %s", self._lease.job.id, busy)
-
-    def _store_preview(self) -> None:
-        preview, self._preview = self._preview, None
-        if preview is None:
-            return
-        key = _preview_key(self._lease, self._lease.token)
-        self._storage.put(key, thumbnail(preview), "image/webp")
-        self._preview_key = key
-
-    def _end_hung_process(self) -> NoReturn:
-        message = (
-            f"The job ran past {self._settings.job_timeout_s:g} seconds and was ended. Ask for fewer steps or images, "
-            "or have the operator raise STUDIO_JOB_TIMEOUT_S."
-        )
-        _log.error("job %s hangs; this process ends", self._lease.job.id)
-        try:
-            self._store.fail(self._lease, "engine_timeout", message)
-        finally:
-            os._exit(EXIT_HUNG)  # nothing gentler ends a thread that is stuck in native code
 
 
 class JobWorker:
     """Runs jobs on one device, one at a time, until told to stop."""
 
-    def __init__(
-        self, settings: Settings, device: str, engine: Engine, models: Mapping[str, Model], store: JobStore
-    ) -> None:
+    def __init__(self, settings: Settings, device: str, engine: Engine, models: Sequence[str], store: JobStore) -> None:
         self._settings, self._device, self._engine, self._models = settings, device, engine, models
         self._store = store
         self._storage: Storage = open_storage(settings)
@@ -158,7 +70,7 @@ class JobWorker:
         self._say("lost", "Stopped.")
 
     def _warm_up(self) -> None:
-        first = next(iter(self._models))
+        first = self._models[0]
         try:
             for name in self._models:  # here, not in a job, whose time limit a download would use up
                 self._say("starting", f"Fetching {name}, if it is not on this machine yet.")
@@ -174,7 +86,7 @@ class JobWorker:
     def run_next(self) -> bool:
         """Claim and run one job; whether there was one."""
         try:
-            lease = self._store.claim(self._name, list(self._models), self._engine.loaded)
+            lease = self._store.claim(self._name, self._models, self._engine.loaded)
         except StudioError as busy:
             _log.warning("%s", busy)
             return False
@@ -241,25 +153,25 @@ class JobWorker:
 
     def _paint(self, lease: Lease, keeper: Keeper) -> tuple[list[StoredImage], list[str]]:
         plan = Plan.model_validate(lease.job.plan)
-        inputs = [self._input(image_id) for image_id in lease.job.inputs]
+        files = [self._storage.open(self._store.image(image_id).key) for image_id in lease.job.inputs]
+        inputs = [_opened(file) for file in files]
+        before = read_facts(files[0]) if plan.model == LIGHT else {}
         keeper.report("loading", 0, 0)
         stored: list[StoredImage] = []
         warnings = list(lease.job.warnings)
         steps = plan.steps * len(plan.seeds)
         for painted in self._engine.paint(plan, inputs, keeper.report, keeper.show):
             keeper.report("storing", plan.steps * (len(stored) + 1), steps)
-            stored.append(self._keep(lease, plan, painted, len(stored)))
+            stored.append(self._keep(lease, plan, painted, len(stored), before))
             warnings += [warning for warning in painted.warnings if warning not in warnings]
         return stored, warnings
 
-    def _input(self, image_id: str) -> Image.Image:
-        """An input, in whichever format it is kept: uploads as PNG, our own pictures as they were asked for."""
-        data = self._storage.open(self._store.image(image_id).key)
-        return open_image(data, max_bytes=len(data), max_pixels=MAX_SIDE * MAX_SIDE * 4, param="image")
-
-    def _keep(self, lease: Lease, plan: Plan, painted: Painted, number: int) -> StoredImage:
-        """Encode one picture and store it durably. Its bytes depend on the plan and its own seed alone."""
-        data = encode(painted.image, plan.output_format, facts(plan, painted.seed))
+    def _keep(self, lease: Lease, plan: Plan, painted: Painted, number: int, before: Facts) -> StoredImage:
+        """Encode one picture and store it durably. Its bytes depend on the plan and its own seed alone, and where it
+        was adjusted, on the input and what that says of `before`.
+        """
+        made_from = facts(plan, painted.seed, before)
+        data = encode(painted.image, plan.output_format, made_from, by_ai="model" in made_from)
         key, thumbnail_key = _keys(lease, lease.token, number, plan.output_format.value)
         self._storage.put(key, data, plan.output_format.mime_type)
         self._storage.put(thumbnail_key, thumbnail(painted.image), "image/webp")
@@ -282,9 +194,9 @@ class JobWorker:
         """Delete what attempts that did not succeed have stored."""
         count, extension = len(lease.job.plan.get("seeds", ())), str(lease.job.plan.get("output_format"))
         for token in tokens:
-            _delete(self._storage, _preview_key(lease, token))
+            delete(self._storage, preview_key(lease, token))
             for number in range(count):
-                _delete(self._storage, *_keys(lease, token, number, extension))
+                delete(self._storage, *_keys(lease, token, number, extension))
 
     def _say(self, state: str, message: str) -> None:
         self._state, self._message = state, message
@@ -299,10 +211,27 @@ class JobWorker:
             self._say(self._state, self._message)
 
 
-def facts(plan: Plan, seed: int) -> dict[str, str | int | float]:
-    """What made an image, for its metadata: enough to paint it again, nothing of who asked or where."""
+def facts(plan: Plan, seed: int | None, before: Facts = {}) -> dict[str, str | int | float]:  # noqa: B006 - not changed
+    """What made an image, for its metadata: enough to paint it again, nothing of who asked or where.
+
+    Of an adjusted image it says what was done, after what had made it `before`.
+    """
+    software = f"Qwen-Image Studio {__version__}"
+    if seed is None:
+        done = [one.model_dump(mode="json", exclude_none=True) for one in plan.adjustments]
+        earlier = _earlier_adjustments(before)
+        lasting = {name: value for name, value in before.items() if name not in {"width", "height"}}
+        return {**lasting, "adjustments": json.dumps(earlier + done, ensure_ascii=False), "software": software}
     kept = {"prompt", "negative_prompt", "model", "tier", "steps", "guidance_scale", "width", "height"}
-    return {**plan.model_dump(mode="json", include=kept), "seed": seed, "software": f"Qwen-Image Studio {__version__}"}
+    return {**plan.model_dump(mode="json", include=kept), "seed": seed, "software": software}
+
+
+def _earlier_adjustments(before: Facts) -> list[Any]:
+    try:
+        done = json.loads(str(before.get("adjustments", "[]")))
+    except ValueError:
+        return []
+    return done if isinstance(done, list) else []
 
 
 def run_worker(settings: Settings, models: Mapping[str, Model], device: str) -> None:
@@ -313,30 +242,28 @@ def run_worker(settings: Settings, models: Mapping[str, Model], device: str) -> 
         store.note_worker(Worker(name, device, "starting", None, "Starting.", time.time()))
         if device == "cpu":
             os.nice(5)  # the web process answers first
-        worker = JobWorker(settings, device, open_engine(settings, models, device), models, store)
-        signal.signal(signal.SIGTERM, worker.stop)
-        signal.signal(signal.SIGINT, worker.stop)
-        worker.run()
+        engine = open_engine(settings, models, device)
+        _run_until_told(JobWorker(settings, device, engine, list(models), store))
 
 
-def _delete(storage: Storage, *keys: str) -> None:
-    """Clear away; that it fails must not change how a job ends."""
-    for key in keys:
-        try:
-            storage.delete(key)
-        except StudioError as error:
-            _log.warning("%s stays behind: %s", key, error)
+def run_light_worker(settings: Settings) -> None:
+    """Be the worker that needs no model, until SIGTERM: its jobs never wait for a painting."""
+    engine = LightEngine(settings)
+    with lock(settings.data_dir / f"worker-{engine.device}.lock"):
+        _run_until_told(JobWorker(settings, engine.device, engine, [LIGHT], open_store(settings)))
 
 
-def _stem(lease: Lease, token: int) -> str:
-    """Beginning of the keys of an attempt's files: each attempt has its own, so that none disturbs another."""
-    return f"{time.strftime('%Y/%m/%d', time.gmtime(lease.job.created_at))}/{lease.job.id}-{token}"
+def _run_until_told(worker: JobWorker) -> None:
+    signal.signal(signal.SIGTERM, worker.stop)
+    signal.signal(signal.SIGINT, worker.stop)
+    worker.run()
+
+
+def _opened(file: bytes) -> Image.Image:
+    """An input, in whichever format it is kept: uploads as PNG, our own pictures as they were asked for."""
+    return open_image(file, max_bytes=len(file), max_pixels=MAX_SIDE * MAX_SIDE * 4, param="image")
 
 
 def _keys(lease: Lease, token: int, number: int, extension: str) -> tuple[str, str]:
-    stem = f"{_stem(lease, token)}-{number:02d}"
-    return f"{stem}.{extension}", f"{stem}.thumbnail.webp"
-
-
-def _preview_key(lease: Lease, token: int) -> str:
-    return f"{_stem(lease, token)}.preview.webp"
+    beginning = f"{stem(lease, token)}-{number:02d}"
+    return f"{beginning}.{extension}", f"{beginning}.thumbnail.webp"

@@ -29,6 +29,7 @@ _PHASES: Mapping[str, str] = {
     "loading": "Loading the model.",
     "encoding": "Reading the prompt.",
     "denoising": "Painting.",
+    "adjusting": "Adjusting.",
     "decoding": "Turning the result into pixels.",
     "storing": "Storing the images.",
 }
@@ -114,10 +115,16 @@ def summary(job: Job) -> str:
     first = job.images[0]
     verb = "Edited" if job.operation == "edit" else "Painted"
     count = "1 image" if len(job.images) == 1 else f"{len(job.images)} images"
-    images = "; ".join(f"image_id {image.id}, seed {_seed(image)}, {image.url}" for image in job.images)
-    line = f"{verb} {count}, {first.width}x{first.height}, with {job.model}: {images}"
+    images = "; ".join(_told(image) for image in job.images)
+    how = "without a model" if job.engine == "cv" else f"with {job.model}"
+    line = f"{verb} {count}, {first.width}x{first.height}, {how}: {images}"
     notes = " ".join(" ".join(warning.split()) for warning in job.warnings)
     return f"{line} Note: {notes}" if notes else line
+
+
+def _told(image: Image) -> str:
+    seed = "" if image.seed is None else f"seed {image.seed}, "
+    return f"image_id {image.id}, {seed}{image.url}"
 
 
 def essentials(job: Job) -> dict[str, Any]:

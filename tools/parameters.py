@@ -4,6 +4,7 @@ Dify does not apply the defaults of the YAML files, sends numbers as strings, an
 [None] or not at all; here all of these become one thing. A value that cannot be used raises :class:`Refused`.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -21,6 +22,7 @@ MAX_INPUTS = 3
 
 AspectRatio = Literal["1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3"]
 OutputFormat = Literal["png", "jpeg", "webp"]
+Prefer = Literal["auto", "model", "cv"]
 
 
 def _lowered(value: object) -> object:
@@ -171,6 +173,12 @@ class EditParameters(_Painting):
     """Addresses from which Dify's files are downloaded."""
     image_id: list[str] = []
     """Ids or URLs that the server reads itself."""
+    prompt: str = Field("", max_length=MAX_PROMPT_CHARS)
+    template: str | None = Field(None, pattern=r"^[A-Za-z0-9_]{1,64}$")
+    """Instead of a prompt, one of the server's templates."""
+    slots: dict[str, str] = {}
+    """What stands in the template's slots."""
+    prefer: Annotated[Prefer, BeforeValidator(_lowered)] = "auto"
 
     @field_validator("images", mode="before")
     @classmethod
@@ -183,6 +191,24 @@ class EditParameters(_Painting):
     def _references(cls, value: object) -> list[str]:
         given = value if isinstance(value, list) else [value]
         return [reference for text in given for reference in _split(str(text))]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _template_or_words(cls, values: Any) -> Any:
+        """Whoever builds the app sets a template; a language model, which cannot see it, may fill in the rest."""
+        ignored = "prompt" if str(dict(values).get("template") or "").strip() else "slots"
+        return {name: value for name, value in dict(values).items() if name != ignored}
+
+    @field_validator("slots", mode="before")
+    @classmethod
+    def _named_values(cls, value: object) -> object:
+        return _slots(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _a_prompt_or_a_template(self) -> Self:
+        if not self.prompt and self.template is None:
+            raise ValueError("prompt is missing. Say what to change in the image, or choose a template.")
+        return self
 
     @model_validator(mode="after")
     def _one_to_three(self) -> Self:
@@ -197,7 +223,25 @@ class EditParameters(_Painting):
     def body(self) -> dict[str, Any]:
         """The body of ``POST /v1/jobs``; without ``image`` where files are sent along."""
         inputs = {"image": self.image_id} if self.image_id else {}
-        return {"operation": "edit", **super().body(), **inputs}
+        told: dict[str, Any] = {} if self.prefer == "auto" else {"prefer": self.prefer}
+        if self.template is not None:
+            told |= {"template": self.template, "slots": self.slots}
+        body = {name: value for name, value in super().body().items() if name != "prompt" or value}
+        return {"operation": "edit", **body, **told, **inputs}
+
+
+def _slots(text: str) -> dict[str, str]:
+    """``{"old": "apple", "new": "a cat"}`` as JSON, or ``old=apple; new=a cat`` as people type it."""
+    try:
+        read = json.loads(text)
+    except ValueError:
+        pairs = [part.partition("=") for part in re.split(r"[;；\n]", text) if part.strip()]
+        if not all(middle and name.strip() for name, middle, _ in pairs):
+            raise ValueError('write the slots as JSON such as {"old": "apple"}, or as old=apple; new=a cat') from None
+        return {name.strip(): value.strip() for name, _, value in pairs}
+    if not isinstance(read, dict):
+        raise ValueError('write the slots as a JSON object such as {"old": "apple"}')
+    return {str(name): str(value) for name, value in read.items() if value is not None}
 
 
 def _address(file: object) -> str:

@@ -14,6 +14,7 @@ from typing import Protocol, cast
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
+from server.adjustments import Adjustment
 from server.errors import StudioError
 from server.settings import Settings
 from server.vocabulary import AspectRatio, Operation, OutputFormat, Tier
@@ -258,6 +259,8 @@ class Plan(BaseModel):
     seeds: tuple[int, ...]
     """One per image."""
     output_format: OutputFormat
+    adjustments: tuple[Adjustment, ...] = ()
+    """What the light engine does, in this order."""
 
 
 Report = Callable[[str, int, int], None]
@@ -277,7 +280,8 @@ class Painted:
     """One picture: RGB, of the plan's width x height."""
 
     image: Image.Image
-    seed: int
+    seed: int | None
+    """None where none took part."""
     warnings: tuple[str, ...] = field(default=())
 
 
@@ -309,6 +313,10 @@ class Engine(Protocol):
         Raises StudioError ``out_of_memory``, ``model_unavailable`` or ``engine_failed``; lets through whatever
         `report` raises. Raises DeviceLost where only a new process can go on.
         """
+
+
+LIGHT_DEVICE = "light"
+"""In place of a device's name, for the worker of what needs no model."""
 
 
 def open_engine(settings: Settings, models: Mapping[str, Model], device: str) -> Engine:

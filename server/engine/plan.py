@@ -5,21 +5,27 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from server.engine import Model, Plan, Size, find_model
+from server.engine.light import light_plan
 from server.engine.vocabulary import known_in, vocabulary_of
 from server.errors import StudioError
 from server.prompts import clean
-from server.schemas import EditRequest, GenerateRequest
+from server.schemas import AdjustRequest, EditRequest, GenerateRequest, Request
 from server.vocabulary import MAX_SEED, AspectRatio, Operation
 
-Request = GenerateRequest | EditRequest
+Painting = GenerateRequest | EditRequest
 
 
-def plan(request: Request, models: Mapping[str, Model], inputs: Sequence[Size] = ()) -> tuple[Plan, list[str]]:
+def plan(
+    request: Request, models: Mapping[str, Model], inputs: Sequence[Size] = (), *, has_font: bool = False
+) -> tuple[Plan, list[str]]:
     """The plan for a request and the warnings that go with it.
 
-    `inputs` are the sizes of an edit's images. Raises StudioError ``unknown_model``, ``unsupported_operation`` or
-    ``invalid_value`` with the parameter's name.
+    `inputs` are the sizes of an edit's images; `has_font` says whether the server has a font for watermarks. Raises
+    StudioError ``unknown_model``, ``unsupported_operation`` or ``invalid_value`` with the parameter's name.
     """
+    if not isinstance(request, GenerateRequest) and (light := light_plan(request, inputs, has_font=has_font)):
+        return light
+    assert not isinstance(request, AdjustRequest)  # noqa: S101 - that is always light, or an error
     model = _choose_model(request, models)
     warnings = _model_warnings(request, model)
     if len(inputs) > model.max_inputs:
@@ -55,7 +61,7 @@ def plan(request: Request, models: Mapping[str, Model], inputs: Sequence[Size] =
     ), warnings
 
 
-def _choose_model(request: Request, models: Mapping[str, Model]) -> Model:
+def _choose_model(request: Painting, models: Mapping[str, Model]) -> Model:
     operation = Operation(request.operation)
     if request.model is not None:
         model = find_model(request.model, models)
@@ -77,7 +83,7 @@ def _choose_model(request: Request, models: Mapping[str, Model]) -> Model:
     )
 
 
-def _model_warnings(request: Request, model: Model) -> list[str]:
+def _model_warnings(request: Painting, model: Model) -> list[str]:
     if not model.miniature:
         return []
     warnings = ["Painted by the miniature, a very small stand-in; on a GPU machine the server runs Qwen-Image instead."]
@@ -88,14 +94,15 @@ def _model_warnings(request: Request, model: Model) -> list[str]:
             f"backgrounds and {len(words.edits)} kinds of edits, in English and Chinese; GET /v1/models lists them."
         )
         if isinstance(request, GenerateRequest) and not known_in(request.prompt, words):
-            some = ", ".join(one.en[0] for one in words.objects[::25])
+            chinese = any("一" <= letter <= "鿿" for letter in request.prompt)
+            some = ", ".join((one.zh if chinese else one.en)[0] for one in words.objects[::25])
             warnings.append(f"The miniature knows nothing in this prompt; it would know for example: {some}.")
     if request.model is not None and request.model.casefold() != model.name:
         warnings.append(f"{request.model} is not on this server; the miniature answered for it.")
     return warnings
 
 
-def _delivered_size(request: Request, model: Model, inputs: Sequence[Size]) -> Size:
+def _delivered_size(request: Painting, model: Model, inputs: Sequence[Size]) -> Size:
     asked = request.asked_size
     if asked is None and request.aspect_ratio is not None:
         return model.sizes[request.aspect_ratio]

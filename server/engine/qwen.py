@@ -29,7 +29,7 @@ from server.engine.views import View, open_view
 from server.engine.weights import PARTS, Weights
 from server.errors import StudioError, from_validation
 from server.schemas import JOB_REQUEST
-from server.vocabulary import Operation
+from server.vocabulary import Operation, Prefer
 
 LOG = logging.getLogger(__name__)
 TILED_PIXELS = 2 * 1024 * 1024  # above it the VAE works in tiles: it would take some 20 GiB at 2048 x 2048
@@ -276,6 +276,7 @@ class QwenImageGenerator:
             callback,
             [image] if isinstance(image, Image.Image) else image,
             operation=Operation.EDIT,
+            prefer=Prefer.MODEL,
             prompt=prompt,
             negative_prompt=negative_prompt,
             height=height,

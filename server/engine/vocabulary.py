@@ -14,7 +14,7 @@ FILE = "vocabulary.json"
 
 def vocabulary_of(model: Model) -> VocabularyView | None:
     """All that the model knows; None where no file says so, as with the large models."""
-    return _read(Path(model.repository) / FILE) if model.miniature else None
+    return _read(Path(model.repository).expanduser() / FILE) if model.miniature else None
 
 
 @cache
@@ -26,17 +26,47 @@ def _read(file: Path) -> VocabularyView | None:
 
 
 def known_in(prompt: str, words: VocabularyView) -> bool:
-    """Whether the prompt names an object, a text or a background that the model knows."""
+    """Whether the prompt names an object or a text that the model knows, or asks for a background alone."""
     told = prompt.casefold()
     english = set(re.findall(r"[a-z]+", told))
-    for names in (*words.objects, *words.backgrounds):
-        if any(name in told for name in names.zh) or any(_is_said(name, english) for name in names.en):
+    for names in words.objects:
+        if any(_stands(name, told) for name in names.zh) or any(_is_said(name, english) for name in names.en):
             return True
-    return any(text.casefold() in told for text in words.texts)
+    for text in words.texts:
+        if text.casefold() in english or (not text.isascii() and (f"{text}字" in told or _stands(text, told))):
+            return True
+    return _asks_for_background(told, words)
 
 
 def _is_said(name: str, said: set[str]) -> bool:
-    """Whether each of the name's words is there, as it stands or as more than one of it."""
-    return all(
-        {word, f"{word}s", f"{word}es", f"{word[:-1]}ies"} & said for word in re.findall(r"[a-z]+", name.casefold())
-    )
+    """Whether each of the English name's words is there, as it stands or as more than one of it."""
+    return all(_plurals(word) & said for word in re.findall(r"[a-z]+", name.casefold()))
+
+
+def _plurals(word: str) -> set[str]:
+    stem, *_ = re.split(r"fe?$", word)
+    forms = {word, f"{word}s", f"{word}es", f"{word[:-1]}ies", f"{stem}ves"}
+    return forms | {"mouse": {"mice"}, "snowman": {"snowmen"}}.get(word, set())
+
+
+def _stands(name: str, told: str) -> bool:
+    """Whether the Chinese name is there; one character has to stand alone, since it is part of many other words."""
+    if len(name) > 1:
+        return name in told
+    return re.search(rf"(?:^|[\W\d{_BEFORE}]){name}(?:$|[\W{_AFTER}])", told) is not None
+
+
+_BEFORE = (
+    "一两二三个只条头匹辆本朵棵片块把顶件串颗枚艘架座副部台支张团道份杯碗根列幅的和与是有画大小成换加上变放在图掉去除"
+)
+_AFTER = "和与在的背换变放移是有里上下左右旁大缩图"
+_FILLING = "a|an|the|on|with|plain|empty|flat|background|nothing|but|only|picture|of|draw|paint"
+_ZH_FILLING = "纯|空白|背景|底色|只有|的|什么都没有|画"
+
+
+def _asks_for_background(told: str, words: VocabularyView) -> bool:
+    """Whether nothing is left of the prompt but a background's name and words around it."""
+    colours = [name for names in words.backgrounds for name in (*names.en, *names.zh)]
+    asked = "|".join(sorted(map(re.escape, colours), key=len, reverse=True))
+    rest = re.sub(rf"\b(?:{asked})\b|(?:{asked})", " ", told)
+    return rest != told and not re.sub(rf"\b(?:{_FILLING})\b|{_ZH_FILLING}|\W", "", rest)

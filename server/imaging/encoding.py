@@ -14,8 +14,8 @@ _PNG_LEVEL = 4
 _QUALITY = 95
 
 
-def encode(image: Image.Image, output_format: OutputFormat | str, facts: Facts) -> bytes:
-    """Encode an RGB picture with what made it (see `server.imaging.facts`) and the labels that say AI made it.
+def encode(image: Image.Image, output_format: OutputFormat | str, facts: Facts, *, by_ai: bool = True) -> bytes:
+    """Encode an RGB picture with what made it (see `server.imaging.facts`) and, `by_ai`, the labels that say so.
 
     ``facts`` should tell the same for the same picture: nothing of the host, the owner or the time. PNG is lossless;
     JPEG is 4:4:4, so that coloured text keeps its edges.
@@ -24,12 +24,11 @@ def encode(image: Image.Image, output_format: OutputFormat | str, facts: Facts) 
     plain = _plain(image)
     file = io.BytesIO()
     if output_format is OutputFormat.PNG:
-        plain.save(file, "PNG", compress_level=_PNG_LEVEL, pnginfo=_png_text(facts))
+        plain.save(file, "PNG", compress_level=_PNG_LEVEL, pnginfo=_png_text(facts, by_ai=by_ai))
     elif output_format is OutputFormat.JPEG:
-        labels = {"exif": as_exif(facts), "xmp": as_xmp(facts).encode()}
-        plain.save(file, "JPEG", quality=_QUALITY, subsampling="4:4:4", **labels)
+        plain.save(file, "JPEG", quality=_QUALITY, subsampling="4:4:4", **_blocks(facts, by_ai))
     else:
-        plain.save(file, "WEBP", quality=_QUALITY, exif=as_exif(facts), xmp=as_xmp(facts).encode())
+        plain.save(file, "WEBP", quality=_QUALITY, **_blocks(facts, by_ai))
     return file.getvalue()
 
 
@@ -42,10 +41,14 @@ def thumbnail(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def store_copy(image: Image.Image) -> bytes:
-    """A lossless PNG without metadata, quickly made, of a picture that someone uploaded."""
+def store_copy(image: Image.Image, painted_by: str = "") -> bytes:
+    """A lossless PNG, quickly made, of a picture that someone uploaded, without the metadata that it came with.
+
+    Only the model that had painted it is remembered, so that what is made of it goes on saying that AI was at work.
+    """
     file = io.BytesIO()
-    _plain(image).save(file, "PNG", compress_level=1)
+    notes = {"pnginfo": _png_text({"model": painted_by}, by_ai=False)} if painted_by else {}
+    _plain(image).save(file, "PNG", compress_level=1, **notes)
     return file.getvalue()
 
 
@@ -56,9 +59,14 @@ def _plain(image: Image.Image) -> Image.Image:
     return plain
 
 
-def _png_text(facts: Facts) -> PngInfo:
+def _blocks(facts: Facts, by_ai: bool) -> dict[str, bytes]:
+    return {"exif": as_exif(facts)} | ({"xmp": as_xmp(facts).encode()} if by_ai else {})
+
+
+def _png_text(facts: Facts, *, by_ai: bool) -> PngInfo:
     text = PngInfo()
     text.add_text("Software", PRODUCER)
     text.add_itxt(PNG_FACTS, as_text(facts))
-    text.add_itxt(PNG_XMP, as_xmp(facts))
+    if by_ai:
+        text.add_itxt(PNG_XMP, as_xmp(facts))
     return text

@@ -141,8 +141,8 @@ class JobStore(Protocol):
         Raises StudioError ``queue_full`` or ``idempotency_key_reused``.
         """
 
-    def check_room(self, queue_limit: int) -> None:
-        """Raise StudioError ``queue_full`` where no job could be submitted now."""
+    def check_room(self, queue_limit: int, model: str) -> None:
+        """Raise StudioError ``queue_full`` where no job for the model could be submitted now."""
 
     def replay(self, owner: str, key: str | None, fingerprint: str) -> Job | None:
         """The job that came before with this owner and key. Raises StudioError ``idempotency_key_reused``."""

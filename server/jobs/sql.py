@@ -17,7 +17,7 @@ from server.jobs.database import reading, writing
 from server.jobs.ranking import queue
 from server.jobs.tables import images, jobs, workers
 from server.settings import Settings
-from server.vocabulary import Operation, State
+from server.vocabulary import LIGHT, Operation, State
 
 
 class SqlJobStore:
@@ -36,7 +36,7 @@ class SqlJobStore:
             with writing(self.engine) as connection:
                 if earlier := _replayed(connection, new.owner, new.idempotency_key, new.fingerprint):
                     return earlier, False
-                _check_room(connection, queue_limit)
+                _check_room(connection, queue_limit, new.model)
                 row = connection.execute(jobs.insert().values(_columns(new, _clock(now))).returning(jobs)).one()
                 return _job(row), True
         except IntegrityError:  # PostgreSQL: two requests with one key at the same moment
@@ -45,9 +45,9 @@ class SqlJobStore:
                     return earlier, False
             raise
 
-    def check_room(self, queue_limit: int) -> None:
+    def check_room(self, queue_limit: int, model: str) -> None:
         with reading(self.engine) as connection:
-            _check_room(connection, queue_limit)
+            _check_room(connection, queue_limit, model)
 
     def replay(self, owner: str, key: str | None, fingerprint: str) -> Job | None:
         with reading(self.engine) as connection:
@@ -280,8 +280,9 @@ def _count(state: State) -> Any:
     return select(func.count()).select_from(jobs).where(jobs.c.state == state)
 
 
-def _check_room(connection: Connection, queue_limit: int) -> None:
-    waiting = connection.scalar(_count(State.QUEUED)) or 0
+def _check_room(connection: Connection, queue_limit: int, model: str) -> None:
+    same_lane = (jobs.c.model == LIGHT) == (model == LIGHT)
+    waiting = connection.scalar(_count(State.QUEUED).where(same_lane)) or 0
     if waiting >= queue_limit:
         raise StudioError(
             "queue_full",

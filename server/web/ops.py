@@ -7,8 +7,10 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel
 
 from server import __version__
+from server.engine import LIGHT_DEVICE
 from server.jobs import Worker
-from server.schemas import Health, HealthState, ModelList, WorkerView
+from server.prompts.templates import listed
+from server.schemas import Health, HealthState, ModelList, TemplateList, WorkerView
 from server.web.openapi import Facts, describe, document
 from server.web.services import services
 from server.web.views import model_view
@@ -45,6 +47,13 @@ def models() -> ResponseReturnValue:
     return ModelList(data=rows).model_dump(mode="json")
 
 
+@blueprint.get("/v1/templates")
+@describe(Facts(returns={200: TemplateList}, errors=("invalid_api_key",)))
+def templates() -> ResponseReturnValue:
+    """List the instruction templates with their slots."""
+    return listed(services().settings.templates).model_dump(mode="json")
+
+
 @blueprint.get("/openapi.json")
 @describe(Facts(returns={200: OpenApiDocument}))
 def openapi() -> ResponseReturnValue:
@@ -66,6 +75,8 @@ def _worker_view(worker: Worker) -> WorkerView:
 
 
 def _judge(workers: list[WorkerView], queued: int) -> tuple[HealthState, str]:
+    light = [worker for worker in workers if worker.device == LIGHT_DEVICE]
+    workers = [worker for worker in workers if worker.device != LIGHT_DEVICE]
     states = {worker.state for worker in workers}
     messages = "; ".join(f"{worker.device}: {worker.message}" for worker in workers if worker.message)
     if not workers:
@@ -76,6 +87,8 @@ def _judge(workers: list[WorkerView], queued: int) -> tuple[HealthState, str]:
         return HealthState.STARTING, messages or "The worker is starting."
     if states & {"failed", "lost"}:
         return HealthState.DEGRADED, messages
+    if light and light[0].state in {"failed", "lost"}:
+        return HealthState.DEGRADED, f"Adjustments wait: {light[0].message or 'their worker is gone'}"
     if states == {"busy"}:
         return HealthState.BUSY, f"Painting; {queued} jobs wait."
     return HealthState.READY, "Ready to paint."

@@ -17,9 +17,10 @@ from pydantic import ValidationError
 from server.engine.plan import plan
 from server.errors import StudioError, from_validation
 from server.fetch import fetch
-from server.imaging import open_image, store_copy, thumbnail
+from server.imaging import open_image, read_facts, store_copy, thumbnail
 from server.jobs import Job, NewJob, StoredImage
-from server.schemas import JOB_REQUEST, EditRequest, GenerateRequest
+from server.prompts.templates import filled
+from server.schemas import JOB_REQUEST, AdjustRequest, GenerateRequest, Request
 from server.storage.links import verify
 from server.vocabulary import Operation
 from server.web.services import services
@@ -40,7 +41,7 @@ class Upload:
 class Submission:
     """What one request asks for."""
 
-    request: GenerateRequest | EditRequest
+    request: Request
     uploads: Sequence[Upload]
     idempotency_key: str | None
 
@@ -58,6 +59,8 @@ class Input:
     size: tuple[int, int]
     id: str | None = None
     image: Image.Image | None = None
+    painted_by: str = ""
+    """The model that had painted it, as its metadata says."""
 
 
 def read_submission() -> Submission:
@@ -79,9 +82,11 @@ def accept(submission: Submission, owner: str) -> tuple[Job, bool]:
     fingerprint = submission.fingerprint()
     if earlier := parts.store.replay(owner, submission.idempotency_key, fingerprint):
         return earlier, False
-    parts.store.check_room(parts.settings.queue_limit)  # before files are kept for a job that cannot be
+    asked = filled(submission.request, parts.settings.templates)
     inputs = _inputs(submission, owner)
-    planned, warnings = plan(submission.request, parts.models, [each.size for each in inputs])
+    sizes, has_font = [each.size for each in inputs], parts.settings.font is not None
+    planned, warnings = plan(asked, parts.models, sizes, has_font=has_font)
+    parts.store.check_room(parts.settings.queue_limit, planned.model)  # before files are kept for a job that cannot be
     kept = [each.id or _keep(each, owner) for each in inputs]
     new = NewJob(
         owner=owner,
@@ -126,7 +131,7 @@ def _read_json(data: bytes) -> dict[str, Any]:
     return body
 
 
-def _validated(body: dict[str, Any], uploads: Sequence[Upload]) -> GenerateRequest | EditRequest:
+def _validated(body: dict[str, Any], uploads: Sequence[Upload]) -> Request:
     operations = [operation.value for operation in Operation]
     if body.get("operation") not in operations:
         raise StudioError("unknown_operation", f"operation: must be one of {', '.join(operations)}.", param="operation")
@@ -134,10 +139,15 @@ def _validated(body: dict[str, Any], uploads: Sequence[Upload]) -> GenerateReque
         asked = JOB_REQUEST.validate_python(body)
     except ValidationError as error:
         raise from_validation(error, where=f"{body['operation']} request") from error
-    references = asked.images if isinstance(asked, EditRequest) else []
-    if isinstance(asked, GenerateRequest) and uploads:
-        raise StudioError("unknown_parameter", "image: generate takes no image; use the edit operation.", param="image")
-    if isinstance(asked, EditRequest) and bool(references) == bool(uploads):
+    if isinstance(asked, GenerateRequest):
+        if uploads:
+            message = "image: generate takes no image; use the edit operation."
+            raise StudioError("unknown_parameter", message, param="image")
+        return asked
+    if isinstance(asked, AdjustRequest) and len(asked.images) + len(uploads) != 1:
+        message = "image: adjust takes one image, either as a file or as an id or URL."
+        raise StudioError("invalid_value", message, param="image")
+    if bool(asked.images) == bool(uploads):
         raise StudioError(
             "invalid_value", "image: send 1 to 3 images, either as files or as ids and URLs.", param="image"
         )
@@ -207,7 +217,7 @@ def _opened(data: bytes, param: str) -> Input:
     image = open_image(
         data, max_bytes=settings.max_image_mb * 10**6, max_pixels=settings.max_image_mpx * 10**6, param=param
     )
-    return Input(image.size, image=image)
+    return Input(image.size, image=image, painted_by=str(read_facts(data).get("model", ""))[:200])
 
 
 def _keep(each: Input, owner: str) -> str:
@@ -218,7 +228,7 @@ def _keep(each: Input, owner: str) -> str:
     image_id = f"img_{token_hex(12)}"
     key = f"{time.strftime('%Y/%m/%d', time.gmtime(now))}/{image_id}.png"
     thumbnail_key = key.replace(".png", ".thumbnail.webp")
-    data = store_copy(each.image)
+    data = store_copy(each.image, each.painted_by)
     parts.storage.put(key, data, "image/png")
     parts.storage.put(thumbnail_key, thumbnail(each.image), "image/webp")
     parts.store.add_image(

@@ -7,7 +7,7 @@ from server.engine import Model
 from server.engine.vocabulary import vocabulary_of
 from server.jobs import Job, StoredImage, Tag
 from server.schemas import ImageRecord, ImageView, JobError, JobList, JobView, ModelView, ProgressView, SizeView
-from server.vocabulary import MAX_IMAGES, MAX_SIDE, MAX_STEPS, MIN_SIDE, MIN_STEPS, State, Tier
+from server.vocabulary import LIGHT, MAX_IMAGES, MAX_SIDE, MAX_STEPS, MIN_SIDE, MIN_STEPS, State, Tier
 from server.web.services import services
 
 
@@ -93,7 +93,7 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None) -> Job
         warnings=list(job.warnings),
         compute_saved=None,
         cached=False,
-        engine="qwen",
+        engine="cv" if job.model == LIGHT else "qwen",
         error=JobError(code=job.error_code, message=job.error_message or "") if job.error_code else None,
         created_at=job.created_at,
         started_at=job.started_at,

@@ -52,7 +52,7 @@ def worker(app: Flask) -> JobWorker:
     parts: Services = app.extensions["qwen-image-studio"]
     engine = ScriptedEngine("miniature", "cpu")
     engine.load("miniature")
-    return JobWorker(parts.settings, "cpu", engine, parts.models, parts.store)
+    return JobWorker(parts.settings, "cpu", engine, list(parts.models), parts.store)
 
 
 def png(width: int = 32, height: int = 24, colour: str = "red") -> bytes:

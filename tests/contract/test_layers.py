@@ -9,10 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = [
-    {"vocabulary", "schemas", "settings", "errors", "processes"},
+    {"vocabulary", "adjustments", "schemas", "settings", "errors", "processes"},
     {"imaging", "fetch", "prompts", "devices"},
     {"jobs", "dispatch", "storage", "engine"},
-    {"auth", "web", "worker"},
+    {"auth", "web", "keeper", "worker"},
     {"app", "webserver", "supervisor", "doctor", "shell", "__main__"},
 ]
 PORTS = LAYERS[2]

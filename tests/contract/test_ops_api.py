@@ -54,6 +54,12 @@ def test_models_tell_their_limits_and_what_is_loaded(client: FlaskClient, store:
     assert [(model.id, model.loaded) for model in models] == [("miniature", False)]
     assert models[0].min_steps == 2
     assert models[0].sizes["16:9"].width > models[0].sizes["16:9"].height  # type: ignore[index]
+    words = models[0].vocabulary
+    assert words is not None
+    assert "apple" in words.objects[0].en
+    assert "苹果" in words.objects[0].zh
+    assert (len(words.objects) >= 100, len(words.backgrounds), "福" in words.texts) == (True, 12, True)
+    assert words.edits["background"].zh == ["把背景改成绿色"]
     store.note_worker(replace(worker("ready", model="miniature"), seen_at=time.time()))
     assert client.get("/v1/models").get_json()["data"][0]["loaded"] is True
 
@@ -72,6 +78,7 @@ def test_openapi_is_valid_and_whole(app: Flask, client: FlaskClient) -> None:
         "/v1/health",
         "/v1/models",
         "/files/{key}",
+        "/v1/templates",
         "/openapi.json",
     }
     names = references(served)

@@ -11,6 +11,7 @@ import pytest
 import requests
 from PIL import Image
 
+from tests.contract.conftest import png
 from tests.studio import Studio
 
 STEPS = 5
@@ -141,6 +142,18 @@ def test_frozen_worker_is_replaced(make_scripted: Callable[..., Studio]) -> None
     assert_whole(studio, done)
     assert done["attempt"] == 2
     assert len(studio.processes("worker")) == 1
+
+
+def test_the_light_worker_is_started_again_and_never_waits_for_a_painting(scripted: Studio) -> None:
+    painting = scripted.submit(prompt="pace=0.4", steps=20)
+    scripted.processes("light")[0].kill()
+    for wish in ("rotate it 90 degrees", "变成黑白"):
+        done = scripted.finished(scripted.edit(png(), prompt=wish).json()["id"])
+        assert_whole(scripted, done)
+        assert done["engine"] == "cv"
+    assert scripted.job(painting["id"])["state"] in {"queued", "running"}
+    scripted.request("POST", f"/v1/jobs/{painting['id']}/cancel")
+    scripted.finished(painting["id"])
 
 
 def test_out_of_memory_is_told_and_not_retried(scripted: Studio) -> None:

@@ -56,7 +56,7 @@ def test_the_kth_call_fails(tmp_path: Path, port: str, code: str) -> None:
     engine.load("miniature")
     endings: set[str] = set()
     for k in range(1, 40):
-        worker = JobWorker(settings, "cpu", engine, models, parts.store)
+        worker = JobWorker(settings, "cpu", engine, list(models), parts.store)
         failing = FailKth(getattr(worker, port), k, lambda: StudioError(code, "Planted."))
         setattr(worker, port, failing)
         headers = {"Idempotency-Key": f"{port}-{code}-{k}"}

@@ -180,7 +180,7 @@ def test_parameter_follows_the_rules(tool: str, parameter: dict[str, Any]) -> No
 def test_the_surface_for_models_is_small() -> None:
     for tool in TOOLS.values():
         shown = {parameter["name"] for parameter in tool["parameters"] if parameter["form"] == "llm"}
-        assert shown <= {"prompt", "negative_prompt", "aspect_ratio", "seed", "images", "image_id"}
+        assert shown <= {"prompt", "negative_prompt", "aspect_ratio", "seed", "images", "image_id", "slots"}
 
 
 @pytest.mark.parametrize("path", list(TOOLS))

@@ -102,6 +102,36 @@ def test_edit_a_file_then_edit_the_result_by_its_id(
     assert len(dify.calls) == 1
 
 
+@pytest.mark.parametrize("prompt", ["rotate it 90 degrees, then make it black and white", "旋转90度，然后变成黑白"])
+def test_an_instruction_that_needs_no_model_is_done_without_one(
+    plugin: Daemon, credentials: dict[str, object], dify: ScriptedServer, prompt: str
+) -> None:
+    file = dify_file(f"{dify.url}/files/abc/file-preview?sign=s")
+    done = called(plugin, "image_edit", credentials, prompt=prompt, images=[file])
+    assert_complete(done, 1)
+    assert (done.variables["model"], done.variables["seed"]) == ("cv", 0)
+    assert "without a model" in done.texts[0]
+    red, green, blue = opened(done)[0].convert("RGB").split()
+    assert red.tobytes() == green.tobytes() == blue.tobytes()
+    parameters = {"prompt": "remove the cup", "prefer": "cv", "image_id": done.variables["image_id"]}
+    refused = plugin.invoke(PROVIDER, "image_edit", parameters, credentials, timeout=60)
+    assert refused.error is not None
+    assert "only adjustments can be done" in refused.error.message
+
+
+def test_a_template_is_filled_by_the_server(
+    plugin: Daemon, credentials: dict[str, object], dify: ScriptedServer
+) -> None:
+    file = dify_file(f"{dify.url}/files/abc/file-preview?sign=s")
+    for slots in ('{"old": "苹果", "new": "猫"}', "old=apple; new=a cat"):
+        done = called(plugin, "image_edit", credentials, template="replace_object", slots=slots, images=[file], steps=2)
+        assert_complete(done, 1)
+    wrong = {"template": "replace_object", "slots": "old=apple", "images": [file]}
+    refused = plugin.invoke(PROVIDER, "image_edit", wrong, credentials, timeout=60)
+    assert refused.error is not None
+    assert "slots.new: is missing" in refused.error.message
+
+
 def test_a_wrong_id_and_a_wrong_model_are_said_by_the_server(plugin: Daemon, credentials: dict[str, object]) -> None:
     for parameters, said in (({"image_id": "img_no"}, "img_no"), ({"image_id": "img_no", "model": "none-such"}, "no")):
         outcome = plugin.invoke(PROVIDER, "image_edit", {"prompt": "x", **parameters}, credentials, timeout=60)

@@ -1,6 +1,8 @@
 """What a request becomes: sizes on the grid, defaults, seeds, and what is said of it."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
@@ -9,6 +11,7 @@ from hypothesis import given
 
 from server.engine import MODELS, Plan, configured_models
 from server.engine.plan import plan
+from server.engine.vocabulary import vocabulary_of
 from server.errors import StudioError
 from server.schemas import JOB_REQUEST
 from server.settings import Settings
@@ -119,3 +122,44 @@ def test_configured_models() -> None:
     assert {name: model.repository for name, model in chosen.items()}["Qwen-Image-2512"] == "/weights/here"
     with pytest.raises(StudioError, match="dall-e"):
         configured_models(Settings(models=("dall-e",)), card_gib=80)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "known"),
+    [
+        ("two cherries on a purple background", True),
+        ("puppies", True),
+        ("一只猫", True),
+        ("Spring Festival poster, text '福'", True),
+        ("blue background", True),
+        ("纯蓝色背景", True),
+        ("two wolves", True),
+        ("maple leaves and snowmen", True),
+        ("一辆汽车，红色背景", True),
+        ("蓝色背景上的花", True),
+        ("一张狗的图片", True),
+        ("红色背景上的福字", True),
+        ("quarterly results", False),
+        ("a photograph of a hotel", False),
+        ("a unicorn on a blue background", False),
+        ("罗马斗兽场", False),
+        ("云计算公司的证书", False),
+        ("幸福家庭", False),
+        ("青春校园", False),
+        ("量子力学", False),
+    ],
+)
+def test_the_miniature_says_what_it_knows(prompt: str, known: bool) -> None:
+    _, warnings = planned(SMALL, prompt=prompt)
+    assert "GET /v1/models" in warnings[0]
+    assert [warning for warning in warnings if "knows nothing in this prompt" in warning] == warnings[1:]
+    assert len(warnings) == (1 if known else 2)
+
+
+def test_weights_that_know_nothing_promise_nothing(tmp_path: Path) -> None:
+    bare = replace(MODELS["miniature"], repository=str(tmp_path))
+    assert "knows" not in planned({"miniature": bare}, prompt="quarterly results")[1][0]
+    (tmp_path / "vocabulary.json").write_text("{}")
+    other = replace(bare, repository=str(tmp_path))
+    assert vocabulary_of(other) is None
+    assert vocabulary_of(MODELS["Qwen-Image"]) is None

@@ -1,0 +1,115 @@
+"""Adapter: adjustments of pictures with Pillow, where no model is needed; and the plans of such jobs. No torch."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from server.engine import LIGHT_DEVICE, Painted, Plan, Report, Show, Size, silent
+from server.errors import StudioError
+from server.imaging import adjust, check_adjustments
+from server.prompts.light import LightInstruction, NotLight, parse_light
+from server.schemas import AdjustRequest, EditRequest
+from server.settings import Settings
+from server.vocabulary import LIGHT, Operation, OutputFormat, Prefer, Tier
+
+
+class LightEngine:
+    """The engine of the light path."""
+
+    device = LIGHT_DEVICE
+    loaded = LIGHT
+
+    def __init__(self, settings: Settings) -> None:
+        self._font: Path | None = settings.font
+
+    def fetch(self, model: str) -> None:
+        """Nothing is needed."""
+
+    def load(self, model: str) -> None:
+        """Nothing is needed."""
+
+    def paint(
+        self, plan: Plan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
+    ) -> Iterator[Painted]:
+        """Adjust the one image. Raises StudioError ``invalid_value`` for an adjustment that it does not allow."""
+        steps = max(1, len(plan.adjustments))
+        done = adjust(images[0], plan.adjustments, self._font, lambda number: report("adjusting", number, steps))
+        yield Painted(done, None)
+
+
+def light_plan(
+    request: AdjustRequest | EditRequest, inputs: Sequence[Size], *, has_font: bool
+) -> tuple[Plan, list[str]] | None:
+    """The plan of a job that needs no model, and its warnings; None where one is needed.
+
+    Raises StudioError ``invalid_value`` where no model may be used and the request cannot do without, or where the
+    adjustments do not fit the image.
+    """
+    if isinstance(request, AdjustRequest):
+        said = _understood(request.prompt) if request.prompt else LightInstruction(tuple(request.adjustments))
+        return _checked(request, said, request.output_format or said.output_format, inputs[0], has_font=has_font), []
+    if request.prefer is Prefer.CV:
+        for param, wrong in (("image", len(inputs) > 1), ("n", request.n > 1), ("size", _is_shaped(request))):
+            if wrong:
+                message = f"{param}: adjustments change one image, as the instruction says; leave {param} out."
+                raise StudioError("invalid_value", message, param=param)
+        said = _understood(request.prompt)
+        return _checked(request, said, said.output_format or request.output_format, inputs[0], has_font=has_font), []
+    # A caller who names any of these wants a painting.
+    paints = _is_shaped(request) or request.n > 1 or request.model or request.negative_prompt
+    if request.prefer is Prefer.MODEL or len(inputs) != 1 or paints:
+        return None
+    try:
+        said = parse_light(request.prompt)
+        plan = _checked(request, said, said.output_format or request.output_format, inputs[0], has_font=has_font)
+    except (NotLight, StudioError):  # what cannot be done here the model may do in its own way
+        return None
+    return plan, ["Done at once without the model, since nothing else was asked; prefer=model has the model do it."]
+
+
+def _is_shaped(request: EditRequest) -> bool:
+    return request.asked_size is not None or request.aspect_ratio is not None
+
+
+def _understood(prompt: str) -> LightInstruction:
+    try:
+        return parse_light(prompt)
+    except NotLight as reason:
+        raise StudioError(
+            "invalid_value",
+            f"prompt: cannot be done without a model: {reason}. Without one only adjustments can be done: crop, "
+            "resize, rotate, flip, brightness, contrast, saturation, hue, grayscale, blur, sharpen, file format, "
+            "watermark, such as 'rotate it 90 degrees, then make it brighter'. For all else use the edit operation "
+            "with prefer=auto.",
+            param="prompt",
+        ) from reason
+
+
+def _checked(
+    request: AdjustRequest | EditRequest,
+    said: LightInstruction,
+    output_format: OutputFormat | None,
+    size: Size,
+    *,
+    has_font: bool,
+) -> Plan:
+    """The plan, whose size is the input's: the result has its own."""
+    output_format = output_format or OutputFormat.PNG
+    check_adjustments(size, said.adjustments, output_format, has_font=has_font)
+    return Plan(
+        operation=Operation(request.operation),
+        model=LIGHT,
+        tier=Tier.QUALITY,
+        prompt=request.prompt or "",
+        negative_prompt="",
+        width=size[0],
+        height=size[1],
+        paint_width=size[0],
+        paint_height=size[1],
+        steps=1,
+        guidance_scale=1.0,
+        seeds=(0,),
+        output_format=output_format,
+        adjustments=said.adjustments,
+    )
