@@ -263,7 +263,7 @@ def broken(miniature: Model, tmp_path: Path) -> Callable[[Callable[[Path], objec
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (shutil.rmtree, "there is no such folder. Make the miniature with: python -m server.miniature build."),
+        (shutil.rmtree, "there is no such folder. Its weights belong to the repository: git checkout"),
         (lambda at: shutil.rmtree(at / "transformer"), "it has no transformer/"),
         (
             lambda at: (at / "transformer" / "diffusion_pytorch_model.safetensors").unlink(),

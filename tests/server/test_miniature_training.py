@@ -567,7 +567,7 @@ def test_everything_is_built_with_one_command_and_goes_on_where_it_was(drawn: Pa
     assert first.exit_code == 0
     for stage in STAGES:
         assert f"{stage}: 2 of 2 steps are done" in first.output
-    assert "The judge on" in first.output
+    assert "The judge alone" in first.output
     assert "edits, unseen pairs: all else kept" in first.output
     made = {path.name for path in (tmp_path / "made").iterdir()}
     assert {"judge.safetensors", "vocabulary.json", "model_index.json", "transformer"} <= made
