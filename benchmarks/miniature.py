@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import Row, show
 from server.engine import MODELS
 from server.miniature.evaluation.report import report
 from tests.studio import ROOT, Studio
@@ -50,8 +51,7 @@ def main() -> int:
     arguments.add_argument("--failures", type=Path, help="PNG to write: what was not painted as asked")
     options = arguments.parse_args()
     figures = [*speed(options.turns), worker()]
-    for name, value, limit, good in figures:
-        print(f"{'ok  ' if good else 'OVER'} {name:62} {value:>22}  {limit}", flush=True)
+    show(figures)
     try:
         judged = report(WEIGHTS, CACHE, options.count, options.failures)
     except (RuntimeError, FileNotFoundError) as error:
@@ -61,7 +61,7 @@ def main() -> int:
     return 0 if judged.good and all(good for *_, good in figures) else 1
 
 
-def speed(turns: int) -> list[tuple[str, str, str, bool]]:
+def speed(turns: int) -> list[Row]:
     """Load and paint in a fresh process with torch's imports done, on the threads that the engine gives it."""
     ran = subprocess.run(
         [sys.executable, "-c", ALONE, str(turns)], cwd=ROOT, capture_output=True, text=True, check=True
@@ -76,7 +76,7 @@ def speed(turns: int) -> list[tuple[str, str, str, bool]]:
     ]
 
 
-def worker() -> tuple[str, str, str, bool]:
+def worker() -> Row:
     """Memory of the worker process after both operations."""
     with tempfile.TemporaryDirectory() as folder, Studio(Path(folder)) as studio:
         first = studio.finished(studio.submit(prompt="a red apple on a blue background")["id"])

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import Row, show
 from server.engine import MODELS
 from tests.studio import Studio
 
@@ -36,12 +37,11 @@ def main() -> int:
             *web_process(studio),
         ]
     print(f"\n{torch.get_num_threads()} threads, torch {torch.__version__}, Python {sys.version.split()[0]}")
-    for name, value, limit, good in rows:
-        print(f"{'ok  ' if good else 'OVER'} {name:62} {value:>22}  {limit}")
+    show(rows)
     return 0
 
 
-def overhead(studio: Studio, turns: int) -> list[tuple[str, str, str, bool]]:
+def overhead(studio: Studio, turns: int) -> list[Row]:
     """Median wall of a job from submit to URL against the bare pipeline."""
     pipeline = bare_pipeline()
     pairs: list[tuple[float, float]] = []
@@ -107,7 +107,7 @@ def bare(pipeline: Any, seed: int) -> None:
     image.save(BytesIO(), "PNG")
 
 
-def submits(studio: Studio, count: int) -> list[tuple[str, str, str, bool]]:
+def submits(studio: Studio, count: int) -> list[Row]:
     """How fast a submit is answered while a job runs."""
     running = studio.submit(prompt=PROMPT, steps=150, n=10)
     while studio.job(running["id"])["state"] != "running":
@@ -125,7 +125,7 @@ def submits(studio: Studio, count: int) -> list[tuple[str, str, str, bool]]:
     ]
 
 
-def web_process(studio: Studio) -> list[tuple[str, str, str, bool]]:
+def web_process(studio: Studio) -> list[Row]:
     """Memory of the web processes together, and whether torch is in them."""
     web = studio.processes("web")
     memory = sum(process.memory_full_info().uss for process in web) / MIB

@@ -8,7 +8,7 @@ from server.engine import Model, Plan, Size, find_model
 from server.engine.light import light_plan
 from server.engine.vocabulary import known_in, vocabulary_of
 from server.errors import StudioError
-from server.prompts import clean
+from server.prompts import clean, has_chinese
 from server.schemas import AdjustRequest, EditRequest, GenerateRequest, Request
 from server.vocabulary import MAX_SEED, AspectRatio, Operation
 
@@ -94,7 +94,7 @@ def _model_warnings(request: Painting, model: Model) -> list[str]:
             f"backgrounds and {len(words.edits)} kinds of edits, in English and Chinese; GET /v1/models lists them."
         )
         if isinstance(request, GenerateRequest) and not known_in(request.prompt, words):
-            chinese = any("一" <= letter <= "鿿" for letter in request.prompt)
+            chinese = has_chinese(request.prompt)
             some = ", ".join((one.zh if chinese else one.en)[0] for one in words.objects[::25])
             warnings.append(f"The miniature knows nothing in this prompt; it would know for example: {some}.")
     if request.model is not None and request.model.casefold() != model.name:

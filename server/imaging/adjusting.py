@@ -1,7 +1,8 @@
 """Adjustments of a picture with Pillow: what the light path does instead of a model."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
@@ -51,11 +52,8 @@ def adjust(
     """
     for number, one in enumerate(adjustments):
         report(number)
-        try:
+        with _named(number):
             picture = _adjusted(picture, one, font)
-        except ValueError as error:
-            param = f"adjustments[{number}]"
-            raise StudioError("invalid_value", f"{param}: {error}.", param=param) from error
     return picture
 
 
@@ -64,13 +62,10 @@ def check_adjustments(
 ) -> None:
     """Raise StudioError ``invalid_value`` for what cannot be done with an image of that size."""
     for number, one in enumerate(adjustments):
-        try:
+        with _named(number):
             size = _size_after(one, size)
             if isinstance(one, Watermark) and not has_font:
                 _refuse_letters(one.text)
-        except ValueError as error:
-            param = f"adjustments[{number}]"
-            raise StudioError("invalid_value", f"{param}: {error}.", param=param) from error
     width, height = size
     if min(size) < MIN_INPUT_SIDE or max(size) > MAX_INPUT_ASPECT * min(size):
         message = f"the result would be {width}x{height}; it must have sides of {MIN_INPUT_SIDE} and at most 20:1"
@@ -78,6 +73,16 @@ def check_adjustments(
     if output_format is OutputFormat.WEBP and max(size) > MAX_WEBP_SIDE:
         message = f"output_format: WebP holds {MAX_WEBP_SIDE} pixels a side, and the result has {max(size)}; use png."
         raise StudioError("invalid_value", message, param="output_format")
+
+
+@contextmanager
+def _named(number: int) -> Iterator[None]:
+    """Tell of which adjustment a ValueError is."""
+    try:
+        yield
+    except ValueError as error:
+        param = f"adjustments[{number}]"
+        raise StudioError("invalid_value", f"{param}: {error}.", param=param) from error
 
 
 def _size_after(one: Adjustment, size: tuple[int, int]) -> tuple[int, int]:

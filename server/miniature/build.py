@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from transformers import Qwen2Tokenizer
 
+from server.engine.vocabulary import FILE as VOCABULARY_FILE
 from server.miniature import parts
 from server.miniature.judge import save_judge
 from server.miniature.tokenizer import train_tokenizer
 from server.miniature.training.run import checkpoint_of
 from server.miniature.training.trained import trained_judge, trained_parts
-from server.miniature.vocabulary import FILE as VOCABULARY_FILE
 from server.miniature.vocabulary import vocabulary
 
 # The edit pipeline's parts are the union; a text-to-image pipeline leaves the processor.

@@ -7,7 +7,6 @@ from server.miniature.data.prompts import LANGUAGES, MADE_OF
 from server.miniature.data.scenes import MATERIALS
 from server.miniature.data.things import COLOURS, THINGS
 
-FILE = "vocabulary.json"
 LAYOUTS = {
     "en": ("big", "small", "on the left", "on the right", "at the top", "at the bottom", "two", "three", "A and B"),
     "zh": ("大", "小", "在左边", "在右边", "在上面", "在下面", "两个", "三个", "A和B"),

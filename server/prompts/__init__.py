@@ -8,6 +8,11 @@ _SPECIAL_TOKEN = re.compile(r"<\|[^<>|]*\|>")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
+def has_chinese(text: str) -> bool:
+    """Whether there is a Chinese character in it (CJK Unified Ideographs)."""
+    return any("一" <= letter <= "鿿" for letter in text)
+
+
 def clean(text: str) -> str:
     """The text without special tokens and control characters, until none is left (removing one can form another)."""
     text = _CONTROL.sub("", text)

@@ -48,14 +48,6 @@ class NotLight(ValueError):
     """The instruction says something else than adjustments, or one that is out of range; the message says which."""
 
 
-def read_light(instruction: str) -> LightInstruction | None:
-    """The adjustments that the instruction wholly says; None where anything in it is something else."""
-    try:
-        return parse_light(instruction)
-    except NotLight:
-        return None
-
-
 def parse_light(instruction: str) -> LightInstruction:
     """The adjustments that the instruction wholly says. Raises NotLight."""
     if len(instruction) > MAX_CHARS:
@@ -189,13 +181,16 @@ def _worded(values: Values) -> Step:
     return _tone(quality, sense, values)
 
 
+def _quality(values: Values) -> str:
+    return _QUALITIES.get(values["quality"], values["quality"])
+
+
 def _toned(sense: int) -> Make:
-    return lambda values: _tone(_QUALITIES.get(values["quality"], values["quality"]), sense, values)
+    return lambda values: _tone(_quality(values), sense, values)
 
 
 def _set_to(values: Values) -> Step:
-    quality = _QUALITIES.get(values["quality"], values["quality"])
-    return Tone.model_validate({"do": quality, "factor": _amount(values)})
+    return Tone.model_validate({"do": _quality(values), "factor": _amount(values)})
 
 
 def _turned(sense: int) -> Make:
@@ -231,6 +226,18 @@ def _scaled(values: Values) -> Step:
     return Resize(scale=_amount(values))
 
 
+def _wide(values: Values) -> Step:
+    return Resize(width=int(values["n"]))
+
+
+def _high(values: Values) -> Step:
+    return Resize(height=int(values["n"]))
+
+
+def _shifted(values: Values) -> Step:
+    return Hue(degrees=float(values["n"]))
+
+
 def _format(values: Values) -> Step:
     return OutputFormat(values["format"].replace("jpg", "jpeg"))
 
@@ -257,10 +264,10 @@ _TABLE: tuple[tuple[str, Make], ...] = (
     ("crop{it} to {size}", _cut),
     ("(?:resize|scale){it} to {size}", _sized),
     ("(?:resize|scale){it} to {pct}(?: of its size)?", _scaled),
-    ("(?:resize|scale){it} to (?:a )?width (?:of )?{px}", lambda values: Resize(width=int(values["n"]))),
-    ("(?:resize|scale){it} to {px} wide", lambda values: Resize(width=int(values["n"]))),
-    ("(?:resize|scale){it} to (?:a )?height (?:of )?{px}", lambda values: Resize(height=int(values["n"]))),
-    ("(?:resize|scale){it} to {px} (?:high|tall)", lambda values: Resize(height=int(values["n"]))),
+    ("(?:resize|scale){it} to (?:a )?width (?:of )?{px}", _wide),
+    ("(?:resize|scale){it} to {px} wide", _wide),
+    ("(?:resize|scale){it} to (?:a )?height (?:of )?{px}", _high),
+    ("(?:resize|scale){it} to {px} (?:high|tall)", _high),
     ("(?:rotate|turn){it} (?:by )?{deg}(?: {right})?", _turned(1)),
     ("(?:rotate|turn){it} (?:by )?{deg} {left}", _turned(-1)),
     ("(?:rotate|turn){it} {right}(?: (?:by )?{deg})?", _turned(1)),
@@ -279,10 +286,7 @@ _TABLE: tuple[tuple[str, Make], ...] = (
     ("(?:increase|raise|boost) {quality}(?:{some}| by {pct})", _toned(1)),
     ("(?:decrease|reduce|lower) {quality}(?:{some}| by {pct})", _toned(-1)),
     ("set {quality} to {pct}", _set_to),
-    (
-        "(?:shift|rotate) the hue{of} by {deg}",
-        lambda v: Hue(degrees=float(v["n"])),
-    ),
+    ("(?:shift|rotate) the hue{of} by {deg}", _shifted),
     (
         "(?:make|turn|convert|change){it} (?:in|to|into)? ?(?:black and white|black-and-white|gr[ae]yscale|monochrome)",
         _GRAY,
@@ -293,19 +297,16 @@ _TABLE: tuple[tuple[str, Make], ...] = (
     ("(?:convert|save|export){it} (?:to|as|into) (?:a )?{format}(?: format| file)?", _format),
     ("add (?:a |the )?(?:text )?watermark (?:that says |saying |with the text |with )?{text}{place}", _marked),
     # Chinese
-    (
-        "{zhit}裁[剪切]?{zhwhole}[成为到] ?{ratio}(?:的?比例)?",
-        _shaped,
-    ),
+    ("{zhit}裁[剪切]?{zhwhole}[成为到] ?{ratio}(?:的?比例)?", _shaped),
     ("{zhit}裁[剪切]?{zhwhole}[成为到](?:正方形|方形)", lambda _: Crop(aspect_ratio="1:1")),
     ("{zhit}裁[剪切]?{zhwhole}[成为到] ?{size}", _cut),
     ("{zhit}(?:的?尺寸|的?大小)?(?:缩放|调整|缩小|放大|改){zhwhole}[到成为至] ?{size}", _sized),
     ("{zhit}(?:缩放|缩小|放大){zhwhole}[到成为至] ?(?:原来的 ?)?{zhpct}", _scaled),
     ("{zhit}(?:的?尺寸|的?大小)(?:调整|改)[到成为至] ?(?:原来的 ?)?{zhpct}", _scaled),
-    ("{zhit}(?:缩放|调整|缩小|放大)[到成为至]宽度? ?{px}", lambda values: Resize(width=int(values["n"]))),
-    ("{zhit}(?:缩放|调整|缩小|放大)[到成为至]高度? ?{px}", lambda values: Resize(height=int(values["n"]))),
-    ("{zhit}的?宽度(?:调整|改)[到成为至] ?{px}", lambda values: Resize(width=int(values["n"]))),
-    ("{zhit}的?高度(?:调整|改)[到成为至] ?{px}", lambda values: Resize(height=int(values["n"]))),
+    ("{zhit}(?:缩放|调整|缩小|放大)[到成为至]宽度? ?{px}", _wide),
+    ("{zhit}(?:缩放|调整|缩小|放大)[到成为至]高度? ?{px}", _high),
+    ("{zhit}的?宽度(?:调整|改)[到成为至] ?{px}", _wide),
+    ("{zhit}的?高度(?:调整|改)[到成为至] ?{px}", _high),
     ("{zhit}(?:顺时针|向右|往右)?(?:旋转|转){zhwhole} ?{deg}", _turned(1)),
     ("{zhit}(?:逆时针|向左|往左)(?:旋转|转){zhwhole} ?{deg}", _turned(-1)),
     ("{zhit}(?:水平|左右)(?:翻转|镜像){zhit}", _HORIZONTAL),
@@ -313,13 +314,13 @@ _TABLE: tuple[tuple[str, Make], ...] = (
     ("{zhit}(?:垂直|上下)(?:翻转|镜像){zhit}", _VERTICAL),
     ("{zhit}[调变弄](?P<word>亮|暗|鲜艳){zhwhole}{zhsome}?", _worded),
     ("{zhit}(?P<word>亮|暗|鲜艳){zhsome}", _worded),
-    ("(?:(?P<word>锐化){zhit}|{zhit}(?P<word2>锐化)){zhsome}?", lambda v: _worded({"word": "锐化", **v})),
+    ("(?:锐化{zhit}|{zhit}锐化){zhsome}?", lambda values: _worded({"word": "锐化", **values})),
     ("{zhit}的?{zhquality}(?:提高|增加|调高|加强|增强|提升)(?:{zhsome}|了? ?{zhpct})?", _toned(1)),
     ("(?:提高|增加|调高|加强|增强|提升){zhit}的?{zhquality}(?:{zhsome}| ?{zhpct})?", _toned(1)),
     ("{zhit}的?{zhquality}(?:降低|减少|调低|减弱)(?:{zhsome}|了? ?{zhpct})?", _toned(-1)),
     ("(?:降低|减少|调低|减弱){zhit}的?{zhquality}(?:{zhsome}| ?{zhpct})?", _toned(-1)),
     ("{zhit}的?{zhquality}(?:设为|设置为|调到|调整到) ?{zhpct}", _set_to),
-    ("{zhit}的?(?:色相|色调)(?:偏移|旋转) ?{deg}", lambda values: Hue(degrees=float(values["n"]))),
+    ("{zhit}的?(?:色相|色调)(?:偏移|旋转) ?{deg}", _shifted),
     ("{zhit}(?:变成|变为|转成|转为|转换为|转换成|改成|调成)(?:黑白|灰度|单色)(?:的|照片|图片|图像|图)?", _GRAY),
     ("去[掉除](?:所有|全部)?(?:颜色|色彩)", _GRAY),
     ("{zhit}模糊{zhsome}?|模糊(?:图片|照片|图像|它)", _blurred),

@@ -10,7 +10,7 @@ from string import Formatter
 from pydantic import ValidationError
 
 from server.errors import StudioError
-from server.prompts import clean
+from server.prompts import clean, has_chinese
 from server.schemas import AdjustRequest, Request, SlotView, TemplateList, TemplateView
 from server.vocabulary import Language, Operation, SlotType
 
@@ -113,8 +113,7 @@ def _filled(name: str, slot: SlotView, given: str | None, language: Language) ->
 
 
 def _language_of(slots: Mapping[str, str]) -> Language:
-    chinese = any("一" <= letter <= "鿿" for value in slots.values() for letter in value)
-    return Language.ZH if chinese else Language.EN
+    return Language.ZH if any(has_chinese(value) for value in slots.values()) else Language.EN
 
 
 def _refusal(param: str, said: str) -> StudioError:

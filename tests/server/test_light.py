@@ -16,12 +16,22 @@ from server.engine.light import LightEngine
 from server.engine.plan import plan
 from server.errors import StudioError
 from server.imaging import adjust
-from server.prompts.light import read_light
+from server.prompts.light import LightInstruction, NotLight, parse_light
 from server.schemas import JOB_REQUEST
 from server.settings import Settings
 from server.vocabulary import LIGHT, OutputFormat
 
 ADJUSTMENT: TypeAdapter[Adjustment] = TypeAdapter(Adjustment)
+
+
+def read_light(said: str) -> LightInstruction | None:
+    """What it says; None where a model is needed."""
+    try:
+        return parse_light(said)
+    except NotLight:
+        return None
+
+
 BRIGHTER = Tone(do="brightness", factor=1.2)
 
 

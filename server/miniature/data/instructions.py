@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from server.miniature.data.prompts import articled, measure_of, name_of, one_of, with_article
+from server.miniature.data.prompts import articled, colour_names, measure_of, name_of, one_of, with_article
 from server.miniature.data.scenes import Effect, Layout
-from server.miniature.data.things import BY_ICON, COLOURS
+from server.miniature.data.things import BY_ICON
 
 _ENGLISH = {
     "background": (
@@ -110,19 +110,19 @@ class Wish:
 
 def instruct(rng: np.random.Generator, wish: Wish, language: str) -> str:
     """One of the ways to ask for it."""
-    other, colour = BY_ICON[wish.other], COLOURS[wish.colour]
+    other = BY_ICON[wish.other]
     made_of = one_of(rng, _MATERIALS[language].get(wish.effect, ("",)))
     if language == "zh":
         x, y = (name_of(rng, BY_ICON[icon].chinese) for icon in (wish.there, wish.other))
         told = one_of(rng, _CHINESE_PLACES.get(wish.place, ("中间",)))
-        named = name_of(rng, tuple(one for one in colour.chinese if one.endswith("色")))
+        named = name_of(rng, colour_names(wish.colour, language))
         measured = f"一{measure_of(other, y)}{y}" if other.measure else y
         return one_of(rng, _CHINESE[wish.kind]).format(x=x, y=y, my=measured, c=named, p=told, m=made_of)
     x, y = (name_of(rng, BY_ICON[icon].english) for icon in (wish.there, wish.other))
     told = one_of(rng, _ENGLISH_PLACES.get(wish.place, ("in the middle",)))
     written = bool(BY_ICON[wish.there].text)  # "a bigger the word SALE" is said by nobody
     text = one_of(rng, [one for one in _ENGLISH[wish.kind] if not (written and one.startswith("a "))])
-    named = name_of(rng, colour.english)
+    named = name_of(rng, colour_names(wish.colour, language))
     text = text.format(x=x, y=y, ay=with_article(rng, y), c=named, p=told, m=made_of).replace("the the ", "the ")
     text = articled(text)
     return text if rng.random() < 0.6 else text[0].upper() + text[1:]

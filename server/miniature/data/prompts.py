@@ -130,16 +130,19 @@ def tell(rng: np.random.Generator, scene: Scene, language: str) -> str:
         templates = _EMPTY[language]
     elif scene.colour == "white" and rng.random() < BACKGROUND_LEFT_OUT:
         templates = plain
-    colour = COLOURS[scene.colour]
-    # Of the Chinese words only those with 色 stand well before 背景.
-    names = colour.english if language == "en" else tuple(one for one in colour.chinese if one.endswith("色"))
-    text = one_of(rng, templates).format(s=subject, c=name_of(rng, names))
+    text = one_of(rng, templates).format(s=subject, c=name_of(rng, colour_names(scene.colour, language)))
     if rng.random() < STYLE_SAID:
         text += comma + one_of(rng, styles)
     if language == "zh":
         return "一张" + text[4:] if text.startswith("一张一") else text  # a picture of it, not of one of it
     text = articled(text)
     return text[0].upper() + text[1:] if rng.random() < 0.15 else text
+
+
+def colour_names(colour: str, language: str) -> tuple[str, ...]:
+    """What the background is called. Of the Chinese words only those with 色 stand well before 背景."""
+    named = COLOURS[colour]
+    return named.english if language == "en" else tuple(one for one in named.chinese if one.endswith("色"))
 
 
 def articled(text: str) -> str:

@@ -19,7 +19,7 @@ from server.miniature.data.prompts import LANGUAGES, tell
 from server.miniature.data.scenes import Layout, Scene
 from server.miniature.data.tensors import CLASSES, labels_of
 from server.miniature.training.attention import make_seeing
-from server.miniature.training.run import DEVICE, Mean, decayed, random_of
+from server.miniature.training.run import DEVICE, Mean, decayed, descend, random_of
 from server.miniature.training.table import draw_told
 from server.miniature.training.text import Prompter, tokenizer_of
 
@@ -101,10 +101,7 @@ class EncoderStage:
     def _learn(self, loss: torch.Tensor, number: int) -> None:
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.rate * decayed(number, self._steps)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        descend([self._optimizer], [self.rate], decayed(number, self._steps))
         self.mean.update(self.encoder, number)
 
     def state(self) -> dict[str, Any]:

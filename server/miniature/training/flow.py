@@ -20,7 +20,16 @@ from server.miniature.data.tensors import CLASSES
 from server.miniature.training.attention import make_seeing, make_trainable, start_from_nothing
 from server.miniature.training.encoder import Encoded, Heads, right_answers, told_in_turns
 from server.miniature.training.muon import Muon
-from server.miniature.training.run import DEVICE, Mean, decayed, fast_numbers, load_state, random_of, torch_random_of
+from server.miniature.training.run import (
+    DEVICE,
+    Mean,
+    decayed,
+    descend,
+    fast_numbers,
+    load_state,
+    random_of,
+    torch_random_of,
+)
 from server.miniature.training.table import Table, draw_told
 from server.miniature.training.text import NOTHING, Prompter, tokenizer_of
 from server.miniature.training.trained import put
@@ -163,11 +172,7 @@ class FlowStage:
     def _learn(self, loss: torch.Tensor, number: int) -> None:
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.both.parameters(), 1.0)
-        for optimizer, rate in zip(self._optimizers, RATES, strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * decayed(number, self._steps)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        descend(self._optimizers, RATES, decayed(number, self._steps))
         self.mean.update(self.both, number)
 
     def state(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from server.miniature.data.sprites import Atlas
 from server.miniature.data.tensors import CLASSES, labels_of, to_tensor
 from server.miniature.data.things import BY_ICON
 from server.miniature.judge import Judge, square, worsened
-from server.miniature.training.run import DEVICE, Mean, decayed, fast_numbers, random_of
+from server.miniature.training.run import DEVICE, Mean, decayed, descend, fast_numbers, random_of
 
 RATE = 2e-3
 UNSEEN = 0.3  # of the scenes have a pair of object and background that the miniature never sees
@@ -53,10 +53,7 @@ class JudgeStage:
             functional.cross_entropy(scores[name].float(), labels[name], label_smoothing=0.05) for name in CLASSES
         ]
         torch.autograd.backward(torch.stack(losses).sum())
-        for group in self._optimizer.param_groups:
-            group["lr"] = RATE * decayed(number, self._steps)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        descend([self._optimizer], [RATE], decayed(number, self._steps))
         self.mean.update(self.judge, number)
         return {name: (scores[name].argmax(1) == labels[name]).float().mean().item() for name in CLASSES}
 

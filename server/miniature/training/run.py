@@ -3,7 +3,7 @@
 import json
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -76,6 +76,15 @@ def decayed(step: int, steps: int, warm: int = 50) -> float:
     """Factor of the learning rate: rises over the first steps, falls to a twentieth over the second half."""
     rise = min(1.0, (step + 1) / warm)
     return rise * min(1.0, max(0.05, 2 * (1 - step / max(1, steps))))
+
+
+def descend(optimizers: Sequence[torch.optim.Optimizer], rates: Sequence[float], factor: float) -> None:
+    """One step of each optimizer at its rate times the factor, then no gradients."""
+    for optimizer, rate in zip(optimizers, rates, strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * factor
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
 
 def compile_blocks(module: nn.Module, kind: type[nn.Module]) -> None:

@@ -24,12 +24,14 @@ from server.miniature.training.run import (
     Mean,
     compile_blocks,
     decayed,
+    descend,
     fast_numbers,
     random_of,
     torch_random_of,
 )
 
 KL_WEIGHT = 2e-4
+RATES = (0.02, 2e-3)  # of Muon and of AdamW
 SIDES = (128, 96, 96, 96, 96, 64, 64, 64, 64, 48, 32)  # of the objects, in pixels
 
 
@@ -106,10 +108,9 @@ class VaeStage:
         kernels = [value for value in self.vae.parameters() if value[0].numel() > 1]
         others = [value for value in self.vae.parameters() if value[0].numel() == 1]
         self._optimizers: tuple[torch.optim.Optimizer, ...] = (
-            Muon(kernels, lr=0.02),
-            torch.optim.AdamW(others, lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0),
+            Muon(kernels, lr=RATES[0]),
+            torch.optim.AdamW(others, lr=RATES[1], betas=(0.9, 0.99), weight_decay=0.0),
         )
-        self._rates = (0.02, 2e-3)
         self.mean = Mean(self.vae, 0.998)
 
     def step(self, number: int) -> Mapping[str, float]:
@@ -128,11 +129,7 @@ class VaeStage:
         error = off.abs().mean() + 0.5 * off.square().mean() + 0.5 * _edges(off)
         spread = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         torch.autograd.backward(error + KL_WEIGHT * spread)
-        for optimizer, rate in zip(self._optimizers, self._rates, strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * decayed(number, self._steps)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        descend(self._optimizers, RATES, decayed(number, self._steps))
         self.mean.update(self.vae, number)
         decibels = -10 * torch.log10(off.detach().square().mean() / 4)  # of a range of two
         return {"loss": error.item(), "psnr": decibels.item(), "kl": spread.item()}
