@@ -7,6 +7,7 @@ from flask.json.provider import DefaultJSONProvider
 
 from server.auth import KeyStore
 from server.engine import Model
+from server.intake import Intake
 from server.jobs import open_store
 from server.settings import Settings
 from server.storage import open_storage
@@ -33,14 +34,15 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
     app.config["MAX_FORM_MEMORY_SIZE"] = 1_000_000
     app.config["MAX_FORM_PARTS"] = 20
     app.url_map.merge_slashes = False  # a signed key is taken letter for letter
-    store = open_store(settings)
+    store, storage = open_store(settings), open_storage(settings)
     parts = Services(
         settings=settings,
         store=store,
-        storage=open_storage(settings),
+        storage=storage,
         keys=KeyStore(settings),
         models=models,
         changes=Changes(store, settings),
+        intake=Intake(settings, store, storage, models),
         link_keys=settings.signing_keys(),
     )
     parts.keep_in(app)

@@ -15,11 +15,11 @@ from server.engine.light import LightEngine
 from server.engine.plan import plan
 from server.errors import StudioError, from_validation
 from server.imaging import encode, open_image, read_facts
+from server.pictures import facts
 from server.prompts.templates import filled
 from server.schemas import JOB_REQUEST
 from server.settings import Settings
 from server.vocabulary import LIGHT, AspectRatio, OutputFormat
-from server.worker import facts
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _FORMATS = {".png": OutputFormat.PNG, ".jpg": OutputFormat.JPEG, ".jpeg": OutputFormat.JPEG, ".webp": OutputFormat.WEBP}

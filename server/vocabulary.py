@@ -8,6 +8,7 @@ MAX_SEED = 2**32 - 1
 MAX_IMAGES = 10
 MAX_INPUTS = 3
 MAX_PROMPT_CHARS = 8000
+MAX_ROWS = 500
 MIN_STEPS = 2  # one step is 0/0 in the scheduler's shift_terminal stretch: a black picture, no exception
 MAX_STEPS = 150
 
@@ -21,7 +22,10 @@ class Operation(StrEnum):
 
     GENERATE = "generate"
     EDIT = "edit"
+    INPAINT = "inpaint"
+    OUTPAINT = "outpaint"
     ADJUST = "adjust"
+    BATCH = "batch"
 
 
 class Language(StrEnum):
@@ -38,6 +42,34 @@ class SlotType(StrEnum):
     COLOR = "color"
     PLACE = "place"
     CHOICE = "choice"
+
+
+class PromptKind(StrEnum):
+    """What the prompt of an inpaint or outpaint is."""
+
+    INSTRUCTION = "instruction"
+    """What to do, such as "replace the apple with a cat": for models that edit."""
+    DESCRIPTION = "description"
+    """What the whole picture shows, such as "a cat on a table": for models that paint from text."""
+
+
+class Anchor(StrEnum):
+    """Where the image stands on a larger canvas."""
+
+    CENTER = "center"
+    LEFT = "left"
+    RIGHT = "right"
+    TOP = "top"
+    BOTTOM = "bottom"
+
+
+class SeedMode(StrEnum):
+    """How the rows of a batch get their seeds."""
+
+    FIXED = "fixed"
+    """All rows have the same."""
+    PER_ROW = "per_row"
+    """Row i has the first row's seed + i * n."""
 
 
 class Prefer(StrEnum):

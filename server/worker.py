@@ -3,27 +3,26 @@
 Two threads. The painting thread talks to the engine alone; the keeper beside it talks to the table while a job runs.
 """
 
-import hashlib
-import json
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from PIL import Image
 
-from server import __version__
 from server.dispatch import open_doorbell
-from server.engine import DeviceLost, Engine, Model, Painted, Plan, open_engine
+from server.engine import DeviceLost, Engine, Model, Plan, open_engine
 from server.engine.light import LightEngine
 from server.errors import StudioError
-from server.imaging import Facts, encode, open_image, read_facts, thumbnail
+from server.imaging import open_image, read_facts
 from server.jobs import JobStore, Lease, LeaseLost, StoredImage, Worker, open_store
-from server.keeper import EXIT_HUNG, Cancelled, Keeper, Released, delete, preview_key, stem
+from server.keeper import EXIT_HUNG, Cancelled, Keeper, Released
+from server.pictures import Pictures, forget_pictures
 from server.processes import lock
 from server.settings import Settings
 from server.storage import Storage, open_storage
@@ -36,6 +35,15 @@ NOTE_S = 5.0
 """How often a worker says how it is."""
 IDLE_S = 1.0
 """The longest sleep without looking at the table for expired leases."""
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What a painting came to."""
+
+    images: Sequence[StoredImage]
+    warnings: Sequence[str]
+    compute_saved: float | None
 
 
 class JobWorker:
@@ -99,7 +107,7 @@ class JobWorker:
         except LeaseLost:
             _log.warning("job %s: lost lease; another attempt has it", lease.job.id)
             if self._store.get(lease.job.id).lease_token != lease.token:  # else it was ended in our own name
-                self._forget_pictures(lease, [lease.token])
+                forget_pictures(self._storage, lease, [lease.token])
         self._say("ready" if self._engine.loaded else "failed", self._message)
         return True
 
@@ -108,8 +116,10 @@ class JobWorker:
         try:
             with Keeper(self._store, lease, self._storage, self._settings) as self._keeper:
                 self._keeper.release_at = self._stopping_at
-                images, warnings = self._paint(lease, self._keeper)
-            state = self._settle(lambda: self._store.finish(lease, images, warnings))
+                result = self._paint(lease, self._keeper)
+            state = self._settle(
+                lambda: self._store.finish(lease, result.images, result.warnings, result.compute_saved)
+            )
         except LeaseLost:
             raise
         except Cancelled:
@@ -132,7 +142,7 @@ class JobWorker:
         finally:
             self._keeper = None
         # What attempts before this one left behind, and where no image counts, this one.
-        self._forget_pictures(lease, range(1, lease.token + (state is not State.SUCCEEDED)))
+        forget_pictures(self._storage, lease, range(1, lease.token + (state is not State.SUCCEEDED)))
 
     def _fail(self, lease: Lease, error: StudioError) -> None:
         _log.warning("job %s: %s: %s", lease.job.id, error.code, error.message)
@@ -151,52 +161,20 @@ class JobWorker:
                 _log.warning("%s", error)
                 time.sleep(0.2)
 
-    def _paint(self, lease: Lease, keeper: Keeper) -> tuple[list[StoredImage], list[str]]:
+    def _paint(self, lease: Lease, keeper: Keeper) -> _Result:
         plan = Plan.model_validate(lease.job.plan)
         files = [self._storage.open(self._store.image(image_id).key) for image_id in lease.job.inputs]
         inputs = [_opened(file) for file in files]
-        before = read_facts(files[0]) if plan.model == LIGHT else {}
+        pictures = Pictures(self._storage, lease, plan, inputs, read_facts(files[0]) if files else {})
         keeper.report("loading", 0, 0)
-        stored: list[StoredImage] = []
+        saved: list[float] = []
         warnings = list(lease.job.warnings)
-        steps = plan.steps * len(plan.seeds)
-        for painted in self._engine.paint(plan, inputs, keeper.report, keeper.show):
-            keeper.report("storing", plan.steps * (len(stored) + 1), steps)
-            stored.append(self._keep(lease, plan, painted, len(stored), before))
-            warnings += [warning for warning in painted.warnings if warning not in warnings]
-        return stored, warnings
-
-    def _keep(self, lease: Lease, plan: Plan, painted: Painted, number: int, before: Facts) -> StoredImage:
-        """Encode one picture and store it durably. Its bytes depend on the plan and its own seed alone, and where it
-        was adjusted, on the input and what that says of `before`.
-        """
-        made_from = facts(plan, painted.seed, before)
-        data = encode(painted.image, plan.output_format, made_from, by_ai="model" in made_from)
-        key, thumbnail_key = _keys(lease, lease.token, number, plan.output_format.value)
-        self._storage.put(key, data, plan.output_format.mime_type)
-        self._storage.put(thumbnail_key, thumbnail(painted.image), "image/webp")
-        return StoredImage(
-            id=f"img_{hashlib.sha256(f'{lease.job.id}/{lease.token}/{number}'.encode()).hexdigest()[:24]}",
-            owner=lease.job.owner,
-            job_id=lease.job.id,
-            number=number,
-            key=key,
-            thumbnail_key=thumbnail_key,
-            width=painted.image.width,
-            height=painted.image.height,
-            mime_type=plan.output_format.mime_type,
-            bytes=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
-            seed=painted.seed,
-        )
-
-    def _forget_pictures(self, lease: Lease, tokens: Iterable[int]) -> None:
-        """Delete what attempts that did not succeed have stored."""
-        count, extension = len(lease.job.plan.get("seeds", ())), str(lease.job.plan.get("output_format"))
-        for token in tokens:
-            delete(self._storage, preview_key(lease, token))
-            for number in range(count):
-                delete(self._storage, *_keys(lease, token, number, extension))
+        for number, painted in enumerate(self._engine.paint(plan, inputs, keeper.report, keeper.show), start=1):
+            keeper.report("storing", plan.steps_of_one * number, plan.steps_of_one * len(plan.seeds))
+            pictures.keep(painted)
+            saved += [painted.compute_saved] if painted.compute_saved is not None else []
+            warnings += [said for said in (*painted.warnings, *pictures.warnings) if said not in warnings]
+        return _Result(pictures.stored, warnings, sum(saved) / len(saved) if saved else None)
 
     def _say(self, state: str, message: str) -> None:
         self._state, self._message = state, message
@@ -209,29 +187,6 @@ class JobWorker:
         while True:
             time.sleep(NOTE_S)
             self._say(self._state, self._message)
-
-
-def facts(plan: Plan, seed: int | None, before: Facts = {}) -> dict[str, str | int | float]:  # noqa: B006 - not changed
-    """What made an image, for its metadata: enough to paint it again, nothing of who asked or where.
-
-    Of an adjusted image it says what was done, after what had made it `before`.
-    """
-    software = f"Qwen-Image Studio {__version__}"
-    if seed is None:
-        done = [one.model_dump(mode="json", exclude_none=True) for one in plan.adjustments]
-        earlier = _earlier_adjustments(before)
-        lasting = {name: value for name, value in before.items() if name not in {"width", "height"}}
-        return {**lasting, "adjustments": json.dumps(earlier + done, ensure_ascii=False), "software": software}
-    kept = {"prompt", "negative_prompt", "model", "tier", "steps", "guidance_scale", "width", "height"}
-    return {**plan.model_dump(mode="json", include=kept), "seed": seed, "software": software}
-
-
-def _earlier_adjustments(before: Facts) -> list[Any]:
-    try:
-        done = json.loads(str(before.get("adjustments", "[]")))
-    except ValueError:
-        return []
-    return done if isinstance(done, list) else []
 
 
 def run_worker(settings: Settings, models: Mapping[str, Model], device: str) -> None:
@@ -262,8 +217,3 @@ def _run_until_told(worker: JobWorker) -> None:
 def _opened(file: bytes) -> Image.Image:
     """An input, in whichever format it is kept: uploads as PNG, our own pictures as they were asked for."""
     return open_image(file, max_bytes=len(file), max_pixels=MAX_SIDE * MAX_SIDE * 4, param="image")
-
-
-def _keys(lease: Lease, token: int, number: int, extension: str) -> tuple[str, str]:
-    beginning = f"{stem(lease, token)}-{number:02d}"
-    return f"{beginning}.{extension}", f"{beginning}.thumbnail.webp"

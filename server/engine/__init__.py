@@ -1,239 +1,57 @@
-"""Port: engines paint. This module holds the words of the port and the table of models; it never imports torch.
+"""Port: engines paint. This module holds the words of the port; it never imports torch.
 
-``qwen`` beside it is the adapter that runs the models. ``plan`` decides, before anything is queued, what exactly an
-engine will do for a request.
+``models`` beside it is the table of models, ``plan`` decides, before anything is queued, what exactly an engine will do
+for a request, and ``qwen`` is the adapter that runs the models.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from server.adjustments import Adjustment
-from server.errors import StudioError
+from server.engine.models import MODELS, Family, Model, Size, configured_models, find_model
 from server.settings import Settings
-from server.vocabulary import AspectRatio, Operation, OutputFormat, Tier
+from server.vocabulary import Operation, OutputFormat, Tier
 
-Size = tuple[int, int]
-"""Width and height in pixels."""
+__all__ = [
+    "LIGHT_DEVICE",
+    "MODELS",
+    "DeviceLost",
+    "Engine",
+    "Family",
+    "Model",
+    "Painted",
+    "Pass",
+    "Plan",
+    "Report",
+    "Show",
+    "Size",
+    "configured_models",
+    "find_model",
+    "open_engine",
+    "silent",
+]
 
-
-class Family(StrEnum):
-    """Which pipeline runs a model, and so what its parts are."""
-
-    QWEN_IMAGE = "qwen-image"
-    QWEN_IMAGE_EDIT_PLUS = "qwen-image-edit-plus"
-    QWEN_IMAGE_21 = "qwen-image-2.1"
-
-
-@dataclass(frozen=True)
-class Model:
-    """One row of the table: everything the product knows of a model. Adding a model of a known family is a row."""
-
-    name: str
-    repository: str
-    """Where ``from_pretrained`` finds it: a repository id or a local folder."""
-    families: Mapping[Operation, Family]
-    """The pipeline family of each operation that the model does."""
-    sizes: Mapping[AspectRatio, Size]
-    """Native sizes."""
-    grid: int
-    """Sides are painted in multiples of this."""
-    max_pixels: int
-    """Largest area that may be asked for."""
-    paint_pixels: tuple[int, int]
-    """Least and largest area that the model paints itself; anything else is resized from there."""
-    max_aspect: float
-    steps: int
-    guidance_scale: float
-    negative_prompt: str
-    """Filled in where the caller gives none: without one, guidance is silently off."""
-    max_prompt_tokens: Mapping[Operation, int]
-    memory_gib: float
-    """Of the weights in bf16, text encoder and VAE included."""
-    working_gib: float = 12.0
-    """What painting takes beside the weights: activations, and above all the VAE's decoding."""
-    max_inputs: int = 0
-    input_pixels: int = 1024 * 1024
-    """Area to which an edit's inputs are brought for the VAE."""
-    input_grid: int = 32
-    """Sides of inputs are brought to multiples of this, for both."""
-    vision_pixels: int = 384 * 384
-    """Area to which an edit's inputs are brought for the text encoder's eye."""
-    cpu_threads: int | None = None
-    """Threads that the model gets on a processor; torch's own choice where None."""
-    miniature: bool = False
-    shares: str = ""
-    """Models with the same word here have the same text encoder and VAE."""
-
-    @property
-    def needed_gib(self) -> float:
-        """Memory that a device must have to paint with the model in bf16."""
-        return self.memory_gib + self.working_gib
-
-    @property
-    def operations(self) -> tuple[Operation, ...]:
-        """What the model does."""
-        return tuple(self.families)
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels."""
 
 
-_OFFICIAL_SIZES: Mapping[AspectRatio, Size] = {
-    AspectRatio.SQUARE: (1328, 1328),
-    AspectRatio.WIDE: (1664, 928),
-    AspectRatio.TALL: (928, 1664),
-    AspectRatio.LANDSCAPE: (1472, 1104),
-    AspectRatio.PORTRAIT: (1104, 1472),
-    AspectRatio.PHOTO: (1584, 1056),
-    AspectRatio.PHOTO_TALL: (1056, 1584),
-}
-_MEGAPIXEL_SIZES: Mapping[AspectRatio, Size] = {  # about one megapixel, sides in multiples of 32
-    AspectRatio.SQUARE: (1024, 1024),
-    AspectRatio.WIDE: (1376, 768),
-    AspectRatio.TALL: (768, 1376),
-    AspectRatio.LANDSCAPE: (1184, 896),
-    AspectRatio.PORTRAIT: (896, 1184),
-    AspectRatio.PHOTO: (1248, 832),
-    AspectRatio.PHOTO_TALL: (832, 1248),
-}
-_MINIATURE_SIZES: Mapping[AspectRatio, Size] = {  # about 128 x 128 pixels
-    AspectRatio.SQUARE: (128, 128),
-    AspectRatio.WIDE: (176, 96),
-    AspectRatio.TALL: (96, 176),
-    AspectRatio.LANDSCAPE: (144, 112),
-    AspectRatio.PORTRAIT: (112, 144),
-    AspectRatio.PHOTO: (160, 112),
-    AspectRatio.PHOTO_TALL: (112, 160),
-}
+class Pass(BaseModel):
+    """One painting of a part of the canvas."""
 
-_QWEN_IMAGE = Model(
-    name="Qwen-Image",
-    repository="Qwen/Qwen-Image",
-    families={Operation.GENERATE: Family.QWEN_IMAGE},
-    sizes=_OFFICIAL_SIZES,
-    grid=16,
-    max_pixels=2048 * 2048,
-    paint_pixels=(256 * 256, 2048 * 2048),
-    max_aspect=4.0,
-    steps=50,
-    guidance_scale=4.0,
-    negative_prompt=" ",
-    max_prompt_tokens={Operation.GENERATE: 1024},
-    memory_gib=54.0,
-    shares="qwen2.5-vl-7b",
-)
-_QWEN_IMAGE_EDIT_2509 = replace(
-    _QWEN_IMAGE,
-    name="Qwen-Image-Edit-2509",
-    repository="Qwen/Qwen-Image-Edit-2509",
-    families={Operation.EDIT: Family.QWEN_IMAGE_EDIT_PLUS},
-    sizes=_MEGAPIXEL_SIZES,
-    grid=32,
-    steps=40,
-    max_prompt_tokens={Operation.EDIT: 2048},
-    max_inputs=3,
-)
+    model_config = ConfigDict(frozen=True)
 
-MODELS: Mapping[str, Model] = {
-    model.name: model
-    for model in (
-        _QWEN_IMAGE,
-        replace(
-            _QWEN_IMAGE,
-            name="Qwen-Image-2512",
-            repository="Qwen/Qwen-Image-2512",
-            negative_prompt="低分辨率，低画质，肢体畸形，手指畸形，画面过饱和，蜡像感，人脸无细节，过度光滑，"
-            "画面具有AI感。构图混乱。文字模糊，扭曲。",
-        ),
-        _QWEN_IMAGE_EDIT_2509,
-        replace(_QWEN_IMAGE_EDIT_2509, name="Qwen-Image-Edit-2511", repository="Qwen/Qwen-Image-Edit-2511"),
-        Model(
-            name="Qwen-Image-2.1",
-            repository="Qwen/Qwen-Image-2.1",
-            families={Operation.GENERATE: Family.QWEN_IMAGE_21, Operation.EDIT: Family.QWEN_IMAGE_21},
-            sizes=_MEGAPIXEL_SIZES,
-            grid=32,
-            max_pixels=2048 * 2048,
-            paint_pixels=(256 * 256, 2048 * 2048),
-            max_aspect=4.0,
-            steps=40,
-            guidance_scale=1.0,
-            negative_prompt=" ",
-            max_prompt_tokens={Operation.GENERATE: 1024, Operation.EDIT: 2048},
-            memory_gib=30.0,
-            max_inputs=3,
-            shares="qwen3-vl-8b",
-        ),
-        Model(
-            name="miniature",
-            repository=str(Path(__file__).parent.parent / "miniature" / "weights"),
-            families={
-                Operation.GENERATE: Family.QWEN_IMAGE,
-                Operation.EDIT: Family.QWEN_IMAGE_EDIT_PLUS,
-            },
-            sizes=_MINIATURE_SIZES,
-            grid=16,
-            max_pixels=2048 * 2048,
-            paint_pixels=(64 * 64, 160 * 128),
-            max_aspect=4.0,
-            steps=20,
-            guidance_scale=3.0,
-            negative_prompt=" ",
-            max_prompt_tokens={Operation.GENERATE: 256, Operation.EDIT: 256},
-            memory_gib=0.1,
-            working_gib=0.5,
-            max_inputs=3,
-            input_pixels=128 * 128,
-            input_grid=16,  # so that an input of a native size keeps it, and its tokens lie on those of the result
-            vision_pixels=112 * 112,
-            # A second thread saves a seventh of the time on an idle machine and costs twenty times it on a busy one,
-            # where the two wait for each other.
-            cpu_threads=1,
-            miniature=True,
-            shares="miniature",
-        ),
-    )
-}
-
-
-def configured_models(settings: Settings, *, card_gib: float) -> Mapping[str, Model]:
-    """Models that this server offers, in the operator's order; by default the large ones where the largest card, of
-    `card_gib` (0: there is none), can hold one, and the miniature where it cannot.
-
-    Raises StudioError ``unknown_model`` for a name that is not in the table.
-    """
-    large = card_gib >= _QWEN_IMAGE.needed_gib
-    wanted = settings.models or (("Qwen-Image", "Qwen-Image-Edit-2509") if large else ("miniature",))
-    models: dict[str, Model] = {}
-    for entry in wanted:
-        name, _, folder = entry.partition("=")
-        model = find_model(name.strip(), MODELS)
-        models[model.name] = replace(model, repository=folder.strip()) if folder.strip() else model
-    return models
-
-
-def find_model(name: str, models: Mapping[str, Model]) -> Model:
-    """The model of that name or repository id. Raises StudioError ``unknown_model`` that lists what there is."""
-    for model in models.values():
-        if _is_called(model, name):
-            return model
-    # Where the miniature is the only model, it stands in for the large ones; plan() warns of it.
-    if [model.miniature for model in models.values()] == [True] and any(
-        _is_called(row, name) for row in MODELS.values()
-    ):
-        return next(iter(models.values()))
-    raise StudioError(
-        "unknown_model", f"model '{name}' is not on this server; it has: {', '.join(models)}.", param="model"
-    )
-
-
-def _is_called(model: Model, name: str) -> bool:
-    row = MODELS.get(model.name, model)  # a model loaded from a folder keeps its repository id as a name
-    return name.casefold() in {model.name.casefold(), row.repository.casefold()}
+    window: Box
+    """The part of the canvas that is painted."""
+    width: int
+    height: int
+    """Size at which it is painted, on the model's grid."""
+    known: Box | None = None
+    """What of the canvas is there already and stays; None where the mask says it."""
 
 
 class Plan(BaseModel):
@@ -259,8 +77,36 @@ class Plan(BaseModel):
     seeds: tuple[int, ...]
     """One per image."""
     output_format: OutputFormat
+    output_quality: int = 95
+    """Of JPEG and WebP files."""
+    through: Operation
+    """Which of the model's families paints: the one that generates, or the one that edits."""
+    strength: float = 1.0
+    """How far to go from the image that the painting starts from; at 1 nothing of it is left."""
+    mask: bool = False
+    """Whether the last input is the mask, of the first one's size: white may change."""
+    place: Box | None = None
+    """Where the input stands on a larger canvas."""
+    passes: tuple[Pass, ...] = ()
+    """The parts that are painted, one after the other; none where the whole image is painted at once."""
     adjustments: tuple[Adjustment, ...] = ()
     """What the light engine does, in this order."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _through_its_own(cls, values: Any) -> Any:
+        """Plans of generations and edits need not say which family paints them; those of older rows do not."""
+        return values if "through" in values else {**values, "through": values["operation"]}
+
+    @property
+    def run_steps(self) -> int:
+        """Denoising steps of one pass: the later ones of the schedule where it starts from an image."""
+        return max(1, int(self.steps * self.strength))
+
+    @property
+    def steps_of_one(self) -> int:
+        """Denoising steps of one image, over all its passes."""
+        return self.run_steps * max(1, len(self.passes))
 
 
 Report = Callable[[str, int, int], None]
@@ -283,6 +129,8 @@ class Painted:
     seed: int | None
     """None where none took part."""
     warnings: tuple[str, ...] = field(default=())
+    compute_saved: float | None = None
+    """Share of the model's work that was not needed, from the tokens that really ran; None where nothing was saved."""
 
 
 class DeviceLost(RuntimeError):

@@ -22,7 +22,7 @@ def check(plan: Plan, images: Sequence[Image.Image]) -> None:
             f"steps: at least {MIN_STEPS}; with one the schedule is 0/0 and the picture black.",
             param="steps",
         )
-    if plan.operation is Operation.EDIT and not images:
+    if plan.through is Operation.EDIT and not images:
         raise StudioError("invalid_value", "image: an edit needs at least one image.", param="image")
     for image in images:
         if max(image.size) > MAX_SOURCE_ASPECT * min(image.size):
@@ -35,7 +35,7 @@ def check(plan: Plan, images: Sequence[Image.Image]) -> None:
 
 def fit_texts(plan: Plan, model: Model, tokenizer: Any) -> tuple[dict[str, str | None], tuple[str, ...]]:
     """Prompt and negative prompt, without special tokens and within the model's limit; and what to say of it."""
-    limit = model.max_prompt_tokens[plan.operation] - CLOSING_TOKENS
+    limit = model.max_prompt_tokens[plan.through] - CLOSING_TOKENS
     texts: dict[str, str | None] = {}
     warnings: list[str] = []
     for name, text in (("prompt", clean(plan.prompt)), ("negative_prompt", clean(plan.negative_prompt) or " ")):

@@ -112,4 +112,5 @@ def _checked(
         seeds=(0,),
         output_format=output_format,
         adjustments=said.adjustments,
+        **({} if request.output_quality is None else {"output_quality": request.output_quality}),
     )

@@ -1,35 +1,24 @@
-"""Adapter: runs Qwen-Image models through diffusers. With ``weights`` and ``views`` beside it, the only user of torch.
-
-In a notebook::
-
-    from server.engine.qwen import QwenImageGenerator
-
-    studio = QwenImageGenerator("Qwen-Image")
-    picture = studio.generate(prompt="一只红苹果, studio light", height=1024, width=1024, seed=7)[0]
-    picture.save("apple.png")
-"""
+"""Adapter: runs Qwen-Image models through diffusers. With the modules beside it, the only user of torch."""
 
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from os import PathLike
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
-from pydantic import ValidationError
 
-from server.engine import MODELS, DeviceLost, Model, Painted, Plan, Report, Show, find_model, silent
+from server.engine import DeviceLost, Family, Model, Painted, Plan, Report, Show, silent
+from server.engine.anchors import Anchor
+from server.engine.canvas import Canvas, Stage
+from server.engine.cost import Meter
 from server.engine.folders import find_folder
-from server.engine.inputs import check, fit_texts, resized, upright
-from server.engine.plan import plan as make_plan
+from server.engine.inputs import check, fit_texts, upright
 from server.engine.preview import Previewer
 from server.engine.views import View, open_view
 from server.engine.weights import PARTS, Weights
-from server.errors import StudioError, from_validation
-from server.schemas import JOB_REQUEST
-from server.vocabulary import Operation, Prefer
+from server.errors import StudioError
 
 LOG = logging.getLogger(__name__)
 TILED_PIXELS = 2 * 1024 * 1024  # above it the VAE works in tiles: it would take some 20 GiB at 2048 x 2048
@@ -74,7 +63,7 @@ class QwenEngine:
     def paint(
         self, plan: Plan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
     ) -> Iterator[Painted]:
-        """Paint the plan's images in order of its seeds; `images` are an edit's inputs, `show` gets previews.
+        """Paint the plan's images in order of its seeds; `images` are its inputs, `show` gets previews.
 
         Raises StudioError ``out_of_memory``, ``model_unavailable``, ``engine_failed`` or ``invalid_value``; lets
         through whatever `report` raises, and is usable afterwards.
@@ -82,24 +71,26 @@ class QwenEngine:
         # 1. Refuse what no model can do.
         check(plan, images)
         # 2. Load the model, or find it loaded.
-        steps = plan.steps * len(plan.seeds)
+        steps = plan.steps_of_one * len(plan.seeds)
         report("loading", 0, steps)
         self.load(plan.model)
         # 3. Open a pipeline for this call alone, over the shared weights.
         model = self._row(plan.model)
-        view = self._open_view(model, plan.operation)
+        view = self._open_view(model, model.families[plan.through])
         # 4. Make texts and pictures safe.
         texts, warnings = fit_texts(plan, model, view.tokens)
         sources = [upright(image) for image in images]
         report("encoding", 0, steps)
-        # 5. Paint one picture per seed; the view encodes the texts with the first and remembers them.
+        # 5. Paint one picture per seed, part by part; the view encodes the texts with the first and remembers them.
         for index, seed in enumerate(plan.seeds):
-            previewer = Previewer(view, (plan.paint_width, plan.paint_height), show) if show and view.previews else None
-            relay = _Relay(report, plan.steps * index, plan.steps, steps, previewer)
-            named = {**view.keywords(model, sources), **texts, **_settings(plan, seed), "callback_on_step_end": relay}
-            picture = self._run(view, named, plan, relay)
+            canvas, meter = Canvas(plan, sources), Meter(plan, model)
+            for number in range(max(1, len(plan.passes))):
+                done = plan.steps_of_one * index + plan.run_steps * number
+                stage = canvas.stage(number)
+                relay = _Relay(report, done, plan.run_steps, steps, _previewer(view, stage, show))
+                canvas.put(number, self._paint_stage(view, model, plan, stage, texts, seed, relay, meter))
             # 6. Deliver it at the size that was asked for.
-            yield Painted(resized(upright(picture), (plan.width, plan.height)), seed, warnings)
+            yield Painted(canvas.image, seed, warnings, meter.saved())
 
     def _row(self, name: str) -> Model:
         if name not in self._models:  # as after a restart with other models, for a job planned before
@@ -110,17 +101,38 @@ class QwenEngine:
             )
         return self._models[name]
 
-    def _open_view(self, model: Model, operation: Operation) -> View:
-        family = model.families[operation]
+    def _open_view(self, model: Model, family: Family) -> View:
         parts = self._weights.parts(model)
         return open_view(family, {name: parts[name] for name in PARTS[family]})
 
-    def _run(self, view: View, named: dict[str, Any], plan: Plan, relay: "_Relay") -> Image.Image:
+    def _paint_stage(
+        self,
+        view: View,
+        model: Model,
+        plan: Plan,
+        stage: Stage,
+        texts: dict[str, str | None],
+        seed: int,
+        relay: "_Relay",
+        meter: Meter,
+    ) -> Image.Image:
+        width, height = stage.size
+        if plan.passes:  # sources as small as the part that is painted: they cost as much as the result
+            model = replace(model, input_pixels=width * height)
+
+        def painted() -> Image.Image:
+            named = {**view.keywords(model, stage.sources), **texts, **_settings(plan, stage, seed)}
+            if stage.start is not None and view.anchors:
+                relay.anchor = Anchor(view, stage, steps=plan.steps, run_steps=plan.run_steps, seed=seed)
+                named |= relay.anchor.arguments()
+            view.vae.use_tiling = width * height > TILED_PIXELS
+            with meter.counting(view.transformer, stage.size):
+                picture: Image.Image = view(**named, callback_on_step_end=relay).images[0]
+            return picture
+
         try:
             with self._turn:
-                view.vae.use_tiling = plan.paint_width * plan.paint_height > TILED_PIXELS
-                picture: Image.Image = view(**named).images[0]
-                return picture
+                return painted()
         except Exception as error:
             if error is relay.raised:
                 raise
@@ -142,17 +154,19 @@ class _Relay:
         self._own = own
         self._steps = steps
         self._previewer = previewer
+        self.anchor: Anchor | None = None
 
     def __call__(self, pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         try:
             self._report("denoising", self._done + step + 1, self._steps)
-            self._preview(step, tensors["latents"])
+            latents = tensors["latents"] if self.anchor is None else self.anchor.hold(step, tensors["latents"])
+            self._preview(step, latents)
             if step + 1 == self._own:
                 self._report("decoding", self._done + step + 1, self._steps)
         except BaseException as error:
             self.raised = error
             raise
-        return {}
+        return {} if self.anchor is None else {"latents": latents}
 
     def _preview(self, step: int, latents: torch.Tensor) -> None:
         if self._previewer is None:
@@ -164,11 +178,15 @@ class _Relay:
             self._previewer = None
 
 
-def _settings(plan: Plan, seed: int) -> dict[str, Any]:
+def _previewer(view: View, stage: Stage, show: Show | None) -> Previewer | None:
+    return Previewer(view, stage.size, show) if show and view.previews else None
+
+
+def _settings(plan: Plan, stage: Stage, seed: int) -> dict[str, Any]:
     """The call's arguments that every family takes."""
     return {
-        "width": plan.paint_width,
-        "height": plan.paint_height,
+        "width": stage.size[0],
+        "height": stage.size[1],
         "num_inference_steps": plan.steps,
         # The models are not guidance-distilled: what users call guidance is true_cfg_scale, and the
         # pipelines' own guidance_scale does nothing.
@@ -192,121 +210,3 @@ def _failure(error: Exception, plan: Plan, device: str) -> StudioError:
         "engine_failed",
         f"{plan.model} stopped with an error of its own ({type(error).__name__}); the server's log says more.",
     )
-
-
-class QwenImageGenerator:
-    """Qwen-Image for notebooks and scripts: the server's own engine, without the server.
-
-    ::
-
-        studio = QwenImageGenerator("Qwen-Image")  # or "Qwen-Image-Edit-2509", "miniature", …
-        red = studio.generate(prompt="a red apple", height=1024, width=1024, seed=7)[0]
-        red.info["seed"], red.info["warnings"]
-        blue = studio.edit(red, prompt="make it blue")[0]  # with a model that edits
-
-    The pictures are PIL images; ``info`` of each tells prompt, seed, model and warnings.
-    """
-
-    def __init__(
-        self,
-        model_name: str = "Qwen-Image",
-        device: str = "auto",
-        precision: Literal["auto", "bf16", "fp32"] = "auto",
-        model_path: str | PathLike[str] | None = None,
-    ) -> None:
-        """Choose a model of the table by name or repository id; `model_path` is a folder that holds its files.
-
-        Nothing is loaded before the first picture. Raises StudioError ``unknown_model``.
-        """
-        row = find_model(model_name, MODELS)
-        if model_path is not None:
-            row = replace(row, repository=str(model_path))
-        self.model = row
-        self._models = {row.name: row}
-        dtype = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}[precision]
-        self._engine = QwenEngine(self._models, _best_device() if device == "auto" else device, dtype)
-
-    def generate(
-        self,
-        *,
-        prompt: str,
-        negative_prompt: str | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        seed: int | None = None,
-        num_images: int = 1,
-        callback: Report = silent,
-    ) -> list[Image.Image]:
-        """Paint `num_images` pictures of the prompt, with the model's own settings for what is left out.
-
-        `callback(phase, step, steps)` follows the work and may raise to stop it. Raises StudioError.
-        """
-        return self._paint(
-            callback,
-            (),
-            operation=Operation.GENERATE,
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            height=height,
-            width=width,
-            steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            seed=seed,
-            n=num_images,
-        )
-
-    def edit(
-        self,
-        image: Image.Image | Sequence[Image.Image],
-        *,
-        prompt: str,
-        negative_prompt: str | None = None,
-        height: int | None = None,
-        width: int | None = None,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        seed: int | None = None,
-        num_images: int = 1,
-        callback: Report = silent,
-    ) -> list[Image.Image]:
-        """Change one image, or up to three together, as the prompt says; otherwise as :meth:`generate`."""
-        return self._paint(
-            callback,
-            [image] if isinstance(image, Image.Image) else image,
-            operation=Operation.EDIT,
-            prefer=Prefer.MODEL,
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            height=height,
-            width=width,
-            steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            seed=seed,
-            n=num_images,
-        )
-
-    def _paint(self, callback: Report, images: Sequence[Image.Image], **asked: Any) -> list[Image.Image]:
-        sources = [upright(image) for image in images]
-        try:
-            request = JOB_REQUEST.validate_python(asked)
-        except ValidationError as error:
-            raise from_validation(error, where="call") from error
-        plan, warnings = make_plan(request, self._models, [image.size for image in sources])
-        pictures = []
-        for painted in self._engine.paint(plan, sources, callback):
-            painted.image.info |= {
-                "prompt": plan.prompt,
-                "seed": painted.seed,
-                "model": plan.model,
-                "warnings": [*warnings, *painted.warnings],
-            }
-            pictures.append(painted.image)
-        return pictures
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda:0"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -27,6 +27,8 @@ class _EncodesOnce:
 
     previews = True
     """Whether small pictures can be made of its latents."""
+    anchors = True
+    """Whether a painting can start from a picture's latents and keep to them."""
 
     def _get_qwen_prompt_embeds(self, prompt: str | list[str], *others: Any, **named: Any) -> Any:
         known: dict[str, Any] = self.__dict__.setdefault("_encoded", {})
@@ -75,7 +77,9 @@ class EditView(_EncodesOnce, QwenImageEditPlusPipeline):  # type: ignore[misc]
 class UnifiedView(_EncodesOnce, QwenImage21Pipeline):  # type: ignore[misc]
     """Qwen-Image-2.1: text, and images where there are any, to an image."""
 
-    previews = False  # its VAE is another one, with transparency; the chart is not made for it
+    # Its VAE is another one, with transparency; neither the chart of previews nor anchors are made for it.
+    previews = False
+    anchors = False
 
     @property
     def tokens(self) -> Any:

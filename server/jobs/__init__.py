@@ -78,7 +78,15 @@ class Job:
     started_at: float | None
     finished_at: float | None
     version: int
-    """Grows with every change of the row."""
+    """Grows with every change of the row, and with every change of a row of the batch."""
+    compute_saved: float | None = None
+    """Share of the model's work that was not needed, 0 to 1."""
+    parent_id: str | None = None
+    """The batch that this job is a row of."""
+    row: int | None = None
+    """Which of its rows, from 0."""
+    rows: int | None = None
+    """Of a batch: how many rows it has."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,11 @@ class StoredImage:
     """Place among the images of its job."""
     seed: int | None = None
     created_at: float = 0.0
+    change_inside: float | None = None
+    change_outside: float | None = None
+    """How much an edit changed, 0 to 1, within the area that was to change and beyond it."""
+    comparison_key: str | None = None
+    """Where the storage has a strip of before and after."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +185,12 @@ class JobStore(Protocol):
         """Keep the lease and tell the progress; the answer is whether the job is to stop. Raises LeaseLost."""
 
     def finish(
-        self, lease: Lease, images: Sequence[StoredImage], warnings: Sequence[str], now: float | None = None
+        self,
+        lease: Lease,
+        images: Sequence[StoredImage],
+        warnings: Sequence[str],
+        compute_saved: float | None = None,
+        now: float | None = None,
     ) -> State:
         """End the job with its images; cancelled, without them, where a cancel came first. Raises LeaseLost."""
 

@@ -128,14 +128,20 @@ class SqlJobStore:
             return cancelled
 
     def finish(
-        self, lease: Lease, images_: Sequence[StoredImage], warnings: Sequence[str], now: float | None = None
+        self,
+        lease: Lease,
+        images_: Sequence[StoredImage],
+        warnings: Sequence[str],
+        compute_saved: float | None = None,
+        now: float | None = None,
     ) -> State:
         now = _clock(now)
         with writing(self.engine) as connection:
             if _hold(connection, lease):
                 _change(connection, lease.job.id, _end(State.CANCELLED, now))
                 return State.CANCELLED
-            _change(connection, lease.job.id, _end(State.SUCCEEDED, now) | {"warnings": list(warnings)})
+            told = {"warnings": list(warnings), "compute_saved": compute_saved}
+            _change(connection, lease.job.id, _end(State.SUCCEEDED, now) | told)
             if images_:
                 connection.execute(images.insert(), [asdict(replace(image, created_at=now)) for image in images_])
             return State.SUCCEEDED

@@ -15,7 +15,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration; a test holds it against Alembic's head."""
 
 metadata = MetaData()
@@ -51,10 +51,15 @@ jobs = Table(
     Column("started_at", Float),
     Column("finished_at", Float),
     Column("version", Integer, nullable=False, default=1),
+    Column("compute_saved", Float),
+    Column("parent_id", String(64)),
+    Column("row", Integer),
+    Column("rows", Integer),
     Index("jobs_by_key", "owner", "idempotency_key", unique=True),
     Index("jobs_by_state", "state", "seq"),
     Index("jobs_by_owner", "owner", "seq"),
     Index("jobs_by_claim", "owner", "claimed_at"),
+    Index("jobs_by_parent", "parent_id", "row", unique=True),
 )
 
 images = Table(
@@ -73,6 +78,9 @@ images = Table(
     Column("sha256", String(64), nullable=False),
     Column("seed", BigInteger),
     Column("created_at", Float, nullable=False),
+    Column("change_inside", Float),
+    Column("change_outside", Float),
+    Column("comparison_key", String(255)),
 )
 
 workers = Table(

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from server.engine import MODELS
-from server.engine.qwen import QwenImageGenerator
+from server.engine.generator import QwenImageGenerator
 from server.miniature.data.edits import Kind, Stock, draw_edit, tell_edit
 from server.miniature.data.prompts import LANGUAGES, tell
 from server.miniature.data.scenes import TOKEN, Layout, compose, draw_scene

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from server.errors import StudioError
 from server.prompts import clean, has_chinese
-from server.schemas import AdjustRequest, Request, SlotView, TemplateList, TemplateView
+from server.schemas import AdjustRequest, BatchRequest, Request, SlotView, TemplateList, TemplateView
 from server.vocabulary import Language, Operation, SlotType
 
 LIBRARY = Path(__file__).with_suffix(".toml")
@@ -58,11 +58,16 @@ def listed(own: Path | None) -> TemplateList:
     return TemplateList(data=list(library(own).values()))
 
 
+_TAUGHT_BY = {Operation.INPAINT: Operation.EDIT, Operation.OUTPAINT: Operation.EDIT}
+"""Whose templates serve an operation that has none of its own."""
+
+
 def filled(request: Request, own: Path | None) -> Request:
     """The request with a prompt in place of its template, if it has one. Raises StudioError as `fill` does."""
-    if isinstance(request, AdjustRequest) or request.template is None:
+    if isinstance(request, AdjustRequest | BatchRequest) or request.template is None:
         return request
-    prompt = fill(own, Operation(request.operation), request.template, request.slots, request.language)
+    operation = _TAUGHT_BY.get(Operation(request.operation), Operation(request.operation))
+    prompt = fill(own, operation, request.template, request.slots, request.language)
     return request.model_copy(update={"prompt": prompt, "template": None, "slots": {}})
 
 
@@ -147,7 +152,7 @@ def _read(file: Path) -> dict[str, TemplateView]:
 
 def _check(template: TemplateView) -> None:
     """Raise ValueError or StudioError for a template that could not be filled."""
-    if template.operation is Operation.ADJUST:
+    if template.operation not in {Operation.GENERATE, Operation.EDIT}:
         raise ValueError("its operation must be generate or edit")
     for language, text in template.text.items():
         parsed = list(Formatter().parse(text))

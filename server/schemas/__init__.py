@@ -3,8 +3,21 @@
 Fields are a superset of OpenAI's image API.
 """
 
-from server.schemas.requests import JOB_REQUEST, AdjustRequest, EditRequest, GenerateRequest, JobRequest, Request
+from server.schemas.requests import (
+    JOB_REQUEST,
+    AdjustRequest,
+    BatchRequest,
+    Cell,
+    EditRequest,
+    GenerateRequest,
+    InpaintRequest,
+    JobRequest,
+    OutpaintRequest,
+    Painting,
+    Request,
+)
 from server.schemas.views import (
+    ChangeView,
     ErrorBody,
     ErrorDetail,
     Health,
@@ -19,6 +32,7 @@ from server.schemas.views import (
     ModelList,
     ModelView,
     ProgressView,
+    RowsView,
     SizeView,
     SlotView,
     TemplateList,
@@ -31,6 +45,9 @@ from server.schemas.views import (
 __all__ = [
     "JOB_REQUEST",
     "AdjustRequest",
+    "BatchRequest",
+    "Cell",
+    "ChangeView",
     "EditRequest",
     "ErrorBody",
     "ErrorDetail",
@@ -39,6 +56,7 @@ __all__ = [
     "HealthState",
     "ImageRecord",
     "ImageView",
+    "InpaintRequest",
     "JobError",
     "JobList",
     "JobQuery",
@@ -47,8 +65,11 @@ __all__ = [
     "JobsQuery",
     "ModelList",
     "ModelView",
+    "OutpaintRequest",
+    "Painting",
     "ProgressView",
     "Request",
+    "RowsView",
     "SizeView",
     "SlotView",
     "TemplateList",

@@ -16,7 +16,7 @@ class ProgressView(_View):
     """How far a running job is."""
 
     phase: str = ""
-    """loading, encoding, denoising, decoding, adjusting, storing; empty while queued."""
+    """loading, encoding, denoising, decoding, adjusting, storing, rows; empty while queued."""
     step: int = 0
     steps: int = 0
     """Denoising steps over all images of the job."""
@@ -24,6 +24,15 @@ class ProgressView(_View):
     """Seconds left at the present pace; null while unknown."""
     preview_url: str | None = None
     """A small picture of the state in between; null where the engine makes none."""
+
+
+class ChangeView(_View):
+    """How much an edit changed, as the eye sees it: mean LDR-FLIP (Andersson et al. 2020), 0 nothing to 1."""
+
+    inside: float | None
+    """Within the area that was to change; null where there is nothing to compare with."""
+    outside: float | None
+    """Beyond it; null where the whole image was to change."""
 
 
 class ImageView(_View):
@@ -40,6 +49,10 @@ class ImageView(_View):
     """The seed that paints this image alone; null for an uploaded image."""
     sha256: str
     """Of the file's bytes, in hex."""
+    change: ChangeView | None
+    """Against the first input; null of images that were not made from one."""
+    comparison_url: str | None
+    """Signed link to a strip of before and after; null likewise."""
 
 
 class ImageRecord(ImageView):
@@ -56,6 +69,17 @@ class JobError(_View):
 
     code: str
     message: str
+
+
+class RowsView(_View):
+    """How the rows of a batch stand; each is a job, listed by /v1/jobs?parent_id=."""
+
+    total: int
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
 
 
 class JobView(_View):
@@ -79,6 +103,14 @@ class JobView(_View):
     """Whether the images come from an earlier job."""
     engine: Literal["qwen", "cv"]
     error: JobError | None
+    parent_id: str | None
+    """The batch that the job is a row of."""
+    row: int | None
+    """Which of its rows, from 0."""
+    rows: RowsView | None
+    """Of a batch; null of other jobs."""
+    archive_url: str | None
+    """Signed link to a ZIP of the images; null while there are none."""
     created_at: float
     """Unix seconds, as all times."""
     started_at: float | None
@@ -254,3 +286,5 @@ class JobsQuery(BaseModel):
     after: str | None = Field(None, max_length=64)
     """Id of the last job of the page before."""
     state: State | None = None
+    parent_id: str | None = Field(None, max_length=64)
+    """The rows of that batch, first row first. Left out: the jobs that are not rows."""

@@ -12,7 +12,7 @@ from server.web.auth import owner
 from server.web.openapi import Facts, describe
 from server.web.queries import read_query
 from server.web.services import services
-from server.web.submission import accept, read_submission
+from server.web.submission import read_submission
 from server.web.views import job_list, job_view, tag_of
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
@@ -43,7 +43,7 @@ def submit() -> ResponseReturnValue:
 
     Answers once the job is kept durably; the Location header names where to look for it.
     """
-    job, created = accept(read_submission(), owner())
+    job, created = services().intake.accept(read_submission(), owner())
     headers = {"Location": url_for("jobs.show", job_id=job.id)}
     if not created:
         headers["Idempotent-Replayed"] = "true"

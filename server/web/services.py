@@ -8,6 +8,7 @@ from flask import Flask, current_app
 
 from server.auth import KeyStore
 from server.engine import Model
+from server.intake import Intake
 from server.jobs import JobStore
 from server.settings import Settings
 from server.storage import Storage
@@ -26,6 +27,7 @@ class Services:
     keys: KeyStore
     models: Mapping[str, Model]
     changes: Changes
+    intake: Intake
     link_keys: tuple[bytes, ...]
     """Keys that may have signed a link to an image."""
 

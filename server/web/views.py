@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from server.engine import Model
 from server.engine.vocabulary import vocabulary_of
 from server.jobs import Job, StoredImage, Tag
-from server.schemas import ImageRecord, ImageView, JobError, JobList, JobView, ModelView, ProgressView, SizeView
+from server.schemas import (
+    ChangeView,
+    ImageRecord,
+    ImageView,
+    JobError,
+    JobList,
+    JobView,
+    ModelView,
+    ProgressView,
+    SizeView,
+)
 from server.vocabulary import LIGHT, MAX_IMAGES, MAX_SIDE, MAX_STEPS, MIN_SIDE, MIN_STEPS, State, Tier
 from server.web.services import services
 
@@ -45,7 +55,15 @@ def image_view(image: StoredImage) -> ImageView:
         mime_type=image.mime_type,
         seed=image.seed,
         sha256=image.sha256,
+        change=_change(image),
+        comparison_url=storage.url(image.comparison_key) if image.comparison_key else None,
     )
+
+
+def _change(image: StoredImage) -> ChangeView | None:
+    if image.comparison_key is None:
+        return None
+    return ChangeView(inside=image.change_inside, outside=image.change_outside)
 
 
 def image_record(image: StoredImage) -> ImageRecord:
@@ -91,10 +109,14 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None) -> Job
         attempt=job.attempt,
         images=[image_view(image) for image in images],
         warnings=list(job.warnings),
-        compute_saved=None,
+        compute_saved=job.compute_saved,
         cached=False,
         engine="cv" if job.model == LIGHT else "qwen",
         error=JobError(code=job.error_code, message=job.error_message or "") if job.error_code else None,
+        parent_id=job.parent_id,
+        row=job.row,
+        rows=None,
+        archive_url=None,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,

@@ -20,7 +20,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from server.engine import MODELS, Engine, Model, open_engine
 from server.engine import weights as weights_module
-from server.engine.qwen import QwenEngine, QwenImageGenerator
+from server.engine.generator import QwenImageGenerator
+from server.engine.qwen import QwenEngine
 from server.engine.weights import GIB, memory_of
 from server.errors import StudioError
 from server.miniature.parts import build_scheduler

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from server.engine.qwen import QwenImageGenerator
+from server.engine.generator import QwenImageGenerator
 from server.miniature.data.scenes import TOKEN, compose
 from server.miniature.data.sprites import Atlas, load_atlas
 from server.miniature.evaluation.tasks import Prompted, Task

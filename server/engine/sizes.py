@@ -1,0 +1,43 @@
+"""Sizes on a model's grid."""
+
+import math
+
+from server.engine.models import Model, Size
+from server.vocabulary import AspectRatio
+
+
+def like_input(size: Size, model: Model) -> Size:
+    """An image's shape at the model's native area, on its grid."""
+    aspect = min(max(size[0] / size[1], 1 / model.max_aspect), model.max_aspect)
+    native = model.sizes[AspectRatio.SQUARE]
+    area = native[0] * native[1]
+    return on_grid(math.sqrt(area * aspect), math.sqrt(area / aspect), model)
+
+
+def painted_size(size: Size, model: Model, least: int | None = None) -> Size:
+    """The size that is painted for a delivered one: within the areas that the model paints, of the same shape.
+
+    `least` is the least area in pixels; by default the least that the model paints.
+    """
+    width, height = size
+    smallest, largest = model.paint_pixels
+    scale = math.sqrt(min(max(width * height, least or smallest), largest) / (width * height))
+    return on_grid(width * scale, height * scale, model)
+
+
+def on_grid(width: float, height: float, model: Model) -> Size:
+    """The size on the model's grid that is closest to this one in shape and, less strictly, in area; not too large."""
+    grid, largest = model.grid, model.paint_pixels[1]
+    widths = {max(1, math.floor(width / grid) - back) * grid for back in range(3)} | {math.ceil(width / grid) * grid}
+    sizes = [
+        (across, max(1, rounded(across / width * height / grid)) * grid)
+        for across in widths
+        for rounded in (math.floor, math.ceil)
+    ]
+
+    def misfit(size: Size) -> tuple[float, int]:
+        shape = abs(math.log(size[0] * height / size[1] / width))
+        area = abs(math.log(size[0] * size[1] / width / height))
+        return round(shape + area / 4, 6), -size[0]
+
+    return min((size for size in sizes if size[0] * size[1] <= largest), key=misfit)

@@ -1,0 +1,229 @@
+"""From a checked request to a queued job: fetch, open and keep the inputs, plan, submit. Knows nothing of HTTP."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from secrets import token_hex
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from PIL import Image
+
+from server.engine import Model
+from server.engine.plan import plan
+from server.errors import StudioError
+from server.fetch import fetch
+from server.imaging import open_image, read_facts, store_copy, thumbnail
+from server.imaging.masks import Mask, open_mask, region_mask
+from server.jobs import Job, JobStore, NewJob, StoredImage
+from server.prompts.templates import filled
+from server.schemas import BatchRequest, GenerateRequest, InpaintRequest, Request
+from server.settings import Settings
+from server.storage import Storage
+from server.storage.links import verify
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file that came with a request: ``image``, ``image[1]``, ``mask``."""
+
+    param: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What one request asks for."""
+
+    request: Request
+    uploads: Sequence[Upload] = ()
+    idempotency_key: str | None = None
+
+    def fingerprint(self) -> str:
+        """SHA-256 of what was asked, by which a repeated request is known (not the key, not drawn seeds)."""
+        asked = self.request.model_dump(mode="json", exclude_unset=True)
+        files = [hashlib.sha256(upload.data).hexdigest() for upload in self.uploads]
+        return hashlib.sha256(json.dumps([asked, files], sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Input:
+    """One image that a job starts from: kept already under an id, or new."""
+
+    size: tuple[int, int]
+    id: str | None = None
+    image: Image.Image | None = None
+    painted_by: str = ""
+    """The model that had painted it, as its metadata says."""
+
+
+def checked(submission: Submission) -> Submission:
+    """The submission, where it has as many images as its operation takes. Raises StudioError that says how many."""
+    asked, files = submission.request, [upload.param for upload in submission.uploads]
+    masks = files.count("mask")
+    if isinstance(asked, BatchRequest):
+        if files:
+            raise StudioError("unknown_parameter", "image: the rows of a batch name their images.", param="image")
+        return submission
+    named, sent = len(asked.images), len(files) - masks
+    least, most = asked.TAKES_IMAGES
+    how_many = f"{least} to {most} images" if most > 1 else "1 image"
+    if named and sent:
+        raise _refusal("image", f"send {how_many} either as files or as ids and URLs, not both")
+    if not least <= named + sent <= most:
+        raise _refusal(
+            "image", f"{asked.operation} takes {how_many}, as files or as ids and URLs; there are {named + sent}"
+        )
+    if isinstance(asked, GenerateRequest) and asked.strength is not None and not named + sent:
+        raise _refusal("strength", "says how far to go from an image; send an image, or leave it out")
+    if isinstance(asked, InpaintRequest):
+        ways = masks + (asked.mask is not None) + (asked.region is not None)
+        if ways != 1:
+            raise _refusal("mask", "send what may change, either as a mask (file, id or URL) or as a region")
+    elif masks:
+        raise StudioError("unknown_parameter", f"mask: {asked.operation} takes no mask; use inpaint.", param="mask")
+    return submission
+
+
+class Intake:
+    """Takes requests in for one server."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: JobStore,
+        storage: Storage,
+        models: Mapping[str, Model],
+    ) -> None:
+        self._settings, self._store, self._storage, self._models = settings, store, storage, models
+        self._link_keys = settings.signing_keys()
+
+    def accept(self, submission: Submission, owner: str) -> tuple[Job, bool]:
+        """Queue the submission; the flag is false where the same one had come before. Raises StudioError."""
+        fingerprint = submission.fingerprint()
+        if earlier := self._store.replay(owner, submission.idempotency_key, fingerprint):
+            return earlier, False
+        new = replace(
+            self.prepare(submission, owner), idempotency_key=submission.idempotency_key, fingerprint=fingerprint
+        )
+        return self._store.submit(new, queue_limit=self._settings.queue_limit)
+
+    def prepare(self, submission: Submission, owner: str) -> NewJob:
+        """The job that the submission makes: its inputs kept, everything decided. Raises StudioError."""
+        asked = filled(submission.request, self._settings.templates)
+        assert not isinstance(asked, BatchRequest)  # noqa: S101
+        inputs = self._inputs(asked, submission.uploads, owner)
+        mask = self._mask(asked, submission.uploads, owner, inputs)
+        planned, warnings = plan(
+            asked, self._models, [each.size for each in inputs], mask, has_font=self._settings.font is not None
+        )
+        # Before files are kept for a job that cannot be.
+        self._store.check_room(self._settings.queue_limit, planned.model)
+        if mask is not None:
+            inputs.append(Input(mask.image.size, image=mask.image))
+        return NewJob(
+            owner=owner,
+            operation=planned.operation,
+            model=planned.model,
+            tier=planned.tier,
+            plan=planned.model_dump(mode="json"),
+            inputs=[each.id or self._keep(each, owner) for each in inputs],
+            warnings=warnings,
+        )
+
+    # -- inputs ----------------------------------------------------------------------------------------------------
+
+    def _inputs(self, asked: Request, uploads: Sequence[Upload], owner: str) -> list[Input]:
+        assert not isinstance(asked, BatchRequest)  # noqa: S101 - its rows have inputs, not itself
+        if files := [upload for upload in uploads if upload.param != "mask"]:
+            return [self._opened(file.data, file.param) for file in files]
+        names = ["image"] if len(asked.images) == 1 else [f"image[{index}]" for index in range(len(asked.images))]
+        return [self._referred(reference, owner, name) for reference, name in zip(asked.images, names, strict=True)]
+
+    def _mask(self, asked: Request, uploads: Sequence[Upload], owner: str, inputs: Sequence[Input]) -> Mask | None:
+        if not isinstance(asked, InpaintRequest):
+            return None
+        size = inputs[0].size
+        if asked.region is not None:
+            return region_mask(asked.region, size)
+        files = [upload.data for upload in uploads if upload.param == "mask"]
+        data = files[0] if files else self._bytes(str(asked.mask), owner, "mask")
+        limits = self._limits()
+        return open_mask(data, size, max_bytes=limits["max_bytes"], max_pixels=limits["max_pixels"])
+
+    def _referred(self, reference: str, owner: str, param: str) -> Input:
+        if "://" in reference:
+            return self._opened(self._bytes(reference, owner, param), param)
+        image = self._image(reference, owner, param)
+        return Input((image.width, image.height), id=image.id)
+
+    def _bytes(self, reference: str, owner: str, param: str) -> bytes:
+        """The file behind an id or URL."""
+        if reference.startswith(f"{self._settings.address}/files/"):
+            return self._own_link(reference, param)
+        if "://" in reference:
+            return fetch(
+                reference,
+                max_bytes=self._settings.max_image_mb * 10**6,
+                timeout_s=self._settings.fetch_timeout_s,
+                allow=self._settings.fetch_allow,
+                param=param,
+            )
+        return self._storage.open(self._image(reference, owner, param).key)
+
+    def _image(self, reference: str, owner: str, param: str) -> StoredImage:
+        try:
+            return self._store.image(reference, owner)
+        except StudioError as error:
+            message = f"{param}: there is no image '{reference[:80]}' of yours; send an image id, a URL or a file."
+            raise StudioError("image_not_found", message, param=param) from error
+
+    def _own_link(self, url: str, param: str) -> bytes:
+        """The bytes behind a link that this server gave out: fetching it would be refused as a private address."""
+        split = urlsplit(url)
+        key, query = unquote(split.path.partition("/files/")[2]), parse_qs(split.query)
+        expires, signature = query.get("expires", [""])[0], query.get("signature", [""])[0]
+        try:
+            verify(key, expires, signature, self._link_keys, time.time())
+            return self._storage.open(key)
+        except StudioError as error:
+            raise StudioError("image_not_found", f"{param}: {error.message}", param=param) from error
+
+    def _opened(self, data: bytes, param: str) -> Input:
+        image = open_image(data, param=param, **self._limits())
+        return Input(image.size, image=image, painted_by=str(read_facts(data).get("model", ""))[:200])
+
+    def _limits(self) -> dict[str, int]:
+        settings = self._settings
+        return {"max_bytes": settings.max_image_mb * 10**6, "max_pixels": settings.max_image_mpx * 10**6}
+
+    def _keep(self, each: Input, owner: str) -> str:
+        """Store a new input, normalised, and record it as an image of the owner's."""
+        assert each.image is not None  # noqa: S101 - an input without an id has its pixels
+        now = time.time()
+        image_id = f"img_{token_hex(12)}"
+        key = f"{time.strftime('%Y/%m/%d', time.gmtime(now))}/{image_id}.png"
+        thumbnail_key = key.replace(".png", ".thumbnail.webp")
+        data = store_copy(each.image, each.painted_by)
+        self._storage.put(key, data, "image/png")
+        self._storage.put(thumbnail_key, thumbnail(each.image), "image/webp")
+        self._store.add_image(
+            StoredImage(
+                id=image_id,
+                owner=owner,
+                key=key,
+                thumbnail_key=thumbnail_key,
+                width=each.size[0],
+                height=each.size[1],
+                mime_type="image/png",
+                bytes=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
+                created_at=now,
+            )
+        )
+        return image_id
+
+
+def _refusal(param: str, said: str) -> StudioError:
+    return StudioError("invalid_value", f"{param}: {said}.", param=param)
