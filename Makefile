@@ -36,8 +36,9 @@ lint: setup-tests ## ruff and mypy
 	$(RUN) -m mypy server tests benchmarks examples
 	$(RUN) -m mypy --python-executable .venv-plugin/bin/python tools provider main.py
 
-bench: setup-bench ## measure the service against the bare pipeline, in turns, and judge the miniature's pictures
+bench: setup-bench ## measure the service, what regions save, and judge the pictures of the miniature
 	$(RUN) -m benchmarks.spine
+	$(RUN) -m benchmarks.regions
 	$(RUN) -m benchmarks.miniature
 
 package: setup-tests ## write dist/*.difypkg

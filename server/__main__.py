@@ -16,10 +16,10 @@ from server.errors import StudioError
 from server.processes import die_with_parent
 from server.prompts.templates import BadTemplates, library
 from server.settings import Settings
-from server.shell import paint_to_files, painting_options
+from server.shell import paint_to_files, painting_options, part_options, region
 from server.supervisor import CannotServe
 from server.supervisor import serve as run_server
-from server.vocabulary import Prefer
+from server.vocabulary import Anchor, Prefer
 
 
 @click.group()
@@ -92,12 +92,17 @@ def light(parent: int | None) -> None:
     run_light_worker(Settings())
 
 
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
 @cli.command()
 @click.argument("prompt")
+@click.option("-i", "--image", type=_FILE, help="An image to paint in the likeness of.")
+@click.option("--strength", type=float, help="How far to go from that image, above 0 to 1; default: 0.6.")
 @painting_options
-def generate(prompt: str, output: Path, **options: Any) -> None:
+def generate(prompt: str, image: Path | None, output: Path, **options: Any) -> None:
     """Paint PROMPT to a file, without a server."""
-    paint_to_files("generate", [], output, {"prompt": prompt, **options})
+    paint_to_files("generate", [] if image is None else [image], output, {"prompt": prompt, **options})
 
 
 @cli.command()
@@ -106,7 +111,7 @@ def generate(prompt: str, output: Path, **options: Any) -> None:
     "-i",
     "--image",
     "images",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=_FILE,
     multiple=True,
     required=True,
     help="The image to change; up to three, in the order in which the instruction numbers them.",
@@ -120,7 +125,46 @@ def edit(prompt: str, images: tuple[Path, ...], output: Path, **options: Any) ->
 
 @cli.command()
 @click.argument("prompt")
-@click.option("-i", "--image", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option(
+    "-i",
+    "--image",
+    "images",
+    type=_FILE,
+    multiple=True,
+    required=True,
+    help="The image to change; after it, images to take things from.",
+)
+@click.option("--mask", type=_FILE, help="White may change, black stays.")
+@click.option("--region", callback=region, help="Instead: X,Y,WIDTH,HEIGHT in pixels, or in fractions of the image.")
+@part_options
+def inpaint(prompt: str, images: tuple[Path, ...], mask: Path | None, output: Path, **options: Any) -> None:
+    """Change a part of an image as PROMPT says, and no pixel beyond it, without a server."""
+    paint_to_files("inpaint", images, output, {"prompt": prompt, **options}, mask)
+
+
+@cli.command()
+@click.argument("prompt", default="")
+@click.option("-i", "--image", type=_FILE, required=True)
+@click.option("--left", type=int, help="Pixels to add on this side.")
+@click.option("--right", type=int, help="Pixels to add on this side.")
+@click.option("--top", type=int, help="Pixels to add on this side.")
+@click.option("--bottom", type=int, help="Pixels to add on this side.")
+@click.option("--aspect-ratio", help="Instead: the shape to reach, such as 16:9.")
+@click.option("--size", help="Instead: WIDTHxHEIGHT to reach, in pixels.")
+@click.option(
+    "--anchor",
+    type=click.Choice([anchor.value for anchor in Anchor]),
+    help="Where the image stands on the canvas of that shape or size; default: center.",
+)
+@part_options
+def outpaint(prompt: str, image: Path, output: Path, **options: Any) -> None:
+    """Continue an image beyond its edges, without a server; PROMPT may be left out."""
+    paint_to_files("outpaint", [image], output, {"prompt": prompt, **options})
+
+
+@cli.command()
+@click.argument("prompt")
+@click.option("-i", "--image", type=_FILE, required=True)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File to write.")
 def adjust(prompt: str, image: Path, output: Path) -> None:
     """Change an image without a model, as PROMPT says: "rotate it 90 degrees, then make it brighter"."""

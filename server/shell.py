@@ -1,4 +1,4 @@
-"""``generate``, ``edit`` and ``adjust`` from a shell: the same plan, engine and encoding as a job, without a server."""
+"""Every operation from a shell: the same plan, engine and encoding as a job, without a server."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -15,11 +15,13 @@ from server.engine.light import LightEngine
 from server.engine.plan import plan
 from server.errors import StudioError, from_validation
 from server.imaging import encode, open_image, read_facts
+from server.imaging.masks import Mask, open_mask, region_mask
+from server.intake import Submission, Upload, checked
 from server.pictures import facts
 from server.prompts.templates import filled
-from server.schemas import JOB_REQUEST
+from server.schemas import JOB_REQUEST, InpaintRequest, Request
 from server.settings import Settings
-from server.vocabulary import LIGHT, AspectRatio, OutputFormat
+from server.vocabulary import LIGHT, AspectRatio, OutputFormat, PromptKind
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _FORMATS = {".png": OutputFormat.PNG, ".jpg": OutputFormat.JPEG, ".jpeg": OutputFormat.JPEG, ".webp": OutputFormat.WEBP}
@@ -28,23 +30,51 @@ _OPTIONS = (
                  help="File to write: .png, .jpg or .webp; with -n 2 and more, numbered files."),
     click.option("--model", help="A model's name, or NAME=FOLDER; default: as the server's."),
     click.option("--negative-prompt", help="What to keep out."),
-    click.option("--size", help="WIDTHxHEIGHT in pixels."),
-    click.option("--aspect-ratio", type=click.Choice([ratio.value for ratio in AspectRatio])),
     click.option("--steps", type=int, help="Denoising steps; default: the model's."),
     click.option("--guidance-scale", type=float, help="True CFG; 1 is off; default: the model's."),
     click.option("--seed", type=int, help="Default: random; it is printed."),
     click.option("-n", "n", type=int, help="How many images; default: 1."),
+    click.option("--output-quality", type=int, help="1 to 100, of .jpg and .webp; default: 95."),
+)  # fmt: skip
+_SIZES = (
+    click.option("--size", help="WIDTHxHEIGHT in pixels."),
+    click.option("--aspect-ratio", type=click.Choice([ratio.value for ratio in AspectRatio])),
+)
+_PARTS = (
+    click.option("--strength", type=float, help="How far to go from what is there, above 0 to 1."),
+    click.option("--prompt-kind", type=click.Choice([kind.value for kind in PromptKind]),
+                 help="What PROMPT is; default: an instruction where the model takes one."),
 )  # fmt: skip
 
 
-def painting_options(command: Command) -> Command:
-    """Give a click command the options of painting."""
-    for option in reversed(_OPTIONS):
+def part_options(command: Command) -> Command:
+    """Give a click command the options of painting a part of an image or its surroundings."""
+    for option in reversed((*_OPTIONS, *_PARTS)):
         command = option(command)
     return command
 
 
-def paint_to_files(operation: str, inputs: Sequence[Path], output: Path, options: dict[str, Any]) -> None:
+def painting_options(command: Command) -> Command:
+    """Give a click command the options of painting a whole image."""
+    for option in reversed((*_OPTIONS, *_SIZES)):
+        command = option(command)
+    return command
+
+
+def region(_context: click.Context, _option: click.Parameter, value: str | None) -> dict[str, float] | None:
+    """Read X,Y,WIDTH,HEIGHT."""
+    if value is None:
+        return None
+    try:
+        x, y, width, height = (float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter("write X,Y,WIDTH,HEIGHT in pixels, or in fractions of the image") from None
+    return {"x": x, "y": y, "width": width, "height": height}
+
+
+def paint_to_files(
+    operation: str, inputs: Sequence[Path], output: Path, options: dict[str, Any], mask: Path | None = None
+) -> None:
     """Paint one request to files, with a progress bar on stderr and a line per file on stdout.
 
     Raises StudioError; options are the parameters of the contract, None where left out.
@@ -59,27 +89,39 @@ def paint_to_files(operation: str, inputs: Sequence[Path], output: Path, options
         request = JOB_REQUEST.validate_python(asked)
     except ValidationError as error:
         raise from_validation(error) from error
-    request = filled(request, settings.templates)
     files = [_read(path) for path in inputs]
+    uploads = [Upload("image", file) for file in files] + ([] if mask is None else [Upload("mask", _read(mask))])
+    request = filled(checked(Submission(request, uploads)).request, settings.templates)
     images = [_opened(path, file, settings) for path, file in zip(inputs, files, strict=True)]
+    allowed = _mask(request, mask, images, settings)
     device = devices(settings)[0]
     models = configured_models(settings, card_gib=largest_card_gib(settings))
     sizes, has_font = [image.size for image in images], settings.font is not None
-    planned, warnings = plan(request, models, sizes, has_font=has_font)
+    planned, warnings = plan(request, models, sizes, allowed, has_font=has_font)
+    images += [] if allowed is None else [allowed.image]
     planned = planned.model_copy(update={"output_format": asked["output_format"]})  # the name's, whatever was said
     before = read_facts(files[0]) if planned.model == LIGHT else {}
     engine: Engine = LightEngine(settings) if planned.model == LIGHT else open_engine(settings, models, device.id)
     written: list[str] = []
     label = f"{planned.model} on {engine.device}"
-    length = planned.steps * len(planned.seeds)
+    length = planned.steps_of_one * len(planned.seeds)
     with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
         progress = _Progress(bar, label)
         for number, painted in enumerate(engine.paint(planned, images, progress.report)):
             path = output if len(planned.seeds) == 1 else output.with_stem(f"{output.stem}-{number}")
             made_from = facts(planned, painted.seed, before)
-            path.write_bytes(encode(painted.image, planned.output_format, made_from, by_ai="model" in made_from))
+            path.write_bytes(
+                encode(
+                    painted.image,
+                    planned.output_format,
+                    made_from,
+                    by_ai="model" in made_from,
+                    quality=planned.output_quality,
+                )
+            )
             seed = "" if painted.seed is None else f"  seed {painted.seed}"
-            written.append(f"{path}  {painted.image.width}x{painted.image.height}{seed}")
+            saved = "" if painted.compute_saved is None else f"  {painted.compute_saved:.0%} of the work saved"
+            written.append(f"{path}  {painted.image.width}x{painted.image.height}{seed}{saved}")
             warnings += [warning for warning in painted.warnings if warning not in warnings]
     for line in written:
         click.echo(line)
@@ -115,6 +157,16 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise StudioError("unsupported_image", f"{path} cannot be read ({error.strerror}).", param="image") from error
+
+
+def _mask(request: Request, file: Path | None, images: Sequence[Image.Image], settings: Settings) -> Mask | None:
+    if not isinstance(request, InpaintRequest):
+        return None
+    if request.region is not None:
+        return region_mask(request.region, images[0].size)
+    assert file is not None  # noqa: S101 - checked with the request
+    limits = {"max_bytes": settings.max_image_mb * 10**6, "max_pixels": settings.max_image_mpx * 10**6}
+    return open_mask(_read(file), images[0].size, **limits)
 
 
 def _opened(path: Path, data: bytes, settings: Settings) -> Image.Image:

@@ -20,6 +20,9 @@ FEATHER_SHARE = 40
 THIN = 3
 """A piece of a mask is soft over a third of its half width at most, so that thin ones change as well."""
 
+PREVIEW_SIDE = 512
+"""Longest side of a preview of an image of which a part is painted."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -69,6 +72,16 @@ class Canvas:
         window = one.window
         part = resized(painted, (window[2] - window[0], window[3] - window[1]))
         self.image.paste(part, window[:2], soft_inward(self._free(one)))
+
+    def preview(self, number: int, small: Image.Image) -> Image.Image:
+        """The image with a small picture of what pass `number` is painting, at most 512 pixels long."""
+        if not self._plan.passes:
+            return small
+        scale = min(1.0, PREVIEW_SIDE / max(self.image.size))
+        whole = self.image.resize([max(1, round(side * scale)) for side in self.image.size])
+        left, top, right, bottom = (round(edge * scale) for edge in self._plan.passes[number].window)
+        whole.paste(small.resize((max(1, right - left), max(1, bottom - top))), (left, top))
+        return whole
 
     def _ground(self) -> Image.Image:
         """The picture before anything is painted; beyond an image's edges it is a smooth continuation."""

@@ -40,9 +40,15 @@ class Meter:
         self._of_whole: list[float] = []
 
     @contextmanager
-    def counting(self, transformer: Any, size: Size) -> Iterator[None]:
-        """Count the transformer's forward passes while the block paints a picture of that size in pixels."""
-        config = transformer.config
+    def counting(self, view: Any, size: Size) -> Iterator[None]:
+        """Count the forward passes of the view's transformer while the block paints a picture of that size in pixels.
+
+        Those of views whose cost is another are not counted.
+        """
+        if not view.meters:
+            yield
+            return
+        config = view.transformer.config
         width, layers = config.num_attention_heads * config.attention_head_dim, config.num_layers
         instead = self._times * (self._whole - image_tokens(*size))
 
@@ -51,7 +57,7 @@ class Meter:
             self._spent.append(forward_flops(tokens, width, layers))
             self._of_whole.append(forward_flops(tokens + instead, width, layers))
 
-        handle = transformer.register_forward_pre_hook(count, with_kwargs=True)
+        handle = view.transformer.register_forward_pre_hook(count, with_kwargs=True)
         try:
             yield
         finally:

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from server.engine import Family, Model, Pass, Plan, Size, find_model
+from server.engine import Family, Model, Plan, Size, find_model
 from server.engine.light import light_plan
 from server.engine.regions import growing_passes, region_pass
 from server.engine.sizes import like_input, painted_size
@@ -221,7 +221,6 @@ def _region_shape(
     assert mask is not None  # noqa: S101 - the caller reads it from the request
     warnings = list(mask.warnings)
     once = region_pass(mask.box, frame, model)
-    _check_window(once, model, "image")
     whole = painted_size(frame, model, least=model.region_pixels)
     saved = 1 - once.width * once.height / (whole[0] * whole[1])
     across = round(100 * (mask.box[2] - mask.box[0]) * (mask.box[3] - mask.box[1]) / (frame[0] * frame[1]))
@@ -259,8 +258,6 @@ def _canvas_shape(request: OutpaintRequest, model: Model, image: Size) -> tuple[
         raise _refusal(param, message)
     place = (left, top, left + image[0], top + image[1])
     passes = growing_passes(place, canvas, model)
-    for one in passes:
-        _check_window(one, model, "image")
     warnings = []
     if len(passes) > 1:
         warnings.append(f"So much was added that it was painted in {len(passes)} passes, from the image outwards.")
@@ -303,14 +300,6 @@ def _margins(request: OutpaintRequest, image: Size) -> tuple[int, int, int, int]
     left = {Anchor.LEFT: 0, Anchor.RIGHT: more[0]}.get(request.anchor, more[0] // 2)
     top = {Anchor.TOP: 0, Anchor.BOTTOM: more[1]}.get(request.anchor, more[1] // 2)
     return left, top, more[0] - left, more[1] - top
-
-
-def _check_window(one: Pass, model: Model, param: str) -> None:
-    """Raise StudioError where what is painted is longer than the model paints."""
-    width, height = one.window[2] - one.window[0], one.window[3] - one.window[1]
-    if max(width, height) > 2 * model.max_aspect * min(width, height):
-        message = f"{width}x{height} of it would be painted, longer than {2 * model.max_aspect:g}:1; crop it first"
-        raise _refusal(param, message)
 
 
 def _delivered_size(request: GenerateRequest | EditRequest, model: Model, inputs: Sequence[Size]) -> Size:

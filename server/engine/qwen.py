@@ -2,8 +2,9 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -87,8 +88,9 @@ class QwenEngine:
             for number in range(max(1, len(plan.passes))):
                 done = plan.steps_of_one * index + plan.run_steps * number
                 stage = canvas.stage(number)
-                relay = _Relay(report, done, plan.run_steps, steps, _previewer(view, stage, show))
-                canvas.put(number, self._paint_stage(view, model, plan, stage, texts, seed, relay, meter))
+                previewer = _previewer(view, stage, show, partial(canvas.preview, number))
+                relay = _Relay(report, done, plan.run_steps, steps, previewer)
+                canvas.put(number, self._run(_Call(view, model, plan, texts, seed, meter), stage, relay))
             # 6. Deliver it at the size that was asked for.
             yield Painted(canvas.image, seed, warnings, meter.saved())
 
@@ -105,43 +107,48 @@ class QwenEngine:
         parts = self._weights.parts(model)
         return open_view(family, {name: parts[name] for name in PARTS[family]})
 
-    def _paint_stage(
-        self,
-        view: View,
-        model: Model,
-        plan: Plan,
-        stage: Stage,
-        texts: dict[str, str | None],
-        seed: int,
-        relay: "_Relay",
-        meter: Meter,
-    ) -> Image.Image:
-        width, height = stage.size
-        if plan.passes:  # sources as small as the part that is painted: they cost as much as the result
-            model = replace(model, input_pixels=width * height)
-
-        def painted() -> Image.Image:
-            named = {**view.keywords(model, stage.sources), **texts, **_settings(plan, stage, seed)}
-            if stage.start is not None and view.anchors:
-                relay.anchor = Anchor(view, stage, steps=plan.steps, run_steps=plan.run_steps, seed=seed)
-                named |= relay.anchor.arguments()
-            view.vae.use_tiling = width * height > TILED_PIXELS
-            with meter.counting(view.transformer, stage.size):
-                picture: Image.Image = view(**named, callback_on_step_end=relay).images[0]
-            return picture
-
+    def _run(self, call: "_Call", stage: Stage, relay: "_Relay") -> Image.Image:
         try:
             with self._turn:
-                return painted()
+                return call.paint(stage, relay)
         except Exception as error:
             if error is relay.raised:
                 raise
             if isinstance(error, torch.AcceleratorError):  # CUDA answers every later call with the same error
                 raise DeviceLost(f"{self.device}: {error}") from error
-            failure = _failure(error, plan, self.device)
+            failure = _failure(error, call.plan, self.device)
         # Only here, outside the except clause, are the failed call's tensors free to go.
         self._weights.empty_cache()
         raise failure
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One picture of a plan, to be painted with one view."""
+
+    view: View
+    model: Model
+    plan: Plan
+    texts: dict[str, str | None]
+    seed: int
+    meter: Meter
+
+    def paint(self, stage: Stage, relay: "_Relay") -> Image.Image:
+        """Run the pipeline for one stage."""
+        view, model, plan = self.view, self.model, self.plan
+        area = stage.size[0] * stage.size[1]
+        view.vae.use_tiling = area > TILED_PIXELS
+        if plan.passes:  # sources as small as the part that is painted: they cost as much as the result
+            model = replace(model, input_pixels=area)
+        if len(plan.passes) > 1:
+            view.forget_texts()
+        named = {**view.keywords(model, stage.sources), **self.texts, **_settings(plan, stage, self.seed)}
+        if stage.start is not None and view.anchors:
+            relay.anchor = Anchor(view, stage, steps=plan.steps, run_steps=plan.run_steps, seed=self.seed)
+            named |= relay.anchor.arguments()
+        with self.meter.counting(view, stage.size):
+            picture: Image.Image = view(**named, callback_on_step_end=relay).images[0]
+        return picture
 
 
 class _Relay:
@@ -178,8 +185,13 @@ class _Relay:
             self._previewer = None
 
 
-def _previewer(view: View, stage: Stage, show: Show | None) -> Previewer | None:
-    return Previewer(view, stage.size, show) if show and view.previews else None
+def _previewer(
+    view: View, stage: Stage, show: Show | None, placed: Callable[[Image.Image], Image.Image]
+) -> Previewer | None:
+    """What shows the stage in between, each small picture where it belongs in the whole."""
+    if show is None or not view.previews:
+        return None
+    return Previewer(view, stage.size, lambda small: show(placed(small)))
 
 
 def _settings(plan: Plan, stage: Stage, seed: int) -> dict[str, Any]:

@@ -17,9 +17,11 @@ def like_input(size: Size, model: Model) -> Size:
 def painted_size(size: Size, model: Model, least: int | None = None) -> Size:
     """The size that is painted for a delivered one: within the areas that the model paints, of the same shape.
 
-    `least` is the least area in pixels; by default the least that the model paints.
+    `least` is the least area in pixels; by default the least that the model paints. What is far too long is painted
+    shorter, and stretched again.
     """
-    width, height = size
+    longest = 2 * model.max_aspect
+    width, height = max(size[0], size[1] / longest), max(size[1], size[0] / longest)
     smallest, largest = model.paint_pixels
     scale = math.sqrt(min(max(width * height, least or smallest), largest) / (width * height))
     return on_grid(width * scale, height * scale, model)

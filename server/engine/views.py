@@ -29,6 +29,8 @@ class _EncodesOnce:
     """Whether small pictures can be made of its latents."""
     anchors = True
     """Whether a painting can start from a picture's latents and keep to them."""
+    meters = True
+    """Whether its tokens are counted as `cost` does."""
 
     def _get_qwen_prompt_embeds(self, prompt: str | list[str], *others: Any, **named: Any) -> Any:
         known: dict[str, Any] = self.__dict__.setdefault("_encoded", {})
@@ -36,6 +38,10 @@ class _EncodesOnce:
         if key not in known:
             known[key] = super()._get_qwen_prompt_embeds(prompt, *others, **named)  # type: ignore[misc]
         return known[key]
+
+    def forget_texts(self) -> None:
+        """Encode the texts anew next time: an editing model reads them together with its pictures."""
+        self.__dict__.pop("_encoded", None)
 
     @property
     def tokens(self) -> Any:
@@ -77,9 +83,9 @@ class EditView(_EncodesOnce, QwenImageEditPlusPipeline):  # type: ignore[misc]
 class UnifiedView(_EncodesOnce, QwenImage21Pipeline):  # type: ignore[misc]
     """Qwen-Image-2.1: text, and images where there are any, to an image."""
 
-    # Its VAE is another one, with transparency; neither the chart of previews nor anchors are made for it.
-    previews = False
-    anchors = False
+    # Its VAE is another one, with transparency: neither the chart of previews nor anchors are made for it. Its blocks
+    # are others too, and it keeps keys and values from step to step.
+    previews = anchors = meters = False
 
     @property
     def tokens(self) -> Any:
