@@ -79,7 +79,7 @@ class Plan(BaseModel):
     output_format: OutputFormat
     output_quality: int = 95
     """Of JPEG and WebP files."""
-    through: Operation
+    through: Operation = Operation.GENERATE
     """Which of the model's families paints: the one that generates, or the one that edits."""
     strength: float = 1.0
     """How far to go from the image that the painting starts from; at 1 nothing of it is left."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from server.engine import DeviceLost, Family, Model, Painted, Plan, Report, Show, silent
+from server.engine import DeviceLost, Model, Painted, Plan, Report, Show, silent
 from server.engine.anchors import Anchor
 from server.engine.canvas import Canvas, Stage
 from server.engine.cost import Meter
@@ -20,6 +20,7 @@ from server.engine.preview import Previewer
 from server.engine.views import View, open_view
 from server.engine.weights import PARTS, Weights
 from server.errors import StudioError
+from server.vocabulary import Operation
 
 LOG = logging.getLogger(__name__)
 TILED_PIXELS = 2 * 1024 * 1024  # above it the VAE works in tiles: it would take some 20 GiB at 2048 x 2048
@@ -77,7 +78,7 @@ class QwenEngine:
         self.load(plan.model)
         # 3. Open a pipeline for this call alone, over the shared weights.
         model = self._row(plan.model)
-        view = self._open_view(model, model.families[plan.through])
+        view = self._open_view(model, plan.through)
         # 4. Make texts and pictures safe.
         texts, warnings = fit_texts(plan, model, view.tokens)
         sources = [upright(image) for image in images]
@@ -103,7 +104,8 @@ class QwenEngine:
             )
         return self._models[name]
 
-    def _open_view(self, model: Model, family: Family) -> View:
+    def _open_view(self, model: Model, through: Operation) -> View:
+        family = model.families[through]
         parts = self._weights.parts(model)
         return open_view(family, {name: parts[name] for name in PARTS[family]})
 

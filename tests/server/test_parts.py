@@ -114,6 +114,18 @@ def test_a_strength_says_how_far_from_the_image(studio: QwenImageGenerator, appl
     assert judge.see(studio.generate(apple, strength=1.0, **star)[0]).icons == ("star",)
 
 
+@pytest.mark.parametrize("prompt", ["put the {} of image 2 beside the {} of image 1", "把图2的{}放在图1的{}旁边"])
+def test_images_keep_their_order(studio: QwenImageGenerator, apple: Image.Image, judge: Judge, prompt: str) -> None:
+    star = studio.generate(prompt="a yellow star on a blue background", seed=3)[0]
+    names = ("star", "apple") if prompt.isascii() else ("星星", "苹果")
+    for pair, words, icons in (
+        ((apple, star), names, ("red-apple", "star")),
+        ((star, apple), names[::-1], ("star", "red-apple")),
+    ):
+        joined = studio.edit(pair, prompt=prompt.format(*words), seed=2)[0]
+        assert judge.see(joined).icons == icons
+
+
 # -- what they promise ---------------------------------------------------------------------------------------------
 
 

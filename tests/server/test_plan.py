@@ -9,10 +9,12 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from server.adjustments import Region
 from server.engine import MODELS, Plan, configured_models
 from server.engine.plan import plan
 from server.engine.vocabulary import vocabulary_of
 from server.errors import StudioError
+from server.imaging.masks import region_mask
 from server.schemas import JOB_REQUEST
 from server.settings import Settings
 from server.vocabulary import MAX_SEED, AspectRatio
@@ -163,3 +165,64 @@ def test_weights_that_know_nothing_promise_nothing(tmp_path: Path) -> None:
     other = replace(bare, repository=str(tmp_path))
     assert vocabulary_of(other) is None
     assert vocabulary_of(MODELS["Qwen-Image"]) is None
+
+
+# -- warnings that teach -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            {"guidance_scale": 5},
+            "guidance_scale 5 was applied as the model's true_cfg_scale; it needs a negative prompt, and the model's "
+            "recommended one was filled in.",
+        ),
+        (
+            {"guidance_scale": 5, "negative_prompt": "fog"},
+            "guidance_scale 5 was applied as the model's true_cfg_scale.",
+        ),
+        (
+            {"guidance_scale": 1, "negative_prompt": "fog"},
+            "negative_prompt has no effect while guidance_scale is 1; raise it above 1.",
+        ),
+        ({"output_quality": 80}, "output_quality is for JPEG and WebP; PNG keeps every pixel."),
+    ],
+)
+def test_what_was_made_of_a_setting_is_told(asked: dict[str, Any], said: str) -> None:
+    assert planned(**asked)[1] == [said]
+
+
+@pytest.mark.parametrize("asked", [{}, {"negative_prompt": "fog"}, {"output_quality": 80, "output_format": "webp"}])
+def test_nothing_is_said_of_what_is_as_it_was_asked(asked: dict[str, Any]) -> None:
+    assert planned(**asked)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "images", "unknown"),
+    [
+        ("put the product of image 1 on the table of image 2", 2, None),
+        ("put the product of image 1 on the table of Image 2", 1, 2),
+        ("把图1的商品放到图3的桌子上", 2, 3),
+        ("把图片 2 里的人放到图1", 1, 2),
+        ("a picture 16:9 wide, photo 4x5", 1, None),
+        ("make 2 images of it", 1, None),
+    ],
+)
+def test_an_instruction_that_names_an_image_that_is_not_there(prompt: str, images: int, unknown: int | None) -> None:
+    _, warnings = planned(operation="edit", inputs=[(64, 64)] * images, prompt=prompt)
+    told = [warning for warning in warnings if "speaks of image" in warning]
+    assert told == ([] if unknown is None else [warning for warning in warnings if f"of image {unknown}," in warning])
+    assert bool(told) is (unknown is not None)
+
+
+def test_the_better_way_is_chosen_for_parts() -> None:
+    region = {"x": 0.2, "y": 0.2, "width": 0.5, "height": 0.5}
+    request = JOB_REQUEST.validate_python({"operation": "inpaint", "prompt": "a cup", "region": region})
+    mask = region_mask(Region(**region), (512, 512))
+    names = {}
+    for kind in (None, "instruction", "description"):
+        made, _ = plan(request.model_copy(update={"prompt_kind": kind}), LARGE, [(512, 512)], mask)
+        names[kind] = (made.model, made.through.value)
+    edits, paints = ("Qwen-Image-Edit-2509", "edit"), ("Qwen-Image", "generate")
+    assert names == {None: edits, "instruction": edits, "description": paints}
