@@ -1,4 +1,4 @@
-"""``make demo``: the main job, end to end. Starts the server, plays Dify's plugin daemon, calls both tools, stops.
+"""``make demo``: the main job, end to end. Starts the server, plays Dify's plugin daemon, calls every tool, stops.
 
 The plugin runs as Dify runs it: the real SDK in a process of its own, JSON lines on its stdin and stdout. The server
 is the real one with the miniature. Pictures are saved under demo/.
@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from PIL import Image
 
 from server.auth import KeyStore
 from server.errors import StudioError
@@ -32,6 +33,10 @@ OUT = ROOT / "demo"
 START_S = 120
 CHINESE = "蓝色背景上的红苹果"
 ENGLISH = "make the background green"
+REGION = {"prompt": "把苹果换成猫", "region": "0.1,0.1,0.8,0.8"}
+WIDER = {"prompt": "", "aspect_ratio": "16:9"}
+ROWS = "thing,colour\nstar,purple\ncup,pink\n小狗,蓝色\n"
+BATCH = {"operation": "generate", "prompt": "a {{thing}} on a {{colour}} background", "rows": ROWS, "seed": 7}
 
 
 class DemoFailed(RuntimeError):
@@ -39,7 +44,7 @@ class DemoFailed(RuntimeError):
 
 
 def main() -> int:
-    """Run the demo; 0 when both pictures came back and no process is left."""
+    """Run the demo; 0 when every picture came back and no process is left."""
     started = time.monotonic()
     try:
         shutil.rmtree(OUT, ignore_errors=True)
@@ -58,7 +63,7 @@ def main() -> int:
 
 
 def play(settings: Settings, key: str) -> None:
-    """Check the credentials and call both tools, as Dify would."""
+    """Check the credentials and call the tools, as Dify would."""
     credentials = {"server_url": settings.address, "api_key": key, "verify_tls": True, "time_budget": "300"}
     python = ROOT / ".venv-plugin/bin/python"
     with Daemon(python, ROOT) as daemon, file_server(OUT) as files:
@@ -69,11 +74,19 @@ def play(settings: Settings, key: str) -> None:
         picture = dify_file(f"{files}/{made.name}", made)
         call_two = {"prompt": ENGLISH, "images": [picture], "output_format": "png"}
         save(call(daemon, "image_edit", call_two, credentials), "2-edit")
+        stored = {"image_id": first.variables["image_id"]}
+        part = save(call(daemon, "image_edit", {**REGION, **stored}, credentials), "3-region")
+        check_outside(made, part)
+        save(call(daemon, "image_outpaint", {**WIDER, **stored}, credentials), "4-outpaint")
+        save(call(daemon, "image_batch", BATCH, credentials), "5-batch")
 
 
 def call(daemon: Daemon, tool: str, parameters: dict[str, Any], credentials: dict[str, Any]) -> Outcome:
     """One tool invocation, with its progress on one line and what came back on the next."""
-    print(f"\n{tool}: {parameters['prompt']}")
+    asked = ", ".join(
+        f"{name} {value!r}" for name, value in parameters.items() if name not in {"images", "output_format"}
+    )
+    print(f"\n{tool}: {asked}")
     started = time.monotonic()
     outcome = daemon.invoke("qwen_image", tool, parameters, credentials)
     outcome.raise_on_error()
@@ -82,9 +95,24 @@ def call(daemon: Daemon, tool: str, parameters: dict[str, Any], credentials: dic
     answer = requests.get(url, timeout=30)
     if answer.status_code != 200 or answer.content != outcome.blobs[0].content:
         raise DemoFailed(f"{url} does not serve the picture that the tool returned")
-    print(f"  {seconds:.1f} s, seed {outcome.variables['seed']:.0f}")
+    print(f"  {seconds:.1f} s")
     print(f"  {url} (fetched, {len(answer.content)} bytes)")
+    for name in ("comparison_url", "archive_url"):
+        if outcome.variables.get(name):
+            print(f"  {name}: {outcome.variables[name]}")
     return outcome
+
+
+def check_outside(before: Path, after: Path) -> None:
+    """Hold the promise of regions: outside, every pixel is as it was."""
+    with Image.open(before) as one, Image.open(after) as other:
+        left, top, right, bottom = (round(share * side) for share in (0.1, 0.9) for side in one.size)
+        pictures = [picture.convert("RGB") for picture in (one, other)]
+    for picture in pictures:
+        picture.paste(0, (left, top, right, bottom))
+    if pictures[0].tobytes() != pictures[1].tobytes():
+        raise DemoFailed("a pixel outside the region has changed")
+    print("  outside the region every pixel is as it was")
 
 
 def save(outcome: Outcome, name: str) -> Path:

@@ -1,18 +1,47 @@
-"""What one attempt has painted, on its way into the storage: encoded, with its thumbnail and what made it."""
+"""What one attempt has painted, on its way into the storage: encoded, with its thumbnail and what made it, and where it
+was made from an image, with how much of that was changed.
+"""
 
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from server import __version__
 from server.engine import Painted, Plan
 from server.imaging import Facts, encode, thumbnail
+from server.imaging.comparing import Change, comparison, measure_change, shared_outlines
+from server.imaging.masks import MAX_ASPECT_GAP
 from server.jobs import Lease, StoredImage
 from server.keeper import delete, preview_key, stem
 from server.storage import Storage
+from server.vocabulary import LIGHT, Operation, OutputFormat
+
+COMPARISON_QUALITY = 85
+# Measured with the miniature. A picture that only went through its autoencoder differs by a mean of 0.04 to 0.08, and
+# its strongest thousandth by 0.25 to 0.36; with 0.2% of the area recoloured besides, by 0.95. The smallest true edits
+# of the miniature (golden, smaller) have means from 0.11 and strongest differences from 0.75.
+NOTHING_MEAN = 0.1
+NOTHING_STRONGEST = 0.4
+# Pictures of other things on other grounds differ by a mean of 0.88 to 0.97 and share outlines from -0.1 to 0.36, the
+# two most alike 0.42. Edits of the background share 0.63 and more; greys, sepia, night, posters and oil on photographs
+# 0.88 and more, drawn lines 0.32 and more. Where an object shrinks few are shared, and the mean is below 0.4.
+TOO_MUCH_MEAN = 0.5
+TOO_MUCH_OUTLINES = 0.3
+_NOTHING = (
+    "The edit changed almost nothing; say what is there now and what should become of it, such as 'replace the apple "
+    "with a pear', or try another seed."
+)
+_NOTHING_INSIDE = (
+    "Almost nothing changed where the image may change; see that the mask or region covers what you mean, and say what "
+    "should be there, or try another seed."
+)
+_TOO_MUCH = (
+    "Nearly everything in the image changed; if that was not meant, say in the instruction what should stay as it is, "
+    "or mark what may change with a mask or region (inpaint)."
+)
 
 
 class Pictures:
@@ -28,16 +57,25 @@ class Pictures:
         self.warnings: list[str] = []
 
     def keep(self, painted: Painted) -> None:
-        """Encode one picture and store it durably. Its bytes depend on the plan and its own seed alone, and where it
-        was adjusted, on the input and what that says of how it was made.
+        """Encode one picture and store it durably, and beside it a comparison with the image that it was made from.
+
+        Its bytes depend on the plan and its own seed alone, and where it was adjusted, on the input and what that says
+        of how it was made.
         """
         lease, plan, number = self._lease, self._plan, len(self.stored)
         made_from = facts(plan, painted.seed, self._before)
         quality = plan.output_quality
-        data = encode(painted.image, plan.output_format, made_from, by_ai="model" in made_from, quality=quality)
-        key, thumbnail_key = _keys(lease, lease.token, number, plan.output_format.value)
+        by_ai = "model" in made_from
+        data = encode(painted.image, plan.output_format, made_from, by_ai=by_ai, quality=quality)
+        key, thumbnail_key, comparison_key = _keys(lease, lease.token, number, plan.output_format.value)
         self._storage.put(key, data, plan.output_format.mime_type)
         self._storage.put(thumbnail_key, thumbnail(painted.image), "image/webp")
+        inside = outside = None
+        if self._inputs:
+            strip = comparison(self._inputs[0], painted.image, plan.place)
+            file = encode(strip, OutputFormat.WEBP, made_from, by_ai=by_ai, quality=COMPARISON_QUALITY)
+            self._storage.put(comparison_key, file, OutputFormat.WEBP.mime_type)
+            inside, outside = self._changed(painted.image)
         self.stored.append(
             StoredImage(
                 id=f"img_{hashlib.sha256(f'{lease.job.id}/{lease.token}/{number}'.encode()).hexdigest()[:24]}",
@@ -52,8 +90,47 @@ class Pictures:
                 bytes=len(data),
                 sha256=hashlib.sha256(data).hexdigest(),
                 seed=painted.seed,
+                change_inside=inside,
+                change_outside=outside,
+                comparison_key=comparison_key if self._inputs else None,
             )
         )
+
+    def _changed(self, image: Image.Image) -> tuple[float | None, float | None]:
+        """How much of the first input changed inside and outside the area that was to change; warns of what is odd."""
+        plan, before = self._plan, self._inputs[0]
+        if plan.model == LIGHT:  # it does what it is told, and its worker stays small without the measure
+            return None, None
+        if plan.place is not None:
+            return None, measure_change(before, image.crop(plan.place)).inside
+        if plan.mask:
+            change = measure_change(before, image, self._inputs[-1].convert("L"))
+        elif plan.operation is Operation.GENERATE:
+            change = measure_change(ImageOps.fit(before, image.size, Image.Resampling.LANCZOS), image)
+        elif abs(before.width * image.height / (before.height * image.width) - 1) > MAX_ASPECT_GAP:
+            return None, None
+        else:
+            before = before.resize(image.size, Image.Resampling.LANCZOS)
+            change = measure_change(before, image)
+            self._warn_of_too_much(change, before, image)
+        self._warn_of_nothing(change)
+        return change.inside, change.outside
+
+    def _warn_of_nothing(self, change: Change) -> None:
+        if self._plan.operation is Operation.GENERATE or change.inside is None:
+            return
+        if change.inside < NOTHING_MEAN and change.strongest < NOTHING_STRONGEST:
+            self._warn(_NOTHING_INSIDE if self._plan.mask else _NOTHING)
+
+    def _warn_of_too_much(self, change: Change, before: Image.Image, image: Image.Image) -> None:
+        # Of several images a new picture is composed, in which the first one need not be found again.
+        if len(self._inputs) == 1 and change.inside is not None and change.inside > TOO_MUCH_MEAN:
+            if shared_outlines(before, image) < TOO_MUCH_OUTLINES:
+                self._warn(_TOO_MUCH)
+
+    def _warn(self, warning: str) -> None:
+        if warning not in self.warnings:
+            self.warnings.append(warning)
 
 
 def forget_pictures(storage: Storage, lease: Lease, tokens: Iterable[int]) -> None:
@@ -88,6 +165,7 @@ def _earlier_adjustments(before: Facts) -> list[Any]:
     return done if isinstance(done, list) else []
 
 
-def _keys(lease: Lease, token: int, number: int, extension: str) -> tuple[str, str]:
+def _keys(lease: Lease, token: int, number: int, extension: str) -> tuple[str, str, str]:
+    """Of a picture, its thumbnail and its comparison."""
     beginning = f"{stem(lease, token)}-{number:02d}"
-    return f"{beginning}.{extension}", f"{beginning}.thumbnail.webp"
+    return f"{beginning}.{extension}", f"{beginning}.thumbnail.webp", f"{beginning}.comparison.webp"

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import requests
@@ -30,7 +31,7 @@ from tools.errors import (
     Unreachable,
     WrongServer,
 )
-from tools.views import ErrorBody, Health, Image, InputFile, Job, Painted, Pause
+from tools.views import ErrorBody, Health, Image, InputFile, Job, JobList, Painted, Pause
 
 SERVICE = "qwen-image-studio"
 CONNECT_TIMEOUT_S = 10.0
@@ -43,6 +44,8 @@ CHECK_S = 10.0
 UNREACHABLE_PATIENCE_S = 60.0
 LAST_BYTES_S = 5.0
 """What an exchange may use at least, even when the time budget is about to end."""
+PAGE = 100
+"""Jobs in one list of the server."""
 MAX_VIEW_BYTES = 4 * 1024 * 1024
 MAX_IMAGE_BYTES = 50 * 1024 * 1024  # what Dify takes as one file of a tool
 LONGEST_MESSAGE = 600
@@ -122,25 +125,31 @@ class StudioClient:
         if health.state == "failed":
             raise Unavailable(f"The server says that it cannot paint: {said}. Look at its log.")
 
-    def paint(self, params: Mapping[str, Any], files: Sequence[InputFile] = ()) -> Generator[Update, None, Painted]:
+    def paint(
+        self, params: Mapping[str, Any], files: Sequence[InputFile] = (), mask: InputFile | None = None
+    ) -> Generator[Update, None, Painted]:
         """Submit a job, wait until it ends, fetch its images. Yields what happens meanwhile.
 
-        ``params`` is the body of ``POST /v1/jobs``; ``files`` are the images of an edit, in order.
+        ``params`` is the body of ``POST /v1/jobs``; ``files`` are the images to start from, in order.
         """
-        job = yield from self._submit(params, files)
+        parts = [("image[]", file) for file in files] + ([] if mask is None else [("mask", mask)])
+        job = yield from self._submit(params, parts)
         job = yield from self._wait(job)
         contents = []
         for image in job.images:
             contents.append((yield from self._content(image)))
-        return Painted(job, contents)
+        rows = [] if job.rows is None else (yield from self._rows(job))
+        return Painted(job, contents, rows)
 
-    def _submit(self, params: Mapping[str, Any], files: Sequence[InputFile]) -> Generator[Update, None, Job]:
+    def _submit(
+        self, params: Mapping[str, Any], parts: Sequence[tuple[str, InputFile]]
+    ) -> Generator[Update, None, Job]:
         # One key for all attempts: where an answer was lost after the commit, the server gives the same job again.
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         body: dict[str, Any] = {"json": dict(params)}
-        if files:
-            images = [("image[]", (file.name, file.content, file.mime_type)) for file in files]
-            body = {"files": images, "data": {"params": json.dumps(params, ensure_ascii=False)}}
+        if parts:
+            files = [(name, (file.name, file.content, file.mime_type)) for name, file in parts]
+            body = {"files": files, "data": {"params": json.dumps(params, ensure_ascii=False)}}
         answer = yield from self._patiently(
             lambda: self._once("POST", "/v1/jobs", headers=headers, **body),
             unreachable_until=min(self.deadline, time.monotonic() + UNREACHABLE_PATIENCE_S),
@@ -153,8 +162,9 @@ class StudioClient:
         path, kept = f"/v1/jobs/{job.id}", f" Job {job.id} goes on at the server."
         while not job.ended:
             if self._left() <= 0:
+                far = f", with {job.rows.done} of {job.rows.total} rows done" if job.rows else ""
                 raise StillRunning(
-                    f"The time budget ended while job {job.id} was {job.state}. It goes on at the server and its "
+                    f"The time budget ended while job {job.id} was {job.state}{far}. It goes on at the server and its "
                     "images are kept there. Ask for fewer or smaller images, or raise time_budget in the credentials."
                 )
             seen, asked_at = job, time.monotonic()
@@ -175,6 +185,20 @@ class StudioClient:
             kept=f" The image is kept at the server as {image.id}.",
         )
         return answer.content
+
+    def _rows(self, batch: Job) -> Generator[Update, None, list[Job]]:
+        """The jobs of a batch's rows, first row first."""
+        found: list[Job] = []
+        while True:
+            query = {"parent_id": batch.id, "limit": str(PAGE)} | ({"after": found[-1].id} if found else {})
+            answer = yield from self._patiently(
+                partial(self._once, "GET", "/v1/jobs", params=query),
+                kept=f" The images of batch {batch.id} are kept at the server.",
+            )
+            page = self._parsed(answer, JobList)
+            found += page.data
+            if not page.has_more or not page.data:
+                return found
 
     def _patiently(
         self, attempt: Callable[[], _Answer], *, kept: str = "", unreachable_until: float | None = None

@@ -1,4 +1,4 @@
-"""The tool image_edit: one to three pictures changed by an instruction."""
+"""The tool image_edit: one to three pictures changed by an instruction, or only a part of one."""
 
 from collections.abc import Generator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from dify_plugin import Tool  # type: ignore[import-untyped]
 from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
 
-from tools import inputs, messages
+from tools import inputs, messages, results
 from tools.parameters import Credentials, EditParameters
 
 
@@ -18,5 +18,6 @@ class ImageEditTool(Tool):  # type: ignore[misc]
             asked = EditParameters.parse(tool_parameters)
             with Credentials.parse(self.runtime.credentials).client() as studio:
                 files = inputs.fetch_all(asked.images, studio.deadline)  # first: the links expire while a job queues
-                painted = yield from messages.streamed(self, studio.paint(asked.body(), files))
-            yield from messages.results(self, painted)
+                mask = inputs.fetch_mask(asked.mask, studio.deadline)
+                painted = yield from messages.streamed(self, studio.paint(asked.body(), files, mask))
+            yield from results.of_images(self, painted)

@@ -1,4 +1,4 @@
-"""The tool image_generation: a picture from a prompt."""
+"""The tool image_generation: a picture from a prompt, and from another picture if there is one."""
 
 from collections.abc import Generator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from dify_plugin import Tool  # type: ignore[import-untyped]
 from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
 
-from tools import messages
+from tools import inputs, messages, results
 from tools.parameters import Credentials, GenerationParameters
 
 
@@ -17,5 +17,6 @@ class ImageGenerationTool(Tool):  # type: ignore[misc]
         with messages.reported_errors():
             asked = GenerationParameters.parse(tool_parameters)
             with Credentials.parse(self.runtime.credentials).client() as studio:
-                painted = yield from messages.streamed(self, studio.paint(asked.body()))
-            yield from messages.results(self, painted)
+                files = inputs.fetch_all(asked.image, studio.deadline)
+                painted = yield from messages.streamed(self, studio.paint(asked.body(), files))
+            yield from results.of_images(self, painted)

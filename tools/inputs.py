@@ -11,6 +11,7 @@ from tools.errors import InputNotFetched
 from tools.views import InputFile
 
 MAX_BYTES = 20_000_000  # as the server's own limit, which would only tell after the upload
+MAX_TABLE_BYTES = 2_000_000
 ATTEMPTS = 3
 FIRST_PAUSE_S = 0.4
 CONNECT_TIMEOUT_S = 10.0
@@ -31,9 +32,33 @@ def fetch_all(urls: Sequence[str], deadline: float) -> list[InputFile]:
 
     Raises :class:`InputNotFetched`, which names the host and the setting of Dify that decides it.
     """
-    with requests.Session() as session:
-        session.auth = _anonymous
-        return [_fetch(session, url, position, deadline) for position, url in enumerate(urls, start=1)]
+    with _session() as session:
+        return [
+            _fetch_image(session, url, f"Image {position}", f"image-{position}", deadline)
+            for position, url in enumerate(urls, start=1)
+        ]
+
+
+def fetch_mask(url: str | None, deadline: float) -> InputFile | None:
+    """Download a mask, if there is one; limits and errors as of :func:`fetch_all`."""
+    if url is None:
+        return None
+    with _session() as session:
+        return _fetch_image(session, url, "The mask", "mask", deadline)
+
+
+def fetch_table(url: str | None, deadline: float) -> bytes | None:
+    """Download a file of rows, if there is one; errors as of :func:`fetch_all`."""
+    if url is None:
+        return None
+    with _session() as session:
+        return _fetch(session, url, "The file of rows", MAX_TABLE_BYTES, deadline)
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.auth = _anonymous
+    return session
 
 
 def _anonymous(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -41,62 +66,65 @@ def _anonymous(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
     return prepared
 
 
-def _fetch(session: requests.Session, url: str, position: int, deadline: float) -> InputFile:
+def _fetch_image(session: requests.Session, url: str, what: str, name: str, deadline: float) -> InputFile:
+    content = _fetch(session, url, what, MAX_BYTES, deadline)
+    mime_type = sniff(content)
+    if mime_type is None:
+        raise InputNotFetched(
+            f"{what} from {host_of(url)} is not a PNG, JPEG, WebP, GIF or BMP image. Send one of these; if "
+            f"it is one in Dify, {SETTING} leads to something else than Dify."
+        )
+    # The name that the person gave the file stays in Dify: the server has no use for it.
+    return InputFile(f"{name}.{mime_type.removeprefix('image/')}", mime_type, content)
+
+
+def _fetch(session: requests.Session, url: str, what: str, limit: int, deadline: float) -> bytes:
+    """Download a file of at most ``limit`` bytes; ``what`` begins the sentences about it."""
     if urlsplit(url).scheme not in {"http", "https"}:
         raise InputNotFetched(
-            f"Image {position} has no complete address, so Dify does not know its own: set {SETTING} to an address "
-            "at which the plugin daemon reaches Dify, such as http://api:5001, and upload the image again."
+            f"{what} has no complete address, so Dify does not know its own: set {SETTING} to an address "
+            "at which the plugin daemon reaches Dify, such as http://api:5001, and upload it again."
         )
     until = min(deadline, time.monotonic() + FILE_TIMEOUT_S)
     for attempt in range(ATTEMPTS):
         try:
-            content = _download(session, url, position, until)
-            break
+            return _download(session, url, what, limit, until)
         except _TryAgain as failure:
             pause = FIRST_PAUSE_S * 2**attempt
             if attempt + 1 == ATTEMPTS or time.monotonic() + pause > until:
                 raise InputNotFetched(
-                    f"Image {position} could not be downloaded from {host_of(url)}: {failure} "
-                    f"The address comes from {SETTING}."
+                    f"{what} could not be downloaded from {host_of(url)}: {failure} The address comes from {SETTING}."
                 ) from None
             time.sleep(pause)
-    mime_type = sniff(content)
-    if mime_type is None:
-        raise InputNotFetched(
-            f"Image {position} from {host_of(url)} is not a PNG, JPEG, WebP, GIF or BMP image. Send one of these; if "
-            f"it is one in Dify, {SETTING} leads to something else than Dify."
-        )
-    # The name that the person gave the file stays in Dify: the server has no use for it.
-    return InputFile(f"image-{position}.{mime_type.removeprefix('image/')}", mime_type, content)
+    raise AssertionError("the last attempt returns or raises")
 
 
-def _download(session: requests.Session, url: str, position: int, until: float) -> bytes:
+def _download(session: requests.Session, url: str, what: str, limit: int, until: float) -> bytes:
     """One attempt, following redirects on the same host only: the link is Dify's word for this host alone."""
     here = url
     for _ in range(MAX_REDIRECTS + 1):
         try:
             with session.get(here, stream=True, allow_redirects=False, timeout=_timeouts(until)) as response:
                 if not response.is_redirect:
-                    _check_status(response.status_code, position, url)
-                    return read_capped(response, MAX_BYTES, until)
+                    _check_status(response.status_code, what, url)
+                    return read_capped(response, limit, until)
                 here = urljoin(here, response.headers["Location"])
         except requests.RequestException as error:
             sentence = explain(error, here, SETTING)
             if is_final(error):
-                raise InputNotFetched(f"Image {position} could not be downloaded: {sentence}") from None
+                raise InputNotFetched(f"{what} could not be downloaded: {sentence}") from None
             raise _TryAgain(sentence) from None
         except TooSlow:
             raise _TryAgain("The host sends too slowly.") from None
         except TooManyBytes:
-            limit = MAX_BYTES // 10**6
-            raise InputNotFetched(f"Image {position} is larger than {limit} MB. Send a smaller one.") from None
+            raise InputNotFetched(f"{what} is larger than {limit // 10**6} MB. Send a smaller one.") from None
         target = urlsplit(here)
         if target.scheme not in {"http", "https"} or target.hostname != urlsplit(url).hostname:
             raise InputNotFetched(
-                f"Image {position}: {host_of(url)} redirects to another host, {host_of(here)}, which is not followed. "
+                f"{what}: {host_of(url)} redirects to another host, {host_of(here)}, which is not followed. "
                 f"Set {SETTING} to the address that delivers the files itself."
             )
-    raise InputNotFetched(f"Image {position}: {host_of(url)} redirects in a circle. Check {SETTING}.")
+    raise InputNotFetched(f"{what}: {host_of(url)} redirects in a circle. Check {SETTING}.")
 
 
 def _timeouts(until: float) -> tuple[float, float]:
@@ -104,14 +132,14 @@ def _timeouts(until: float) -> tuple[float, float]:
     return min(CONNECT_TIMEOUT_S, left), min(READ_TIMEOUT_S, left)
 
 
-def _check_status(status: int, position: int, url: str) -> None:
+def _check_status(status: int, what: str, url: str) -> None:
     if status < 300:
         return
     if status in _RETRIED:
         raise _TryAgain(f"It answered HTTP {status}.")
     raise InputNotFetched(
-        f"Image {position}: {host_of(url)} answered HTTP {status}. Links to Dify's files expire after "
-        f"FILES_ACCESS_TIMEOUT (300 seconds): upload the image again, and check that {SETTING} is this Dify's address."
+        f"{what}: {host_of(url)} answered HTTP {status}. Links to Dify's files expire after "
+        f"FILES_ACCESS_TIMEOUT (300 seconds): upload it again, and check that {SETTING} is this Dify's address."
     )
 
 

@@ -1,6 +1,6 @@
 """The parts of the server's answers that the tools read; unknown fields are ignored, so the server may grow."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
@@ -14,6 +14,13 @@ class Progress(BaseModel):
     eta_s: float | None = None
 
 
+class Change(BaseModel):
+    """How much an edit changed, 0 nothing to 1, within the area that was to change and beyond it; None: unknown."""
+
+    inside: float | None = None
+    outside: float | None = None
+
+
 class Image(BaseModel):
     """One image of a job; ``url`` is for people, the bytes come from ``/v1/images/{id}/content``."""
 
@@ -24,6 +31,9 @@ class Image(BaseModel):
     mime_type: str
     seed: int | None = None
     sha256: str = ""
+    change: Change | None = None
+    comparison_url: str | None = None
+    """A strip of before and after, for people."""
 
 
 class JobError(BaseModel):
@@ -31,6 +41,20 @@ class JobError(BaseModel):
 
     code: str = ""
     message: str = ""
+
+
+class Rows(BaseModel):
+    """How the rows of a batch stand."""
+
+    total: int
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+    @property
+    def done(self) -> int:
+        """How many have ended."""
+        return self.succeeded + self.failed + self.cancelled
 
 
 class Job(BaseModel):
@@ -45,14 +69,26 @@ class Job(BaseModel):
     attempt: int = 0
     images: list[Image] = []
     warnings: list[str] = []
+    compute_saved: float | None = None
     cached: bool = False
     engine: str = ""
     error: JobError | None = None
+    row: int | None = None
+    """Which row of a batch this is, from 0."""
+    rows: Rows | None = None
+    archive_url: str | None = None
 
     @property
     def ended(self) -> bool:
         """Whether the job can change no more."""
         return self.state in {"succeeded", "failed", "cancelled"}
+
+
+class JobList(BaseModel):
+    """One page of jobs."""
+
+    data: list[Job]
+    has_more: bool = False
 
 
 class Health(BaseModel):
@@ -78,7 +114,7 @@ class ErrorBody(BaseModel):
 
 @dataclass(frozen=True)
 class InputFile:
-    """An image to edit: file name, media type and the bytes as they came."""
+    """An image or a mask to send along: file name, media type and the bytes as they came."""
 
     name: str
     mime_type: str
@@ -95,7 +131,8 @@ class Pause:
 
 @dataclass(frozen=True)
 class Painted:
-    """A job that succeeded, and the bytes of its images in their order."""
+    """A job that succeeded, the bytes of its images in their order, and the rows of a batch in theirs."""
 
     job: Job
     contents: list[bytes]
+    rows: list[Job] = field(default_factory=list)

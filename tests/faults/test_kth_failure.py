@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 from PIL import Image
 from sqlalchemy import text
 
@@ -41,7 +42,14 @@ class FailKth:
         return call
 
 
-ASK = {"operation": "generate", "prompt": "preview pace=0.12", "steps": 2, "n": 2, "seed": 3}
+ASK = {"operation": "edit", "prompt": "preview pace=0.12", "steps": 2, "n": 2, "seed": 3}
+
+
+def painted_before(client: FlaskClient, worker: JobWorker) -> str:
+    """The id of an image to edit."""
+    job_id = client.post("/v1/jobs", json={"operation": "generate", "prompt": "a cup", "steps": 2}).get_json()["id"]
+    assert worker.run_next()
+    return str(client.get(f"/v1/jobs/{job_id}").get_json()["images"][0]["id"])
 
 
 @pytest.mark.parametrize("port", ["_storage", "_store"])
@@ -54,13 +62,14 @@ def test_the_kth_call_fails(tmp_path: Path, port: str, code: str) -> None:
     client = app.test_client()
     engine = ScriptedEngine("miniature", "cpu")
     engine.load("miniature")
+    ask = ASK | {"image": painted_before(client, JobWorker(settings, "cpu", engine, list(models), parts.store))}
     endings: set[str] = set()
     for k in range(1, 40):
         worker = JobWorker(settings, "cpu", engine, list(models), parts.store)
         failing = FailKth(getattr(worker, port), k, lambda: StudioError(code, "Planted."))
         setattr(worker, port, failing)
         headers = {"Idempotency-Key": f"{port}-{code}-{k}"}
-        job_id = client.post("/v1/jobs", json=ASK, headers=headers).get_json()["id"]
+        job_id = client.post("/v1/jobs", json=ask, headers=headers).get_json()["id"]
         parts.store.claim("ghost", models, None)  # an attempt before, of a worker that died
         parts.store.abandon("ghost")
         for _ in range(4):  # a process that dies of it is started again
@@ -75,11 +84,11 @@ def test_the_kth_call_fails(tmp_path: Path, port: str, code: str) -> None:
             assert job["error"]["code"] in ERRORS
             assert job["images"] == []
         for image in job["images"]:
-            for url in (image["url"], image["thumbnail_url"]):
+            for url in (image["url"], image["thumbnail_url"], image["comparison_url"]):
                 answer = client.get(url)
                 assert answer.status_code == 200, (k, failing.calls)
                 Image.open(BytesIO(answer.data)).load()
-        again = client.post("/v1/jobs", json=ASK, headers=headers).get_json()
+        again = client.post("/v1/jobs", json=ask, headers=headers).get_json()
         assert again["id"] == job_id
         if len(failing.calls) < k:
             break  # every call has had its turn

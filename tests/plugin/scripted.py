@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"not really painted"
 QUEUED: dict[str, Any] = {"state": "queued", "queue_position": 2}
@@ -146,6 +146,11 @@ class ScriptedStudio(ScriptedServer):
         self.health: dict[str, Any] = {"service": "qwen-image-studio", "state": "ready", "message": "Ready."}
         self.image, self.mime_type, self.count = PNG, "image/png", 1
         self.warnings: list[str] = []
+        self.operation = "generate"
+        self.change: dict[str, Any] | None = None
+        """What every image says of its change; with one there is a comparison, too."""
+        self.rows: list[dict[str, Any]] = []
+        """The JobViews of a batch's rows, as `row_view` makes them."""
         self.jobs: dict[str, str] = {}
         """Job id by idempotency key: how many jobs there really are."""
         self._looks: dict[str, int] = {}
@@ -156,7 +161,7 @@ class ScriptedStudio(ScriptedServer):
         usual = {
             "object": "job",
             "id": job_id,
-            "operation": "generate",
+            "operation": self.operation,
             "model": "qwen-image",
             "tier": "quality",
             "queue_position": None,
@@ -168,6 +173,10 @@ class ScriptedStudio(ScriptedServer):
             "cached": False,
             "engine": "qwen",
             "error": None,
+            "parent_id": None,
+            "row": None,
+            "rows": None,
+            "archive_url": None,
             "created_at": 1.0,
             "started_at": None,
             "finished_at": None,
@@ -177,7 +186,16 @@ class ScriptedStudio(ScriptedServer):
     def _image(self, position: int) -> dict[str, Any]:
         link = f"https://studio.example/files/img{position}?sign=s"
         sizes = {"width": 640, "height": 480, "mime_type": self.mime_type, "seed": 7 + position, "sha256": "0" * 64}
-        return {"id": f"img{position}", "url": link, "thumbnail_url": link, **sizes}
+        strip = None if self.change is None else link.replace("sign=s", "strip=s")
+        more = {"change": self.change, "comparison_url": strip}
+        return {"id": f"img{position}", "url": link, "thumbnail_url": link, **sizes, **more}
+
+    def row_view(self, row: int, state: str = "succeeded", message: str = "") -> dict[str, Any]:
+        """The JobView of one row of a batch, which counts from 0."""
+        images = [self._image(row)] if state == "succeeded" else []
+        error = {"code": "engine_failed", "message": message} if message else None
+        about = {"images": images, "error": error, "row": row, "parent_id": "job0"}
+        return {**self.view(f"row{row}", {"state": state}), **about}
 
     def _play(self, call: Call) -> Answer:
         scripted = self.script[call.route].popleft() if self.script[call.route] else None
@@ -193,11 +211,20 @@ class ScriptedStudio(ScriptedServer):
             return Answer(200, {"object": "list", "data": []})
         if call.route == "POST /v1/jobs":
             return Answer(202, self.view(self._commit(call), QUEUED))
+        if call.route == "GET /v1/jobs":
+            return Answer(200, self._page({name: values[0] for name, values in parse_qs(call.query).items()}))
         if call.path.startswith("/v1/jobs/"):
             return Answer(200, self._look(call.path.removeprefix("/v1/jobs/")))
         if call.path.endswith("/content"):
             return Answer(200, self.image, {"Content-Type": self.mime_type})
         return error(404, "Nothing of that name.", code="not_found")
+
+    def _page(self, query: dict[str, str]) -> dict[str, Any]:
+        ids = [row["id"] for row in self.rows]
+        first = ids.index(query["after"]) + 1 if "after" in query else 0
+        last = first + int(query["limit"])
+        mine = query["parent_id"] == "job0"
+        return {"object": "list", "data": self.rows[first:last] if mine else [], "has_more": last < len(ids)}
 
     def _commit(self, call: Call) -> str:
         return self.jobs.setdefault(call.headers.get("Idempotency-Key", ""), f"job{len(self.jobs)}")

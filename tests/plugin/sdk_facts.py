@@ -5,7 +5,8 @@ import json
 import sys
 from typing import Any
 
-SOURCES = {"tools.image_generation": "Tool", "tools.image_edit": "Tool", "provider.qwen_image": "ToolProvider"}
+TOOLS = ("generation", "edit", "outpaint", "batch")
+SOURCES = {**{f"tools.image_{name}": "Tool" for name in TOOLS}, "provider.qwen_image": "ToolProvider"}
 
 
 def imported_by_the_client() -> list[str]:

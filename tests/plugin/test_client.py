@@ -319,3 +319,10 @@ def test_verify_tls_off_holds_against_a_bundle_of_the_environment(
         studio.check()
         _, painted = drained(studio.paint(PROMPT))
     assert painted.contents == [PNG]
+
+
+def test_a_batch_that_outlasts_the_budget_names_itself_and_how_far_it_is(scripted: ScriptedStudio) -> None:
+    scripted.operation = "batch"
+    scripted.states = [{"state": "running", "rows": {"total": 40, "succeeded": 11, "failed": 1, "cancelled": 0}}]
+    with pytest.raises(StillRunning, match="job job0 was running, with 12 of 40 rows done"):
+        paint(scripted, budget=0.6)

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -10,13 +11,39 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from server import vocabulary
 from tests.plugin.conftest import ROOT
-from tests.plugin.test_tools import VARIABLES
-from tools.parameters import Credentials, EditParameters, GenerationParameters
+from tests.plugin.test_tools import BATCH_VARIABLES, VARIABLES
+from tools.parameters import (
+    BatchParameters,
+    Credentials,
+    EditParameters,
+    GenerationParameters,
+    OutpaintParameters,
+    batch,
+    editing,
+    outpainting,
+    painting,
+    pictures,
+    table,
+)
 
 LANGUAGES = ["en_US", "zh_Hans", "ja_JP", "pt_BR"]
 WORDED = {"label", "human", "human_description", "help", "placeholder"}
-MODELS: dict[str, type[BaseModel]] = {"image_generation": GenerationParameters, "image_edit": EditParameters}
+MODELS: dict[str, type[BaseModel]] = {
+    "image_generation": GenerationParameters,
+    "image_edit": EditParameters,
+    "image_outpaint": OutpaintParameters,
+    "image_batch": BatchParameters,
+}
+LEAST: dict[str, dict[str, object]] = {
+    "image_generation": {"prompt": "x"},
+    "image_edit": {"prompt": "x", "image_id": "i"},
+    "image_outpaint": {"image_id": "i", "aspect_ratio": "2:1"},
+    "image_batch": {"prompt": "x", "rows": "a\n1"},
+}
+"""What each tool cannot do without."""
+EMITTED = {name: BATCH_VARIABLES if name == "image_batch" else VARIABLES for name in MODELS}
 PARAMETER_TYPES = {"string", "number", "boolean", "select", "file", "files"}
 
 
@@ -139,7 +166,9 @@ def test_parameters_are_those_that_the_code_reads(name: str) -> None:
 
 def taken(tool: str, name: str, value: float) -> bool:
     """Whether the code takes a value."""
-    given = {"prompt": "x", "image_id": "i", name: value}
+    given = {**LEAST[tool], name: value}
+    if name in {"left", "right", "top", "bottom"}:
+        given |= {"aspect_ratio": "" if value else given["aspect_ratio"]}  # either says how far, not both
     try:
         MODELS[tool].model_validate(given)
     except ValidationError:
@@ -157,8 +186,8 @@ def test_declared_limits_and_defaults_are_the_codes(tool: str, parameter: dict[s
     assert parameter["required"] is field.is_required()
     assert parameter.get("default") == (None if field.is_required() or not field.default else field.default)
     if parameter["type"] == "select":
-        assert get_origin(field.annotation) is Literal
-        assert tuple(option["value"] for option in parameter["options"]) == get_args(field.annotation)
+        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if get_origin(kind) is Literal]
+        assert [option["value"] for option in parameter["options"]] == list(get_args(kinds[0]))
 
 
 @pytest.mark.parametrize(("tool", "parameter"), PARAMETERS)
@@ -177,18 +206,56 @@ def test_parameter_follows_the_rules(tool: str, parameter: dict[str, Any]) -> No
         assert option["value"] in said
 
 
-def test_the_surface_for_models_is_small() -> None:
+SHOWN = {
+    "image_generation": {"prompt", "negative_prompt", "aspect_ratio", "seed", "image", "image_id"},
+    "image_edit": {"prompt", "negative_prompt", "seed", "images", "image_id", "mask", "region", "slots"},
+    "image_outpaint": {
+        *("image", "image_id", "prompt", "negative_prompt", "seed"),
+        *("left", "right", "top", "bottom", "aspect_ratio", "anchor"),
+    },
+    "image_batch": {"operation", "prompt", "rows", "rows_file", "image", "aspect_ratio", "seed", "slots"},
+}
+
+
+def test_words_and_limits_are_the_servers() -> None:
+    for name in ("MIN_SIDE", "MAX_SEED", "MAX_PROMPT_CHARS"):
+        assert getattr(painting, name) == getattr(vocabulary, name)
+    assert (pictures.MAX_SIDE, editing.MAX_INPUTS, table.MAX_ROWS) == (
+        *(vocabulary.MAX_SIDE, vocabulary.MAX_INPUTS, vocabulary.MAX_ROWS),
+    )
+    choices: dict[object, type[StrEnum]] = {
+        painting.OutputFormat: vocabulary.OutputFormat,
+        painting.PromptKind: vocabulary.PromptKind,
+        editing.Prefer: vocabulary.Prefer,
+        outpainting.Anchor: vocabulary.Anchor,
+        batch.SeedMode: vocabulary.SeedMode,
+    }
+    for literal, enum in choices.items():
+        assert set(get_args(literal)) == set(enum)
+    assert set(get_args(painting.NativeRatio)) == {"auto", *vocabulary.AspectRatio}
+
+
+def test_the_surface_for_models_is_small_and_short() -> None:
     for tool in TOOLS.values():
-        shown = {parameter["name"] for parameter in tool["parameters"] if parameter["form"] == "llm"}
-        assert shown <= {"prompt", "negative_prompt", "aspect_ratio", "seed", "images", "image_id", "slots"}
+        shown = [parameter for parameter in tool["parameters"] if parameter["form"] == "llm"]
+        assert {parameter["name"] for parameter in shown} == SHOWN[tool["identity"]["name"]]
+        said = [parameter["llm_description"] for parameter in shown if parameter["type"] not in {"file", "files"}]
+        assert max(len(text) for text in said) <= 320
+        assert sum(len(text) for text in (tool["description"]["llm"], *said)) <= 2200
+
+
+def test_every_tool_is_declared() -> None:
+    assert [tool["identity"]["name"] for tool in TOOLS.values()] == list(MODELS)
+    assert {path.name for path in ROOT.glob("tools/*.yaml")} == {Path(path).name for path in TOOLS}
 
 
 @pytest.mark.parametrize("path", list(TOOLS))
 def test_output_schema_is_what_is_emitted(path: str) -> None:
     schema = TOOLS[path]["output_schema"]
     assert schema["type"] == "object"
-    assert set(schema["properties"]) == VARIABLES
-    assert not VARIABLES & {"text", "json", "files"}, "Dify keeps these names for itself"
+    variables = EMITTED[TOOLS[path]["identity"]["name"]]
+    assert set(schema["properties"]) == variables
+    assert not variables & {"text", "json", "files"}, "Dify keeps these names for itself"
     for field in schema["properties"].values():
         assert field["type"] in {"string", "number", "array"}, "an integer could not be chosen for a number input"
         assert field["type"] != "array" or field["items"] == {"type": "string"}
@@ -214,10 +281,10 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-SOURCES = [ROOT / "main.py", *sorted(ROOT.glob("tools/*.py")), *sorted(ROOT.glob("provider/*.py"))]
+SOURCES = [ROOT / "main.py", *sorted((ROOT / "tools").rglob("*.py")), *sorted(ROOT.glob("provider/*.py"))]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_modules_import_no_tool_and_nothing_of_the_server(path: Path) -> None:
     """A tool module that is imported is executed twice, with two classes (trap T3)."""
     tools = {source["extra"]["python"]["source"] for source in (*TOOLS.values(), PROVIDER)}

@@ -10,7 +10,7 @@ import pytest
 from tests.plugin.scripted import PNG, Answer, Call, ScriptedServer
 from tools import inputs
 from tools.errors import InputNotFetched
-from tools.inputs import fetch_all, sniff
+from tools.inputs import fetch_all, fetch_mask, fetch_table, sniff
 from tools.views import InputFile
 
 
@@ -147,3 +147,16 @@ def test_a_page_instead_of_a_picture(files: Files) -> None:
 )
 def test_sniff(content: bytes, mime_type: str | None) -> None:
     assert sniff(content) == mime_type
+
+
+def test_masks_and_tables_are_fetched_alike_and_named_as_what_they_are(files: Files) -> None:
+    until = time.monotonic() + 10
+    assert (fetch_mask(None, until), fetch_table(None, until)) == (None, None)
+    assert fetch_mask(f"{files.url}/m", until) == InputFile("mask.png", "image/png", PNG)
+    files.script += [Answer(503), Answer(200, b"a,b")]
+    assert fetch_table(f"{files.url}/t", until) == b"a,b"
+    files.script.append(Answer(404))
+    with pytest.raises(InputNotFetched, match=r"^The mask: 127.0.0.1:.* HTTP 404.*FILES_URL"):
+        fetch_mask(f"{files.url}/m", until)
+    with pytest.raises(InputNotFetched, match=r"^The file of rows has no complete address.*FILES_URL"):
+        fetch_table("/files/t", until)

@@ -89,6 +89,8 @@ def test_each_source_shows_the_loader_one_class(facts: dict[str, Any]) -> None:
     assert facts["classes"] == {
         "tools.image_generation": ["ImageGenerationTool"],
         "tools.image_edit": ["ImageEditTool"],
+        "tools.image_outpaint": ["ImageOutpaintTool"],
+        "tools.image_batch": ["ImageBatchTool"],
         "provider.qwen_image": ["QwenImageProvider"],
     }
 

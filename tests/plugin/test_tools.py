@@ -1,27 +1,24 @@
 """The tools as Dify's daemon calls them, on both SDKs, against a studio that plays a script."""
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.plugin.conftest import CANARY, ROOT
 from tests.plugin.daemon import Daemon, Outcome
-from tests.plugin.scripted import PNG, QUEUED, RUNNING, SUCCEEDED, Answer, Call, ScriptedServer, ScriptedStudio, error
+from tests.plugin.scripted import PNG, QUEUED, RUNNING, SUCCEEDED, Answer, ScriptedStudio, error
 
 PROVIDER = "qwen_image"
 VARIABLES = {
     *("progress", "image_url", "image_urls", "image_id", "image_ids", "seed"),
     *("width", "height", "model", "job_id", "count", "warnings"),
+    *("comparison_url", "change_inside", "change_outside", "compute_saved"),
 }
-
-
-@pytest.fixture
-def files(calls: list[Call]) -> Iterator[ScriptedServer]:
-    """Dify's file server: a picture behind a signed link."""
-    with ScriptedServer(lambda call: Answer(200, PNG), calls) as server:
-        yield server
+BATCH_VARIABLES = {
+    *("progress", "archive_url", "image_url", "image_urls", "image_ids", "succeeded", "failed", "failures"),
+    *("job_id", "count", "warnings"),
+}
 
 
 def dify_file(url: str) -> dict[str, Any]:
@@ -114,7 +111,7 @@ def test_defaults_are_the_codes_own(plugin: Daemon, scripted: ScriptedStudio, cr
     blanks: dict[str, object] = {"seed": None, "n": "", "size": " ", "aspect_ratio": None, "steps": [None], "model": ""}
     generate(plugin, credentials, **blanks).raise_on_error()
     [call] = scripted.called("POST /v1/jobs")
-    usual = {"operation": "generate", "prompt": "a red apple", "aspect_ratio": "1:1", "n": 1, "output_format": "png"}
+    usual = {"operation": "generate", "prompt": "a red apple", "n": 1, "output_format": "png"}
     assert call.json() == usual
 
 
@@ -134,67 +131,6 @@ def test_parameters_reach_the_server(plugin: Daemon, scripted: ScriptedStudio, c
         "model": "m",
         "output_format": "webp",
     }
-
-
-def test_input_files_are_fetched_before_the_job_is_submitted(
-    plugin: Daemon, scripted: ScriptedStudio, files: ScriptedServer, credentials: dict[str, object]
-) -> None:
-    images = [dify_file(f"{files.url}/files/{name}?sign=s") for name in ("one", "two")]
-    edit(plugin, credentials, images=images).raise_on_error()
-    assert scripted.routes()[:3] == ["GET /files/one", "GET /files/two", "POST /v1/jobs"]
-    [call] = scripted.called("POST /v1/jobs")
-    assert call.headers["Content-Type"].startswith("multipart/form-data")
-    assert call.body.count(b'name="image[]"') == 2
-    assert call.body.count(PNG) == 2
-    assert b'name="params"' in call.body
-    assert b'"operation": "edit"' in call.body
-    assert "私人".encode() not in call.body, "the file's own name is nobody's business"
-    fetches = [call for call in scripted.calls if call.path.startswith("/files")]
-    assert all("Authorization" not in call.headers for call in fetches), "the key is for the studio alone"
-
-
-@pytest.mark.parametrize("form", ["single", "list with None"])
-def test_a_file_may_come_alone_or_in_a_list(
-    plugin: Daemon, scripted: ScriptedStudio, files: ScriptedServer, credentials: dict[str, object], form: str
-) -> None:
-    file = dify_file(f"{files.url}/files/one")
-    edit(plugin, credentials, images=file if form == "single" else [None, file]).raise_on_error()
-    assert scripted.called("POST /v1/jobs")[0].body.count(PNG) == 1
-
-
-def test_edit_by_image_id_needs_no_file(
-    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
-) -> None:
-    edit(plugin, credentials, image_id="img0, https://a.example/b.png", images=[None]).raise_on_error()
-    assert scripted.called("POST /v1/jobs")[0].json() == {
-        "operation": "edit",
-        "prompt": "make it blue",
-        "n": 1,
-        "output_format": "png",
-        "image": ["img0", "https://a.example/b.png"],
-    }
-
-
-@pytest.mark.parametrize(
-    ("parameters", "said"),
-    [
-        ({}, "Give the image to edit"),
-        ({"images": [None], "image_id": ""}, "Give the image to edit"),
-        ({"images": [dify_file("http://127.0.0.1:1/a")], "image_id": "img0"}, "either images or image_id"),
-        ({"image_id": "a,b,c,d"}, "at most 3"),
-        ({"image_id": "img0", "n": 5}, "n:"),
-        ({"image_id": "img0", "prompt": " "}, "prompt is missing"),
-        ({"images": [dify_file("/files/a/file-preview")]}, "FILES_URL"),
-    ],
-)
-def test_bad_parameters_are_refused_before_the_server_is_asked(
-    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object], parameters: dict[str, Any], said: str
-) -> None:
-    outcome = edit(plugin, credentials, **parameters)
-    assert outcome.error is not None
-    assert (outcome.error.type, outcome.kinds) == ("InvokeBadRequestError", [])
-    assert said in outcome.error.message
-    assert scripted.calls == []
 
 
 BAD, KEY, BUSY = "InvokeBadRequestError", "InvokeAuthorizationError", "InvokeRateLimitError"
@@ -352,7 +288,7 @@ def test_neither_key_nor_signature_is_ever_said(
 
 
 def test_every_tool_module_is_short_and_silent() -> None:
-    for name in ("image_generation", "image_edit"):
+    for name in ("image_generation", "image_edit", "image_outpaint", "image_batch"):
         source = (ROOT / "tools" / f"{name}.py").read_text()
         body = source[source.index("def _invoke") :]
         assert len(body.splitlines()) <= 25

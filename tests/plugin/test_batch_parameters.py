@@ -1,0 +1,207 @@
+"""What Dify may send for a batch: tables in every form, columns in texts, and what becomes of them."""
+
+from typing import Any
+
+import pytest
+
+from tests.plugin.test_parameters import SdkFile, accepted
+from tools.errors import Refused
+from tools.parameters import BatchParameters
+
+ROWS = [{"color": "red", "thing": "apple"}, {"color": "blue", "thing": "cup"}]
+CSV = "color,thing\nred,apple\nblue,cup"
+
+
+def batch(**given: Any) -> dict[str, Any]:
+    """The body of a batch of two rows."""
+    return accepted(BatchParameters.parse({"prompt": "a {{color}} {{thing}}", "rows": CSV, **given}).body())
+
+
+def job(**given: Any) -> dict[str, Any]:
+    """The job of a batch."""
+    found: dict[str, Any] = batch(**given)["job"]
+    return found
+
+
+def test_everything_but_prompt_and_rows_has_a_default() -> None:
+    assert batch() == {
+        "operation": "batch",
+        "job": {"operation": "generate", "prompt": "a {{color}} {{thing}}", "output_format": "png"},
+        "rows": CSV,
+        "seed_mode": "per_row",
+    }
+
+
+@pytest.mark.parametrize("blank", [None, "", " ", [None], []])
+@pytest.mark.parametrize(
+    "name", ["image", "aspect_ratio", "size", "seed", "seed_mode", "operation", "rows_file", "steps"]
+)
+def test_blank_is_left_out(name: str, blank: object) -> None:
+    assert batch(**{name: blank}) == batch()
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ('[{"color": "red", "thing": "apple"}, {"color": "blue", "thing": "cup"}]', ROWS),
+        ('\ufeff[{"color": "red", "thing": "apple"}, {"color": "blue", "thing": "cup"}]\n', ROWS),
+        ('```json\n[{"color": "red", "thing": "apple"}, {"color": "blue", "thing": "cup"}]\n```', ROWS),
+        ("[{'color': 'red', 'thing': 'apple'}, {'color': 'blue', 'thing': 'cup'}]", ROWS),  # an array of Dify as text
+        (ROWS, ROWS),
+        (
+            '{"color": "red", "n": 1, "x": null, "y": true, "z": 0.5}',
+            [{"color": "red", "n": 1, "x": None, "y": True, "z": 0.5}],
+        ),
+        (CSV, CSV),
+        (f"\ufeff{CSV}\n\n", CSV),
+        (f"```csv\n{CSV}\n```", CSV),
+        ("颜色\n红\n蓝", "颜色\n红\n蓝"),
+    ],
+)
+def test_rows_in_every_form(given: object, sent: object) -> None:
+    assert batch(rows=given)["rows"] == sent
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("color", "rows: write rows as a JSON list .*CSV"),
+        ("[1, 2]", "rows: write rows as a JSON list"),
+        ("[{'a': open('x')}]", "rows: write rows as a JSON list"),
+        ("[" * 100_000, "rows: write rows as a JSON list"),
+        (7, "rows: write rows as a JSON list"),
+        ("[]", "rows: takes 1 to 500 rows; there are 0"),
+        ([{"a": 1}] * 501, "rows: takes 1 to 500 rows; there are 501"),
+        ([{"a": 1}, {"b": [1]}], "rows: row 2 has a list or an object in the column b"),
+        ('[{"a": NaN}]', "rows: row 1 has no number in the column a"),
+        ('[{"a": 1e999}]', "rows: row 1 has no number in the column a"),
+        ("a\n" + "b" * 900_000, "rows: has more than 900 kB"),
+        (None, "Give the rows: as JSON or CSV in rows, or as a file in rows_file"),
+    ],
+)
+def test_rows_that_cannot_be_read(given: object, said: str) -> None:
+    with pytest.raises(Refused, match=f"(?s)^{said}") as caught:
+        batch(rows=given)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("content", "sent"),
+    [
+        (CSV.encode(), CSV),
+        (b"\xef\xbb\xbf" + CSV.encode(), CSV),
+        ("名,色\n杯,红".encode("gb18030"), "名,色\n杯,红"),
+        ("名,色\n杯,红".encode("utf-16"), "名,色\n杯,红"),
+        (b'[{"color": "red"}]', [{"color": "red"}]),
+        ('[{"名": "杯"}]'.encode("gb18030"), [{"名": "杯"}]),
+    ],
+)
+def test_files_of_rows(content: bytes, sent: object) -> None:
+    asked = BatchParameters.parse({"prompt": "x {{a}}", "rows_file": [SdkFile(), None]})
+    assert asked.rows_file == "http://dify/files/a"
+    assert asked.body(content)["rows"] == sent
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PK\x03\x04xlsx", "rows_file: is an Excel or ZIP file; save the table as CSV"),
+        (b"a\n\x00\xff\x00", "rows_file: is no text; save the table as CSV"),
+        (b"", "rows_file: write rows as a JSON list"),
+        (b"a\n" + b"b" * 900_000, "rows_file: has more than 900 kB"),
+        (b"color\nred", "rows_file: write the column color in double braces"),
+    ],
+)
+def test_files_of_rows_that_cannot_be_read(content: bytes, said: str) -> None:
+    asked = BatchParameters.parse({"prompt": "a {color}", "rows_file": SdkFile()})
+    with pytest.raises(Refused, match=f"^{said}"):
+        asked.body(content)
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("{{ color }} cup", "{{color}} cup"),
+        ("｛｛color｝｝的杯子", "{{color}}的杯子"),
+        ("{{颜色}} {1, 2} {other}", "{{颜色}} {1, 2} {other}"),
+    ],
+)
+def test_columns_in_texts(given: str, sent: str) -> None:
+    assert job(prompt=given)["prompt"] == sent
+    assert job(negative_prompt=given)["negative_prompt"] == sent
+    assert job(template="replace_object", slots={"new": given})["slots"] == {"new": sent}
+
+
+@pytest.mark.parametrize("rows", [CSV, ROWS])
+@pytest.mark.parametrize("name", ["prompt", "image"])
+def test_a_column_in_single_braces_is_refused(name: str, rows: object) -> None:
+    with pytest.raises(Refused, match=r"^write the column color in double braces, \{\{color\}\}"):
+        batch(**{name: "a { color } cup", "rows": rows})
+
+
+def test_a_variable_that_dify_left_is_refused() -> None:
+    with pytest.raises(Refused, match=r"^prompt: the variable \{\{#start.idea#\}\} has no value"):
+        batch(prompt="a {{#start.idea#}} in {{color}}")
+
+
+def test_a_template_replaces_the_prompt() -> None:
+    sent = job(operation="edit", template="replace_object", slots="old={{thing}}; new=a {{color}} cup")
+    assert sent["slots"] == {"old": "{{thing}}", "new": "a {{color}} cup"}
+    assert "prompt" not in sent
+    assert "slots" not in job(slots="old=x")
+
+
+def test_edits_take_the_column_image_unless_told_otherwise() -> None:
+    assert job(operation="Edit")["image"] == "{{image}}"
+    assert job(operation="edit", image=" {{ url }} ")["image"] == "{{url}}"
+    assert job(operation="outpaint", aspect_ratio="21：9")["image"] == "{{image}}"
+    assert "image" not in job()
+
+
+def test_everything_reaches_the_job() -> None:
+    given = {
+        "seed": "7",
+        "steps": "4",
+        "guidance_scale": 2,
+        "model": "m",
+        "output_format": "webp",
+        "output_quality": 80,
+    }
+    assert job(**given, aspect_ratio="16:9") == {
+        "operation": "generate",
+        "prompt": "a {{color}} {{thing}}",
+        "aspect_ratio": "16:9",
+        **given,
+        "seed": 7,
+        "steps": 4,
+    }
+    assert batch(seed_mode="FIXED")["seed_mode"] == "fixed"
+    assert job(size="{{size}}")["size"] == "{{size}}"
+    assert job(size="640*480")["size"] == "640x480"
+    assert job(aspect_ratio="{{ shape }}")["aspect_ratio"] == "{{shape}}"
+    assert "aspect_ratio" not in job(aspect_ratio="auto")
+    outpaint = job(operation="outpaint", prompt="", size="640x480")
+    assert outpaint == {"operation": "outpaint", "image": "{{image}}", "size": "640x480", "output_format": "png"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"prompt": ""}, "prompt is missing. Write it with {{column}}"),
+        ({"prompt": "", "operation": "edit"}, "prompt is missing"),
+        ({"rows_file": SdkFile()}, "Give either rows or rows_file, not both"),
+        ({"operation": "inpaint"}, "operation: .*generate.*edit.*outpaint"),
+        ({"operation": "outpaint"}, "Say how far to extend the images: .*aspect_ratio, or size"),
+        ({"operation": "outpaint", "aspect_ratio": "30:1"}, "aspect_ratio: write WIDTH:HEIGHT"),
+        ({"aspect_ratio": "21:9"}, "aspect_ratio: must be one of 1:1, .*or {{column}}"),
+        ({"aspect_ratio": "1:1", "size": "64x64"}, "Give either aspect_ratio or size, not both"),
+        ({"size": "1x1"}, "size: each side must be 64 to 4096"),
+        ({"seed_mode": "random"}, "seed_mode: .*per_row.*fixed"),
+        ({"seed": 2**32}, "seed: .*4294967295"),
+        ({"image": "x" * 4001}, "image: .*4000"),
+        ({"output_quality": 0}, "output_quality: .*1"),
+    ],
+)
+def test_batches_that_cannot_be(given: dict[str, object], said: str) -> None:
+    with pytest.raises(Refused, match=f"(?s)^{said}"):
+        batch(**given)

@@ -1,0 +1,188 @@
+"""The tool image_batch as Dify's daemon calls it, on both SDKs, against a studio that plays a script."""
+
+from typing import Any
+
+import pytest
+
+from tests.plugin.daemon import Daemon, Outcome
+from tests.plugin.scripted import PNG, Answer, ScriptedServer, ScriptedStudio, error
+from tests.plugin.test_tools import BATCH_VARIABLES, PROVIDER, dify_file
+
+CSV = "thing\napple\ncup\npear"
+ARCHIVE = "https://studio.example/files/batch.zip?sign=s"
+
+
+def counted(total: int, succeeded: int = 0, failed: int = 0) -> dict[str, int]:
+    """How the rows of a batch stand; the rest is queued."""
+    queued = total - succeeded - failed
+    known = {"total": total, "succeeded": succeeded, "failed": failed, "queued": queued}
+    return {**known, "running": 0, "cancelled": 0}
+
+
+@pytest.fixture
+def studio(scripted: ScriptedStudio) -> ScriptedStudio:
+    """A studio where a batch of three rows ends with one failed."""
+    scripted.operation = "batch"
+    scripted.rows = [
+        scripted.row_view(0),
+        scripted.row_view(1, "failed", "The cup\nbroke."),
+        scripted.row_view(2),
+    ]
+    scripted.states = [
+        {"state": "running", "rows": counted(3, 1)},
+        {"state": "running", "rows": counted(3, 1, 1)},
+        {"state": "succeeded", "rows": counted(3, 2, 1), "archive_url": ARCHIVE},
+    ]
+    return scripted
+
+
+def batch(plugin: Daemon, credentials: dict[str, object], **parameters: Any) -> Outcome:
+    given = {"prompt": "a {{thing}}", "rows": CSV, **parameters}
+    return plugin.invoke(PROVIDER, "image_batch", given, credentials, timeout=50)
+
+
+def test_success_gives_sheet_line_rows_and_every_variable(
+    plugin: Daemon, studio: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    studio.warnings = ["1 of 3 rows failed; the first: row 2: The cup broke."]
+    outcome = batch(plugin, credentials)
+    outcome.raise_on_error()
+    assert [(blob.content, blob.meta["filename"]) for blob in outcome.blobs] == [(PNG, "img0.png")]
+    assert outcome.texts == [
+        f"2 of 3 rows succeeded, 1 failed (row 2: The cup broke). All images as a ZIP file: {ARCHIVE}\n"
+    ]
+    assert set(outcome.variables) == BATCH_VARIABLES
+    assert {name: value for name, value in outcome.variables.items() if name != "progress"} == {
+        "archive_url": ARCHIVE,
+        "image_url": "https://studio.example/files/img0?sign=s",
+        "image_urls": [f"https://studio.example/files/img{row}?sign=s" for row in (0, 2)],
+        "image_ids": ["img0", "img2"],
+        "succeeded": 2,
+        "failed": 1,
+        "failures": ["row 2: The cup broke"],
+        "job_id": "job0",
+        "count": 2,
+        "warnings": studio.warnings,
+    }
+    [view] = outcome.jsons
+    assert [(row["row"], row["state"], row["error"]) for row in view["rows"]] == [
+        (1, "succeeded", None),
+        (2, "failed", "The cup broke"),
+        (3, "succeeded", None),
+    ]
+    assert view["rows"][2]["images"][0]["id"] == "img2"
+    assert studio.called("POST /v1/jobs")[0].json() == {
+        "operation": "batch",
+        "job": {"operation": "generate", "prompt": "a {{thing}}", "output_format": "png"},
+        "rows": CSV,
+        "seed_mode": "per_row",
+    }
+
+
+def test_progress_counts_rows(plugin: Daemon, studio: ScriptedStudio, credentials: dict[str, object]) -> None:
+    running = [{"state": "running", "rows": counted(3, done)} for done in (0, 1, 2)]
+    studio.states = [{"state": "queued", "rows": counted(3)}, *running, studio.states[-1]]
+    assert batch(plugin, credentials).variables["progress"].splitlines() == [
+        "Waiting: place 2 in the queue.",
+        "0 of 3 rows done.",
+        "Done.",
+    ], "rows that come faster than one can read are not told one by one"
+
+
+def test_progress_tells_failures(plugin: Daemon, studio: ScriptedStudio, credentials: dict[str, object]) -> None:
+    studio.states = studio.states[1:]
+    assert "2 of 3 rows done, 1 failed.\n" in batch(plugin, credentials).streamed["progress"]
+
+
+def test_rows_are_read_page_by_page(plugin: Daemon, studio: ScriptedStudio, credentials: dict[str, object]) -> None:
+    studio.rows = [studio.row_view(row) for row in range(230)]
+    studio.states = [{"state": "succeeded", "rows": counted(230, 230), "archive_url": ARCHIVE}]
+    studio.script["GET /v1/jobs"].append(error(503, "Busy.", retry_after=0))
+    outcome = batch(plugin, credentials)
+    outcome.raise_on_error()
+    assert outcome.variables["image_ids"] == [f"img{row}" for row in range(230)]
+    assert outcome.variables["succeeded"] == 230
+    assert [call.query for call in studio.called("GET /v1/jobs")][1:] == [
+        "parent_id=job0&limit=100",
+        "parent_id=job0&limit=100&after=row99",
+        "parent_id=job0&limit=100&after=row199",
+    ]
+
+
+def test_many_failures_are_counted_in_the_line_and_all_named_in_the_variable(
+    plugin: Daemon, studio: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    broken = [studio.row_view(row, "failed", f"Fault {row}.") for row in range(1, 6)]
+    studio.rows = [studio.row_view(0), *broken, studio.row_view(6, "cancelled")]
+    studio.states = [{"state": "succeeded", "rows": counted(7, 1, 5), "archive_url": ARCHIVE}]
+    outcome = batch(plugin, credentials)
+    said = "1 of 7 rows succeeded, 6 failed (row 2: Fault 1; row 3: Fault 2; row 4: Fault 3 and 3 more)."
+    assert outcome.texts[0].startswith(said)
+    assert outcome.variables["failures"][-1] == "row 7: cancelled"
+    assert (outcome.variables["failed"], len(outcome.variables["failures"])) == (6, 6)
+
+
+def test_without_an_archive_the_line_ends_and_the_variable_is_empty(
+    plugin: Daemon, studio: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    studio.states = [{"state": "succeeded", "rows": counted(3, 2, 1), "archive_url": None}]
+    outcome = batch(plugin, credentials)
+    assert outcome.variables["archive_url"] == ""
+    assert outcome.texts == ["2 of 3 rows succeeded, 1 failed (row 2: The cup broke).\n"]
+
+
+def test_a_batch_that_failed_as_a_whole_is_an_error(
+    plugin: Daemon, studio: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    reason = {"code": "rows_failed", "message": "3 of 3 rows failed; the first: row 1: No."}
+    studio.states = [{"state": "failed", "rows": counted(3, 0, 3), "error": reason}]
+    outcome = batch(plugin, credentials)
+    assert outcome.error is not None
+    assert outcome.error.message == f"Job job0 failed: {reason['message']}"
+
+
+def test_a_file_of_rows_is_fetched_and_sent_as_text(
+    plugin: Daemon, studio: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    table = "物,色\n杯子,红\n"
+    with ScriptedServer(lambda call: Answer(200, table.encode("gb18030"))) as dify:
+        given = {"rows": "", "rows_file": dify_file(f"{dify.url}/files/rows.csv"), "prompt": "{{物}}，{{色}}"}
+        batch(plugin, credentials, **given).raise_on_error()
+    sent = studio.called("POST /v1/jobs")[0].json()
+    assert (sent["rows"], sent["job"]["prompt"]) == (table.strip(), "{{物}}，{{色}}")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PK\x03\x04 a sheet", "rows_file: is an Excel or ZIP file"),
+        (b"x" * 2_000_001, "The file of rows is larger than 2 MB"),
+    ],
+)
+def test_a_file_that_cannot_be_a_table_is_refused_before_the_server_is_asked(
+    plugin: Daemon, studio: ScriptedStudio, credentials: dict[str, object], content: bytes, said: str
+) -> None:
+    with ScriptedServer(lambda call: Answer(200, content)) as dify:
+        outcome = batch(plugin, credentials, rows=None, rows_file=dify_file(f"{dify.url}/files/rows.csv"))
+    assert outcome.error is not None
+    assert outcome.error.type == "InvokeBadRequestError"
+    assert outcome.error.message.startswith(said)
+    assert studio.calls == []
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"rows": ""}, "Give the rows"),
+        ({"prompt": "a {thing}"}, "write the column thing in double braces"),
+        ({"operation": "outpaint"}, "Say how far to extend the images"),
+    ],
+)
+def test_bad_parameters_are_refused_before_the_server_is_asked(
+    plugin: Daemon, studio: ScriptedStudio, credentials: dict[str, object], parameters: dict[str, Any], said: str
+) -> None:
+    outcome = batch(plugin, credentials, **parameters)
+    assert outcome.error is not None
+    assert (outcome.error.type, outcome.kinds) == ("InvokeBadRequestError", [])
+    assert outcome.error.message.startswith(said)
+    assert studio.calls == []

@@ -1,0 +1,22 @@
+"""The tool image_batch: one picture for each row of a table."""
+
+from collections.abc import Generator
+from typing import Any
+
+from dify_plugin import Tool  # type: ignore[import-untyped]
+from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
+
+from tools import inputs, messages, results
+from tools.parameters import BatchParameters, Credentials
+
+
+class ImageBatchTool(Tool):  # type: ignore[misc]
+    """Paint, edit or extend one image for each row; the text for all of them holds {{column}}."""
+
+    def _invoke(self, tool_parameters: dict[str, Any]) -> Generator[ToolInvokeMessage, None, None]:
+        with messages.reported_errors():
+            asked = BatchParameters.parse(tool_parameters)
+            with Credentials.parse(self.runtime.credentials).client() as studio:
+                table = inputs.fetch_table(asked.rows_file, studio.deadline)
+                painted = yield from messages.streamed(self, studio.paint(asked.body(table)))
+            yield from results.of_batch(self, painted)

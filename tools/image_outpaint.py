@@ -1,0 +1,22 @@
+"""The tool image_outpaint: a picture continued beyond its edges."""
+
+from collections.abc import Generator
+from typing import Any
+
+from dify_plugin import Tool  # type: ignore[import-untyped]
+from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
+
+from tools import inputs, messages, results
+from tools.parameters import Credentials, OutpaintParameters
+
+
+class ImageOutpaintTool(Tool):  # type: ignore[misc]
+    """Extend an image, given as a file or as an id or URL; its own pixels stay."""
+
+    def _invoke(self, tool_parameters: dict[str, Any]) -> Generator[ToolInvokeMessage, None, None]:
+        with messages.reported_errors():
+            asked = OutpaintParameters.parse(tool_parameters)
+            with Credentials.parse(self.runtime.credentials).client() as studio:
+                files = inputs.fetch_all(asked.image, studio.deadline)
+                painted = yield from messages.streamed(self, studio.paint(asked.body(), files))
+            yield from results.of_images(self, painted)

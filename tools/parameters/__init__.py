@@ -1,0 +1,12 @@
+"""What the tools and the credentials take: own defaults, tolerant parsing, and every check before the network.
+
+A value that cannot be used raises :class:`tools.errors.Refused` with a sentence that names the parameter.
+"""
+
+from tools.parameters.batch import BatchParameters
+from tools.parameters.credentials import Credentials
+from tools.parameters.editing import EditParameters
+from tools.parameters.outpainting import OutpaintParameters
+from tools.parameters.painting import GenerationParameters
+
+__all__ = ["BatchParameters", "Credentials", "EditParameters", "GenerationParameters", "OutpaintParameters"]

@@ -1,0 +1,127 @@
+"""The parameters of image_batch: one job for each row of a table."""
+
+import re
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from tools.errors import Refused
+from tools.parameters.painting import Instructed, NativeRatio, checked_ratio, checked_size, ratio
+from tools.parameters.pictures import MAX_REFERENCE_CHARS, Address
+from tools.parameters.table import Rows, column_names, decoded, read_rows
+from tools.parameters.tolerant import lowered
+
+Operation = Literal["generate", "edit", "outpaint"]
+SeedMode = Literal["per_row", "fixed"]
+
+TEXTS = ("prompt", "negative_prompt", "image", "aspect_ratio", "size")
+"""Parameters that may hold {{column}}, besides the slots."""
+
+
+def columns(text: str) -> str:
+    """A text with each {{column}} written the server's way.
+
+    Dify's own variables look like {{#node.name#}}; it fills in those and lets {{column}} pass. Raises ValueError where
+    one of Dify's was left over.
+    """
+    plain = re.sub(r"\{\{\s*(.*?)\s*\}\}", r"{{\1}}", text.replace("｛｛", "{{").replace("｝｝", "}}"))
+    if left := re.search(r"\{\{#.*?#\}\}", plain):
+        raise ValueError(
+            f"the variable {left.group()[:60]} has no value in Dify; choose it anew, or write {{{{column}}}}"
+        )
+    return plain
+
+
+def varies(text: str) -> bool:
+    """Whether the rows decide about the text."""
+    return "{{" in text
+
+
+class BatchParameters(Instructed):
+    """Parameters of image_batch; in texts, {{column}} stands for the row's value."""
+
+    operation: Annotated[Operation, BeforeValidator(lowered)] = "generate"
+    rows: Annotated[Rows | None, BeforeValidator(read_rows)] = None
+    rows_file: Address = None
+    """Instead of rows, where a file of them is downloaded from."""
+    image: str | None = Field(None, max_length=MAX_REFERENCE_CHARS)
+    """What each row starts from: a text such as {{url}} that becomes an id or URL."""
+    aspect_ratio: Annotated[str | None, BeforeValidator(ratio)] = None
+    seed_mode: Annotated[SeedMode, BeforeValidator(lowered)] = "per_row"
+
+    @field_validator(*TEXTS, mode="before")
+    @classmethod
+    def _double_braces(cls, value: object) -> object:
+        return columns(value) if isinstance(value, str) else value
+
+    @field_validator("slots")
+    @classmethod
+    def _double_braces_in_slots(cls, value: dict[str, str]) -> dict[str, str]:
+        return {name: columns(text) for name, text in value.items()}
+
+    @field_validator("size")
+    @classmethod
+    def _width_x_height(cls, value: str | None) -> str | None:
+        return value if value is None or varies(value) else checked_size(value)
+
+    @model_validator(mode="after")
+    def _one_table(self) -> Self:
+        if self.rows is None and self.rows_file is None:
+            raise ValueError("Give the rows: as JSON or CSV in rows, or as a file in rows_file.")
+        if self.rows is not None and self.rows_file is not None:
+            raise ValueError("Give either rows or rows_file, not both.")
+        if self.rows is not None:
+            self._check_braces(self.rows)
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Self:
+        if not self.prompt and self.template is None and self.operation != "outpaint":
+            raise ValueError("prompt is missing. Write it with {{column}} where the rows differ, or choose a template.")
+        return self
+
+    @model_validator(mode="after")
+    def _a_shape_that_the_operation_takes(self) -> Self:
+        if self.aspect_ratio is not None and self.aspect_ratio.lower() == "auto":
+            self.aspect_ratio = None
+        if self.aspect_ratio is not None and self.size is not None:
+            raise ValueError("Give either aspect_ratio or size, not both.")
+        if self.operation == "outpaint" and self.aspect_ratio is None and self.size is None:
+            raise ValueError("Say how far to extend the images: the shape to reach in aspect_ratio, or size.")
+        if self.aspect_ratio is not None and not varies(self.aspect_ratio):
+            _check_ratio(self.aspect_ratio, self.operation)
+        return self
+
+    def body(self, file: bytes | None = None) -> dict[str, Any]:
+        """The body of ``POST /v1/jobs``; ``file`` holds the rows where they came as one. Raises :class:`Refused`."""
+        image = self.image or (None if self.operation == "generate" else "{{image}}")
+        told = {"image": image, "aspect_ratio": self.aspect_ratio}
+        job = {"operation": self.operation, **super().body(), **{name: text for name, text in told.items() if text}}
+        table = self.rows if file is None else self._rows_of(file)
+        return {"operation": "batch", "job": job, "rows": table, "seed_mode": self.seed_mode}
+
+    def _rows_of(self, file: bytes) -> Rows:
+        try:
+            table = read_rows(decoded(file))
+            self._check_braces(table)
+        except ValueError as error:
+            raise Refused(f"rows_file: {error}.") from None
+        return table
+
+    def _check_braces(self, table: Rows) -> None:
+        """Raise ValueError where a column's name stands in single braces, which would be painted as they are."""
+        names = column_names(table)
+        for text in (*(getattr(self, name) or "" for name in TEXTS), *self.slots.values()):
+            for single in re.findall(r"(?<!\{)\{\s*([^{}]{1,100}?)\s*\}(?!\})", text):
+                if single in names:
+                    raise ValueError(f"write the column {single[:40]} in double braces, {{{{{single[:40]}}}}}")
+
+
+def _check_ratio(value: str, operation: Operation) -> None:
+    if operation == "outpaint":
+        try:
+            checked_ratio(value)
+        except ValueError as error:
+            raise ValueError(f"aspect_ratio: {error}.") from None
+    elif value not in (named := get_args(NativeRatio)[1:]):
+        raise ValueError(f"aspect_ratio: must be one of {', '.join(named)}, or {{{{column}}}}.")

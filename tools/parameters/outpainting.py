@@ -1,0 +1,67 @@
+"""The parameters of image_outpaint: an image that is continued beyond its edges."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from tools.parameters.painting import Painting, PromptKind, Strength, checked_ratio, ratio
+from tools.parameters.pictures import MAX_SIDE, OneImage
+from tools.parameters.tolerant import Whole, lowered
+
+SIDES = ("left", "right", "top", "bottom")
+
+Anchor = Literal["center", "left", "right", "top", "bottom"]
+Pixels = Annotated[Whole, Field(ge=0, le=MAX_SIDE)]
+
+
+class OutpaintParameters(OneImage, Painting):
+    """Parameters of image_outpaint; how far to go is said in pixels, by a shape or by a size."""
+
+    left: Pixels = 0
+    right: Pixels = 0
+    top: Pixels = 0
+    bottom: Pixels = 0
+    aspect_ratio: Annotated[str | None, BeforeValidator(ratio)] = None
+    anchor: Annotated[Anchor, BeforeValidator(lowered)] = "center"
+    """Where the image stands on the canvas of that shape or size; pixels say it by themselves."""
+    n: Whole = Field(1, ge=1, le=4)
+    strength: Strength = None
+    prompt_kind: Annotated[PromptKind | None, BeforeValidator(lowered)] = None
+
+    @field_validator("aspect_ratio")
+    @classmethod
+    def _width_to_height(cls, value: str | None) -> str | None:
+        return None if value is None or value.lower() == "auto" else checked_ratio(value)
+
+    @model_validator(mode="after")
+    def _an_image(self) -> Self:
+        if not self.has_image:
+            raise ValueError("Give the image to extend: a file in image, or image_id with the id or URL of an image.")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_grow(self) -> Self:
+        ways = {
+            "left, right, top or bottom": bool(self._added()),
+            "aspect_ratio": self.aspect_ratio is not None,
+            "size": self.size is not None,
+        }
+        said = [way for way, used in ways.items() if used]
+        if not said:
+            raise ValueError(
+                "Say how far to extend the image: pixels in left, right, top or bottom, or the shape to reach in "
+                "aspect_ratio, or the size to reach in size."
+            )
+        if len(said) > 1:
+            raise ValueError(f"Say how far to extend the image in one way only; given are {' and '.join(said)}.")
+        return self
+
+    def _added(self) -> dict[str, int]:
+        """Pixels by side, where there are any."""
+        return {side: pixels for side in SIDES if (pixels := getattr(self, side))}
+
+    def body(self) -> dict[str, Any]:
+        """The body of ``POST /v1/jobs``; without ``image`` where a file is sent along."""
+        anchor = {} if self._added() or self.anchor == "center" else {"anchor": self.anchor}
+        told = self.model_dump(include={"aspect_ratio", "strength", "prompt_kind"}, exclude_none=True)
+        return {"operation": "outpaint", **super().body(), **self._added(), **told, **anchor, **self.input()}

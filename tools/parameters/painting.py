@@ -1,0 +1,134 @@
+"""What all painting tools take, and the parameters of image_generation."""
+
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from tools.parameters.pictures import MAX_SIDE, OneImage
+from tools.parameters.tolerant import Tolerant, Whole, lowered, whole
+
+MIN_SIDE = 64
+MAX_SEED = 2**32 - 1
+MAX_PROMPT_CHARS = 8000
+LONGEST_SHAPE = 20
+"""How many times longer than wide a shape may be."""
+
+NativeRatio = Literal["auto", "1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3"]
+OutputFormat = Literal["png", "jpeg", "webp"]
+PromptKind = Literal["instruction", "description"]
+Strength = Annotated[float | None, Field(ge=0.01, le=1, allow_inf_nan=False)]
+
+SENT = {"negative_prompt", "size", "seed", "n", "steps", "guidance_scale", "model", "output_format", "output_quality"}
+
+
+def ratio(value: object) -> object:
+    """A shape with either colon, with or without spaces."""
+    return re.sub(r"\s*[:：]\s*", ":", value.strip()) if isinstance(value, str) else value
+
+
+def checked_ratio(value: str) -> str:
+    """Any shape as WIDTH:HEIGHT. Raises ValueError for one that no canvas can have."""
+    match = re.fullmatch(r"(\d{1,4}):(\d{1,4})", value)
+    sides = [int(side) for side in match.groups()] if match else [0]
+    if 0 in sides or max(sides) > LONGEST_SHAPE * min(sides):
+        raise ValueError(f"write WIDTH:HEIGHT such as 16:9, at most {LONGEST_SHAPE}:1")
+    return value
+
+
+def checked_size(value: str) -> str | None:
+    """WIDTHxHEIGHT with any multiplication sign; None for auto. Raises ValueError for another size."""
+    if value.lower() == "auto":
+        return None
+    if not (match := re.fullmatch(r"(\d{1,5})\s*[xX×*]\s*(\d{1,5})", value)):
+        raise ValueError("write WIDTHxHEIGHT in pixels, such as 1024x768, or leave it empty")
+    if not all(MIN_SIDE <= int(side) <= MAX_SIDE for side in match.groups()):
+        raise ValueError(f"each side must be {MIN_SIDE} to {MAX_SIDE} pixels")
+    return "x".join(match.groups())
+
+
+class Painting(Tolerant):
+    """Parameters that every tool takes; None leaves the choice to the server."""
+
+    prompt: str = Field("", max_length=MAX_PROMPT_CHARS)
+    negative_prompt: str | None = Field(None, max_length=MAX_PROMPT_CHARS)
+    size: str | None = None
+    seed: Annotated[int | None, BeforeValidator(whole), Field(le=MAX_SEED)] = None
+    steps: Annotated[int | None, BeforeValidator(whole), Field(ge=2, le=150)] = None
+    guidance_scale: float | None = Field(None, ge=1, le=20, allow_inf_nan=False)
+    model: str | None = Field(None, max_length=200)
+    output_format: Annotated[OutputFormat, BeforeValidator(lowered)] = "png"
+    output_quality: Annotated[int | None, BeforeValidator(whole), Field(ge=1, le=100)] = None
+
+    @field_validator("size")
+    @classmethod
+    def _width_x_height(cls, value: str | None) -> str | None:
+        return None if value is None else checked_size(value)
+
+    @field_validator("seed")
+    @classmethod
+    def _random_below_zero(cls, value: int | None) -> int | None:
+        if value is not None and value < -1:
+            raise ValueError(f"must be 0 to {MAX_SEED}, or empty for a random one")
+        return None if value == -1 else value  # -1 is how other image tools write "random"
+
+    def body(self) -> dict[str, Any]:
+        """The body of ``POST /v1/jobs`` without operation and inputs; what was left out is left out."""
+        said = {"prompt": self.prompt} if self.prompt else {}
+        return {**said, **self.model_dump(include=SENT, exclude_none=True)}
+
+
+class Instructed(Painting):
+    """A prompt, or one of the server's templates with what stands in its slots."""
+
+    template: str | None = Field(None, pattern=r"^[A-Za-z0-9_]{1,64}$")
+    """Instead of a prompt, one of the server's templates."""
+    slots: dict[str, str] = Field({})
+    """What stands in the template's slots."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _template_or_words(cls, values: Any) -> Any:
+        """Whoever builds the app sets a template; a language model, which cannot see it, may fill in the rest."""
+        ignored = "prompt" if str(dict(values).get("template") or "").strip() else "slots"
+        return {name: value for name, value in dict(values).items() if name != ignored}
+
+    @field_validator("slots", mode="before")
+    @classmethod
+    def _named_values(cls, value: object) -> object:
+        return _slots(value) if isinstance(value, str) else value
+
+    def body(self) -> dict[str, Any]:
+        """The body of ``POST /v1/jobs`` without operation and inputs."""
+        return super().body() | ({} if self.template is None else {"template": self.template, "slots": self.slots})
+
+
+def _slots(text: str) -> dict[str, str]:
+    """``{"old": "apple", "new": "a cat"}`` as JSON, or ``old=apple; new=a cat`` as people type it."""
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError):
+        pairs = [part.partition("=") for part in re.split(r"[;；\n]", text) if part.strip()]
+        if not all(middle and name.strip() for name, middle, _ in pairs):
+            raise ValueError('write the slots as JSON such as {"old": "apple"}, or as old=apple; new=a cat') from None
+        return {name.strip(): value.strip() for name, _, value in pairs}
+    if not isinstance(read, dict):
+        raise ValueError('write the slots as a JSON object such as {"old": "apple"}')
+    return {str(name): str(value) for name, value in read.items() if value is not None}
+
+
+class GenerationParameters(OneImage, Painting):
+    """Parameters of image_generation."""
+
+    prompt: str = Field(max_length=MAX_PROMPT_CHARS)
+    n: Whole = Field(1, ge=1, le=4)
+    aspect_ratio: Annotated[NativeRatio, BeforeValidator(lowered), BeforeValidator(ratio)] = "auto"
+    strength: Strength = None
+    """How far to go from the image; not sent where there is none, so that one app can serve both cases."""
+
+    def body(self) -> dict[str, Any]:
+        """The body of ``POST /v1/jobs``; a size replaces the aspect ratio."""
+        shape = {} if self.size or self.aspect_ratio == "auto" else {"aspect_ratio": self.aspect_ratio}
+        far = {"strength": self.strength} if self.has_image and self.strength is not None else {}
+        return {"operation": "generate", **super().body(), **shape, **far, **self.input()}
