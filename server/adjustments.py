@@ -10,6 +10,11 @@ from server.vocabulary import MAX_SIDE
 
 MAX_ADJUSTMENTS = 20
 MAX_WATERMARK_CHARS = 100
+MAX_EDGE = 100_000
+"""Of a region in pixels; images that come in may be longer than those that are made."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels."""
 
 
 class Position(StrEnum):
@@ -29,14 +34,14 @@ class _Adjustment(BaseModel):
 class Region(_Adjustment):
     """A box of an image: in fractions of its sides where all four numbers are at most 1, else in pixels."""
 
-    x: float = Field(ge=0, le=MAX_SIDE, allow_inf_nan=False)
+    x: float = Field(ge=0, le=MAX_EDGE, allow_inf_nan=False)
     """Left edge."""
-    y: float = Field(ge=0, le=MAX_SIDE, allow_inf_nan=False)
+    y: float = Field(ge=0, le=MAX_EDGE, allow_inf_nan=False)
     """Top edge."""
-    width: float = Field(gt=0, le=MAX_SIDE, allow_inf_nan=False)
-    height: float = Field(gt=0, le=MAX_SIDE, allow_inf_nan=False)
+    width: float = Field(gt=0, le=MAX_EDGE, allow_inf_nan=False)
+    height: float = Field(gt=0, le=MAX_EDGE, allow_inf_nan=False)
 
-    def box(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    def box(self, size: tuple[int, int]) -> Box:
         """Left, top, right and bottom in whole pixels of an image of that size; at least one pixel, none outside.
 
         Raises ValueError where the box lies outside.

@@ -12,10 +12,10 @@ from typing import Any, Protocol, cast
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from server.adjustments import Adjustment
+from server.adjustments import Adjustment, Box
 from server.engine.models import MODELS, Family, Model, Size, configured_models, find_model
 from server.settings import Settings
-from server.vocabulary import Operation, OutputFormat, Tier
+from server.vocabulary import MIN_STEPS, Operation, OutputFormat, Tier
 
 __all__ = [
     "LIGHT_DEVICE",
@@ -35,9 +35,6 @@ __all__ = [
     "open_engine",
     "silent",
 ]
-
-Box = tuple[int, int, int, int]
-"""Left, top, right and bottom in pixels."""
 
 
 class Pass(BaseModel):
@@ -100,8 +97,8 @@ class Plan(BaseModel):
 
     @property
     def run_steps(self) -> int:
-        """Denoising steps of one pass: the later ones of the schedule where it starts from an image."""
-        return max(1, int(self.steps * self.strength))
+        """Denoising steps of one pass: fewer where it does not start from noise alone."""
+        return min(self.steps, max(MIN_STEPS, round(self.steps * self.strength)))
 
     @property
     def steps_of_one(self) -> int:

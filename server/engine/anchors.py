@@ -13,6 +13,7 @@ import torch
 from diffusers.pipelines.qwenimage.pipeline_qwenimage import calculate_shift
 from PIL import Image
 
+from server.engine import Plan
 from server.engine.canvas import Stage
 
 LATENT_SIDE = 8
@@ -22,10 +23,8 @@ LATENT_SIDE = 8
 class Anchor:
     """What one painting starts from and keeps to."""
 
-    def __init__(self, view: Any, stage: Stage, *, steps: int, run_steps: int, seed: int) -> None:
-        """Encode the stage's start with the view's VAE. `steps` is the whole schedule, of which the last `run_steps`
-        are run.
-        """
+    def __init__(self, view: Any, stage: Stage, *, plan: Plan, seed: int) -> None:
+        """Encode the stage's start with the view's VAE; the plan says how far to go from it, in how many steps."""
         assert stage.start is not None  # noqa: S101
         self._view = view
         self._clean = encoded(view, stage.start)
@@ -34,7 +33,9 @@ class Anchor:
         noise = torch.randn(shape, generator=generator).to(self._clean)
         self._clean, self._noise = self._packed(self._clean), self._packed(noise)
         self._free = None if stage.free is None else self._packed(_latent_mask(stage.free, shape).to(self._clean))
-        self._sigmas = np.linspace(1.0, 1 / steps, steps)[steps - run_steps :]
+        # At strength 1 the pipelines' own schedule.
+        last = min(1 / plan.steps, plan.strength / plan.run_steps)
+        self._sigmas = np.linspace(plan.strength, last, plan.run_steps)
 
     def arguments(self) -> dict[str, Any]:
         """What the pipeline is called with, beside the rest."""

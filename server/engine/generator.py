@@ -22,9 +22,10 @@ from server.engine import MODELS, Report, find_model, silent
 from server.engine.inputs import upright
 from server.engine.plan import plan as make_plan
 from server.engine.qwen import QwenEngine
-from server.errors import StudioError, from_validation
+from server.errors import from_validation
 from server.imaging.masks import Mask, mask_from, region_mask
-from server.schemas import JOB_REQUEST, InpaintRequest
+from server.schemas import JOB_REQUEST, AdjustRequest, BatchRequest, InpaintRequest, Request
+from server.schemas.counting import check_images
 from server.vocabulary import Operation, Prefer
 
 
@@ -132,8 +133,7 @@ class QwenImageGenerator:
             "prompt_kind": prompt_kind,
             "region": box,
         }
-        given = None if mask is None else mask_from(mask, upright(images[0]).size)
-        return self._paint(callback, images, given, operation=Operation.INPAINT, **asked)
+        return self._paint(callback, images, mask, operation=Operation.INPAINT, **asked)
 
     def outpaint(
         self,
@@ -145,27 +145,33 @@ class QwenImageGenerator:
         top: int = 0,
         bottom: int = 0,
         aspect_ratio: str | None = None,
+        anchor: Literal["center", "left", "right", "top", "bottom"] = "center",
+        strength: float | None = None,
         prompt_kind: Literal["instruction", "description"] | None = None,
         callback: Report = silent,
         **options: Unpack[Options],
     ) -> list[Image.Image]:
-        """Continue an image by so many pixels on each side, or to a shape such as "16:9", or to width and height."""
-        sides = {"left": left, "right": right, "top": top, "bottom": bottom, "aspect_ratio": aspect_ratio}
-        asked = {**_contract(options), **sides, "prompt": prompt, "prompt_kind": prompt_kind}
+        """Continue an image by so many pixels on each side, or to a shape such as "16:9", or to width and height.
+
+        `anchor` says where it stands in that shape or size; otherwise as :meth:`edit`.
+        """
+        sides = {"left": left, "right": right, "top": top, "bottom": bottom}
+        shape = {"aspect_ratio": aspect_ratio, "anchor": anchor}
+        how = {"strength": strength, "prompt_kind": prompt_kind}
+        asked = {**_contract(options), **sides, **shape, **how, "prompt": prompt}
         return self._paint(callback, [image], operation=Operation.OUTPAINT, **asked)
 
     def _paint(
-        self, callback: Report, images: Sequence[Image.Image], mask: Mask | None = None, **asked: Any
+        self, callback: Report, images: Sequence[Image.Image], drawn: Image.Image | None = None, **asked: Any
     ) -> list[Image.Image]:
         sources = [upright(image) for image in images]
         try:
             request = JOB_REQUEST.validate_python(asked)
         except ValidationError as error:
             raise from_validation(error, where="call") from error
-        if isinstance(request, InpaintRequest) and mask is None:
-            if request.region is None:
-                raise StudioError("invalid_value", "mask: give a mask or a region.", param="mask")
-            mask = region_mask(request.region, sources[0].size)
+        assert not isinstance(request, AdjustRequest | BatchRequest)  # noqa: S101 - no method asks for these
+        check_images(request, len(sources), masks=drawn is not None)
+        mask = _mask(request, drawn, sources)
         plan, warnings = make_plan(request, self._models, [image.size for image in sources], mask)
         pictures = []
         inputs = sources if mask is None else [*sources, mask.image]
@@ -179,6 +185,16 @@ class QwenImageGenerator:
             }
             pictures.append(painted.image)
         return pictures
+
+
+def _mask(request: Request, drawn: Image.Image | None, sources: Sequence[Image.Image]) -> Mask | None:
+    if not isinstance(request, InpaintRequest):
+        return None
+    size = sources[0].size
+    if request.region is not None:
+        return region_mask(request.region, size)
+    assert drawn is not None  # noqa: S101 - checked before
+    return mask_from(drawn, size)
 
 
 def _listed(image: Image.Image | Sequence[Image.Image]) -> Sequence[Image.Image]:

@@ -40,7 +40,7 @@ def fit_texts(plan: Plan, model: Model, tokenizer: Any) -> tuple[dict[str, str |
     warnings: list[str] = []
     for name, text in (("prompt", clean(plan.prompt)), ("negative_prompt", clean(plan.negative_prompt) or " ")):
         texts[name] = kept = shorten(text, limit, tokenizer)
-        if kept != text:
+        if kept != text and (name == "prompt" or plan.guidance_scale > 1):  # else it is not read at all
             warnings.append(
                 f"{name}: longer than the {limit} tokens that {model.name} reads; "
                 f"left out from '{text[len(kept) :].strip()[:40]}' on."

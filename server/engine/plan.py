@@ -3,12 +3,10 @@
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from server.engine import Family, Model, Plan, Size, find_model
 from server.engine.light import light_plan
-from server.engine.regions import growing_passes, region_pass
-from server.engine.sizes import like_input, painted_size
+from server.engine.shapes import shape_of
 from server.engine.vocabulary import known_in, vocabulary_of
 from server.errors import StudioError
 from server.imaging.masks import Mask
@@ -18,21 +16,12 @@ from server.schemas import (
     BatchRequest,
     EditRequest,
     GenerateRequest,
-    InpaintRequest,
     OutpaintRequest,
     Painting,
     Request,
 )
-from server.vocabulary import MAX_SEED, MAX_SIDE, Anchor, AspectRatio, Operation, OutputFormat, PromptKind
+from server.vocabulary import MAX_SEED, Operation, OutputFormat, PromptKind
 
-REFERENCE_STRENGTH = 0.6
-"""How far an image is left behind where the caller does not say; diffusers' own default."""
-CONTINUED_STRENGTH = 0.8
-"""The same of an outpaint without a prompt, which starts from a smooth continuation of the image's edges."""
-LITTLE_SAVED = 0.3
-"""Below it the mask is called too large to save anything worth a word."""
-SCATTERED = 0.25
-"""A mask that fills less of its own box has parts far from each other."""
 _CONTINUE = {
     Operation.EDIT: "Extend the picture naturally beyond its edges, in the same style and light.",
     Operation.GENERATE: "The picture continues naturally to its edges, in the same style and light.",
@@ -60,7 +49,7 @@ def plan(
     model, through = _choose_model(request, models)
     warnings = _model_warnings(request, model, through)
     _check_inputs(request, model, through, inputs)
-    shape, said = _shape(request, model, inputs, mask)
+    shape, said = shape_of(request, model, inputs, mask)
     prompt, texts = _texts(request, model, through, len(inputs))
     warnings += said + texts
     seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
@@ -172,7 +161,8 @@ def _texts(request: Painting, model: Model, through: Operation, images: int) -> 
         raise StudioError("invalid_value", "prompt: nothing is left of it without special tokens.", param="prompt")
     guidance = _guidance(request, model)
     if guidance <= 1 and negative:
-        warnings.append("negative_prompt has no effect while guidance_scale is 1; raise it above 1.")
+        why = "while guidance_scale is 1; raise it above 1" if request.prompt else "without a prompt"
+        warnings.append(f"negative_prompt has no effect {why}.")
     elif request.guidance_scale is not None and guidance > 1:
         filled = "" if negative else "; it needs a negative prompt, and the model's recommended one was filled in"
         warnings.append(f"guidance_scale {guidance:g} was applied as the model's true_cfg_scale{filled}.")
@@ -193,141 +183,6 @@ def _unknown_image(prompt: str, images: int) -> int | None:
     """The number of an image of which the instruction speaks and that is not there."""
     told = re.findall(r"(?:\b(?:image|picture|photo)\s?|图片?\s?)([1-9])(?![\d:：x×])", prompt, re.IGNORECASE)
     return next((int(number) for number in told if int(number) > images), None)
-
-
-# -- shape ---------------------------------------------------------------------------------------------------------
-
-
-def _shape(
-    request: Painting, model: Model, inputs: Sequence[Size], mask: Mask | None
-) -> tuple[dict[str, Any], list[str]]:
-    """The plan's fields that say what is painted where and at which size, and what to say of them."""
-    if isinstance(request, InpaintRequest):
-        return _region_shape(request, model, inputs[0], mask)
-    if isinstance(request, OutpaintRequest):
-        return _canvas_shape(request, model, inputs[0])
-    delivered = _delivered_size(request, model, inputs)
-    paint = painted_size(delivered, model)
-    warnings = [] if paint == delivered else [_snapped(paint, delivered, model)]
-    shape: dict[str, Any] = {"width": delivered[0], "height": delivered[1]}
-    if isinstance(request, GenerateRequest) and inputs:
-        shape["strength"] = REFERENCE_STRENGTH if request.strength is None else request.strength
-    return {**shape, "paint_width": paint[0], "paint_height": paint[1]}, warnings
-
-
-def _region_shape(
-    request: InpaintRequest, model: Model, frame: Size, mask: Mask | None
-) -> tuple[dict[str, Any], list[str]]:
-    assert mask is not None  # noqa: S101 - the caller reads it from the request
-    warnings = list(mask.warnings)
-    once = region_pass(mask.box, frame, model)
-    whole = painted_size(frame, model, least=model.region_pixels)
-    saved = 1 - once.width * once.height / (whole[0] * whole[1])
-    across = round(100 * (mask.box[2] - mask.box[0]) * (mask.box[3] - mask.box[1]) / (frame[0] * frame[1]))
-    if saved < LITTLE_SAVED:
-        warnings.append(
-            f"What may change spans {across}% of the image, so painting only that saves little; a smaller mask or "
-            "region would be faster."
-        )
-    if mask.share < SCATTERED:
-        warnings.append(
-            f"The mask fills {max(1, round(100 * mask.share))}% of the box around it, and the whole box is painted at "
-            "once; parts that lie far from each other are faster as jobs of their own."
-        )
-    window = (once.window[2] - once.window[0], once.window[3] - once.window[1])
-    if window != (once.width, once.height):
-        warnings.append(_snapped((once.width, once.height), window, model))
-    return {
-        "width": frame[0],
-        "height": frame[1],
-        "paint_width": once.width,
-        "paint_height": once.height,
-        "strength": request.strength,
-        "mask": True,
-        "passes": (once,),
-    }, warnings
-
-
-def _canvas_shape(request: OutpaintRequest, model: Model, image: Size) -> tuple[dict[str, Any], list[str]]:
-    left, top, right, bottom = _margins(request, image)
-    canvas = (left + image[0] + right, top + image[1] + bottom)
-    if max(canvas) > max(MAX_SIDE, *image):
-        ways = (*request.ways_of_size(), "left", "right", "top", "bottom")
-        param = next(way for way in ways if getattr(request, way))
-        message = f"the result would be {canvas[0]}x{canvas[1]}; its sides may have {MAX_SIDE} pixels"
-        raise _refusal(param, message)
-    place = (left, top, left + image[0], top + image[1])
-    passes = growing_passes(place, canvas, model)
-    warnings = []
-    if len(passes) > 1:
-        warnings.append(f"So much was added that it was painted in {len(passes)} passes, from the image outwards.")
-    if any((one.width, one.height) != (one.window[2] - one.window[0], one.window[3] - one.window[1]) for one in passes):
-        warnings.append(
-            f"What was added was painted at {passes[-1].width}x{passes[-1].height} and resized, since {model.name} "
-            f"paints {model.region_pixels} to {model.paint_pixels[1]} pixels with sides in multiples of {model.grid}."
-        )
-    return {
-        "width": canvas[0],
-        "height": canvas[1],
-        "paint_width": passes[-1].width,
-        "paint_height": passes[-1].height,
-        "place": place,
-        "passes": passes,
-        "strength": request.strength or (1.0 if request.prompt else CONTINUED_STRENGTH),
-    }, warnings
-
-
-def _margins(request: OutpaintRequest, image: Size) -> tuple[int, int, int, int]:
-    """What is added on the left, at the top, on the right and at the bottom, in pixels."""
-    if any(sides := (request.left, request.top, request.right, request.bottom)):
-        return sides
-    width, height = image
-    if request.aspect_ratio is not None:
-        across, down = (int(number) for number in request.aspect_ratio.split(":"))
-        if not across or not down or max(across, down) > 20 * min(across, down):
-            raise _refusal("aspect_ratio", "write WIDTH:HEIGHT such as 16:9, at most 20:1")
-        goal = (max(width, round(height * across / down)), max(height, round(width * down / across)))
-    else:
-        assert request.asked_size is not None  # noqa: S101 - checked with the request
-        goal = request.asked_size
-    param = request.ways_of_size()[0]
-    more = (goal[0] - width, goal[1] - height)
-    if min(more) < 0:
-        message = f"{goal[0]}x{goal[1]} is smaller than the image of {width}x{height}; ask for more, or crop it first"
-        raise _refusal(param, message)
-    if max(more) == 0:
-        raise _refusal(param, f"the image of {width}x{height} has that shape already, so there is nothing to add")
-    left = {Anchor.LEFT: 0, Anchor.RIGHT: more[0]}.get(request.anchor, more[0] // 2)
-    top = {Anchor.TOP: 0, Anchor.BOTTOM: more[1]}.get(request.anchor, more[1] // 2)
-    return left, top, more[0] - left, more[1] - top
-
-
-def _delivered_size(request: GenerateRequest | EditRequest, model: Model, inputs: Sequence[Size]) -> Size:
-    asked = request.asked_size
-    if asked is None and request.aspect_ratio is not None:
-        return model.sizes[request.aspect_ratio]
-    if asked is None:
-        return like_input(inputs[0], model) if inputs else model.sizes[AspectRatio.SQUARE]
-    width, height = asked
-    param = "width" if request.width is not None else "size"
-    if width * height > model.max_pixels:
-        raise _refusal(
-            param,
-            f"{width}x{height} is more than the {model.max_pixels} pixels that {model.name} delivers; "
-            "ask for a smaller size",
-        )
-    if max(width / height, height / width) > model.max_aspect:
-        raise _refusal(
-            param, f"{width}x{height} is longer than {model.max_aspect:g}:1; bring the sides closer together"
-        )
-    return width, height
-
-
-def _snapped(paint: Size, delivered: Size, model: Model) -> str:
-    return (
-        f"Painted at {paint[0]}x{paint[1]} and resized to {delivered[0]}x{delivered[1]}: {model.name} paints "
-        f"{model.paint_pixels[0]} to {model.paint_pixels[1]} pixels with sides in multiples of {model.grid}."
-    )
 
 
 def _refusal(param: str, said: str) -> StudioError:

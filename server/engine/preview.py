@@ -7,6 +7,7 @@ from one encoded chart of known colours, so it holds for every VAE of the family
 import itertools
 import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from PIL import Image
@@ -23,6 +24,10 @@ PATCH = 32
 """Side of one colour on the chart in pixels; its rim is left out of the measure, where neighbours shine in."""
 
 
+_COLOURS: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()
+"""What was measured on each VAE."""
+
+
 class Previewer:
     """Follows the latents of one picture and shows, now and then, the picture that they are heading for."""
 
@@ -30,7 +35,6 @@ class Previewer:
         """`view` is the pipeline, `size` the painted width and height in pixels."""
         self._view, self._size, self._show = view, size, show
         self._due = time.monotonic() + PACE_S
-        self._colours: torch.Tensor | None = None
         self._before: torch.Tensor | None = None
 
     def step(self, index: int, latents: torch.Tensor) -> None:
@@ -42,9 +46,10 @@ class Previewer:
         clean = heading_for(before, latents, float(sigmas[index]), float(sigmas[index + 1]))
         width, height = self._size
         unpacked = self._view._unpack_latents(clean, height, width, self._view.vae_scale_factor)[0, :, 0]
-        if self._colours is None:
-            self._colours = measure_colours(self._view.vae)
-        self._show(picture(unpacked, self._colours))
+        vae = self._view.vae
+        if vae not in _COLOURS:
+            _COLOURS[vae] = measure_colours(vae)
+        self._show(picture(unpacked, _COLOURS[vae]))
         self._due = time.monotonic() + PACE_S
 
 

@@ -3,14 +3,15 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
-from server.engine import DeviceLost, Model, Painted, Plan, Report, Show, silent
+from server.engine import DeviceLost, Model, Painted, Plan, Report, Show, Size, silent
 from server.engine.anchors import Anchor
 from server.engine.canvas import Canvas, Stage
 from server.engine.cost import Meter
@@ -82,16 +83,20 @@ class QwenEngine:
         # 4. Make texts and pictures safe.
         texts, warnings = fit_texts(plan, model, view.tokens)
         sources = [upright(image) for image in images]
-        report("encoding", 0, steps)
+        canvas = Canvas(plan, sources)
         # 5. Paint one picture per seed, part by part; the view encodes the texts with the first and remembers them.
         for index, seed in enumerate(plan.seeds):
-            canvas, meter = Canvas(plan, sources), Meter(plan, model)
+            canvas.begin()
+            meter = Meter(plan, model)
             for number in range(max(1, len(plan.passes))):
                 done = plan.steps_of_one * index + plan.run_steps * number
+                if number or not index:  # later images start from encodings that are there
+                    report("encoding", done, steps)
                 stage = canvas.stage(number)
                 previewer = _previewer(view, stage, show, partial(canvas.preview, number))
                 relay = _Relay(report, done, plan.run_steps, steps, previewer)
-                canvas.put(number, self._run(_Call(view, model, plan, texts, seed, meter), stage, relay))
+                call = _Call(view, model, plan, texts, seed_of(seed, number), meter)
+                canvas.put(number, self._run(call, stage, relay))
             # 6. Deliver it at the size that was asked for.
             yield Painted(canvas.image, seed, warnings, meter.saved())
 
@@ -118,7 +123,7 @@ class QwenEngine:
                 raise
             if isinstance(error, torch.AcceleratorError):  # CUDA answers every later call with the same error
                 raise DeviceLost(f"{self.device}: {error}") from error
-            failure = _failure(error, call.plan, self.device)
+            failure = _failure(error, call.plan, stage.size, self.device)
         # Only here, outside the except clause, are the failed call's tensors free to go.
         self._weights.empty_cache()
         raise failure
@@ -140,13 +145,13 @@ class _Call:
         view, model, plan = self.view, self.model, self.plan
         area = stage.size[0] * stage.size[1]
         view.vae.use_tiling = area > TILED_PIXELS
-        if plan.passes:  # sources as small as the part that is painted: they cost as much as the result
-            model = replace(model, input_pixels=area)
-        if len(plan.passes) > 1:
+        if len(plan.passes) > 1 and plan.through is Operation.EDIT:
             view.forget_texts()
-        named = {**view.keywords(model, stage.sources), **self.texts, **_settings(plan, stage, self.seed)}
+        # The first source as small as the part that is painted: it costs as much as the result.
+        first = area if plan.passes else model.input_pixels
+        named = {**view.keywords(model, stage.sources, first), **self.texts, **_settings(plan, stage, self.seed)}
         if stage.start is not None and view.anchors:
-            relay.anchor = Anchor(view, stage, steps=plan.steps, run_steps=plan.run_steps, seed=self.seed)
+            relay.anchor = Anchor(view, stage, plan=plan, seed=self.seed)
             named |= relay.anchor.arguments()
         with self.meter.counting(view, stage.size):
             picture: Image.Image = view(**named, callback_on_step_end=relay).images[0]
@@ -187,6 +192,12 @@ class _Relay:
             self._previewer = None
 
 
+def seed_of(seed: int, number: int) -> int:
+    """The seed of pass `number`: the image's own for the first, others for the rest, lest windows look alike."""
+    # torch's generator on a processor hears 32 bits only, so what is added to them must be mixed in.
+    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0]) if number else seed
+
+
 def _previewer(
     view: View, stage: Stage, show: Show | None, placed: Callable[[Image.Image], Image.Image]
 ) -> Previewer | None:
@@ -210,14 +221,18 @@ def _settings(plan: Plan, stage: Stage, seed: int) -> dict[str, Any]:
     }
 
 
-def _failure(error: Exception, plan: Plan, device: str) -> StudioError:
+def _failure(error: Exception, plan: Plan, size: Size, device: str) -> StudioError:
     # A CPU says so in a plain RuntimeError.
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
-        smaller = [max(64, int(side * 0.7) // 32 * 32) for side in (plan.paint_width, plan.paint_height)]
+        width, height = size
+        smaller = "x".join(str(max(64, int(side * 0.7) // 32 * 32)) for side in size)
+        advice = {
+            Operation.INPAINT: "mark a smaller part",
+            Operation.OUTPAINT: "send a smaller image, or add less to it",
+        }.get(plan.operation, f"ask for {smaller} or smaller")
         return StudioError(
             "out_of_memory",
-            f"{plan.paint_width}x{plan.paint_height} does not fit into the memory of {device}; "
-            f"ask for {smaller[0]}x{smaller[1]} or smaller, or for fewer input images.",
+            f"{width}x{height} does not fit into the memory of {device}; {advice}, or send fewer input images.",
         )
     LOG.error("painting failed", exc_info=error)
     return StudioError(

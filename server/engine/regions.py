@@ -1,20 +1,28 @@
 """Region economy: which part of an image is painted, at which size, and how a canvas grows in passes. No pixels here.
 
-A masked edit paints the mask's box and some context around it; an outpaint paints what is new and as much of what is
-there as fits. Both pay for the tokens of that window alone.
+A masked edit paints the mask's box and some context around it; an outpaint paints what is new beside as much of what is
+there. Both pay for the tokens of that window alone.
 """
 
 import math
 from collections.abc import Iterator
 
-from server.engine import Box, Pass
+from server.adjustments import Box
+from server.engine import Pass
 from server.engine.models import Model, Size
 from server.engine.sizes import painted_size
+from server.vocabulary import AspectRatio
 
 CONTEXT_SHARE = 16
 """Context around a mask: the image's long side through this; 64 pixels at 1024."""
 GROWTH = 0.5
-"""One pass extends a side by at most this share of what is there, so that it always sees more than it invents."""
+"""One pass extends an axis by at most this share of what is there, so that it always sees more than it invents."""
+ROOM = 1.25
+"""A window is at most this much larger than the area at which the model is at home, unless it would be a sliver."""
+DEPTH = 256
+"""A strip has room to be this deep, in pixels, however long it is, as far as the model's own limit goes."""
+LEAST = 8
+"""Nor has it to be thinner than what is there through this: else small models would need hundreds of passes."""
 
 
 def region_pass(box: Box, frame: Size, model: Model) -> Pass:
@@ -29,49 +37,54 @@ def region_pass(box: Box, frame: Size, model: Model) -> Pass:
 
 
 def growing_passes(place: Box, canvas: Size, model: Model) -> tuple[Pass, ...]:
-    """The passes in which the part of the canvas around `place` is painted, from there outwards."""
+    """The passes in which the part of the canvas around `place` is painted, from there outwards, an axis at a time."""
     return tuple(_growing(place, canvas, model))
 
 
 def _growing(known: Box, canvas: Size, model: Model) -> Iterator[Pass]:
-    goal = (0, 0, *canvas)
-    while known != goal:
-        grown = _grown(known, goal)
-        if _area(grown) <= model.paint_pixels[1]:
-            yield _pass(grown, model, known)
+    native = math.prod(model.sizes[AspectRatio.SQUARE])
+    while known != (0, 0, *canvas):
+        axis = max((0, 1), key=lambda each: canvas[each] / (known[2 + each] - known[each]))
+        length = known[3 - axis] - known[1 - axis]
+        room = min(max(ROOM * native, 2 * DEPTH * length), model.paint_pixels[1])
+        grown = _grown(known, axis, canvas[axis])
+        if _area(grown) <= room:
+            window = grown
         else:
-            grown, window = _one_side(known, grown, model.paint_pixels[1])
-            yield _pass(window, model, known)
+            grown, window = _one_side(known, axis, canvas[axis], int(room))
+        yield _pass(window, model, known)
         known = grown
 
 
-def _grown(known: Box, goal: Box) -> Box:
-    """The known part extended on all sides as far as one pass goes."""
-    across, down = (max(1, int((known[2 + axis] - known[axis]) * GROWTH)) for axis in (0, 1))
-    return (
-        max(goal[0], known[0] - across),
-        max(goal[1], known[1] - down),
-        min(goal[2], known[2] + across),
-        min(goal[3], known[3] + down),
-    )
+def _grown(known: Box, axis: int, goal: int) -> Box:
+    """The known part extended along an axis as far as one pass goes, on both sides where both have to grow."""
+    most = max(2, int((known[2 + axis] - known[axis]) * GROWTH))
+    before, after = known[axis], goal - known[2 + axis]
+    if before + after > most:
+        before = min(before, max(most // 2, most - after))
+        after = min(after, most - before)
+    return _changed(known, axis, known[axis] - before, known[2 + axis] + after)
 
 
-def _one_side(known: Box, grown: Box, most: int) -> tuple[Box, Box]:
-    """The known part extended on the side where most is missing, and the window in which that is painted: the new strip
-    and as much of what is there as fits into `most` pixels, but no less than the strip is deep.
+def _one_side(known: Box, axis: int, goal: int, room: int) -> tuple[Box, Box]:
+    """The known part extended on the side where more is missing, and the window in which that is painted: the new strip
+    and as much of what is there as there is room for, at least as deep as the strip.
     """
-    side = max(range(4), key=lambda each: abs(grown[each] - known[each]))
-    extended = tuple(grown[each] if each == side else known[each] for each in range(4))
-    axis = side % 2
-    depth = abs(grown[side] - known[side])
+    start, end = known[axis], known[2 + axis]
     length = known[3 - axis] - known[1 - axis]
-    context = min(known[2 + axis] - known[axis], max(depth, most // length - depth))
-    window = list(extended)
-    if side < 2:
-        window[2 + axis] = known[axis] + context
+    first = start >= goal - end
+    most = min(start if first else goal - end, max(1, int((end - start) * GROWTH)))
+    depth = min(most, max(1, room // length // 2, (end - start) // LEAST))
+    context = min(end - start, max(depth, room // length - depth))
+    if first:
+        extended, window = (start - depth, end), (start - depth, start + context)
     else:
-        window[axis] = known[2 + axis] - context
-    return (extended[0], extended[1], extended[2], extended[3]), (window[0], window[1], window[2], window[3])
+        extended, window = (start, end + depth), (end - context, end + depth)
+    return _changed(known, axis, *extended), _changed(known, axis, *window)
+
+
+def _changed(box: Box, axis: int, start: int, end: int) -> Box:
+    return (start, box[1], end, box[3]) if axis == 0 else (box[0], start, box[2], end)
 
 
 def _pass(window: Box, model: Model, known: Box | None = None) -> Pass:

@@ -6,9 +6,9 @@ cheap (no weights are copied) and is thrown away after its call. It is made with
 """
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -48,34 +48,46 @@ class _EncodesOnce:
         """The tokenizer of the texts."""
         return self.tokenizer  # type: ignore[attr-defined]
 
-    def keywords(self, model: Model, images: Sequence[Image.Image]) -> dict[str, Any]:
-        """What this family's call takes beside prompts, size, steps, guidance and seed."""
+    def keywords(self, model: Model, images: Sequence[Image.Image], first_pixels: int) -> dict[str, Any]:
+        """What this family's call takes beside prompts, size, steps, guidance and seed.
+
+        `first_pixels` is the area to which the first image is brought; the others have the model's own.
+        """
         raise NotImplementedError
 
 
 class GenerateView(_EncodesOnce, QwenImagePipeline):  # type: ignore[misc]
     """Text to image."""
 
-    def keywords(self, model: Model, images: Sequence[Image.Image]) -> dict[str, Any]:
+    def keywords(self, model: Model, images: Sequence[Image.Image], first_pixels: int) -> dict[str, Any]:
         """The pipeline cuts encodings at 512 tokens unless told otherwise; 1024 is its limit."""
         return {"max_sequence_length": 1024}
+
+
+_FOR_VAE = -1
+"""In place of an area, where the pipeline asks at which size the VAE is to see the next source."""
 
 
 class EditView(_EncodesOnce, QwenImageEditPlusPipeline):  # type: ignore[misc]
     """One to three images and an instruction to an image."""
 
-    def keywords(self, model: Model, images: Sequence[Image.Image]) -> dict[str, Any]:
-        """The sources, and the row that says to which sizes they are brought."""
-        return {"image": list(images), "model": model}
+    def keywords(self, model: Model, images: Sequence[Image.Image], first_pixels: int) -> dict[str, Any]:
+        """The sources, and to which sizes they are brought."""
+        return {"image": list(images), "model": model, "first_pixels": first_pixels}
 
     @torch.no_grad()
-    def __call__(self, *, model: Model, **named: Any) -> Any:
-        """Edit with the sources at the model's sizes, which the pipeline itself takes from its module's globals."""
+    def __call__(self, *, model: Model, first_pixels: int, **named: Any) -> Any:
+        """Edit with the sources at our sizes, which the pipeline itself takes from its module's globals."""
+        areas = itertools.chain([first_pixels], itertools.repeat(model.input_pixels))
+
+        def sides(area: int, aspect: float) -> tuple[int, int]:
+            return sides_for(next(areas) if area == _FOR_VAE else area, aspect, model.input_grid)
+
         call = with_globals(
             QwenImageEditPlusPipeline.__call__.__wrapped__,
-            VAE_IMAGE_SIZE=model.input_pixels,
+            VAE_IMAGE_SIZE=_FOR_VAE,
             CONDITION_IMAGE_SIZE=model.vision_pixels,
-            calculate_dimensions=partial(sides_for, grid=model.input_grid),
+            calculate_dimensions=sides,
         )
         return call(self, **named)
 
@@ -92,9 +104,9 @@ class UnifiedView(_EncodesOnce, QwenImage21Pipeline):  # type: ignore[misc]
         """The tokenizer of the texts."""
         return self.processor.tokenizer
 
-    def keywords(self, model: Model, images: Sequence[Image.Image]) -> dict[str, Any]:
-        """The sources, and the side in pixels of the square to whose area they are brought."""
-        return {"image": list(images) or None, "output_resolution": math.isqrt(model.input_pixels)}
+    def keywords(self, model: Model, images: Sequence[Image.Image], first_pixels: int) -> dict[str, Any]:
+        """The sources, and the side in pixels of the square to whose area all of them are brought."""
+        return {"image": list(images) or None, "output_resolution": math.isqrt(first_pixels)}
 
 
 View = GenerateView | EditView | UnifiedView

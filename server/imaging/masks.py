@@ -2,19 +2,16 @@
 
 from dataclasses import dataclass
 
-from PIL import Image
+from PIL import Image, ImageOps
 
-from server.adjustments import Region
+from server.adjustments import Box, Region
 from server.errors import StudioError
-from server.imaging.opening import BROKEN, open_image, read_header
+from server.imaging.opening import BROKEN, in_eight_bits, open_image, read_header
 
 WHITE_FROM = 128
 """Grey levels from here on count as white."""
 MAX_ASPECT_GAP = 0.02
 """A mask of another size is stretched to the image where the shapes differ by no more than this share."""
-
-Box = tuple[int, int, int, int]
-"""Left, top, right and bottom in pixels."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +45,15 @@ def open_mask(data: bytes, size: tuple[int, int], *, max_bytes: int, max_pixels:
     ``invalid_value`` for one of another shape, one with transparency, and one without any white.
     """
     picture = open_image(data, max_bytes=max_bytes, max_pixels=max_pixels, param="mask")
-    if _has_transparency(data):
-        raise _refusal(
-            "has transparent pixels, and it is not clear whether they may change; send white where the image may "
-            "change, black elsewhere, and nothing transparent, or send a region"
-        )
+    header = read_header(data)
+    _refuse_transparency(header)
     return mask_from(picture, size)
 
 
 def mask_from(picture: Image.Image, size: tuple[int, int]) -> Mask:
-    """The mask that a picture is, for an image of that size; raises StudioError as `open_mask`."""
+    """The mask that a picture of any mode is, for an image of that size; raises StudioError as `open_mask`."""
+    _refuse_transparency(picture)
+    picture = in_eight_bits(ImageOps.exif_transpose(picture))
     mask = picture.convert("L").point(lambda value: 255 * (value >= WHITE_FROM))
     warnings: list[str] = []
     if mask.size != size:
@@ -66,7 +62,8 @@ def mask_from(picture: Image.Image, size: tuple[int, int]) -> Mask:
             raise _refusal(
                 f"has {wide}x{high} pixels and the image {width}x{height}, another shape; send one of the image's size"
             )
-        mask = mask.resize(size, Image.Resampling.NEAREST)
+        # In floating point, so that a line of one pixel is not lost in a smaller mask.
+        mask = mask.convert("F").resize(size, Image.Resampling.BOX).point(lambda value: value * 1e6).convert("L")
         warnings.append(f"The mask of {wide}x{high} was stretched to the image's {width}x{height}.")
     box = mask.getbbox()
     if box is None:
@@ -75,15 +72,18 @@ def mask_from(picture: Image.Image, size: tuple[int, int]) -> Mask:
     return Mask(mask, box, white / ((box[2] - box[0]) * (box[3] - box[1])), tuple(warnings))
 
 
-def _has_transparency(data: bytes) -> bool:
-    header = read_header(data)
+def _refuse_transparency(picture: Image.Image | None) -> None:
     try:
-        if header is None or not header.has_transparency_data:
-            return False
-        lowest, _ = header.convert("RGBA").getchannel("A").getextrema()
+        if picture is None or not picture.has_transparency_data:
+            return
+        lowest, _ = picture.convert("RGBA").getchannel("A").getextrema()
     except BROKEN:
-        return False
-    return isinstance(lowest, int | float) and lowest < 255
+        return
+    if isinstance(lowest, int | float) and lowest < 255:
+        raise _refusal(
+            "has transparent pixels, and it is not clear whether they may change; send white where the image may "
+            "change, black elsewhere, and nothing transparent, or send a region"
+        )
 
 
 def _refusal(said: str) -> StudioError:

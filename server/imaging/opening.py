@@ -149,7 +149,7 @@ def _check_scans(opened: ImageFile, data: bytes, param: str) -> None:
 
 def _in_rgb(opened: ImageFile) -> Image.Image:
     """Bring any mode to RGB: 16 bits scaled, colours to sRGB, what is transparent on white."""
-    image = _in_eight_bits(opened)
+    image = in_eight_bits(opened)
     alpha = None
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -165,7 +165,8 @@ def _in_rgb(opened: ImageFile) -> Image.Image:
     return image
 
 
-def _in_eight_bits(image: Image.Image) -> Image.Image:
+def in_eight_bits(image: Image.Image) -> Image.Image:
+    """The picture with 8 bits a channel; one of 16 is scaled."""
     if not image.mode.startswith(("I", "F")):
         return image
     # Pillow's own conversion clips at 255. The values of a 16-bit file run to 65535 = 255 * 257.

@@ -127,7 +127,7 @@ def failing(engine: QwenEngine) -> Callable[[BaseException], str]:
 def test_out_of_memory_names_a_smaller_size(failing: Callable[[BaseException], str], raised: BaseException) -> None:
     assert failing(raised) == (
         "out_of_memory: 128x96 does not fit into the memory of cpu; "
-        "ask for 64x64 or smaller, or for fewer input images."
+        "ask for 64x64 or smaller, or send fewer input images."
     )
 
 

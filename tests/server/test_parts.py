@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from server.engine import MODELS, Model, Pass
 from server.engine.generator import QwenImageGenerator
-from server.engine.qwen import QwenEngine
+from server.engine.qwen import QwenEngine, seed_of
 from server.errors import StudioError
 from server.miniature.judge import Judge, is_on, load_judge
 from server.vocabulary import Operation
@@ -258,7 +258,7 @@ def test_any_extension_of_any_picture(
 
 def test_inputs_that_do_not_fit_are_refused_before_anything_is_loaded() -> None:
     studio = QwenImageGenerator("Qwen-Image", device="cpu", model_path="nowhere")
-    with pytest.raises(StudioError, match="mask: give a mask or a region"):
+    with pytest.raises(StudioError, match="mask: send what may change, either as a mask"):
         studio.inpaint(picture(), prompt="x")
     with pytest.raises(StudioError, match="takes one image; send that alone"):
         studio.inpaint([picture(), picture()], prompt="x", region=(0, 0, 8, 8))
@@ -322,5 +322,40 @@ def test_previews_show_the_part_in_its_place(studio: QwenImageGenerator, monkeyp
     assert outside(shown[-1], (64, 0, 128, 64)) == outside(source, (64, 0, 128, 64))
 
 
-def test_torch_threads_are_as_before() -> None:
-    assert torch.get_num_threads() == 1
+def test_passes_and_images_have_noise_of_their_own() -> None:
+    drawn = {
+        torch.randn(4, generator=torch.Generator("cpu").manual_seed(seed_of(seed, number))).numpy().tobytes()
+        for seed in range(40)
+        for number in range(4)
+    }
+    assert len(drawn) == 160
+    assert seed_of(7, 0) == 7
+
+
+@pytest.mark.parametrize(("steps", "strength", "run"), [(2, 0.1, 2), (3, 0.6, 2), (20, 0.04, 2), (100, 0.29, 29)])
+def test_few_steps_start_as_far_from_the_image_as_asked(
+    engine: QwenEngine, steps: int, strength: float, run: int
+) -> None:
+    plan = a_plan(steps=steps, strength=strength)
+    assert plan.run_steps == plan.steps_of_one == run
+    source = picture("green", (64, 64))
+    if steps <= 20:
+        far = float(np.abs(np.asarray(next(iter(engine.paint(plan, [source]))).image, float) - source).mean())
+        assert (far > 20) is (strength > 0.5)
+
+
+def test_other_images_keep_their_own_size_beside_a_small_region(miniature: Model) -> None:
+    engine = QwenEngine({miniature.name: miniature}, "cpu")
+    engine.load(miniature.name)
+    shapes: list[Any] = []
+    transformer = engine._weights.parts(miniature)["transformer"]
+    hook = transformer.register_forward_pre_hook(
+        lambda _, args, named: shapes.append(named["img_shapes"]), with_kwargs=True
+    )
+    mask = Image.new("RGB", (96, 96), "white")
+    plan = a_plan(**INSTRUCTION, passes=whole_of((96, 96)), width=96, height=96, mask=True)
+    try:
+        list(engine.paint(plan, [picture(size=(96, 96)), picture(size=(300, 300)), mask]))
+    finally:
+        hook.remove()
+    assert shapes[0] == [[(1, 6, 6), (1, 6, 6), (1, 8, 8)]]
