@@ -11,7 +11,7 @@ from server.intake import Intake
 from server.jobs import open_store
 from server.settings import Settings
 from server.storage import open_storage
-from server.web import files, images, jobs, ops
+from server.web import files, images, jobs, openai, ops
 from server.web.auth import protect
 from server.web.changes import Changes
 from server.web.errors import shape_errors
@@ -49,6 +49,6 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
     shape_errors(app)
     log_requests(app)
     protect(app)
-    for module in (jobs, images, files, ops):
+    for module in (jobs, images, openai, files, ops):
         app.register_blueprint(module.blueprint)
     return app

@@ -50,12 +50,14 @@ ERRORS: Mapping[str, ErrorKind] = {
     "database_busy": ErrorKind(503, "server_error", "The job store could not be written in time."),
     "storage_failed": ErrorKind(503, "server_error", "The image store could not be written."),
     "internal_error": ErrorKind(500, "server_error", "A fault of the server's own."),
+    "still_working": ErrorKind(504, "server_error", "The job goes on; the answer could wait for it no longer."),
     # how a job ends (in JobView.error, never as an HTTP status)
     "worker_lost": ErrorKind(500, "job_error", "The worker died on every attempt."),
     "engine_timeout": ErrorKind(500, "job_error", "The job ran past the time limit."),
     "engine_failed": ErrorKind(500, "job_error", "The engine raised an error."),
     "out_of_memory": ErrorKind(500, "job_error", "The device has too little memory for the job."),
     "model_unavailable": ErrorKind(500, "job_error", "The model's weights could not be loaded."),
+    "rows_failed": ErrorKind(500, "job_error", "No row of the batch succeeded."),
 }
 
 
@@ -94,7 +96,12 @@ def from_validation(error: ValidationError, *, where: str = "request") -> Studio
     path = [part for part in first["loc"] if not _is_union_tag(part)]
     param = str(path[0]) if path else first.get("ctx", {}).get("param")
     if len(path) > 2 and isinstance(path[1], int):  # an entry of a list of objects: adjustments[0], after it its kind
-        param = ".".join([f"{path[0]}[{path[1]}]", *(str(part) for part in path[3:])])
+        inner = path[3:] if path[0] == "adjustments" else path[2:3]
+        param = ".".join([f"{path[0]}[{path[1]}]", *(str(part) for part in inner)])
+    elif len(path) == 2 and isinstance(path[1], int):  # an entry that is no object at all
+        param = f"{path[0]}[{path[1]}]"
+    elif len(path) > 1 and all(isinstance(part, str) for part in path):  # a field of an object: region.width
+        param = ".".join(str(part) for part in path)
     if first["type"] == "extra_forbidden":
         param = str(first["loc"][-1])[:60]
         return StudioError(
@@ -109,7 +116,7 @@ def from_validation(error: ValidationError, *, where: str = "request") -> Studio
 
 
 def _is_union_tag(part: object) -> bool:
-    return part in {*Operation, "str"} or (isinstance(part, str) and "[" in part)
+    return part in {*Operation, "str", "constrained-str"} or (isinstance(part, str) and "[" in part)
 
 
 def _shown(first: Any) -> str:

@@ -5,23 +5,36 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from secrets import token_hex
+from secrets import randbelow, token_hex
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from PIL import Image
+from pydantic import ValidationError
 
-from server.engine import Model
+from server.engine import Model, find_model
+from server.engine.light import batch_plan
 from server.engine.plan import plan
-from server.errors import StudioError
+from server.errors import StudioError, from_validation
 from server.fetch import fetch
 from server.imaging import open_image, read_facts, store_copy, thumbnail
 from server.imaging.masks import Mask, open_mask, region_mask
 from server.jobs import Job, JobStore, NewJob, StoredImage
+from server.prompts.rows import check_job, check_rows, fill, is_of_row, of_row, read_rows
 from server.prompts.templates import filled
-from server.schemas import BatchRequest, GenerateRequest, InpaintRequest, Request
+from server.schemas import (
+    JOB_REQUEST,
+    AdjustRequest,
+    BatchRequest,
+    Cell,
+    InpaintRequest,
+    Request,
+)
+from server.schemas.counting import check_images
 from server.settings import Settings
 from server.storage import Storage
 from server.storage.links import verify
+from server.vocabulary import MAX_ROWS, MAX_SEED, Operation, SeedMode
 
 
 @dataclass(frozen=True)
@@ -65,25 +78,29 @@ def checked(submission: Submission) -> Submission:
     if isinstance(asked, BatchRequest):
         if files:
             raise StudioError("unknown_parameter", "image: the rows of a batch name their images.", param="image")
+        check_job(asked.job)
         return submission
-    named, sent = len(asked.images), len(files) - masks
-    least, most = asked.TAKES_IMAGES
-    how_many = f"{least} to {most} images" if most > 1 else "1 image"
-    if named and sent:
-        raise _refusal("image", f"send {how_many} either as files or as ids and URLs, not both")
-    if not least <= named + sent <= most:
-        raise _refusal(
-            "image", f"{asked.operation} takes {how_many}, as files or as ids and URLs; there are {named + sent}"
-        )
-    if isinstance(asked, GenerateRequest) and asked.strength is not None and not named + sent:
-        raise _refusal("strength", "says how far to go from an image; send an image, or leave it out")
-    if isinstance(asked, InpaintRequest):
-        ways = masks + (asked.mask is not None) + (asked.region is not None)
-        if ways != 1:
-            raise _refusal("mask", "send what may change, either as a mask (file, id or URL) or as a region")
-    elif masks:
-        raise StudioError("unknown_parameter", f"mask: {asked.operation} takes no mask; use inpaint.", param="mask")
+    check_images(asked, len(files) - masks, masks)
     return submission
+
+
+def validated(body: Mapping[str, Any]) -> Request:
+    """The request that the JSON object makes. Raises StudioError with the parameter at fault."""
+    operations = [operation.value for operation in Operation]
+    if body.get("operation") not in operations:
+        raise StudioError("unknown_operation", f"operation: must be one of {', '.join(operations)}.", param="operation")
+    try:
+        return JOB_REQUEST.validate_python(body)
+    except ValidationError as error:
+        raise from_validation(error, where=f"{body['operation']} request") from error
+
+
+def row_submission(job: Mapping[str, Any], row: Mapping[str, Cell]) -> Submission:
+    """What one row of a batch asks for. Raises StudioError with the parameter at fault."""
+    request = validated(fill(job, row))
+    if isinstance(request, BatchRequest):
+        raise _refusal("operation", "a row of a batch cannot be a batch; use another operation")
+    return checked(Submission(request))
 
 
 class Intake:
@@ -109,17 +126,21 @@ class Intake:
         )
         return self._store.submit(new, queue_limit=self._settings.queue_limit)
 
-    def prepare(self, submission: Submission, owner: str) -> NewJob:
-        """The job that the submission makes: its inputs kept, everything decided. Raises StudioError."""
+    def prepare(self, submission: Submission, owner: str, *, is_row: bool = False) -> NewJob:
+        """The job that the submission makes: its inputs kept, everything decided. Raises StudioError.
+
+        A row of a batch needs no room in the queue.
+        """
+        if isinstance(submission.request, BatchRequest):
+            return self._batch(submission.request, owner)
         asked = filled(submission.request, self._settings.templates)
-        assert not isinstance(asked, BatchRequest)  # noqa: S101
         inputs = self._inputs(asked, submission.uploads, owner)
         mask = self._mask(asked, submission.uploads, owner, inputs)
         planned, warnings = plan(
             asked, self._models, [each.size for each in inputs], mask, has_font=self._settings.font is not None
         )
-        # Before files are kept for a job that cannot be.
-        self._store.check_room(self._settings.queue_limit, planned.model)
+        if not is_row:  # before files are kept for a job that cannot be
+            self._store.check_room(self._settings.queue_limit, planned.model)
         if mask is not None:
             inputs.append(Input(mask.image.size, image=mask.image))
         return NewJob(
@@ -131,6 +152,41 @@ class Intake:
             inputs=[each.id or self._keep(each, owner) for each in inputs],
             warnings=warnings,
         )
+
+    # -- batches ---------------------------------------------------------------------------------------------------
+
+    def _batch(self, asked: BatchRequest, owner: str) -> NewJob:
+        """The batch, each row of which was tried as far as that goes without its images."""
+        table = read_rows(asked.rows) if isinstance(asked.rows, str) else check_rows(asked.rows)
+        check_job(asked.job, table)
+        requests = []
+        for number, row in enumerate(table):
+            with of_row(number):
+                request = row_submission(asked.job, row).request
+                self._foresee(request)
+                requests.append(request)
+        images = sum(getattr(request, "n", 1) for request in requests)
+        if images > MAX_ROWS:
+            raise _refusal("rows", f"they make {images} images; at most {MAX_ROWS} are taken, send several batches")
+        planned = batch_plan(asked.job, table, _row_seeds(asked, requests))
+        return NewJob(
+            owner=owner,
+            operation=planned.operation,
+            model=planned.model,
+            tier=planned.tier,
+            plan=planned.model_dump(mode="json"),
+            rows=len(table),
+        )
+
+    def _foresee(self, request: Request) -> None:
+        """Raise StudioError where it can be told already that no job can be made of the request."""
+        asked = filled(request, self._settings.templates)
+        if isinstance(asked, BatchRequest | AdjustRequest):
+            return
+        if not asked.images:
+            plan(asked, self._models)
+        elif asked.model is not None:
+            find_model(asked.model, self._models)
 
     # -- inputs ----------------------------------------------------------------------------------------------------
 
@@ -176,6 +232,8 @@ class Intake:
         try:
             return self._store.image(reference, owner)
         except StudioError as error:
+            if error.code != "not_found":
+                raise
             message = f"{param}: there is no image '{reference[:80]}' of yours; send an image id, a URL or a file."
             raise StudioError("image_not_found", message, param=param) from error
 
@@ -188,6 +246,8 @@ class Intake:
             verify(key, expires, signature, self._link_keys, time.time())
             return self._storage.open(key)
         except StudioError as error:
+            if error.code not in {"link_refused", "not_found"}:
+                raise
             raise StudioError("image_not_found", f"{param}: {error.message}", param=param) from error
 
     def _opened(self, data: bytes, param: str) -> Input:
@@ -223,6 +283,25 @@ class Intake:
             )
         )
         return image_id
+
+
+def _row_seeds(asked: BatchRequest, requests: Sequence[Request]) -> list[int | None]:
+    """The seed of each row's first image; what is drawn is drawn here, once."""
+    drawn = randbelow(MAX_SEED + 1)
+    rows_say = is_of_row(asked.job.get("seed"))
+    seeds: list[int | None] = []
+    before = 0  # images of the rows before: with n the same in all of them, row * n
+    for request in requests:
+        if isinstance(request, AdjustRequest | BatchRequest):
+            seeds.append(None)
+            continue
+        first = drawn if rows_say or request.seed is None else request.seed
+        if rows_say and request.seed is not None:
+            seeds.append(request.seed)
+        else:
+            seeds.append(first if asked.seed_mode is SeedMode.FIXED else (first + before) % (MAX_SEED + 1))
+        before += request.n
+    return seeds
 
 
 def _refusal(param: str, said: str) -> StudioError:

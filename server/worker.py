@@ -15,18 +15,21 @@ from typing import TypeVar
 
 from PIL import Image
 
+from server.batches import Batches
+from server.devices import largest_card_gib
 from server.dispatch import open_doorbell
-from server.engine import DeviceLost, Engine, Model, Plan, open_engine
+from server.engine import LIGHT_DEVICE, DeviceLost, Engine, Model, Plan, configured_models, open_engine
 from server.engine.light import LightEngine
 from server.errors import StudioError
 from server.imaging import open_image, read_facts
+from server.intake import Intake
 from server.jobs import JobStore, Lease, LeaseLost, StoredImage, Worker, open_store
 from server.keeper import EXIT_HUNG, Cancelled, Keeper, Released
 from server.pictures import Pictures, forget_pictures
 from server.processes import lock
 from server.settings import Settings
 from server.storage import Storage, open_storage
-from server.vocabulary import LIGHT, MAX_SIDE, State
+from server.vocabulary import LIGHT, MAX_SIDE, Operation, State
 
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
@@ -49,7 +52,17 @@ class _Result:
 class JobWorker:
     """Runs jobs on one device, one at a time, until told to stop."""
 
-    def __init__(self, settings: Settings, device: str, engine: Engine, models: Sequence[str], store: JobStore) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        device: str,
+        engine: Engine,
+        models: Sequence[str],
+        store: JobStore,
+        batches: Batches | None = None,
+    ) -> None:
+        """`batches` is for the worker of what needs no model."""
+        self._batches = batches
         self._settings, self._device, self._engine, self._models = settings, device, engine, models
         self._store = store
         self._storage: Storage = open_storage(settings)
@@ -162,6 +175,9 @@ class JobWorker:
                 time.sleep(0.2)
 
     def _paint(self, lease: Lease, keeper: Keeper) -> _Result:
+        if self._batches is not None and lease.job.operation is Operation.BATCH:
+            gathered = self._batches.run(lease, keeper)
+            return _Result(gathered.images, gathered.warnings, None)
         plan = Plan.model_validate(lease.job.plan)
         files = [self._storage.open(self._store.image(image_id).key) for image_id in lease.job.inputs]
         inputs = [_opened(file) for file in files]
@@ -203,9 +219,16 @@ def run_worker(settings: Settings, models: Mapping[str, Model], device: str) -> 
 
 def run_light_worker(settings: Settings) -> None:
     """Be the worker that needs no model, until SIGTERM: its jobs never wait for a painting."""
-    engine = LightEngine(settings)
-    with lock(settings.data_dir / f"worker-{engine.device}.lock"):
-        _run_until_told(JobWorker(settings, engine.device, engine, [LIGHT], open_store(settings)))
+    with lock(settings.data_dir / f"worker-{LIGHT_DEVICE}.lock"):
+        models = configured_models(settings, card_gib=largest_card_gib(settings))
+        _run_until_told(light_worker(settings, models, open_store(settings)))
+
+
+def light_worker(settings: Settings, models: Mapping[str, Model], store: JobStore) -> JobWorker:
+    """The worker that needs no model: it adjusts pictures, and runs batches, whose rows are for the server's models."""
+    storage, engine = open_storage(settings), LightEngine(settings)
+    batches = Batches(settings, store, storage, Intake(settings, store, storage, models))
+    return JobWorker(settings, engine.device, engine, [LIGHT], store, batches)
 
 
 def _run_until_told(worker: JobWorker) -> None:

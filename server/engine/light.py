@@ -1,15 +1,17 @@
 """Adapter: adjustments of pictures with Pillow, where no model is needed; and the plans of such jobs. No torch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from server.engine import LIGHT_DEVICE, Painted, Plan, Report, Show, Size, silent
 from server.errors import StudioError
 from server.imaging import adjust, check_adjustments
+from server.imaging.contact_sheet import MAX_SHEET_SIDE
 from server.prompts.light import LightInstruction, NotLight, parse_light
-from server.schemas import AdjustRequest, EditRequest
+from server.schemas import AdjustRequest, Cell, EditRequest
 from server.settings import Settings
 from server.vocabulary import LIGHT, Operation, OutputFormat, Prefer, Tier
 
@@ -36,6 +38,42 @@ class LightEngine:
         steps = max(1, len(plan.adjustments))
         done = adjust(images[0], plan.adjustments, self._font, lambda number: report("adjusting", number, steps))
         yield Painted(done, None)
+
+
+class BatchPlan(Plan):
+    """What the rows of a batch are made from; as a plan, that of its contact sheet."""
+
+    job: dict[str, Any]
+    """With {{column}} in its texts."""
+    table: tuple[dict[str, Cell], ...]
+    row_seeds: tuple[int | None, ...]
+    """Seed of each row's first image; None where the operation takes none."""
+
+
+def batch_plan(
+    job: Mapping[str, Any], table: Sequence[Mapping[str, Cell]], row_seeds: Sequence[int | None]
+) -> BatchPlan:
+    """The plan of a batch. The contact sheet is a JPEG, since it is for looking at."""
+    return BatchPlan(
+        operation=Operation.BATCH,
+        model=LIGHT,
+        tier=Tier.QUALITY,
+        prompt="",
+        negative_prompt="",
+        width=MAX_SHEET_SIDE,
+        height=MAX_SHEET_SIDE,
+        paint_width=MAX_SHEET_SIDE,
+        paint_height=MAX_SHEET_SIDE,
+        steps=1,
+        guidance_scale=1.0,
+        seeds=(0,),
+        output_format=OutputFormat.JPEG,
+        output_quality=90,
+        through=Operation.BATCH,
+        job=dict(job),
+        table=tuple(dict(row) for row in table),
+        row_seeds=tuple(row_seeds),
+    )
 
 
 def light_plan(

@@ -8,6 +8,9 @@
 
 A claim gives a lease with a fencing token. Every later word of the worker names the token; once the lease went to
 another attempt the store answers LeaseLost and changes nothing. A job whose cancel was accepted ends cancelled.
+
+A batch is a job of which each row is a job too, made one after the other while somebody holds the batch's lease; then
+the lease is given back, and the batch can be claimed again once no row is under way any more.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -48,6 +51,8 @@ class NewJob:
     idempotency_key: str | None = None
     fingerprint: str = ""
     """Of the request as it was sent; the same key with another fingerprint is refused."""
+    rows: int | None = None
+    """Of a batch: how many rows it has."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,25 @@ class Job:
     """Which of its rows, from 0."""
     rows: int | None = None
     """Of a batch: how many rows it has."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How the rows of a batch stand."""
+
+    total: int
+    missing: int
+    """Rows that are no jobs yet; they count as queued, and once the batch has ended or is to, as cancelled."""
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+
+    @property
+    def ended(self) -> int:
+        """How many have ended, however."""
+        return self.succeeded + self.failed + self.cancelled
 
 
 @dataclass(frozen=True)
@@ -163,14 +187,19 @@ class JobStore(Protocol):
     def get(self, job_id: str, owner: str | None = None) -> Job:
         """One job. Raises StudioError ``not_found``, also where it is another owner's."""
 
-    def page(self, owner: str, *, limit: int, after: str | None, state: State | None) -> tuple[list[Job], bool]:
-        """The owner's jobs, newest first, and whether more follow. Raises StudioError ``not_found`` for `after`."""
+    def page(
+        self, owner: str, *, limit: int, after: str | None, state: State | None, parent_id: str | None = None
+    ) -> tuple[list[Job], bool]:
+        """The owner's jobs that are no rows, newest first, or the rows of a batch, first row first; and whether more
+        follow. Raises StudioError ``not_found`` for `after` and `parent_id`.
+        """
 
     def tags(self, job_ids: Collection[str]) -> Mapping[str, Tag]:
         """The tags of several jobs in one look."""
 
     def cancel(self, job_id: str, owner: str, now: float | None = None) -> Job:
-        """Cancel a queued job now, a running one at its next step; repeating it changes nothing.
+        """Cancel a queued job now, a running one at its next step, a batch with all its rows that have not ended;
+        repeating it changes nothing.
 
         Raises StudioError ``not_found`` or ``job_finished``.
         """
@@ -178,7 +207,8 @@ class JobStore(Protocol):
     def claim(self, worker: str, models: Collection[str], loaded: str | None, now: float | None = None) -> Lease | None:
         """Take the next job for these models, or None. Expired leases are queued again or failed first.
 
-        Owners take turns; jobs of the loaded model go first until others have waited for `affinity_patience_s`.
+        Owners take turns; jobs of the loaded model go first until others have waited for `affinity_patience_s`. A batch
+        is given out while rows of it are missing, and once all have ended.
         """
 
     def renew(self, lease: Lease, progress: Progress, now: float | None = None) -> bool:
@@ -202,6 +232,20 @@ class JobStore(Protocol):
 
     def release(self, lease: Lease, now: float | None = None) -> None:
         """Give the job back unharmed; the attempt does not count. Raises LeaseLost."""
+
+    def add_row(
+        self, lease: Lease, row: int, new: NewJob, refusal: tuple[str, str] | None = None, now: float | None = None
+    ) -> bool:
+        """Add the job of one row (from 0) to the leased batch, failed at once where there is a `refusal` (an error's
+        code and message). A row that is there already stays as it is. The answer is False, and nothing is added, where
+        the batch is to be cancelled. Raises LeaseLost.
+        """
+
+    def rows(self, job_ids: Collection[str]) -> Mapping[str, Rows]:
+        """How the rows of those of the jobs stand that are batches."""
+
+    def row_jobs(self, batch_id: str) -> list[Job]:
+        """All rows of a batch that are jobs yet, first row first. Raises StudioError ``not_found``."""
 
     def abandon(self, worker: str, now: float | None = None) -> int:
         """Expire the leases of a worker that is known to be dead; the answer is how many."""

@@ -1,26 +1,39 @@
 """The job store in SQL: SQLite embedded, PostgreSQL when the service outgrows a machine."""
 
-import time
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
-from secrets import token_hex
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from server.errors import StudioError
-from server.jobs import Job, Lease, LeaseLost, NewJob, Progress, StoredImage, Tag, Worker
+from server.jobs import Job, Lease, NewJob, Progress, StoredImage, Tag, Worker
+from server.jobs.batches import SqlBatches, standing
 from server.jobs.database import reading, writing
+from server.jobs.images import SqlImages
 from server.jobs.ranking import queue
 from server.jobs.tables import images, jobs, workers
+from server.jobs.transitions import (
+    WAITING,
+    as_job,
+    cancel_rows,
+    change,
+    clock,
+    columns,
+    ended,
+    expired,
+    failed,
+    find,
+    hold,
+    renew_version,
+)
 from server.settings import Settings
-from server.vocabulary import LIGHT, Operation, State
+from server.vocabulary import LIGHT, State
 
 
-class SqlJobStore:
+class SqlJobStore(SqlImages, SqlBatches):
     """JobStore over SQLAlchemy; see the protocol for what each method promises."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
@@ -37,8 +50,8 @@ class SqlJobStore:
                 if earlier := _replayed(connection, new.owner, new.idempotency_key, new.fingerprint):
                     return earlier, False
                 _check_room(connection, queue_limit, new.model)
-                row = connection.execute(jobs.insert().values(_columns(new, _clock(now))).returning(jobs)).one()
-                return _job(row), True
+                row = connection.execute(jobs.insert().values(columns(new, clock(now))).returning(jobs)).one()
+                return as_job(row), True
         except IntegrityError:  # PostgreSQL: two requests with one key at the same moment
             with reading(self.engine) as connection:
                 if earlier := _replayed(connection, new.owner, new.idempotency_key, new.fingerprint):
@@ -55,34 +68,43 @@ class SqlJobStore:
 
     def get(self, job_id: str, owner: str | None = None) -> Job:
         with reading(self.engine) as connection:
-            return _get(connection, job_id, owner)
+            return find(connection, job_id, owner)
 
-    def page(self, owner: str, *, limit: int, after: str | None, state: State | None) -> tuple[list[Job], bool]:
-        query = select(jobs).where(jobs.c.owner == owner).order_by(jobs.c.seq.desc()).limit(limit + 1)
+    def page(
+        self, owner: str, *, limit: int, after: str | None, state: State | None, parent_id: str | None = None
+    ) -> tuple[list[Job], bool]:
+        query = select(jobs).where(jobs.c.owner == owner).limit(limit + 1)
         if state is not None:
-            query = query.where(jobs.c.state == state)
+            query = query.where(standing() == state)
+        if parent_id is None:
+            query = query.where(jobs.c.parent_id.is_(None)).order_by(jobs.c.seq.desc())
+        else:
+            query = query.where(jobs.c.parent_id == parent_id).order_by(jobs.c.row)
         with reading(self.engine) as connection:
+            if parent_id is not None:
+                find(connection, parent_id, owner)
             if after is not None:
-                _get(connection, after, owner)
-                query = query.where(jobs.c.seq < select(jobs.c.seq).where(jobs.c.id == after).scalar_subquery())
-            found = [_job(row) for row in connection.execute(query)]
+                query = query.where(_follows(find(connection, after, owner), parent_id))
+            found = [as_job(row) for row in connection.execute(query)]
         return found[:limit], len(found) > limit
 
     def tags(self, job_ids: Collection[str]) -> Mapping[str, Tag]:
+        query = select(jobs.c.id, jobs.c.version, jobs.c.rows, standing().label("state")).where(jobs.c.id.in_(job_ids))
         with reading(self.engine) as connection:
-            rows = connection.execute(select(jobs.c.id, jobs.c.version, jobs.c.state).where(jobs.c.id.in_(job_ids)))
-            found = {row.id: row for row in rows}
+            found = {row.id: row for row in connection.execute(query)}
             places: dict[str, int] = {}
-            if any(row.state == State.QUEUED for row in found.values()):
+            if any(row.state == State.QUEUED and row.rows is None for row in found.values()):
                 places = {row.id: row.place for row in connection.execute(queue())}
         return {
-            job_id: Tag(row.version, 0 if row.state == State.RUNNING else places.get(job_id))
+            job_id: Tag(
+                row.version, 0 if row.state == State.RUNNING else None if row.rows is not None else places.get(job_id)
+            )
             for job_id, row in found.items()
         }
 
     def cancel(self, job_id: str, owner: str, now: float | None = None) -> Job:
         with writing(self.engine) as connection:
-            job = _get(connection, job_id, owner)
+            job = find(connection, job_id, owner)
             if job.state is State.CANCELLED or job.cancel_requested:
                 return job
             if job.state.final:
@@ -90,15 +112,17 @@ class SqlJobStore:
                     "job_finished", f"Job {job_id} has {job.state.value} already; there is nothing to cancel."
                 )
             changes: dict[str, Any] = {"cancel_requested": True}
-            if job.state is State.QUEUED:
-                changes |= _end(State.CANCELLED, _clock(now))
-            _change(connection, job_id, changes)
-            return _get(connection, job_id, owner)
+            if job.state is State.RUNNING and job.rows is not None:
+                cancel_rows(connection, job_id, clock(now))
+            if job.state is not State.RUNNING:  # nobody works on it
+                changes |= ended(State.CANCELLED, clock(now))
+            change(connection, job_id, changes)
+            return find(connection, job_id, owner)
 
     # -- by the worker ---------------------------------------------------------------------------------------------
 
     def claim(self, worker: str, models: Collection[str], loaded: str | None, now: float | None = None) -> Lease | None:
-        now = _clock(now)
+        now = clock(now)
         ranked = queue(models=models, loaded=loaded, patience=self._patience_s, now=now).limit(1).subquery()
         statement = (
             update(jobs)
@@ -117,14 +141,15 @@ class SqlJobStore:
             .returning(jobs)
         )
         with writing(self.engine) as connection:
-            self._take_back(connection, _expired(now), now)
+            self._take_back(connection, expired(now), now)
             row = connection.execute(statement).one_or_none()
-        return Lease(_job(row), row.lease_token) if row is not None else None
+            renew_version(connection, row.parent_id if row is not None else None)
+        return Lease(as_job(row), row.lease_token) if row is not None else None
 
     def renew(self, lease: Lease, progress: Progress, now: float | None = None) -> bool:
         with writing(self.engine) as connection:
-            cancelled = _hold(connection, lease)
-            _change(connection, lease.job.id, {"leased_until": _clock(now) + self._lease_s, **asdict(progress)})
+            cancelled = hold(connection, lease)
+            change(connection, lease.job.id, {"leased_until": clock(now) + self._lease_s, **asdict(progress)})
             return cancelled
 
     def finish(
@@ -135,43 +160,43 @@ class SqlJobStore:
         compute_saved: float | None = None,
         now: float | None = None,
     ) -> State:
-        now = _clock(now)
+        now = clock(now)
         with writing(self.engine) as connection:
-            if _hold(connection, lease):
-                _change(connection, lease.job.id, _end(State.CANCELLED, now))
+            if hold(connection, lease):
+                change(connection, lease.job.id, ended(State.CANCELLED, now))
                 return State.CANCELLED
             told = {"warnings": list(warnings), "compute_saved": compute_saved}
-            _change(connection, lease.job.id, _end(State.SUCCEEDED, now) | told)
+            change(connection, lease.job.id, ended(State.SUCCEEDED, now) | told)
             if images_:
                 connection.execute(images.insert(), [asdict(replace(image, created_at=now)) for image in images_])
             return State.SUCCEEDED
 
     def fail(self, lease: Lease, code: str, message: str, now: float | None = None) -> None:
         with writing(self.engine) as connection:
-            cancelled = _hold(connection, lease)
-            ended = _end(State.CANCELLED, _clock(now)) if cancelled else _failed(code, message, _clock(now))
-            _change(connection, lease.job.id, ended)
+            cancelled = hold(connection, lease)
+            told = ended(State.CANCELLED, clock(now)) if cancelled else failed(code, message, clock(now))
+            change(connection, lease.job.id, told)
 
     def stop(self, lease: Lease, now: float | None = None) -> None:
         with writing(self.engine) as connection:
-            _hold(connection, lease)
-            _change(connection, lease.job.id, _end(State.CANCELLED, _clock(now)))
+            hold(connection, lease)
+            change(connection, lease.job.id, ended(State.CANCELLED, clock(now)))
 
     def release(self, lease: Lease, now: float | None = None) -> None:
         with writing(self.engine) as connection:
-            cancelled = _hold(connection, lease)
-            back = {**_WAITING, "attempt": lease.job.attempt - 1}
-            _change(connection, lease.job.id, _end(State.CANCELLED, _clock(now)) if cancelled else back)
+            cancelled = hold(connection, lease)
+            back = {**WAITING, "attempt": jobs.c.attempt - 1}
+            change(connection, lease.job.id, ended(State.CANCELLED, clock(now)) if cancelled else back)
 
     def abandon(self, worker: str, now: float | None = None) -> int:
         with writing(self.engine) as connection:
             held = (jobs.c.state == State.RUNNING) & (jobs.c.leased_by == worker)
-            return self._take_back(connection, held, _clock(now))
+            return self._take_back(connection, held, clock(now))
 
     def expire(self, now: float | None = None) -> int:
-        now = _clock(now)
+        now = clock(now)
         with writing(self.engine) as connection:
-            return self._take_back(connection, _expired(now), now)
+            return self._take_back(connection, expired(now), now)
 
     def refuse_unserved(self, models: Collection[str], now: float | None = None) -> int:
         orphaned = (jobs.c.state == State.QUEUED) & jobs.c.model.not_in(models)
@@ -179,57 +204,38 @@ class SqlJobStore:
             rows = connection.execute(select(jobs.c.id, jobs.c.model).where(orphaned).with_for_update()).all()
             for row in rows:
                 message = f"The server was restarted without {row.model}, which this job is for; submit it again."
-                _change(connection, row.id, _failed("model_unavailable", message, _clock(now)))
+                change(connection, row.id, failed("model_unavailable", message, clock(now)))
         return len(rows)
 
     def overdue(self, now: float | None = None) -> Sequence[str]:
         with reading(self.engine) as connection:
-            return [str(name) for name in connection.scalars(select(jobs.c.leased_by).where(_expired(_clock(now))))]
+            return [str(name) for name in connection.scalars(select(jobs.c.leased_by).where(expired(clock(now))))]
 
     def _take_back(self, connection: Connection, lost: ColumnElement[bool], now: float) -> int:
         """Queue the jobs of lost attempts again; end those that were cancelled or have no attempt left."""
         found = select(jobs.c.id, jobs.c.attempt, jobs.c.cancel_requested).where(lost)
+        found = found.order_by(jobs.c.rows.is_not(None))  # a batch that fails takes along what its rows have become
         rows = connection.execute(found.with_for_update(skip_locked=True)).all()
         for row in rows:
             if row.cancel_requested:
-                _change(connection, row.id, _end(State.CANCELLED, now))
+                change(connection, row.id, ended(State.CANCELLED, now))
             elif row.attempt < self._max_attempts:
-                _change(connection, row.id, _WAITING)
+                change(connection, row.id, WAITING)
             else:
                 message = (
                     f"The worker died or fell silent {row.attempt} times while painting this job. A smaller size or "
                     "fewer images may pass; the server's log has the cause."
                 )
-                _change(connection, row.id, _failed("worker_lost", message, now))
+                change(connection, row.id, failed("worker_lost", message, now))
         return len(rows)
 
-    # -- images, workers, counts -----------------------------------------------------------------------------------
-
-    def add_image(self, image: StoredImage) -> None:
-        with writing(self.engine) as connection:
-            connection.execute(images.insert().values(asdict(image)))
-
-    def image(self, image_id: str, owner: str | None = None) -> StoredImage:
-        query = select(images).where(images.c.id == image_id)
-        if owner is not None:
-            query = query.where(images.c.owner == owner)
-        with reading(self.engine) as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
-            raise StudioError("not_found", f"There is no image '{image_id}' of yours on this server.", param="image")
-        return StoredImage(**row._mapping)
-
-    def images(self, job_ids: Collection[str]) -> Mapping[str, Sequence[StoredImage]]:
-        query = select(images).where(images.c.job_id.in_(job_ids)).order_by(images.c.number)
-        found: dict[str, list[StoredImage]] = defaultdict(list)
-        with reading(self.engine) as connection:
-            for row in connection.execute(query):
-                found[row.job_id].append(StoredImage(**row._mapping))
-        return found
+    # -- workers, counts -------------------------------------------------------------------------------------------
 
     def counts(self) -> tuple[int, int]:
         with reading(self.engine) as connection:
-            queued, running = connection.scalar(_count(State.QUEUED)), connection.scalar(_count(State.RUNNING))
+            queued, running = (
+                connection.scalar(_count(state).where(jobs.c.rows.is_(None))) for state in (State.QUEUED, State.RUNNING)
+            )
         return queued or 0, running or 0
 
     def note_worker(self, worker: Worker) -> None:
@@ -247,65 +253,28 @@ class SqlJobStore:
             return [Worker(**row._mapping) for row in connection.execute(select(workers).order_by(workers.c.name))]
 
 
-_WAITING: Mapping[str, Any] = {
-    "state": State.QUEUED,
-    "leased_by": None,
-    "leased_until": None,
-    **asdict(Progress()),
-}
-
-
-def _end(state: State, now: float) -> dict[str, Any]:
-    return {"state": state, "leased_by": None, "leased_until": None, "finished_at": now, "preview_key": None}
-
-
-def _failed(code: str, message: str, now: float) -> dict[str, Any]:
-    return _end(State.FAILED, now) | {"error_code": code, "error_message": message}
-
-
-def _hold(connection: Connection, lease: Lease) -> bool:
-    """Whether the leased job is to be cancelled. Raises LeaseLost where the lease is no longer the job's."""
-    query = select(jobs.c.cancel_requested).where(
-        jobs.c.id == lease.job.id, jobs.c.lease_token == lease.token, jobs.c.state == State.RUNNING
-    )
-    row = connection.execute(query.with_for_update()).one_or_none()
-    if row is None:
-        raise LeaseLost(lease.job.id)
-    return bool(row.cancel_requested)
-
-
-def _expired(now: float) -> ColumnElement[bool]:
-    return (jobs.c.state == State.RUNNING) & (jobs.c.leased_until < now)
-
-
-def _clock(now: float | None) -> float:
-    return time.time() if now is None else now
-
-
 def _count(state: State) -> Any:
     return select(func.count()).select_from(jobs).where(jobs.c.state == state)
 
 
+def _follows(after: Job, parent_id: str | None) -> ColumnElement[bool]:
+    """Jobs that a page shows later than `after`. Raises StudioError ``not_found`` where that is on no such page."""
+    if after.parent_id != parent_id:
+        raise StudioError("not_found", f"after: '{after.id}' is not in this list; send the id of the last job you saw.")
+    if parent_id is not None:
+        return jobs.c.row > after.row
+    return jobs.c.seq < select(jobs.c.seq).where(jobs.c.id == after.id).scalar_subquery()
+
+
 def _check_room(connection: Connection, queue_limit: int, model: str) -> None:
     same_lane = (jobs.c.model == LIGHT) == (model == LIGHT)
-    waiting = connection.scalar(_count(State.QUEUED).where(same_lane)) or 0
+    waiting = connection.scalar(_count(State.QUEUED).where(same_lane, jobs.c.parent_id.is_(None))) or 0
     if waiting >= queue_limit:
         raise StudioError(
             "queue_full",
             f"{waiting} jobs are waiting, as many as this server takes; send it again later.",
             retry_after=5,
         )
-
-
-def _change(connection: Connection, job_id: str, changes: Mapping[str, Any]) -> None:
-    connection.execute(update(jobs).where(jobs.c.id == job_id).values(**changes, version=jobs.c.version + 1))
-
-
-def _get(connection: Connection, job_id: str, owner: str | None) -> Job:
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
-    if row is None or owner not in {None, row.owner}:
-        raise StudioError("not_found", f"There is no job '{job_id}' of yours on this server.")
-    return _job(row)
 
 
 def _replayed(connection: Connection, owner: str, key: str | None, fingerprint: str) -> Job | None:
@@ -321,30 +290,4 @@ def _replayed(connection: Connection, owner: str, key: str | None, fingerprint: 
             f"This Idempotency-Key came before with another request (job {row.id}); use a new key for a new request.",
             param="Idempotency-Key",
         )
-    return _job(row)
-
-
-def _columns(new: NewJob, now: float) -> dict[str, Any]:
-    return {
-        "id": f"job_{token_hex(12)}",
-        "owner": new.owner,
-        "operation": new.operation.value,
-        "model": new.model,
-        "tier": new.tier,
-        "state": State.QUEUED,
-        "plan": dict(new.plan),
-        "inputs": list(new.inputs),
-        "warnings": list(new.warnings),
-        "idempotency_key": new.idempotency_key,
-        "fingerprint": new.fingerprint,
-        "created_at": now,
-    }
-
-
-def _job(row: Row[Any]) -> Job:
-    values = dict(row._mapping)
-    del values["seq"]
-    values["progress"] = Progress(*(values.pop(field) for field in ("phase", "step", "steps", "preview_key")))
-    values |= {"operation": Operation(row.operation), "state": State(row.state)}
-    values |= {"inputs": tuple(row.inputs), "warnings": tuple(row.warnings)}
-    return Job(**values)
+    return as_job(row)

@@ -19,7 +19,7 @@ class ProgressView(_View):
     """loading, encoding, denoising, decoding, adjusting, storing, rows; empty while queued."""
     step: int = 0
     steps: int = 0
-    """Denoising steps over all images of the job."""
+    """Denoising steps over all images of the job; of a batch, its rows."""
     eta_s: float | None = None
     """Seconds left at the present pace; null while unknown."""
     preview_url: str | None = None
@@ -92,7 +92,7 @@ class JobView(_View):
     tier: Tier
     state: State
     queue_position: int | None
-    """1 is next; 0 while running; null once ended."""
+    """1 is next; 0 while running; null once ended, and of a batch none of whose rows has started."""
     progress: ProgressView
     attempt: int
     images: list[ImageView]
@@ -118,7 +118,7 @@ class JobView(_View):
 
 
 class JobList(_View):
-    """One page of the owner's jobs, newest first."""
+    """One page of the owner's jobs, newest first; of the rows of a batch, first row first."""
 
     object: Literal["list"] = "list"
     data: list[JobView]

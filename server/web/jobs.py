@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 from server.jobs import Job
 from server.schemas import JobList, JobQuery, JobsQuery, JobView
 from server.web.auth import owner
+from server.web.files import archive_response
 from server.web.openapi import Facts, describe
 from server.web.queries import read_query
 from server.web.services import services
@@ -53,9 +54,11 @@ def submit() -> ResponseReturnValue:
 @blueprint.get("")
 @describe(Facts(query=JobsQuery, returns={200: JobList}, errors=("invalid_value", "not_found", "invalid_api_key")))
 def index() -> ResponseReturnValue:
-    """List the owner's jobs, newest first."""
+    """List the owner's jobs, newest first; or the rows of a batch, first row first."""
     query = read_query(JobsQuery)
-    found, has_more = services().store.page(owner(), limit=query.limit, after=query.after, state=query.state)
+    found, has_more = services().store.page(
+        owner(), limit=query.limit, after=query.after, state=query.state, parent_id=query.parent_id
+    )
     return job_list(found, has_more).model_dump(mode="json")
 
 
@@ -68,14 +71,14 @@ def show(job_id: str) -> ResponseReturnValue:
         job, view = _look(job_id)
         deadline = time.monotonic() + query.wait
         pace = min(deadline, time.monotonic() + PACE_S)
-        seen, first = tag_of(job, view), job
+        seen, first = tag_of(job, view), view
         while not job.state.final and (left := deadline - time.monotonic()) > 0:
             news = watch.wait(seen, left)
             job, view = _look(job_id)
             if not news:
                 break
             seen = tag_of(job, view)
-            if job.state is not first.state or time.monotonic() >= pace:
+            if view.state is not first.state or time.monotonic() >= pace:
                 break
             deadline = pace  # there is news, but of progress only: gather more of it
         return view.model_dump(mode="json")
@@ -106,8 +109,21 @@ def events(job_id: str) -> ResponseReturnValue:
 @blueprint.post("/<job_id>/cancel")
 @describe(Facts(returns={200: JobView}, errors=("not_found", "job_finished", "invalid_api_key", "database_busy")))
 def cancel(job_id: str) -> ResponseReturnValue:
-    """Cancel a job: a queued one at once, a running one at its next step."""
+    """Cancel a job: a queued one at once, a running one at its next step, a batch with all its rows.
+
+    What rows have painted stays.
+    """
     return job_view(services().store.cancel(job_id, owner())).model_dump(mode="json")
+
+
+@blueprint.get("/<job_id>/archive")
+@describe(Facts(returns={200: "application/zip"}, errors=("not_found", "invalid_api_key")))
+def archive(job_id: str) -> ResponseReturnValue:
+    """Get a job's images as one ZIP.
+
+    That of a batch can be had at any time, with the rows that are done; rows.csv in it tells what became of each.
+    """
+    return archive_response(services().store.get(job_id, owner()))
 
 
 def _look(job_id: str) -> tuple[Job, JobView]:

@@ -45,6 +45,12 @@ class Facts:
     errors: tuple[str, ...] = ()
     query: type[BaseModel] | None = None
     takes_job: bool = False
+    takes: type[BaseModel] | None = None
+    """The JSON body of other routes."""
+    files: tuple[str, ...] = ()
+    """Names of the files that the same may also be sent with, as a multipart form."""
+    streams: type[BaseModel] | None = None
+    """What each event tells where the answer may also be text/event-stream."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -92,8 +98,11 @@ def _operation(endpoint: str, view: Callable[..., Any], arguments: list[str]) ->
         summary=summary,
         description=description.strip() or None,
         parameters=[*_path_parameters(arguments), *_query_parameters(facts.query), *_headers(facts.headers)],
-        requestBody=_job_body() if facts.takes_job else None,
-        responses={**{str(status): _response(what) for status, what in facts.returns.items()}, **_errors(facts.errors)},
+        requestBody=_job_body() if facts.takes_job else _body(facts),
+        responses={
+            **{str(status): _response(what, facts.streams) for status, what in facts.returns.items()},
+            **_errors(facts.errors),
+        },
     )
     if endpoint in OPEN_ENDPOINTS:
         operation.security = []
@@ -140,6 +149,8 @@ def _job_body() -> RequestBody:
             "params": PydanticSchema(schema_class=JobBody),
             "image": file,
             "image[]": Schema(type="array", items=file, maxItems=3),
+            "mask": file,
+            "rows": file,
         },
         required=["params"],
     )
@@ -152,13 +163,40 @@ def _job_body() -> RequestBody:
     )
 
 
-def _response(what: type[BaseModel] | str) -> Response:
+def _body(facts: Facts) -> RequestBody | None:
+    if facts.takes is None:
+        return None
+    content = {"application/json": MediaType(media_type_schema=PydanticSchema(schema_class=facts.takes))}
+    if facts.files:
+        whole = facts.takes.model_json_schema()
+        fields = _without_references(whole["properties"], whole.get("$defs", {}))
+        file = {"type": "string", "format": "binary"}
+        files = {name: {"type": "array", "items": file} if name.endswith("[]") else file for name in facts.files}
+        form = {"type": "object", "properties": {**fields, **files}}
+        content["multipart/form-data"] = MediaType(media_type_schema=Schema.model_validate(form))
+    return RequestBody(required=True, content=content)
+
+
+def _without_references(node: Any, definitions: Mapping[str, Any]) -> Any:
+    """The schema with what it refers to written out: a form has no component of its own."""
+    if isinstance(node, list):
+        return [_without_references(each, definitions) for each in node]
+    if not isinstance(node, dict):
+        return node
+    named = definitions[node["$ref"].rsplit("/", 1)[1]] if "$ref" in node else {}
+    return {key: _without_references(value, definitions) for key, value in {**named, **node}.items() if key != "$ref"}
+
+
+def _response(what: type[BaseModel] | str, streams: type[BaseModel] | None = None) -> Response:
     if isinstance(what, str):
         schema, media_type, text = Schema(type="string", format="binary"), what, "The bytes."
     else:
         schema, media_type = PydanticSchema(schema_class=what), "application/json"
         text = inspect.cleandoc(what.__doc__ or "").partition("\n")[0]
-    return Response(description=text, content={media_type: MediaType(media_type_schema=schema)})
+    content = {media_type: MediaType(media_type_schema=schema)}
+    if streams is not None:
+        content["text/event-stream"] = MediaType(media_type_schema=PydanticSchema(schema_class=streams))
+    return Response(description=text, content=content)
 
 
 def _errors(codes: tuple[str, ...]) -> dict[str, Response]:

@@ -2,15 +2,14 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from flask import request
-from pydantic import ValidationError
 
-from server.errors import StudioError, from_validation
-from server.intake import Submission, Upload, checked
-from server.schemas import JOB_REQUEST, Request
-from server.vocabulary import Operation
+from server.errors import StudioError
+from server.intake import Submission, Upload, checked, validated
+from server.prompts.rows import decode
 
 MAX_JSON_BYTES = 1_000_000
 IMAGE_FIELDS = ("image", "image[]")
@@ -26,25 +25,41 @@ def read_submission() -> Submission:
         raise StudioError(
             "unsupported_media_type", "Send application/json, or multipart/form-data with a 'params' field of JSON."
         )
-    return checked(Submission(_validated(body), uploads, _idempotency_key()))
+    return checked(Submission(validated(body), uploads, read_idempotency_key()))
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
 def _read_multipart() -> tuple[dict[str, Any], list[Upload]]:
-    unknown = [name for name in (*request.form, *request.files) if name not in {"params", "mask", *IMAGE_FIELDS}]
+    known = {"params", "mask", "rows", *IMAGE_FIELDS}
+    unknown = [name for name in (*request.form, *request.files) if name not in known]
     if unknown:
         raise StudioError(
             "unknown_parameter",
-            f"'{unknown[0][:60]}' is not a field of the form; send 'params' (JSON), and files as 'image' and 'mask'.",
+            f"'{unknown[0][:60]}' is not a field of the form; send 'params' (JSON), and files as 'image', 'mask' "
+            "and, for a batch, 'rows'.",
             param=unknown[0][:60],
         )
     files = [file for name in IMAGE_FIELDS for file in request.files.getlist(name)]
     names = ["image"] if len(files) == 1 else [f"image[{index}]" for index in range(len(files))]
     uploads = [Upload(name, file.read()) for name, file in zip(names, files, strict=True)]
     uploads += [Upload("mask", file.read()) for file in request.files.getlist("mask")]
-    return _read_json(request.form.get("params", "{}").encode("utf-8", "surrogatepass")), uploads
+    body = _read_json(request.form.get("params", "{}").encode("utf-8", "surrogatepass"))
+    return {**body, **_read_rows(body)}, uploads
+
+
+def _read_rows(body: Mapping[str, Any]) -> dict[str, str]:
+    """The table of a batch, where it came as a field of the form: a file, or text."""
+    sent = [file.read() for file in request.files.getlist("rows")]
+    sent += [text.encode("utf-8", "surrogatepass") for text in request.form.getlist("rows")]
+    if not sent:
+        return {}
+    if len(sent) > 1 or "rows" in body:
+        raise StudioError("invalid_value", "rows: send one table, as a file or within 'params'.", param="rows")
+    if len(sent[0]) > MAX_JSON_BYTES:
+        raise StudioError("body_too_large", f"rows: the table is larger than {MAX_JSON_BYTES} bytes.", param="rows")
+    return {"rows": decode(sent[0])}
 
 
 def _read_json(data: bytes) -> dict[str, Any]:
@@ -59,17 +74,7 @@ def _read_json(data: bytes) -> dict[str, Any]:
     return body
 
 
-def _validated(body: dict[str, Any]) -> Request:
-    operations = [operation.value for operation in Operation]
-    if body.get("operation") not in operations:
-        raise StudioError("unknown_operation", f"operation: must be one of {', '.join(operations)}.", param="operation")
-    try:
-        return JOB_REQUEST.validate_python(body)
-    except ValidationError as error:
-        raise from_validation(error, where=f"{body['operation']} request") from error
-
-
-def _idempotency_key() -> str | None:
+def read_idempotency_key() -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
         raise StudioError(

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Sequence
 
+from server.archives import archive_key
 from server.engine import Model
 from server.engine.vocabulary import vocabulary_of
-from server.jobs import Job, StoredImage, Tag
+from server.jobs import Job, Rows, StoredImage, Tag
 from server.schemas import (
     ChangeView,
     ImageRecord,
@@ -15,6 +16,7 @@ from server.schemas import (
     JobView,
     ModelView,
     ProgressView,
+    RowsView,
     SizeView,
 )
 from server.vocabulary import LIGHT, MAX_IMAGES, MAX_SIDE, MAX_STEPS, MIN_SIDE, MIN_STEPS, State, Tier
@@ -24,17 +26,20 @@ from server.web.services import services
 def job_view(job: Job) -> JobView:
     """One job with its images and its place in the queue, as they are now."""
     store = services().store
-    position = store.tags([job.id])[job.id].position if job.state is State.QUEUED else None
-    return _job_view(job, store.images([job.id]).get(job.id, ()), position)
+    waits = job.state is State.QUEUED and job.rows is None
+    position = store.tags([job.id])[job.id].position if waits else None
+    rows = store.rows([job.id]).get(job.id) if job.rows is not None else None
+    return _job_view(job, store.images([job.id]).get(job.id, ()), position, rows)
 
 
 def job_list(found: Sequence[Job], has_more: bool) -> JobList:
     """A page of jobs."""
     store = services().store
     ids = [job.id for job in found]
-    images, tags = store.images(ids), store.tags(ids)
+    images, tags, rows = store.images(ids), store.tags(ids), store.rows(ids)
     return JobList(
-        data=[_job_view(job, images.get(job.id, ()), tags[job.id].position) for job in found], has_more=has_more
+        data=[_job_view(job, images.get(job.id, ()), tags[job.id].position, rows.get(job.id)) for job in found],
+        has_more=has_more,
     )
 
 
@@ -96,16 +101,19 @@ def model_view(model: Model, *, loaded: bool) -> ModelView:
     )
 
 
-def _job_view(job: Job, images: Sequence[StoredImage], place: int | None) -> JobView:
-    position = place if job.state is State.QUEUED else (0 if job.state is State.RUNNING else None)
+def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: Rows | None) -> JobView:
+    state = _state(job, rows)
+    position = place if state is State.QUEUED and rows is None else (0 if state is State.RUNNING else None)
+    storage = services().storage
+    has_images = bool(images) or (rows is not None and rows.succeeded > 0)
     return JobView(
         id=job.id,
         operation=job.operation,
         model=job.model,
         tier=Tier(job.tier),
-        state=job.state,
+        state=state,
         queue_position=position,
-        progress=_progress(job),
+        progress=_progress(job) if rows is None else _progress_of_rows(job, state, rows),
         attempt=job.attempt,
         images=[image_view(image) for image in images],
         warnings=list(job.warnings),
@@ -115,12 +123,40 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None) -> Job
         error=JobError(code=job.error_code, message=job.error_message or "") if job.error_code else None,
         parent_id=job.parent_id,
         row=job.row,
-        rows=None,
-        archive_url=None,
+        rows=_rows_view(rows),
+        archive_url=storage.url(archive_key(job.id)) if has_images else None,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
     )
+
+
+def _state(job: Job, rows: Rows | None) -> State:
+    """A batch runs from its first row's start to its end, whether or not somebody works on the batch itself."""
+    if rows is None or job.state.final:
+        return job.state
+    return State.RUNNING if rows.running or rows.ended else State.QUEUED
+
+
+def _rows_view(rows: Rows | None) -> RowsView | None:
+    if rows is None:
+        return None
+    return RowsView(
+        total=rows.total,
+        queued=rows.queued,
+        running=rows.running,
+        succeeded=rows.succeeded,
+        failed=rows.failed,
+        cancelled=rows.cancelled,
+    )
+
+
+def _progress_of_rows(job: Job, state: State, rows: Rows) -> ProgressView:
+    left = None
+    if state is State.RUNNING and rows.ended and job.started_at is not None:
+        left = round((time.time() - job.started_at) / rows.ended * (rows.total - rows.ended), 1)
+    phase = "" if state is State.QUEUED else "rows"
+    return ProgressView(phase=phase, step=rows.ended, steps=rows.total, eta_s=left)
 
 
 def _progress(job: Job) -> ProgressView:

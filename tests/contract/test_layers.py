@@ -12,7 +12,7 @@ LAYERS = [
     {"vocabulary", "adjustments", "schemas", "settings", "errors", "processes"},
     {"imaging", "fetch", "prompts", "devices"},
     {"jobs", "dispatch", "storage", "engine"},
-    {"auth", "intake", "keeper", "pictures", "web", "worker"},
+    {"archives", "auth", "batches", "intake", "keeper", "pictures", "web", "worker"},
     {"app", "webserver", "supervisor", "doctor", "shell", "__main__"},
 ]
 PORTS = LAYERS[2]

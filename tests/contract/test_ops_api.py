@@ -71,8 +71,11 @@ def test_openapi_is_valid_and_whole(app: Flask, client: FlaskClient) -> None:
     assert set(served["paths"]) == {
         "/v1/jobs",
         "/v1/jobs/{job_id}",
+        "/v1/jobs/{job_id}/archive",
         "/v1/jobs/{job_id}/events",
         "/v1/jobs/{job_id}/cancel",
+        "/v1/images/generations",
+        "/v1/images/edits",
         "/v1/images/{image_id}",
         "/v1/images/{image_id}/content",
         "/v1/health",

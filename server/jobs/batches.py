@@ -1,0 +1,94 @@
+"""The batches of the job store in SQL: how their rows become jobs, and how these stand."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, case, func, select, update
+
+from server.jobs import Job, Lease, NewJob, Rows
+from server.jobs.database import reading, writing
+from server.jobs.tables import jobs
+from server.jobs.transitions import as_job, clock, columns, failed, find, hold, renew_version
+from server.vocabulary import State
+
+ACTIVE = (State.QUEUED, State.RUNNING, State.REVIEW)
+
+
+class SqlBatches:
+    """What JobStore promises of batches."""
+
+    engine: Engine
+
+    def add_row(
+        self, lease: Lease, row: int, new: NewJob, refusal: tuple[str, str] | None = None, now: float | None = None
+    ) -> bool:
+        values = columns(new, clock(now)) | {"parent_id": lease.job.id, "row": row}
+        if refusal is not None:
+            values |= failed(*refusal, clock(now))
+        with writing(self.engine) as connection:
+            if hold(connection, lease):
+                return False
+            there = select(jobs.c.id).where(jobs.c.parent_id == lease.job.id, jobs.c.row == row)
+            if connection.execute(there).one_or_none() is None:
+                connection.execute(jobs.insert().values(values))
+                # Attempts count from the last row that came through: a long batch outlives many a restart.
+                connection.execute(update(jobs).where(jobs.c.id == lease.job.id).values(attempt=1))
+                renew_version(connection, lease.job.id)
+            return True
+
+    def rows(self, job_ids: Collection[str]) -> Mapping[str, Rows]:
+        batches = select(jobs.c.id, jobs.c.rows, jobs.c.state, jobs.c.cancel_requested).where(
+            jobs.c.id.in_(job_ids), jobs.c.rows.is_not(None)
+        )
+        made = (
+            select(jobs.c.parent_id, jobs.c.state, func.count().label("number"))
+            .where(jobs.c.parent_id.in_(job_ids))
+            .group_by(jobs.c.parent_id, jobs.c.state)
+        )
+        counted: dict[str, Counter[str]] = defaultdict(Counter)
+        with reading(self.engine) as connection:
+            found = connection.execute(batches).all()
+            for row in connection.execute(made) if found else ():
+                counted[row.parent_id][row.state] = row.number
+        return {
+            batch.id: _rows(
+                batch.rows, counted[batch.id], expects_more=not (State(batch.state).final or batch.cancel_requested)
+            )
+            for batch in found
+        }
+
+    def row_jobs(self, batch_id: str) -> list[Job]:
+        with reading(self.engine) as connection:
+            find(connection, batch_id, None)
+            query = select(jobs).where(jobs.c.parent_id == batch_id).order_by(jobs.c.row)
+            return [as_job(row) for row in connection.execute(query)]
+
+
+def standing() -> ColumnElement[Any]:
+    """The state as people see it: a batch runs once one of its rows has started, whoever holds its own lease."""
+    child = jobs.alias()
+    started = select(child.c.id).where(child.c.parent_id == jobs.c.id, child.c.state != State.QUEUED).exists()
+    is_open = jobs.c.rows.is_not(None) & jobs.c.state.in_(ACTIVE)
+    return case((is_open & started, State.RUNNING), (is_open, State.QUEUED), else_=jobs.c.state)
+
+
+def has_work() -> ColumnElement[bool]:
+    """Whether somebody could do something for this queued job now; a batch whose rows are under way only waits."""
+    child = jobs.alias()
+    made = select(func.count()).where(child.c.parent_id == jobs.c.id).scalar_subquery()
+    active = select(child.c.id).where(child.c.parent_id == jobs.c.id, child.c.state.in_(ACTIVE)).exists()
+    return jobs.c.rows.is_(None) | (made < jobs.c.rows) | ~active
+
+
+def _rows(total: int, made: Mapping[str, int], *, expects_more: bool) -> Rows:
+    missing = total - sum(made.values())
+    return Rows(
+        total=total,
+        missing=missing,
+        queued=made.get(State.QUEUED, 0) + (missing if expects_more else 0),
+        running=made.get(State.RUNNING, 0) + made.get(State.REVIEW, 0),
+        succeeded=made.get(State.SUCCEEDED, 0),
+        failed=made.get(State.FAILED, 0),
+        cancelled=made.get(State.CANCELLED, 0) + (0 if expects_more else missing),
+    )

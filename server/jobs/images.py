@@ -1,0 +1,40 @@
+"""The images of the job store in SQL."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+
+from sqlalchemy import Engine, select
+
+from server.errors import StudioError
+from server.jobs import StoredImage
+from server.jobs.database import reading, writing
+from server.jobs.tables import images
+
+
+class SqlImages:
+    """What JobStore promises of images."""
+
+    engine: Engine
+
+    def add_image(self, image: StoredImage) -> None:
+        with writing(self.engine) as connection:
+            connection.execute(images.insert().values(asdict(image)))
+
+    def image(self, image_id: str, owner: str | None = None) -> StoredImage:
+        query = select(images).where(images.c.id == image_id)
+        if owner is not None:
+            query = query.where(images.c.owner == owner)
+        with reading(self.engine) as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise StudioError("not_found", f"There is no image '{image_id}' of yours on this server.", param="image")
+        return StoredImage(**row._mapping)
+
+    def images(self, job_ids: Collection[str]) -> Mapping[str, Sequence[StoredImage]]:
+        query = select(images).where(images.c.job_id.in_(job_ids)).order_by(images.c.number)
+        found: dict[str, list[StoredImage]] = defaultdict(list)
+        with reading(self.engine) as connection:
+            for row in connection.execute(query):
+                found[row.job_id].append(StoredImage(**row._mapping))
+        return found

@@ -1,0 +1,502 @@
+"""Batches over HTTP: a table in, a job for each row, one ZIP and one contact sheet out."""
+
+import csv
+import json
+import threading
+import time
+import zipfile
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from PIL import Image
+
+from server.archives import archive
+from server.imaging import read_facts
+from server.jobs import JobStore
+from server.schemas import JobView
+from server.vocabulary import MAX_ROWS, State
+from server.web.services import Services
+from server.worker import JobWorker, light_worker
+from tests.contract.conftest import png
+
+PAINT: dict[str, Any] = {"operation": "generate", "prompt": "a {{colour}} cup", "steps": 2, "size": "64x64"}
+COLOURS = [{"colour": "red"}, {"colour": "绿色"}, {"colour": "blue"}]
+
+
+@pytest.fixture
+def parts(app: Flask) -> Services:
+    """What the application was made of."""
+    found: Services = app.extensions["qwen-image-studio"]
+    return found
+
+
+@pytest.fixture
+def light(parts: Services) -> JobWorker:
+    """The worker that runs batches."""
+    return light_worker(parts.settings, parts.models, parts.store)
+
+
+def send(client: FlaskClient, rows: Any = COLOURS, headers: Any = None, **changes: Any) -> Any:
+    body = {"operation": "batch", "job": PAINT, "rows": rows, **changes}
+    return client.post("/v1/jobs", json=body, headers=headers)
+
+
+def sent(client: FlaskClient, rows: Any = COLOURS, **changes: Any) -> dict[str, Any]:
+    answer = send(client, rows, **changes)
+    assert answer.status_code == 202, answer.text
+    JobView.model_validate(answer.get_json())
+    return dict(answer.get_json())
+
+
+def look(client: FlaskClient, job_id: str) -> dict[str, Any]:
+    return dict(client.get(f"/v1/jobs/{job_id}").get_json())
+
+
+def rows_of(client: FlaskClient, batch_id: str) -> list[dict[str, Any]]:
+    return list(client.get(f"/v1/jobs?parent_id={batch_id}&limit=100").get_json()["data"])
+
+
+def run(light: JobWorker, worker: JobWorker) -> None:
+    while light.run_next() or worker.run_next():
+        pass
+
+
+def unzipped(data: bytes) -> tuple[dict[str, bytes], list[dict[str, str]]]:
+    """The files of a ZIP, and its rows.csv."""
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        assert archive.testzip() is None
+        files = {name: archive.read(name) for name in archive.namelist()}
+    text = files["rows.csv"].decode("utf-8")
+    assert text.startswith("\ufeff")
+    return files, list(csv.DictReader(StringIO(text.removeprefix("\ufeff"), newline="")))
+
+
+def test_a_table_becomes_pictures_a_sheet_and_a_zip(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+    batch = sent(client, job={**PAINT, "seed": 100})
+    assert (batch["state"], batch["operation"], batch["model"], batch["queue_position"]) == (
+        "queued", "batch", "cv", None,
+    )  # fmt: skip
+    assert batch["rows"] == {"total": 3, "queued": 3, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 0}
+    run(light, worker)
+    done = look(client, batch["id"])
+    assert (done["state"], done["warnings"], done["error"], done["attempt"]) == ("succeeded", [], None, 1)
+    assert done["rows"]["succeeded"] == 3
+    assert (done["progress"]["phase"], done["progress"]["step"], done["progress"]["steps"]) == ("rows", 3, 3)
+    rows = rows_of(client, batch["id"])
+    assert [(row["parent_id"], row["row"], row["state"]) for row in rows] == [
+        (batch["id"], number, "succeeded") for number in range(3)
+    ]
+    assert [row["images"][0]["seed"] for row in rows] == [100, 101, 102]
+    facts = [read_facts(client.get(row["images"][0]["url"]).data)["prompt"] for row in rows]
+    assert facts == ["a red cup", "a 绿色 cup", "a blue cup"]
+    [sheet] = done["images"]
+    data = client.get(sheet["url"]).data
+    assert Image.open(BytesIO(data)).size == (sheet["width"], sheet["height"])
+    assert b"trainedAlgorithmicMedia" in data
+    files, table = unzipped(client.get(done["archive_url"]).data)
+    assert set(files) == {"row-001.png", "row-002.png", "row-003.png", "contact-sheet.jpg", "rows.csv"}
+    assert files["contact-sheet.jpg"] == data
+    assert [(line["row"], line["files"], line["seed"], line["colour"]) for line in table] == [
+        ("1", "row-001.png", "100", "red"), ("2", "row-002.png", "101", "绿色"), ("3", "row-003.png", "102", "blue"),
+    ]  # fmt: skip
+    assert table[1]["image_id"] == rows[1]["images"][0]["id"]
+    assert client.get(f"/v1/jobs/{batch['id']}/archive").data[:2] == b"PK"
+
+
+def test_the_list_shows_batches_and_hides_their_rows(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+    batch = sent(client)
+    alone = client.post("/v1/jobs", json={"operation": "generate", "prompt": "a cup"}).get_json()
+    run(light, worker)
+    listed = client.get("/v1/jobs").get_json()["data"]
+    assert [job["id"] for job in listed] == [alone["id"], batch["id"]]
+    assert listed[1]["rows"]["succeeded"] == 3
+    assert listed[0]["rows"] is None
+    page = client.get(f"/v1/jobs?parent_id={batch['id']}&limit=2").get_json()
+    assert ([row["row"] for row in page["data"]], page["has_more"]) == ([0, 1], True)
+    rest = client.get(f"/v1/jobs?parent_id={batch['id']}&limit=2&after={page['data'][1]['id']}").get_json()
+    assert ([row["row"] for row in rest["data"]], rest["has_more"]) == ([2], False)
+    for query in (
+        "parent_id=job_unknown",
+        f"after={page['data'][0]['id']}",
+        f"parent_id={batch['id']}&after={alone['id']}",
+    ):
+        assert client.get(f"/v1/jobs?{query}").status_code == 404
+
+
+def test_the_batch_runs_as_soon_as_a_row_does(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+    batch = sent(client)
+    assert light.run_next()
+    assert not light.run_next(), "a batch that waits for its rows is nobody's work"
+    assert (look(client, batch["id"])["state"], look(client, batch["id"])["queue_position"]) == ("queued", None)
+    assert worker.run_next()
+    now = look(client, batch["id"])
+    assert (now["state"], now["queue_position"], now["progress"]["step"], now["progress"]["eta_s"] is None) == (
+        "running", 0, 1, False,
+    )  # fmt: skip
+    for state, shown in (("running", [batch["id"]]), ("queued", [])):
+        assert [job["id"] for job in client.get(f"/v1/jobs?state={state}").get_json()["data"]] == shown
+    files, table = unzipped(client.get(now["archive_url"]).data)
+    assert set(files) == {"row-001.png", "rows.csv"}
+    assert [line["state"] for line in table] == ["succeeded", "queued", "queued"]
+
+
+def test_seeds_are_drawn_once_and_shared_where_they_are_fixed(
+    client: FlaskClient, store: JobStore, light: JobWorker
+) -> None:
+    def seeds(**changes: Any) -> list[list[int]]:
+        batch = sent(client, **changes)
+        light.run_next()
+        return [row.plan["seeds"] for row in store.row_jobs(batch["id"])]
+
+    first, second = seeds(), seeds()
+    assert first != second
+    assert [row[0] - first[0][0] for row in first] in ([0, 1, 2], [0, 1, 2 - 2**32], [0, 1 - 2**32, 2 - 2**32])
+    assert len({row[0] for row in seeds(seed_mode="fixed")}) == 1
+    assert seeds(job={**PAINT, "seed": 2**32 - 2, "n": 2}) == [[2**32 - 2, 2**32 - 1], [0, 1], [2, 3]]
+    assert seeds(job={**PAINT, "seed": 7}, seed_mode="fixed") == [[7], [7], [7]]
+    own = [{"colour": "red", "seed": 5}, {"colour": "blue", "seed": None}, {"colour": "green", "seed": "9"}]
+    mixed = seeds(rows=own, job={**PAINT, "seed": "{{seed}}"})
+    assert (mixed[0], mixed[2]) == ([5], [9])
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "utf-8-sig", "gb18030", "utf-16"])
+def test_tables_in_every_form(client: FlaskClient, store: JobStore, light: JobWorker, kind: str) -> None:
+    table = 'colour,size\r\n红色,64x64\r\n"a, ""b""",\r\n'
+    if kind in {"json", "csv"}:
+        text = table if kind == "csv" else json.dumps([{"colour": "红色", "size": "64x64"}, {"colour": 'a, "b"'}])
+        answer = send(client, text, job={**PAINT, "size": "{{size}}"})
+    else:
+        params = {"operation": "batch", "job": {**PAINT, "size": "{{ size }}"}}
+        form = {"params": json.dumps(params), "rows": (BytesIO(table.encode(kind)), "rows.csv")}
+        answer = client.post("/v1/jobs", data=form)
+    assert answer.status_code == 202, answer.text
+    light.run_next()
+    plans = [row.plan for row in store.row_jobs(answer.get_json()["id"])]
+    assert [plan["prompt"] for plan in plans] == ["a 红色 cup", 'a a, "b" cup']
+    assert plans[0]["width"] == 64
+    assert plans[1]["width"] > 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "param", "said"),
+    [
+        ({"rows": []}, "rows", "at least one"),
+        ({"rows": ""}, "rows", "at least one"),
+        ({"rows": "colour\n"}, "rows", "at least one"),
+        ({"rows": [{"colour": "red"}] * (MAX_ROWS + 1)}, "rows", "500"),
+        ({"rows": "colour\n" + "red\n" * (MAX_ROWS + 1)}, "rows", "500"),
+        ({"rows": "colour,colour\nred,blue"}, "rows[0]", "twice"),
+        ({"rows": "colour,\nred,blue"}, "rows[0]", "no name"),
+        ({"rows": "colour,b\nred,1\nblue"}, "rows[1]", "line 3 has 1 values"),
+        ({"rows": 'colour\nred\n"blue'}, "rows[1]", "double quotes"),
+        ({"rows": '[{"colour": "red", "colour": "blue"}]'}, "rows[0]", "twice"),
+        ({"rows": '[{"colour": ["red"]}]'}, "rows[0]", "list or an object"),
+        ({"rows": '[{"colour": NaN}]'}, "rows[0]", "no number"),
+        ({"rows": '[{"colour": "red"}, 5]'}, "rows[1]", "is no object"),
+        ({"rows": [{"colour": "red"}, 5]}, "rows[1]", "dictionary"),
+        ({"rows": [{"colour": ["red"]}]}, "rows[0].colour", "string"),
+        ({"rows": '{"colour": "red"}'}, "rows", "list of objects"),
+        ({"rows": '[{"colour": "red"'}, "rows", "cannot be read"),
+        ({"rows": [{"colour": "red"}, {"color": "blue"}]}, "rows[1]", "no column 'colour'"),
+        ({"rows": [{"colour": "red"}, {"colour": " "}]}, "rows[1]", "'colour' is empty"),
+        ({"rows": [{"size": "64x64"}]}, "job", "no row has that column; there are: size"),
+        ({"job": {**PAINT, "size": "{{colour}}"}}, "rows[0]", "size: must be WIDTHxHEIGHT"),
+        ({"job": {**PAINT, "size": "{{colour}}"}}, "rows[0]", "row 1 of the table"),
+        ({"job": {**PAINT, "styles": 1}}, "rows[0]", "'styles' is not a parameter of this generate request"),
+        ({"job": {"operation": "batch", "job": {}, "rows": "a\n1"}}, "rows[0]", "cannot be a batch"),
+        ({"job": {"operation": "paint"}}, "rows[0]", "operation: must be one of"),
+        ({"job": {**PAINT, "model": "nothing"}}, "rows[0]", "nothing"),
+        ({"job": {**PAINT, "seed": -1}}, "rows[0]", "seed"),
+        ({"job": {"operation": "edit", "prompt": "make it {{colour}}"}}, "rows[0]", "there are 0"),
+        ({"job": {"operation": "generate", "template": "none"}}, "rows[0]", "template"),
+        ({"job": {**PAINT, "n": 10}, "rows": [{"colour": "red"}] * 51}, "rows", "510 images"),
+        ({"job": {**PAINT, "image": json.loads("[" * 30 + "]" * 30)}}, "job", "nested"),
+        ({"seed_mode": "odd"}, "seed_mode", "fixed"),
+        ({"steps": 4}, "steps", "not a parameter"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_painted_is_said_at_once(
+    client: FlaskClient, store: JobStore, changes: dict[str, Any], param: str, said: str
+) -> None:
+    answer = send(client, **changes)
+    assert answer.status_code == 422, answer.text
+    error = answer.get_json()["error"]
+    assert error["param"] == param, error
+    assert said in error["message"], error
+    assert store.counts() == (0, 0)
+    assert client.get("/v1/jobs").get_json()["data"] == []
+
+
+def test_rows_of_the_form(client: FlaskClient) -> None:
+    def post(params: dict[str, Any], *tables: bytes) -> Any:
+        files = [(BytesIO(table), f"{number}.csv") for number, table in enumerate(tables)]
+        return client.post("/v1/jobs", data={"params": json.dumps(params), "rows": files})
+
+    batch = {"operation": "batch", "job": PAINT}
+    for answer, status, param in (
+        (post({**batch, "rows": "colour\nred"}, b"colour\nred"), 422, "rows"),
+        (post(batch, b"colour\nred", b"colour\nred"), 422, "rows"),
+        (post(PAINT, b"colour\nred"), 422, "rows"),
+        (post(batch, b"PK\x03\x04\0\0\0\0\xff\xff\xff"), 422, "rows"),
+        (post(batch, b"colour\n" + b"x" * 1_000_000), 413, "rows"),
+        (client.post("/v1/jobs", data={"params": json.dumps(batch), "image": (BytesIO(png()), "a.png")}), 422, "rows"),
+    ):
+        assert (answer.status_code, answer.get_json()["error"]["param"]) == (status, param), answer.text
+    both = {**batch, "rows": "colour\nred"}
+    answer = client.post("/v1/jobs", data={"params": json.dumps(both), "image": (BytesIO(png()), "a.png")})
+    assert (answer.status_code, answer.get_json()["error"]["param"]) == (422, "image")
+
+
+def test_templates_and_numbers_in_slots(client: FlaskClient, store: JobStore, light: JobWorker) -> None:
+    templates = client.get("/v1/templates").get_json()["data"]
+    template = next(
+        one
+        for one in templates
+        if one["operation"] == "generate" and any(s["type"] == "text" for s in one["slots"].values())
+    )
+    slot = next(name for name, slot in template["slots"].items() if slot["type"] == "text")
+    needed = {
+        name: next(iter(one["choices"]), "red" if one["type"] == "color" else "left" if one["type"] == "place" else "x")
+        for name, one in template["slots"].items()
+        if one["default"] is None
+    }
+    job = {"operation": "generate", "template": template["id"], "slots": {**needed, slot: "{{price}}"}}
+    batch = sent(client, [{"price": 99}, {"price": "九块九"}], job=job)
+    light.run_next()
+    prompts = [row.plan["prompt"] for row in store.row_jobs(batch["id"])]
+    assert "99" in prompts[0]
+    assert "九块九" in prompts[1]
+
+
+def test_a_row_that_cannot_be_made_fails_alone(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+    upload = client.post(
+        "/v1/jobs",
+        data={"params": json.dumps({"operation": "adjust", "prompt": "blur it"}), "image": (BytesIO(png()), "a.png")},
+    ).get_json()
+    light.run_next()
+    image = look(client, upload["id"])["images"][0]
+    job = {"operation": "edit", "prompt": "{{wish}}", "image": "{{image}}"}
+    table = [
+        {"image": image["id"], "wish": "make it green"},
+        {"image": "img_unknown", "wish": "make it green"},
+        {"image": "http://127.0.0.1:1/dead.png", "wish": "make it green"},
+        {"image": image["url"], "wish": "rotate it 90 degrees"},
+    ]
+    batch = sent(client, table, job=job)
+    run(light, worker)
+    done = look(client, batch["id"])
+    assert (done["state"], done["rows"]["succeeded"], done["rows"]["failed"]) == ("succeeded", 2, 2), done
+    assert done["warnings"][0].startswith(
+        "2 of 4 rows failed; the first: row 2: image: there is no image 'img_unknown'"
+    )
+    rows = rows_of(client, batch["id"])
+    assert [row["error"]["code"] if row["error"] else None for row in rows] == [
+        None, "image_not_found", "url_not_allowed", None,
+    ]  # fmt: skip
+    assert [row["operation"] for row in rows] == ["edit"] * 4
+    assert [row["engine"] for row in rows][3] == "cv"
+    files, csv_rows = unzipped(client.get(done["archive_url"]).data)
+    assert set(files) == {"row-001.png", "row-004.png", "contact-sheet.jpg", "rows.csv"}
+    assert "img_unknown" in csv_rows[1]["error"]
+
+
+def test_a_batch_of_which_no_row_succeeds_fails(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+    batch = sent(
+        client,
+        [{"image": "img_1"}, {"image": "img_2"}],
+        job={"operation": "adjust", "prompt": "blur it", "image": "{{image}}"},
+    )
+    run(light, worker)
+    done = look(client, batch["id"])
+    assert (done["state"], done["error"]["code"], done["images"], done["archive_url"]) == (
+        "failed",
+        "rows_failed",
+        [],
+        None,
+    )
+    assert "row 1: image: there is no image 'img_1'" in done["error"]["message"]
+    assert client.get(f"/v1/jobs/{batch['id']}/archive").status_code == 404
+
+
+def test_cancelling_keeps_what_is_painted(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+    batch = sent(client)
+    light.run_next()
+    worker.run_next()
+    cancelled = client.post(f"/v1/jobs/{batch['id']}/cancel").get_json()
+    assert cancelled["state"] == "cancelled"
+    assert (cancelled["rows"]["succeeded"], cancelled["rows"]["cancelled"]) == (1, 2)
+    run(light, worker)
+    assert look(client, batch["id"])["rows"] == cancelled["rows"]
+    files, table = unzipped(client.get(cancelled["archive_url"]).data)
+    assert set(files) == {"row-001.png", "rows.csv"}
+    assert [line["state"] for line in table] == ["succeeded", "cancelled", "cancelled"]
+    assert client.post(f"/v1/jobs/{batch['id']}/cancel").status_code == 200
+    unmade = sent(client)
+    client.post(f"/v1/jobs/{unmade['id']}/cancel")
+    assert not light.run_next()
+    assert look(client, unmade["id"])["rows"]["cancelled"] == 3
+
+
+def test_one_row_is_cancelled(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+    batch = sent(client)
+    light.run_next()
+    second = rows_of(client, batch["id"])[1]["id"]
+    assert client.post(f"/v1/jobs/{second}/cancel").get_json()["state"] == "cancelled"
+    run(light, worker)
+    done = look(client, batch["id"])
+    assert (done["state"], done["rows"]["succeeded"], done["rows"]["cancelled"]) == ("succeeded", 2, 1)
+    assert done["warnings"] == ["1 of 3 rows were cancelled."]
+
+
+def test_a_repeated_batch_is_the_same_one(client: FlaskClient, light: JobWorker) -> None:
+    key = {"Idempotency-Key": "k1"}
+    first, again = send(client, headers=key), send(client, headers=key)
+    assert first.get_json()["id"] == again.get_json()["id"]
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert send(client, [{"colour": "red"}], headers=key).get_json()["error"]["code"] == "idempotency_key_reused"
+
+
+def test_the_queue_limit_counts_no_rows(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+    sent(client, [{"colour": str(number)} for number in range(60)])  # the queue takes 30
+    light.run_next()
+    alone = client.post("/v1/jobs", json={"operation": "generate", "prompt": "alone"})
+    assert (alone.status_code, alone.get_json()["queue_position"]) == (202, 1)
+    assert client.get("/v1/health").get_json()["queued"] == 61
+
+
+def test_waiting_for_a_batch_wakes_with_its_rows(
+    client: FlaskClient, app: Flask, light: JobWorker, worker: JobWorker
+) -> None:
+    batch = sent(client)
+    light.run_next()
+    answers: list[dict[str, Any]] = []
+
+    def wait() -> None:
+        answers.append(app.test_client().get(f"/v1/jobs/{batch['id']}?wait=20").get_json())
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    time.sleep(0.3)
+    worker.run_next()
+    waiting.join(10)
+    assert answers[0]["state"] == "running"
+    run(light, worker)
+    events = client.get(f"/v1/jobs/{batch['id']}/events").get_data(as_text=True)
+    assert '"succeeded":3' in events
+
+
+def test_an_archive_of_any_job(client: FlaskClient, worker: JobWorker) -> None:
+    job = client.post("/v1/jobs", json={"operation": "generate", "prompt": "a cup", "steps": 2, "n": 2}).get_json()
+    assert job["archive_url"] is None
+    assert client.get(f"/v1/jobs/{job['id']}/archive").get_json()["error"]["code"] == "not_found"
+    worker.run_next()
+    done = look(client, job["id"])
+    answer = client.get(done["archive_url"])
+    assert (answer.status_code, answer.mimetype) == (200, "application/zip")
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{job["id"]}.zip"'
+    with zipfile.ZipFile(BytesIO(answer.data)) as read:
+        assert read.namelist() == ["image-1.png", "image-2.png"]
+        assert read.read("image-2.png") == client.get(done["images"][1]["url"]).data
+    other = done["archive_url"].replace(job["id"], "job_" + "0" * 24)
+    assert client.get(other).get_json()["error"]["code"] == "link_refused"
+    assert client.get("/v1/jobs/job_unknown/archive").status_code == 404
+
+
+def test_an_archive_is_written_piece_by_piece(
+    client: FlaskClient, parts: Services, light: JobWorker, worker: JobWorker
+) -> None:
+    batch = sent(client, [{"colour": str(number)} for number in range(12)])
+    run(light, worker)
+    pieces = list(archive(parts.store.get(batch["id"]), parts.store, parts.storage))
+    assert len(pieces) == 12 + 2  # each picture by itself, the sheet, and the table with the directory
+    assert not any(piece.count(b"\x89PNG") > 1 for piece in pieces)
+    lost = parts.store.images([parts.store.row_jobs(batch["id"])[4].id])
+    [[image]] = lost.values()
+    parts.storage.delete(image.key)
+    files, table = unzipped(client.get(f"/v1/jobs/{batch['id']}/archive").data)
+    assert len(files) == 13
+    assert table[4]["files"] == ""
+
+
+def test_a_spreadsheet_runs_nothing_of_the_table(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+    evil = ["=1+1", "+1", "-1", "@sum", "plain"]
+    batch = sent(client, [{"colour": text, "seed": 3} for text in evil])
+    run(light, worker)
+    _, table = unzipped(client.get(f"/v1/jobs/{batch['id']}/archive").data)
+    assert [line["colour"] for line in table] == ["'=1+1", "'+1", "'-1", "'@sum", "plain"]
+    assert [line["seed (of the table)"] for line in table] == ["3"] * 5
+
+
+def test_contact_sheet_of_every_size() -> None:
+    from server.imaging.contact_sheet import MAX_SHEET_SIDE, contact_sheet
+
+    cup = Image.new("RGB", (320, 200), "blue")
+    for count in (1, 2, 3, 5, 40, 99, MAX_ROWS):
+        sheet = contact_sheet((None if number % 3 == 1 else cup for number in range(count)), count)
+        assert max(sheet.size) <= MAX_SHEET_SIDE
+        assert min(sheet.size) * 3 > max(sheet.size)
+        colours = sheet.getcolors(2**24)
+        assert colours is not None
+        counted = {colour: number for number, colour in colours}
+        assert counted[(0, 0, 255)] > 0.1 * sheet.width * sheet.height
+        assert ((0xBB, 0x44, 0x44) in counted) is (count > 1)
+
+
+def test_the_batch_of_another_owner_is_not_there(client: FlaskClient, parts: Services, light: JobWorker) -> None:
+    batch = sent(client)
+    ann, bob = (f"Bearer {parts.keys.add(name)}" for name in ("ann", "bob"))
+    theirs = send(client, headers={"Authorization": ann}).get_json()
+    for path in (f"/v1/jobs?parent_id={theirs['id']}", f"/v1/jobs/{theirs['id']}/archive"):
+        assert client.get(path, headers={"Authorization": bob}).status_code == 404
+    assert client.get(f"/v1/jobs?parent_id={batch['id']}", headers={"Authorization": bob}).status_code == 404
+
+
+def test_a_batch_outlives_a_store_that_fails_for_a_while(
+    client: FlaskClient,
+    parts: Services,
+    light: JobWorker,
+    worker: JobWorker,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from server.errors import StudioError
+
+    job = {"operation": "adjust", "prompt": "blur it", "image": "{{image}}"}
+    kept = client.post(
+        "/v1/jobs",
+        data={"params": json.dumps({"operation": "adjust", "prompt": "blur it"}), "image": (BytesIO(png()), "a.png")},
+    ).get_json()
+    light.run_next()
+    image = look(client, kept["id"])["images"][0]["url"]
+    batch = sent(client, [{"image": image}, {"image": image}], job=job)
+    calls: list[str] = []
+    put = type(parts.storage).put
+
+    def failing(self: Any, key: str, data: bytes, mime_type: str) -> None:
+        calls.append(key)
+        if len(calls) <= 2:
+            raise StudioError("storage_failed", "Planted.")
+        put(self, key, data, mime_type)
+
+    monkeypatch.setattr(type(parts.storage), "put", failing)
+    run(light, worker)
+    assert look(client, batch["id"])["rows"]["succeeded"] == 2
+
+
+def test_a_row_that_kills_the_worker_is_given_up_alone(
+    client: FlaskClient, parts: Services, light: JobWorker, worker: JobWorker, tmp_path: Path
+) -> None:
+    batch = sent(client)
+    for _ in range(2):  # attempts that died
+        assert parts.store.claim("ghost", ["cv"], None) is not None
+        parts.store.abandon("ghost")
+    run(light, worker)
+    done = look(client, batch["id"])
+    assert (done["state"], done["rows"]["succeeded"], done["rows"]["failed"]) == ("succeeded", 2, 1)
+    first = rows_of(client, batch["id"])[0]
+    assert (first["error"]["code"], "2 times" in first["error"]["message"]) == ("worker_lost", True)
+    assert parts.store.get(batch["id"]).state is State.SUCCEEDED

@@ -1,0 +1,254 @@
+"""kill -9 of everything in the middle of a batch: each row ends once, and what was painted is not painted again.
+
+And every call of the light worker to the database or the storage fails in turn: the batch waits, and loses nothing.
+"""
+
+import csv
+import threading
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from PIL import Image
+
+from server.app import create_app
+from server.batches import Batches
+from server.engine import configured_models
+from server.engine.light import LightEngine
+from server.errors import StudioError
+from server.intake import Intake
+from server.settings import Settings
+from server.storage import open_storage
+from server.vocabulary import LIGHT
+from server.web.services import Services
+from server.worker import JobWorker, light_worker
+from tests.contract.conftest import png
+from tests.faults.conftest import SCRIPTED
+from tests.faults.test_kills import assert_whole, stored_files
+from tests.faults.test_kth_failure import FailKth
+from tests.studio import Studio
+
+ROWS = 40
+
+
+def submit(studio: Studio, rows: list[dict[str, Any]], **job: Any) -> dict[str, Any]:
+    """Submit a batch that paints each row's prompt."""
+    paint = {"operation": "generate", "prompt": "pace=0.04 row {{number}}", "steps": 2, "size": "64x64", **job}
+    answer = studio.request("POST", "/v1/jobs", json={"operation": "batch", "job": paint, "rows": rows})
+    assert answer.status_code == 202, answer.text
+    return dict(answer.json())
+
+
+def rows_of(studio: Studio, batch_id: str) -> list[dict[str, Any]]:
+    """The jobs of a batch, first row first."""
+    answer = studio.request("GET", "/v1/jobs", params={"parent_id": batch_id, "limit": 100})
+    return list(answer.json()["data"])
+
+
+def paintings(studio: Studio) -> Counter[int]:
+    """How often the picture of each seed was really painted."""
+    lines = (studio.folder / "data" / "painted.log").read_text().splitlines()
+    return Counter(int(line.split("\t")[1]) for line in lines)
+
+
+def wait_for_rows(studio: Studio, batch_id: str, succeeded: int) -> None:
+    """Wait until so many rows are done."""
+    deadline = time.monotonic() + 30
+    while studio.job(batch_id)["rows"]["succeeded"] < succeeded:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def pictures_in(studio: Studio, batch_id: str) -> tuple[list[str], list[dict[str, str]]]:
+    """Names of the whole pictures in the ZIP of a batch, and its table."""
+    with zipfile.ZipFile(BytesIO(studio.request("GET", f"/v1/jobs/{batch_id}/archive").content)) as archive:
+        assert archive.testzip() is None
+        names = [name for name in archive.namelist() if name != "rows.csv"]
+        for name in names:
+            Image.open(BytesIO(archive.read(name))).load()
+        text = archive.read("rows.csv").decode("utf-8-sig")
+    return names, list(csv.DictReader(StringIO(text, newline="")))
+
+
+def kill_everything(studio: Studio) -> None:
+    """kill -9 of the supervisor, the web processes and the workers; nothing of them stays."""
+    family = studio.family()
+    for process in family:
+        process.kill()
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert not alive
+
+
+def test_everything_killed_while_rows_are_made_and_in_the_middle(make_scripted: Callable[..., Studio]) -> None:
+    studio = make_scripted().start()
+    batch = submit(studio, [{"number": number} for number in range(ROWS)], seed=1000)
+    kill_everything(studio)
+    studio.start()
+    wait_for_rows(studio, batch["id"], 12)
+    kill_everything(studio)
+    studio.start()
+    ended = studio.finished(batch["id"])
+    assert_whole(studio, ended)  # the contact sheet
+    assert ended["rows"] == {"total": ROWS, "queued": 0, "running": 0, "succeeded": ROWS, "failed": 0, "cancelled": 0}
+    assert ended["warnings"] == []
+    rows = rows_of(studio, batch["id"])
+    assert [row["row"] for row in rows] == list(range(ROWS))
+    assert [[image["seed"] for image in row["images"]] for row in rows] == [[1000 + number] for number in range(ROWS)]
+    for row in rows[:: ROWS // 4]:
+        assert_whole(studio, row)
+    # Only the row in hand may have been painted before, and that without having been kept.
+    painted = paintings(studio)
+    assert set(painted) == set(range(1000, 1000 + ROWS))
+    again = [seed for seed, times in painted.items() if times > 1]
+    assert all(rows[seed - 1000]["attempt"] > 1 for seed in again)
+    assert sum(row["attempt"] - 1 for row in rows) <= 2  # one for each kill
+    # Each picture with its thumbnail, nothing of the attempt that died.
+    assert len([name for name in stored_files(studio) if "preview" not in name]) == 2 * (ROWS + 1)
+    names, table = pictures_in(studio, batch["id"])
+    assert sorted(names) == ["contact-sheet.jpg", *(f"row-{number + 1:03d}.png" for number in range(ROWS))]
+    assert [line["state"] for line in table] == ["succeeded"] * ROWS
+
+
+class _Site(BaseHTTPRequestHandler):
+    """One picture, and nothing else."""
+
+    def do_GET(self) -> None:
+        picture = png() if self.path == "/cup.png" else b"gone"
+        self.send_response(200 if self.path == "/cup.png" else 404)
+        self.send_header("Content-Type", "image/png")
+        self.send_header("Content-Length", str(len(picture)))
+        self.end_headers()
+        self.wfile.write(picture)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """Address of a web site."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Site)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, site: str) -> Iterator[Studio]:
+    """One running server that may fetch from the site."""
+    with Studio(tmp_path_factory.mktemp("batches"), **SCRIPTED, fetch_allow=site) as server:
+        yield server
+
+
+def test_the_light_worker_is_killed_again_and_again(shared: Studio) -> None:
+    batch = submit(shared, [{"number": number} for number in range(ROWS)], seed=5000)
+    killed: set[int] = set()
+    while len(killed) < 3:
+        family = shared.family()[1:]
+        light = [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+        for process in light:
+            if process.cmdline()[3:4] == ["light"]:
+                process.kill()
+                killed.add(process.pid)
+        time.sleep(0.1)
+    ended = shared.finished(batch["id"])
+    assert_whole(shared, ended)
+    painted = paintings(shared)
+    assert [painted[5000 + number] for number in range(ROWS)] == [1] * ROWS
+
+
+def test_a_dead_address_and_a_failing_engine_cost_their_own_rows(shared: Studio, site: str) -> None:
+    table = [
+        {"image": f"http://{site}/cup.png", "wish": "make it green"},
+        {"image": f"http://{site}/dead.png", "wish": "make it green"},
+        {"image": f"http://{site}/cup.png", "wish": "bug@1 always"},
+        {"image": f"http://{site}/cup.png", "wish": "rotate it 90 degrees"},
+    ]
+    job = {"operation": "edit", "prompt": "{{wish}}", "image": "{{image}}"}
+    batch = shared.request("POST", "/v1/jobs", json={"operation": "batch", "job": job, "rows": table}).json()
+    ended = shared.finished(batch["id"])
+    assert_whole(shared, ended)
+    assert (ended["rows"]["succeeded"], ended["rows"]["failed"]) == (2, 2)
+    assert ended["warnings"][0].startswith("2 of 4 rows failed; the first: row 2: ")
+    rows = rows_of(shared, batch["id"])
+    codes = [row["error"] and row["error"]["code"] for row in rows]
+    assert codes == [None, "url_not_fetched", "engine_failed", None]
+    names, table = pictures_in(shared, batch["id"])
+    assert sorted(names) == ["contact-sheet.jpg", "row-001.png", "row-004.png"]
+    assert [bool(line["error"]) for line in table] == [False, True, True, False]
+
+
+def test_a_running_batch_is_cancelled_whole(shared: Studio) -> None:
+    batch = submit(shared, [{"number": number} for number in range(ROWS)], seed=7)
+    wait_for_rows(shared, batch["id"], 3)
+    answer = shared.request("POST", f"/v1/jobs/{batch['id']}/cancel").json()
+    assert answer["rows"]["queued"] == 0
+    behind = shared.finished(shared.submit(steps=2)["id"])
+    assert_whole(shared, behind)
+    ended = shared.finished(batch["id"])
+    assert ended["state"] == "cancelled"
+    assert ended["rows"]["succeeded"] + ended["rows"]["cancelled"] == ROWS
+    assert 3 <= ended["rows"]["succeeded"] <= 10
+    names, table = pictures_in(shared, batch["id"])
+    assert len(names) == ended["rows"]["succeeded"]
+    assert Counter(line["state"] for line in table)["cancelled"] == ended["rows"]["cancelled"]
+
+
+def test_others_are_served_between_the_rows(shared: Studio) -> None:
+    batch = submit(shared, [{"number": number} for number in range(ROWS)])
+    wait_for_rows(shared, batch["id"], 2)
+    for _ in range(3):
+        before = shared.job(batch["id"])["rows"]["succeeded"]
+        assert_whole(shared, shared.finished(shared.submit(prompt="pace=0.01 alone", steps=2)["id"]))
+        turned = shared.edit(png(), prompt="rotate it 90 degrees").json()
+        assert_whole(shared, shared.finished(turned["id"]))
+        assert shared.job(batch["id"])["rows"]["succeeded"] <= before + 8
+    assert shared.job(batch["id"])["state"] == "running"
+    shared.request("POST", f"/v1/jobs/{batch['id']}/cancel")
+
+
+@pytest.mark.parametrize("port", ["_store", "_storage"])
+@pytest.mark.parametrize("code", ["storage_failed", "database_busy"])
+def test_the_kth_call_of_the_light_worker_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: str, code: str
+) -> None:
+    monkeypatch.setattr("server.batches.PAUSE_S", 0.01)
+    settings = Settings(data_dir=tmp_path, models="miniature", lease_s=2)
+    models = configured_models(settings, card_gib=0)
+    app = create_app(settings, models)
+    parts: Services = app.extensions["qwen-image-studio"]
+    client = app.test_client()
+    upload = {"params": '{"operation": "adjust", "prompt": "blur it"}', "image": (BytesIO(png()), "a.png")}
+    first = client.post("/v1/jobs", data=upload).get_json()
+    light_worker(settings, models, parts.store).run_next()
+    url = client.get(f"/v1/jobs/{first['id']}").get_json()["images"][0]["url"]
+    job = {"operation": "adjust", "prompt": "rotate it {{degrees}} degrees", "image": url}
+    ask = {"operation": "batch", "job": job}
+    for k in range(1, 60):
+        storage = open_storage(settings)
+        failing = FailKth(parts.store if port == "_store" else storage, k, lambda: StudioError(code, "Planted."))
+        ports: dict[str, Any] = {"_store": parts.store, "_storage": storage, port: failing}
+        intake = Intake(settings, ports["_store"], ports["_storage"], models)
+        batches = Batches(settings, ports["_store"], ports["_storage"], intake)
+        worker = JobWorker(settings, "light", LightEngine(settings), [LIGHT], parts.store, batches)
+        batch = client.post("/v1/jobs", json={**ask, "rows": [{"degrees": 90}, {"degrees": 180}]}).get_json()
+        while worker.run_next():
+            pass
+        done = client.get(f"/v1/jobs/{batch['id']}").get_json()
+        assert (done["state"], done["rows"]["succeeded"], done["attempt"]) == ("succeeded", 2, 1), (k, failing.calls)
+        assert client.get(done["images"][0]["url"]).status_code == 200
+        if len(failing.calls) < k:
+            break  # every call has had its turn
+    else:
+        raise AssertionError("more calls than expected; raise the bound")
+    assert k > 4
