@@ -1,5 +1,7 @@
 """Make the project's environments: ``.venv`` for the server, ``.venv-plugin`` as Dify's daemon makes it.
 
+For tests also ``.venv-plugin-oldest`` (the oldest SDK) and ``.venv-apps`` (Dify's workflow engine for example apps).
+
 Runs on any Python >= 3.11 with nothing installed. Quick when there is nothing to do; says in one line what stops it.
 """
 
@@ -30,6 +32,8 @@ def main() -> int:
             make_server(tests="tests" in wanted, miniature="miniature" in wanted)
         if "plugin" in wanted:
             make_plugin(tests="tests" in wanted)
+        if "tests" in wanted:
+            make_apps()
     except CannotSetUp as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -66,7 +70,7 @@ def make_plugin(*, tests: bool) -> None:
 
     Where there is no Python 3.12 both have the oldest, which is the last that runs on 3.11.
     """
-    modern = find_python("3.12") or find_python("3.13")
+    modern = find_modern()
     sdk = [] if modern else [f"dify_plugin=={OLDEST_SDK}"]
     make_plugin_environment(ROOT / ".venv-plugin", modern or sys.executable, sdk)
     if tests:
@@ -85,6 +89,23 @@ def make_plugin_environment(folder: Path, base: str, extra: list[str]) -> None:
     run([uv, "venv", "--quiet", "--clear", "--python", base, folder])
     python = folder / "bin/python"
     run([uv, "pip", "install", "--quiet", "--only-binary", ":all:", "--python", python, "-r", requirements, *extra])
+    stamp.add()
+
+
+def make_apps() -> None:
+    """``.venv-apps``: Dify's workflow engine. It runs on Python 3.12 and 3.13; without these its tests are skipped."""
+    folder, requirements, modern = ROOT / ".venv-apps", ROOT / "tests/apps/requirements.txt", find_modern()
+    if modern is None:
+        print("setup: no Python 3.12 or 3.13 here, so the example apps will not be run in Dify's engine")
+        return
+    stamp = Stamp(folder, [requirements], note=modern)
+    if stamp.fresh():
+        return
+    uv = tool_uv()
+    print(f"setup: installing Dify's workflow engine into {folder.name}")
+    run([uv, "venv", "--quiet", "--clear", "--python", modern, folder])
+    install = [uv, "pip", "install", "--quiet", "--only-binary", ":all:", "--no-deps"]  # the file says why
+    run([*install, "--python", folder / "bin/python", "-r", requirements])
     stamp.add()
 
 
@@ -111,6 +132,11 @@ def make_environment(folder: Path) -> Path:
             f"the venv module does not work here (on Debian: apt install python3-venv). {error}"
         ) from None
     return folder / "bin/python"
+
+
+def find_modern() -> str | None:
+    """A working Python that the newest SDK and Dify's engine run on."""
+    return find_python("3.12") or find_python("3.13")
 
 
 def find_python(version: str) -> str | None:

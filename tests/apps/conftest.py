@@ -1,0 +1,62 @@
+"""Fixtures: Dify's workflow engine with our plugin in a process of its own, our real server behind the plugin."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.studio import Studio
+
+ROOT = Path(__file__).parents[2]
+PYTHON = ROOT / ".venv-apps/bin/python"
+
+
+@dataclass
+class Engine:
+    """Runs example apps; see engine.py for what a run tells."""
+
+    process: subprocess.Popen[str]
+
+    def run(self, app: str, *, conversation: str | None = None, **inputs: Any) -> dict[str, Any]:
+        """Run one of examples/apps; fails the test where the run fails."""
+        told = self.try_to_run(app, conversation=conversation, **inputs)
+        assert told["error"] is None, told
+        return told
+
+    def try_to_run(self, app: str, *, conversation: str | None = None, **inputs: Any) -> dict[str, Any]:
+        """Run one of examples/apps; ``error`` tells why it failed."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"app": app, "inputs": inputs, "conversation": conversation}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, "the engine's process died; its stderr is above"
+        told: dict[str, Any] = json.loads(line)
+        return told
+
+
+@pytest.fixture(scope="session")
+def engine(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """The engine, ready to run apps."""
+    assert (ROOT / ".venv-plugin/bin/python").exists(), "the plugin's environment is missing; make setup builds it"
+    credentials = {"server_url": studio.url, "api_key": studio.api_key, "time_budget": "120"}
+    folder = tmp_path_factory.mktemp("apps")
+    no_proxy = {"NO_PROXY": "*", "no_proxy": "*", "PYTHONPATH": str(ROOT)}
+    command = [str(PYTHON), "-m", "tests.apps.engine", str(folder), json.dumps(credentials)]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **no_proxy},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield Engine(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(20) == 0, "the plugin wrote something beside its protocol"

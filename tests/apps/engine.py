@@ -1,0 +1,166 @@
+"""Run by the Python of ``.venv-apps`` in the repository's root: runs example apps in Dify's own workflow engine.
+
+Each line on stdin is a run, ``{"app": "name.yml", "inputs": {...}, "conversation": "id"}``; the answer is one line of
+JSON on stdout. A file among the inputs is ``{"path": "..."}``. What a chatflow keeps stays with its conversation.
+"""
+
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from graphon.dsl import importer, inspect, loads  # type: ignore[import-not-found]
+from graphon.file.enums import FileTransferMethod  # type: ignore[import-not-found]
+from graphon.file.models import File  # type: ignore[import-not-found]
+from graphon.file.runtime import set_workflow_file_runtime  # type: ignore[import-not-found]
+from graphon.graph_engine.filters import (  # type: ignore[import-not-found]
+    GraphEventFilterContext,
+    ResponseStreamFilter,
+    filter_graph_events,
+)
+from graphon.graph_events.graph import (  # type: ignore[import-not-found]
+    GraphRunFailedEvent,
+    GraphRunSucceededEvent,
+)
+from graphon.graph_events.node import (  # type: ignore[import-not-found]
+    NodeRunStreamChunkEvent,
+    NodeRunSucceededEvent,
+)
+from graphon.variables.segments import ArrayFileSegment, Segment  # type: ignore[import-not-found]
+
+from tests.apps.host import FileStore, Plugin, node_factory
+from tests.plugin.daemon import Daemon
+
+ROOT = Path(__file__).parents[2]
+APPS = ROOT / "examples/apps"
+MODELS = "langgenius/tongyi:0.1.0@" + "0" * 64
+
+
+class Apps:
+    """Example apps of one workspace, with what their conversations remember."""
+
+    def __init__(self, plugin: Plugin, store: FileStore, folder: Path) -> None:
+        self._plugin, self._store, self._folder = plugin, store, folder
+        self._conversations: dict[str, dict[str, Any]] = {}
+
+    def run(self, app: str, inputs: dict[str, Any], conversation: str | None) -> dict[str, Any]:
+        """Run an app once; what came of it as plain JSON."""
+        text = (APPS / app).read_text()
+        assert inspect(text).loadable
+        graph = yaml.safe_load(text)
+        # An installation adds what it knows: the plugins that are there, and the variables of the conversation.
+        graph["dependencies"] = [
+            {"type": "package", "value": {"plugin_unique_identifier": name}}
+            for name in (self._plugin.unique_identifier, MODELS)
+        ]
+        kept = self._conversations.setdefault(conversation or "", {})
+        for variable in graph["workflow"]["conversation_variables"]:
+            variable["value"] = kept.get(variable["name"], variable["value"])
+        self._plugin.conversation_id = conversation
+        self._plugin.calls.clear()
+        engine = loads(yaml.safe_dump(graph, allow_unicode=True), start_inputs=self._start(graph, inputs))
+        told = self._collect(engine)
+        kept.update(
+            {n: plain(v) for n, v in engine.graph_runtime_state.variable_pool.get_by_prefix("conversation").items()}
+        )
+        return {**told, "conversation": kept, "calls": plain(self._plugin.calls)}
+
+    def _start(self, graph: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+        """The form's values, each variable there as Dify has it, and what a chat adds."""
+        nodes = graph["workflow"]["graph"]["nodes"]
+        names = [variable["variable"] for variable in nodes[0]["data"]["variables"]]
+        values = {**dict.fromkeys(names), **{name: self._value(value) for name, value in inputs.items()}}
+        if graph["app"]["mode"] == "advanced-chat":
+            values["files"] = ArrayFileSegment(value=values.get("files") or [])
+        return values
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._value(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        path = Path(value["path"])
+        mime_type = {".png": "image/png", ".csv": "text/csv"}[path.suffix]
+        stored = self._store.create_file_by_raw(file_binary=path.read_bytes(), mimetype=mime_type, filename=path.name)
+        return self._store.reference(stored, FileTransferMethod.LOCAL_FILE)
+
+    def _collect(self, engine: Any) -> dict[str, Any]:
+        told: dict[str, Any] = {"error": None, "outputs": {}, "nodes": {}, "order": [], "chunks": []}
+        events = filter_graph_events(
+            engine.run(),
+            context=GraphEventFilterContext.from_engine(engine),
+            filters=[ResponseStreamFilter()],
+        )
+        try:
+            for event in events:
+                self._take(event, told)
+        except RuntimeError:  # the engine raises once more what GraphRunFailedEvent told
+            if told["error"] is None:
+                raise
+        return told
+
+    def _take(self, event: Any, told: dict[str, Any]) -> None:
+        if isinstance(event, NodeRunStreamChunkEvent) and event.chunk:
+            told["chunks"].append([".".join(event.selector), event.chunk, len(told["order"])])
+        elif isinstance(event, NodeRunSucceededEvent):
+            told["order"].append(event.node_id)
+            told["nodes"][event.node_id] = self._plain(event.node_run_result.outputs)
+        elif isinstance(event, GraphRunSucceededEvent):
+            told["outputs"] = self._plain(event.outputs)
+        elif isinstance(event, GraphRunFailedEvent):
+            told["error"] = event.error
+
+    def _plain(self, value: Any) -> Any:
+        return plain(value, self._saved)
+
+    def _saved(self, file: Any) -> dict[str, Any]:
+        """A file as its metadata, its link and a copy on disk."""
+        stored = self._store.files[file.related_id]
+        path = self._folder / f"{stored.id}{file.extension}"
+        path.write_bytes(stored.content)
+        return {"path": str(path), "url": file.generate_url(), "mime_type": file.mime_type, "name": file.filename}
+
+
+def plain(value: Any, of_file: Any = None) -> Any:
+    """A value of the graph as JSON has it."""
+    if isinstance(value, Segment):
+        value = value.value
+    if isinstance(value, File):
+        return of_file(value) if of_file else value.filename
+    if hasattr(value, "items"):
+        return {name: plain(one, of_file) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one, of_file) for one in value]
+    return value
+
+
+def program(path: Path, source: Path) -> Path:
+    """A program that runs a Python file with the Python that runs this one."""
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{source}" "$@"\n')
+    path.chmod(0o700)
+    return path
+
+
+def main() -> int:
+    """Serve runs until stdin ends."""
+    folder, credentials = Path(sys.argv[1]), json.loads(sys.argv[2])
+    os.environ["SLIM_BINARY_PATH"] = str(program(folder / "language-model", ROOT / "tests/apps/language_model.py"))
+    answers, store = os.fdopen(os.dup(1), "w"), FileStore()
+    os.dup2(2, 1)  # whatever the libraries print must not be taken for an answer
+    set_workflow_file_runtime(store)
+    with Daemon(ROOT / ".venv-plugin/bin/python", ROOT) as daemon, contextlib.closing(store):
+        plugin = Plugin(daemon, credentials)
+        importer.SlimDslNodeFactory = node_factory(plugin, store)
+        apps = Apps(plugin, store, folder)
+        for line in sys.stdin:
+            asked = json.loads(line)
+            answers.write(json.dumps(apps.run(asked["app"], asked["inputs"], asked.get("conversation"))) + "\n")
+            answers.flush()
+        return int(bool(daemon.noise or daemon.faults))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

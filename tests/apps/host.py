@@ -1,0 +1,218 @@
+"""What Dify's API adds around its engine, for tests: stored files with links, and tool nodes served by our plugin.
+
+Runs in the environment of the engine (``.venv-apps``, Python 3.12). The plugin is the real one, a process of its own on
+the real SDK, behind the line protocol of Dify's daemon.
+"""
+
+import queue
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+from graphon.dsl import SlimDslNodeFactory  # type: ignore[import-not-found]
+from graphon.dsl.tool_runtime import SlimToolNodeRuntime  # type: ignore[import-not-found]
+from graphon.enums import BuiltinNodeTypes  # type: ignore[import-not-found]
+from graphon.file.enums import FileTransferMethod  # type: ignore[import-not-found]
+from graphon.file.file_factory import standardize_file_type  # type: ignore[import-not-found]
+from graphon.file.models import File  # type: ignore[import-not-found]
+from graphon.nodes.tool.entities import ToolNodeData  # type: ignore[import-not-found]
+from graphon.nodes.tool.exc import ToolNodeError  # type: ignore[import-not-found]
+from graphon.nodes.tool.tool_node import ToolNode  # type: ignore[import-not-found]
+
+from tests.plugin.daemon import Daemon, Outcome
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 120.0
+TESTED_WITH = {"seed": 7, "steps": 8}
+"""Sent with every call that names none of its own, so that a test sees the same pictures in every run, and soon."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One file that Dify keeps."""
+
+    id: str
+    name: str
+    mime_type: str
+    content: bytes
+
+
+class FileStore:
+    """Files and their links, as Dify's API has them; ``with`` serves the links."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, Stored] = {}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"files": self.files}))
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def create_file_by_raw(self, *, file_binary: bytes, mimetype: str, filename: str | None = None) -> Stored:
+        """Keep what a tool returned."""
+        stored = Stored(uuid.uuid4().hex, filename or "file.bin", mimetype, file_binary)
+        self.files[stored.id] = stored
+        return stored
+
+    def reference(self, stored: Stored, method: Any) -> Any:
+        """The file as a value of the graph."""
+        return File(
+            file_type=standardize_file_type(extension=Path(stored.name).suffix, mime_type=stored.mime_type),
+            transfer_method=method,
+            related_id=stored.id,
+            filename=stored.name,
+            extension=Path(stored.name).suffix,
+            mime_type=stored.mime_type,
+            size=len(stored.content),
+        )
+
+    def resolve_file_url(self, *, file: Any, for_external: bool = True) -> str:
+        """The link that stands in an answer, and that a tool gets to download the file."""
+        return f"http://127.0.0.1:{self._server.server_port}/files/tools/{file.related_id}{file.extension}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    files: ClassVar[dict[str, Stored]]
+
+    def do_GET(self) -> None:
+        stored = self.files.get(Path(self.path).stem)
+        self.send_response(200 if stored else 404)
+        content = stored.content if stored else b""
+        self.send_header("Content-Type", stored.mime_type if stored else "text/plain")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@dataclass
+class Plugin:
+    """Serves the actions of tool nodes (the engine's tool-action seam) from the plugin process."""
+
+    daemon: Daemon
+    credentials: Mapping[str, Any]
+    conversation_id: str | None = None
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """Tools and their parameters, as they went to the plugin."""
+
+    @property
+    def unique_identifier(self) -> str:
+        """As Dify names an installed plugin; the checksum is made up, since this one was never packed."""
+        told = self.daemon.declaration
+        return f"{told['author']}/{told['name']}:{told['version']}@{'0' * 64}"
+
+    def act(self, plugin_id: str, action: str, data: Mapping[str, Any]) -> Iterator[Any]:
+        """Answer one action of a tool node."""
+        assert plugin_id == self.unique_identifier
+        if action == "get_tool_runtime_parameters":
+            yield {"parameters": list(declared(str(data["tool"])).values())}
+        else:
+            yield from self._invoke(data)
+
+    def _invoke(self, data: Mapping[str, Any]) -> Iterator[Any]:
+        tool = str(data["tool"])
+        given = {name: as_sent(declared(tool)[name], value) for name, value in data["tool_parameters"].items()}
+        self.calls.append((tool, given))
+        inbox: queue.Queue[str | Outcome | Exception] = queue.Queue()
+        provider, conversation = str(data["provider"]), self.conversation_id
+
+        def call() -> None:
+            try:
+                outcome = self.daemon.invoke(
+                    provider,
+                    tool,
+                    {**TESTED_WITH, **given},
+                    self.credentials,
+                    conversation_id=conversation,
+                    timeout=TIMEOUT_S,
+                    on_progress=inbox.put,
+                )
+            except Exception as error:  # noqa: BLE001 - it is raised in the engine's thread
+                inbox.put(error)
+            else:
+                inbox.put(outcome)
+
+        threading.Thread(target=call, daemon=True).start()
+        while isinstance(told := inbox.get(), str):
+            message = {"variable_name": "progress", "variable_value": told, "stream": True}
+            yield {"type": "variable", "message": message}
+        if isinstance(told, Exception):
+            raise ToolNodeError(str(told))
+        if told.error is not None:
+            raise ToolNodeError(told.error.message)
+        yield from rest(told)
+
+
+def rest(outcome: Outcome) -> Iterator[dict[str, Any]]:
+    """All messages of a call but those that were streamed already, in their order."""
+    blobs, others = iter(outcome.blobs), iter(outcome.raw)
+    for kind in outcome.kinds:
+        if kind == "blob":
+            blob = next(blobs)
+            yield {"type": "blob", "message": {"blob": blob.content}, "meta": blob.meta}
+        elif not (message := next(others))["message"].get("stream"):
+            yield message
+
+
+def declared(tool: str) -> dict[str, dict[str, Any]]:
+    """A tool's parameters by name, from its YAML, which is what the real daemon reads too."""
+    parameters = yaml.safe_load((ROOT / f"tools/{tool}.yaml").read_text())["parameters"]
+    return {parameter["name"]: parameter for parameter in parameters}
+
+
+def as_sent(parameter: Mapping[str, Any], value: Any) -> Any:
+    """A value as Dify's API sends it to a plugin: files as mappings, one or several as the parameter's type wants."""
+    if parameter["type"] not in {"file", "files"} or value is None:
+        return value
+    files = value if isinstance(value, list) else [value]
+    sent = [file.to_plugin_parameter() for file in files]
+    if parameter["type"] == "files":
+        return sent
+    if len(sent) != 1:
+        raise ToolNodeError("This parameter only accepts one file but got multiple files while invoking.")
+    return sent[0]
+
+
+def node_factory(plugin: Plugin, store: FileStore) -> type:
+    """The engine's own factory, except that tool nodes call the plugin and keep the files that come back."""
+
+    class Runtime(SlimToolNodeRuntime):  # type: ignore[misc]
+        def build_file_reference(self, *, mapping: Mapping[str, Any]) -> Any:
+            return store.reference(store.files[mapping["tool_file_id"]], FileTransferMethod.TOOL_FILE)
+
+    class Factory(SlimDslNodeFactory):  # type: ignore[misc]
+        def _create_tool(self, request: Any) -> Any:
+            data = ToolNodeData.model_validate(request.data_payload)
+            runtime = Runtime(
+                config=self.slim_client_config,
+                plugin_id=plugin.unique_identifier,
+                provider=data.provider_id.split("/")[-1],
+                provider_id=data.provider_id,
+                tool_name=data.tool_name,
+                credentials={},
+                action_invoker=plugin.act,
+            )
+            return ToolNode(
+                node_id=request.node_id,
+                data=data,
+                graph_init_params=self.graph_init_params,
+                graph_runtime_state=self.graph_runtime_state,
+                tool_file_manager=store,
+                runtime=runtime,
+            )
+
+        NODE_BUILDERS: ClassVar[Mapping[Any, Any]] = {
+            **SlimDslNodeFactory.NODE_BUILDERS,
+            BuiltinNodeTypes.TOOL: _create_tool,
+        }
+
+    return Factory
