@@ -16,10 +16,10 @@ from server.errors import StudioError
 from server.processes import die_with_parent
 from server.prompts.templates import BadTemplates, library
 from server.settings import Settings
-from server.shell import paint_to_files, painting_options, part_options, region
+from server.shell import batch_to_files, paint_to_files, painting_options, part_options, region
 from server.supervisor import CannotServe
 from server.supervisor import serve as run_server
-from server.vocabulary import Anchor, Prefer
+from server.vocabulary import Anchor, AspectRatio, Prefer
 
 
 @click.group()
@@ -169,6 +169,29 @@ def outpaint(prompt: str, image: Path, output: Path, **options: Any) -> None:
 def adjust(prompt: str, image: Path, output: Path) -> None:
     """Change an image without a model, as PROMPT says: "rotate it 90 degrees, then make it brighter"."""
     paint_to_files("adjust", [image], output, {"prompt": prompt})
+
+
+@cli.command()
+@click.argument("table", type=_FILE)
+@click.argument("prompt")
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder for the pictures; what is there already is not painted again.",
+)
+@click.option("--operation", type=click.Choice(["generate", "edit", "adjust"]), default="generate", show_default=True)
+@click.option("-i", "--image", help="For edits: the file of a row, such as {{file}}, beside TABLE.")
+@click.option("--format", "name", default="png", show_default=True, help="png, jpg or webp.")
+@click.option("--seed", help="Of all rows, or {{column}}; default: random.")
+@click.option("--model", help="A model's name, or NAME=FOLDER; default: as the server's.")
+@click.option("--aspect-ratio", type=click.Choice([ratio.value for ratio in AspectRatio]))
+@click.option("--steps", type=int, help="Denoising steps; default: the model's.")
+def batch(table: Path, prompt: str, folder: Path, operation: str, name: str, **options: Any) -> None:
+    """Paint PROMPT for each row of TABLE (CSV or JSON), whose columns stand as {{column}} in it, without a server."""
+    batch_to_files(operation, table, folder, f".{name}", {"prompt": prompt, **options})
 
 
 @cli.group()

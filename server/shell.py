@@ -7,19 +7,19 @@ from typing import Any, TypeVar
 
 import click
 from PIL import Image
-from pydantic import ValidationError
 
 from server.devices import devices, largest_card_gib
-from server.engine import Engine, configured_models, open_engine
+from server.engine import Engine, Painted, Plan, configured_models, open_engine
 from server.engine.light import LightEngine
 from server.engine.plan import plan
-from server.errors import StudioError, from_validation
-from server.imaging import encode, open_image, read_facts
+from server.errors import StudioError
+from server.imaging import Facts, encode, open_image, read_facts
 from server.imaging.masks import Mask, open_mask, region_mask
-from server.intake import Submission, Upload, checked
+from server.intake import Submission, Upload, checked, validated
 from server.pictures import facts
+from server.prompts.rows import check_job, decode, fill, of_row, read_rows
 from server.prompts.templates import filled
-from server.schemas import JOB_REQUEST, InpaintRequest, Request
+from server.schemas import InpaintRequest, Request
 from server.settings import Settings
 from server.vocabulary import LIGHT, AspectRatio, OutputFormat, PromptKind
 
@@ -79,54 +79,129 @@ def paint_to_files(
 
     Raises StudioError; options are the parameters of the contract, None where left out.
     """
-    settings, asked = _settings(options)
     if output.suffix.lower() not in _FORMATS:
         raise StudioError("invalid_value", f"{output}: the name must end in {', '.join(_FORMATS)}.", param="output")
     if not output.parent.is_dir():
         raise StudioError("invalid_value", f"{output.parent} is not a folder; make it first.", param="output")
+    easel, asked = _easel(options)
     asked |= {"operation": operation, "output_format": _FORMATS[output.suffix.lower()]}
-    try:
-        request = JOB_REQUEST.validate_python(asked)
-    except ValidationError as error:
-        raise from_validation(error) from error
-    files = [_read(path) for path in inputs]
-    uploads = [Upload("image", file) for file in files] + ([] if mask is None else [Upload("mask", _read(mask))])
-    request = filled(checked(Submission(request, uploads)).request, settings.templates)
-    images = [_opened(path, file, settings) for path, file in zip(inputs, files, strict=True)]
-    allowed = _mask(request, mask, images, settings)
-    device = devices(settings)[0]
-    models = configured_models(settings, card_gib=largest_card_gib(settings))
-    sizes, has_font = [image.size for image in images], settings.font is not None
-    planned, warnings = plan(request, models, sizes, allowed, has_font=has_font)
-    images += [] if allowed is None else [allowed.image]
-    planned = planned.model_copy(update={"output_format": asked["output_format"]})  # the name's, whatever was said
-    before = read_facts(files[0]) if planned.model == LIGHT else {}
-    engine: Engine = LightEngine(settings) if planned.model == LIGHT else open_engine(settings, models, device.id)
-    written: list[str] = []
-    label = f"{planned.model} on {engine.device}"
-    length = planned.steps_of_one * len(planned.seeds)
-    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
-        progress = _Progress(bar, label)
-        for number, painted in enumerate(engine.paint(planned, images, progress.report)):
-            path = output if len(planned.seeds) == 1 else output.with_stem(f"{output.stem}-{number}")
-            made_from = facts(planned, painted.seed, before)
-            path.write_bytes(
-                encode(
-                    painted.image,
-                    planned.output_format,
-                    made_from,
-                    by_ai="model" in made_from,
-                    quality=planned.output_quality,
-                )
-            )
-            seed = "" if painted.seed is None else f"  seed {painted.seed}"
-            saved = "" if painted.compute_saved is None else f"  {painted.compute_saved:.0%} of the work saved"
-            written.append(f"{path}  {painted.image.width}x{painted.image.height}{seed}{saved}")
-            warnings += [warning for warning in painted.warnings if warning not in warnings]
-    for line in written:
+    lines, warnings = easel.paint(asked, inputs, output, mask)
+    for line in lines:
         click.echo(line)
     for warning in warnings:
         click.echo(f"Note: {warning}", err=True)
+
+
+def batch_to_files(operation: str, table: Path, folder: Path, name: str, options: dict[str, Any]) -> None:
+    """Paint one request for each row of a CSV or JSON file into a folder, in whose files rows are numbered from 1.
+
+    `name` is how the files end, such as ``.png``. Rows whose file is there already are not painted again. A row that
+    fails says why, and the others go on; at the end a StudioError tells how many did.
+    """
+    if name not in _FORMATS:
+        raise StudioError("invalid_value", f"{name}: the format must be one of {', '.join(_FORMATS)}.", param="format")
+    rows = read_rows(decode(_read(table)))
+    easel, job = _easel(options)
+    job |= {"operation": operation, "output_format": _FORMATS[name]}
+    check_job(job, rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for number, row in enumerate(rows, start=1):
+        output = folder / f"row-{number:03d}{name}"
+        if output.exists() or output.with_stem(f"{output.stem}-0").exists():
+            click.echo(f"{output}  there already")
+            continue
+        try:
+            with of_row(number - 1):
+                asked = fill(job, row)
+                inputs = [table.parent / file for file in _listed(asked.pop("image", None))]
+                lines, _ = easel.paint(asked, inputs, output)
+        except StudioError as error:
+            failed += 1
+            click.echo(f"Error: {error.message}", err=True)
+            continue
+        for line in lines:
+            click.echo(line)
+    if failed:
+        raise StudioError("rows_failed", f"{failed} of {len(rows)} rows failed; run it again for those alone.")
+
+
+class Easel:
+    """Paints requests on this machine; what it has loaded for one serves the next."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._models = configured_models(settings, card_gib=largest_card_gib(settings))
+        self._engine: Engine | None = None
+
+    def paint(
+        self, asked: dict[str, Any], inputs: Sequence[Path], output: Path, mask: Path | None = None
+    ) -> tuple[list[str], list[str]]:
+        """Paint one request to a file, or to numbered ones; a line for each, and the warnings. Raises StudioError."""
+        request = validated(asked)
+        files = [_read(path) for path in inputs]
+        uploads = [Upload("image", file) for file in files] + ([] if mask is None else [Upload("mask", _read(mask))])
+        request = filled(checked(Submission(request, uploads)).request, self._settings.templates)
+        images = [self._opened(path, file) for path, file in zip(inputs, files, strict=True)]
+        allowed = self._mask(request, mask, images)
+        sizes, has_font = [image.size for image in images], self._settings.font is not None
+        planned, warnings = plan(request, self._models, sizes, allowed, has_font=has_font)
+        images += [] if allowed is None else [allowed.image]
+        planned = planned.model_copy(update={"output_format": asked["output_format"]})  # the name's, whatever was said
+        before = read_facts(files[0]) if planned.model == LIGHT else {}
+        engine = self._engine_for(planned)
+        label = f"{planned.model} on {engine.device}"
+        lines = []
+        with click.progressbar(length=planned.steps_of_one * len(planned.seeds), label=label, file=sys.stderr) as bar:
+            for number, painted in enumerate(engine.paint(planned, images, _Progress(bar, label).report)):
+                path = output if len(planned.seeds) == 1 else output.with_stem(f"{output.stem}-{number}")
+                _write(path, painted, planned, before)
+                lines.append(_told(path, painted))
+                warnings += [warning for warning in painted.warnings if warning not in warnings]
+        return lines, warnings
+
+    def _engine_for(self, planned: Plan) -> Engine:
+        if planned.model == LIGHT:
+            return LightEngine(self._settings)
+        if self._engine is None:
+            self._engine = open_engine(self._settings, self._models, devices(self._settings)[0].id)
+        return self._engine
+
+    def _mask(self, request: Request, file: Path | None, images: Sequence[Image.Image]) -> Mask | None:
+        if not isinstance(request, InpaintRequest):
+            return None
+        if request.region is not None:
+            return region_mask(request.region, images[0].size)
+        assert file is not None  # noqa: S101 - checked with the request
+        return open_mask(_read(file), images[0].size, **self._limits())
+
+    def _opened(self, path: Path, data: bytes) -> Image.Image:
+        return open_image(data, param=str(path), **self._limits())
+
+    def _limits(self) -> dict[str, int]:
+        return {"max_bytes": self._settings.max_image_mb * 10**6, "max_pixels": self._settings.max_image_mpx * 10**6}
+
+
+def _write(path: Path, painted: Painted, planned: Plan, before: Facts) -> None:
+    """Write the picture whole or not at all: a file that is there counts as done."""
+    made_from = facts(planned, painted.seed, before)
+    data = encode(
+        painted.image, planned.output_format, made_from, by_ai="model" in made_from, quality=planned.output_quality
+    )
+    fresh = path.with_name(f".{path.name}.part")
+    fresh.write_bytes(data)
+    fresh.replace(path)
+
+
+def _told(path: Path, painted: Painted) -> str:
+    seed = "" if painted.seed is None else f"  seed {painted.seed}"
+    saved = "" if painted.compute_saved is None else f"  {painted.compute_saved:.0%} of the work saved"
+    return f"{path}  {painted.image.width}x{painted.image.height}{seed}{saved}"
+
+
+def _listed(images: Any) -> list[str]:
+    """The files that a row names, one or several."""
+    return [str(images)] if isinstance(images, str) else [str(each) for each in images or ()]
 
 
 class _Progress:
@@ -141,15 +216,15 @@ class _Progress:
         self._bar.update(max(0, step - self._bar.pos))
 
 
-def _settings(options: dict[str, Any]) -> tuple[Settings, dict[str, Any]]:
-    """The settings with the model that --model names, and the parameters that were given."""
+def _easel(options: dict[str, Any]) -> tuple[Easel, dict[str, Any]]:
+    """An easel with the model that --model names, and the parameters that were given."""
     asked = {name: value for name, value in options.items() if value is not None}
     settings = Settings()
     model, _, folder = str(asked.get("model", "")).partition("=")
     if folder or (model and model not in configured_models(settings, card_gib=largest_card_gib(settings))):
         settings = settings.model_copy(update={"models": (asked["model"],)})
         asked["model"] = model
-    return settings, asked
+    return Easel(settings), asked
 
 
 def _read(path: Path) -> bytes:
@@ -157,19 +232,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise StudioError("unsupported_image", f"{path} cannot be read ({error.strerror}).", param="image") from error
-
-
-def _mask(request: Request, file: Path | None, images: Sequence[Image.Image], settings: Settings) -> Mask | None:
-    if not isinstance(request, InpaintRequest):
-        return None
-    if request.region is not None:
-        return region_mask(request.region, images[0].size)
-    assert file is not None  # noqa: S101 - checked with the request
-    limits = {"max_bytes": settings.max_image_mb * 10**6, "max_pixels": settings.max_image_mpx * 10**6}
-    return open_mask(_read(file), images[0].size, **limits)
-
-
-def _opened(path: Path, data: bytes, settings: Settings) -> Image.Image:
-    return open_image(
-        data, max_bytes=settings.max_image_mb * 10**6, max_pixels=settings.max_image_mpx * 10**6, param=str(path)
-    )

@@ -56,6 +56,50 @@ def test_generate_and_edit(tmp_path: Path) -> None:
         assert picture.format == "JPEG"
 
 
+def test_parts_of_pictures(tmp_path: Path) -> None:
+    Image.new("RGB", (96, 64), "green").save(tmp_path / "a.png")
+    Image.new("L", (96, 64)).save(tmp_path / "black.png")
+    few = ("--steps", "2", "--seed", "5")
+    made = run(tmp_path, "inpaint", "a star", "-i", "a.png", "--region", "0.25,0.25,0.5,0.5", "-o", "b.png", *few)
+    assert made.returncode == 0, made.stderr
+    with Image.open(tmp_path / "b.png") as picture:
+        assert picture.size == (96, 64)
+        assert picture.convert("RGB").getpixel((20, 10)) == (0, 128, 0)
+    made = run(tmp_path, "outpaint", "-i", "a.png", "--left", "32", "-o", "c.png", *few)
+    assert "c.png  128x64  seed 5" in made.stdout, made.stderr
+    assert_one_line(run(tmp_path, "inpaint", "x", "-i", "a.png", "-o", "d.png"), "mask", "region")
+    answer = run(tmp_path, "inpaint", "x", "-i", "a.png", "--mask", "black.png", "-o", "d.png")
+    assert_one_line(answer, "mask", "paint white what is to change")
+
+
+def test_a_batch_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("thing,file\nstar,a.png\ncup,none.png\n", encoding="utf-8-sig")
+    Image.new("RGB", (64, 64), "green").save(tmp_path / "a.png")
+    asked = (
+        "batch",
+        "rows.csv",
+        "turn the {{thing}} by 90 degrees",
+        "--operation",
+        "edit",
+        "-i",
+        "{{file}}",
+        "-o",
+        "out",
+    )
+    few = ("--steps", "2", "--seed", "5", "--format", "jpg")
+    first = run(tmp_path, *asked, *few)
+    assert first.returncode == 1
+    assert "row-001.jpg" in first.stdout
+    assert "rows[1]: none.png cannot be read" in first.stderr
+    assert "1 of 2 rows failed" in first.stderr
+    made = (tmp_path / "out/row-001.jpg").stat().st_mtime_ns
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "none.png")
+    second = run(tmp_path, *asked, *few)
+    assert second.returncode == 0, second.stderr
+    assert (tmp_path / "out/row-001.jpg").stat().st_mtime_ns == made
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["row-001.jpg", "row-002.jpg"]
+
+
 def test_the_shell_paints_what_the_server_paints(tmp_path: Path, studio: Studio) -> None:
     made = run(tmp_path, "generate", "a cup", "-o", "a.png", "--steps", "2", "--seed", "5", "--size", "64x64")
     assert made.returncode == 0, made.stderr
@@ -142,4 +186,4 @@ def test_an_edit_needs_a_picture(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png())
     assert run(tmp_path, "edit", "x", "-o", "b.png").returncode == 2
     four = [argument for _ in range(4) for argument in ("-i", "a.png")]
-    assert_one_line(run(tmp_path, "edit", "x", *four, "-o", "b.png"), "at most 3")
+    assert_one_line(run(tmp_path, "edit", "x", *four, "-o", "b.png"), "edit takes 1 to 3 images")
