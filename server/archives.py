@@ -6,6 +6,7 @@ import re
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 from server.errors import StudioError
 from server.jobs import Job, JobStore, StoredImage
@@ -15,8 +16,8 @@ from server.vocabulary import State
 
 _KEY = re.compile(r"archives/(job_[0-9a-f]+)\.zip", re.ASCII)
 _COLUMNS = ("row", "state", "files", "job_id", "image_id", "seed", "error")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How cells begin that spreadsheets run (OWASP, CSV Injection)."""
+_RISKY = re.compile(r"[\t\r\n]|[\s\0\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+"""How cells begin that spreadsheets run, signs of full width too (OWASP, CSV Injection)."""
 
 
 def archive_key(job_id: str) -> str:
@@ -31,12 +32,15 @@ def archived_job(key: str) -> str | None:
 
 
 def archive(job: Job, store: JobStore, storage: Storage) -> Iterator[bytes]:
-    """The ZIP in pieces. Raises StudioError ``not_found``, before the first piece, where the job has no image yet."""
+    """The ZIP in pieces. Raises StudioError, before the first piece where that can be known: ``not_found`` where the
+    job has no image yet or no longer, ``storage_failed``.
+    """
     rows = store.row_jobs(job.id) if job.rows is not None else []
     images = store.images([job.id, *(row.id for row in rows)])
     if not images:
         raise StudioError("not_found", f"Job {job.id} has no image yet; ask again once it has.")
-    return _written(job, rows, images, storage)
+    pieces = _written(job, rows, images, storage)
+    return chain([next(pieces)], pieces)
 
 
 def _written(
@@ -48,43 +52,62 @@ def _written(
         for row in (None, *rows):
             stem = "image" if job.rows is None else "contact-sheet"
             owner, stem = (job, stem) if row is None else (row, f"row-{(row.row or 0) + 1:03d}")
-            names = []
+            names, gone = [], []
             for name, image in _named(stem, images.get(owner.id, ())):
                 try:
                     data = storage.open(image.key)
-                except StudioError:  # deleted from the disk; the others are worth having
+                except StudioError as error:
+                    if error.code != "not_found":
+                        raise
+                    gone.append(f"The file of image {image.id} is gone.")  # the others are worth having
                     continue
                 written.writestr(_info(name, image.created_at), data)
                 yield pipe.taken()
                 names.append(name)
             if row is not None:
-                lines.append(_line(row, names, images.get(row.id, ())))
+                lines.append(_line(row, names, images.get(row.id, ()), gone))
         if job.rows is not None:
-            text = io.StringIO(newline="")
-            csv.writer(text).writerows(_safe(line) for line in _table(job, lines))
-            written.writestr(_info("rows.csv", job.created_at), text.getvalue().encode("utf-8-sig", "replace"))
+            written.writestr(_info("rows.csv", job.created_at), _csv(job, lines))
+        elif not written.namelist():
+            raise StudioError("not_found", f"The images of job {job.id} are gone.")
     yield pipe.taken()
 
 
 class _Pipe(io.RawIOBase):
-    """Takes what the ZIP writer writes until it is taken on."""
+    """Takes what the ZIP writer writes until it is taken on.
+
+    The writer goes back to the head of a file to fill in its size and checksum, for readers that do not look behind
+    the file for these (Java's ZipInputStream); so no piece is taken before its file is whole.
+    """
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self._piece, self._before = io.BytesIO(), 0
 
     def writable(self) -> bool:
-        """It is for writing, and cannot seek: the writer puts each size behind its file."""
+        """It is for writing."""
         return True
+
+    def seekable(self) -> bool:
+        """Within what was not taken yet."""
+        return True
+
+    def tell(self) -> int:
+        """Bytes from the beginning of the ZIP."""
+        return self._before + self._piece.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place in the ZIP. Raises ValueError where that was taken."""
+        return self._before + self._piece.seek(offset - self._before, whence)
 
     def write(self, data: "bytes | bytearray | memoryview") -> int:  # type: ignore[override]
         """Keep the bytes."""
-        self._pieces.append(bytes(data))
-        return len(data)
+        return self._piece.write(data)
 
     def taken(self) -> bytes:
         """What was written since the last time."""
-        pieces, self._pieces = self._pieces, []
-        return b"".join(pieces)
+        piece = self._piece.getvalue()
+        self._piece, self._before = io.BytesIO(), self._before + len(piece)
+        return piece
 
 
 def _named(stem: str, images: Sequence[StoredImage]) -> Iterator[tuple[str, StoredImage]]:
@@ -103,23 +126,39 @@ def _info(name: str, created_at: float) -> zipfile.ZipInfo:
 # -- rows.csv ------------------------------------------------------------------------------------------------------
 
 
-def _line(row: Job, names: Sequence[str], images: Sequence[StoredImage]) -> list[str]:
+def _line(row: Job, names: Sequence[str], images: Sequence[StoredImage], gone: Sequence[str]) -> list[str]:
     seeds = [str(image.seed) for image in images if image.seed is not None]
-    its = (row.id, " ".join(image.id for image in images), " ".join(seeds), row.error_message or "")
+    errors = [row.error_message] if row.error_message else []
+    its = (row.id, " ".join(image.id for image in images), " ".join(seeds), " ".join([*errors, *gone]))
     return [str((row.row or 0) + 1), row.state.value, " ".join(names), *its]
 
 
-def _table(job: Job, lines: Sequence[Sequence[str]]) -> Iterator[list[str]]:
+def _csv(job: Job, lines: Sequence[Sequence[str]]) -> bytes:
     """A header and a line for each row, also for those that are no jobs yet; the caller's own columns come last."""
     table: Sequence[Mapping[str, Cell]] = job.plan["table"]
     columns = list(dict.fromkeys(name for row in table for name in row))
-    yield [*_COLUMNS, *(f"{name} (of the table)" if name in _COLUMNS else name for name in columns)]
+    text = io.StringIO(newline="")
+    written = csv.writer(text, quoting=csv.QUOTE_ALL)
+    written.writerow(_headers(columns))
     missing = (State.CANCELLED if job.state.final else State.QUEUED).value
     for number, row in enumerate(table):
         made = lines[number] if number < len(lines) else [str(number + 1), missing, *[""] * (len(_COLUMNS) - 2)]
-        yield [*made, *("" if row.get(name) is None else str(row[name]) for name in columns)]
+        cells = [*made, *("" if row.get(name) is None else str(row[name]) for name in columns)]
+        written.writerow(_safe(cell) for cell in cells)
+    return text.getvalue().encode("utf-8-sig", "replace")
 
 
-def _safe(line: Sequence[str]) -> list[str]:
-    """Cells that a spreadsheet would run as formulas, marked as text."""
-    return [f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in line]
+def _headers(columns: Sequence[str]) -> list[str]:
+    """The names of all columns, each there once."""
+    headers = list(_COLUMNS)
+    for name in columns:
+        header = _safe(name)
+        while header in headers:
+            header = f"{header} (of the table)"
+        headers.append(header)
+    return headers
+
+
+def _safe(cell: str) -> str:
+    """A cell that a spreadsheet would run as a formula, marked as text; spreadsheets look past leading blanks."""
+    return f"'{cell}" if _RISKY.match(cell) else cell

@@ -134,6 +134,7 @@ class Intake:
         if isinstance(submission.request, BatchRequest):
             return self._batch(submission.request, owner)
         asked = filled(submission.request, self._settings.templates)
+        assert not isinstance(asked, BatchRequest)  # noqa: S101 - that was no batch
         inputs = self._inputs(asked, submission.uploads, owner)
         mask = self._mask(asked, submission.uploads, owner, inputs)
         planned, warnings = plan(
@@ -149,6 +150,7 @@ class Intake:
             model=planned.model,
             tier=planned.tier,
             plan=planned.model_dump(mode="json"),
+            conversation=asked.conversation,
             inputs=[each.id or self._keep(each, owner) for each in inputs],
             warnings=warnings,
         )
@@ -168,7 +170,7 @@ class Intake:
         images = sum(getattr(request, "n", 1) for request in requests)
         if images > MAX_ROWS:
             raise _refusal("rows", f"they make {images} images; at most {MAX_ROWS} are taken, send several batches")
-        planned = batch_plan(asked.job, table, _row_seeds(asked, requests))
+        planned = batch_plan(self._with_images_kept(asked.job, owner), table, _row_seeds(asked, requests))
         return NewJob(
             owner=owner,
             operation=planned.operation,
@@ -177,6 +179,17 @@ class Intake:
             plan=planned.model_dump(mode="json"),
             rows=len(table),
         )
+
+    def _with_images_kept(self, job: Mapping[str, Any], owner: str) -> dict[str, Any]:
+        """The batch's job with the images that all rows share fetched once, and named by their ids."""
+
+        def kept(reference: Any) -> Any:
+            shared = isinstance(reference, str) and "://" in reference and not is_of_row(reference)
+            return self._keep(self._referred(reference, owner, "image"), owner) if shared else reference
+
+        image = job.get("image")
+        shared = [kept(each) for each in image] if isinstance(image, list) else kept(image)
+        return {**job, **({} if image is None else {"image": shared})}
 
     def _foresee(self, request: Request) -> None:
         """Raise StudioError where it can be told already that no job can be made of the request."""
@@ -194,6 +207,8 @@ class Intake:
         assert not isinstance(asked, BatchRequest)  # noqa: S101 - its rows have inputs, not itself
         if files := [upload for upload in uploads if upload.param != "mask"]:
             return [self._opened(file.data, file.param) for file in files]
+        if not asked.images and asked.TAKES_IMAGES[0] and asked.conversation is not None:
+            return [self._remembered(asked.conversation, owner)]
         names = ["image"] if len(asked.images) == 1 else [f"image[{index}]" for index in range(len(asked.images))]
         return [self._referred(reference, owner, name) for reference, name in zip(asked.images, names, strict=True)]
 
@@ -207,6 +222,13 @@ class Intake:
         data = files[0] if files else self._bytes(str(asked.mask), owner, "mask")
         limits = self._limits()
         return open_mask(data, size, max_bytes=limits["max_bytes"], max_pixels=limits["max_pixels"])
+
+    def _remembered(self, conversation: str, owner: str) -> Input:
+        image = self._store.last_image(owner, conversation, time.time() - self._settings.memory_s)
+        if image is None:
+            message = "image: there is no image in this conversation yet, or it was long ago; send the one you mean."
+            raise StudioError("image_not_found", message, param="image")
+        return Input((image.width, image.height), id=image.id)
 
     def _referred(self, reference: str, owner: str, param: str) -> Input:
         if "://" in reference:

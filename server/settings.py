@@ -40,7 +40,9 @@ class Settings(BaseSettings):
         (), description="Devices, one worker process each (comma list such as cuda:0,cuda:1). Empty: found."
     )
     engine: str = Field("server.engine.qwen:open_engine", description="Where engines come from, as module:function.")
-    queue_limit: int = Field(200, ge=1, description="Jobs that may wait; one more is answered 429.")
+    queue_limit: int = Field(
+        200, ge=1, description="Jobs that may wait, and likewise batches; one more is answered 429."
+    )
     max_attempts: int = Field(3, ge=1, le=10, description="How often a job is tried when its worker dies.")
     lease_s: float = Field(30.0, gt=0, description="Seconds after which a silent worker loses its job.")
     job_timeout_s: float = Field(1800.0, gt=0, description="Seconds that one attempt may take.")
@@ -48,7 +50,9 @@ class Settings(BaseSettings):
         20.0, ge=0, description="Seconds that a stopping worker may use to finish the job in hand."
     )
     affinity_patience_s: float = Field(
-        20.0, ge=0, description="Seconds that a job waits at most for jobs of the model already loaded."
+        20.0,
+        ge=0,
+        description="Seconds that anyone waits at most, since last served, for jobs of the model already loaded.",
     )
     max_body_mb: int = Field(64, ge=1, description="Largest request body in MB.")
     max_image_mb: int = Field(20, ge=1, description="Largest input image in MB.")
@@ -58,6 +62,9 @@ class Settings(BaseSettings):
     )
     templates: Path | None = Field(
         None, description="File of instruction templates (TOML) of your own, beside or instead of the server's."
+    )
+    memory_s: float = Field(
+        86400.0, ge=0, description="Seconds for which a conversation's last image can be edited without naming it."
     )
     fetch_timeout_s: float = Field(30.0, gt=0, description="Seconds in which an image URL must deliver.")
     fetch_allow: CommaList = Field(

@@ -39,6 +39,9 @@ NOTE_S = 5.0
 IDLE_S = 1.0
 """The longest sleep without looking at the table for expired leases."""
 
+LAST_CLAIMS = 16
+"""Of a batch's claims, so many may have stored a contact sheet: those that ended otherwise cleared it away."""
+
 
 @dataclass(frozen=True)
 class _Result:
@@ -154,8 +157,7 @@ class JobWorker:
             self._fail(lease, StudioError("engine_failed", message))
         finally:
             self._keeper = None
-        # What attempts before this one left behind, and where no image counts, this one.
-        forget_pictures(self._storage, lease, range(1, lease.token + (state is not State.SUCCEEDED)))
+        forget_pictures(self._storage, lease, _spent(lease, state))
 
     def _fail(self, lease: Lease, error: StudioError) -> None:
         _log.warning("job %s: %s: %s", lease.job.id, error.code, error.message)
@@ -227,8 +229,19 @@ def run_light_worker(settings: Settings) -> None:
 def light_worker(settings: Settings, models: Mapping[str, Model], store: JobStore) -> JobWorker:
     """The worker that needs no model: it adjusts pictures, and runs batches, whose rows are for the server's models."""
     storage, engine = open_storage(settings), LightEngine(settings)
-    batches = Batches(settings, store, storage, Intake(settings, store, storage, models))
+    batches = Batches(settings, store, storage, Intake(settings, store, storage, models), models)
     return JobWorker(settings, engine.device, engine, [LIGHT], store, batches)
+
+
+def _spent(lease: Lease, state: State) -> range:
+    """Tokens of the attempts that may have left something behind: those before this one, and where no image counts,
+    this one. A batch is claimed for its rows again and again, and stores nothing before its last claims.
+    """
+    is_batch = lease.job.rows is not None
+    if state is State.QUEUED:
+        return range(lease.token, lease.token + (not is_batch))
+    first = max(1, lease.token - LAST_CLAIMS) if is_batch else 1
+    return range(first, lease.token + (state is not State.SUCCEEDED))
 
 
 def _run_until_told(worker: JobWorker) -> None:

@@ -20,6 +20,11 @@ from typing import Any, Protocol
 from server.settings import Settings
 from server.vocabulary import Operation, State
 
+OPEN_ROWS = 20
+"""Rows of one batch that are jobs and have not ended; each claim ranks those of all batches, so they stay few."""
+FEW_ROWS = 10
+"""A batch with fewer is given out to make more, several at a time."""
+
 
 class LeaseLost(RuntimeError):
     """The job was given to another attempt, or ended, since it was claimed."""
@@ -49,6 +54,8 @@ class NewJob:
     """Ids of the images to edit, in order."""
     warnings: Sequence[str] = ()
     idempotency_key: str | None = None
+    conversation: str | None = None
+    """Under which the owner will ask for the last image."""
     fingerprint: str = ""
     """Of the request as it was sent; the same key with another fingerprint is refused."""
     rows: int | None = None
@@ -92,6 +99,8 @@ class Job:
     """Which of its rows, from 0."""
     rows: int | None = None
     """Of a batch: how many rows it has."""
+    conversation: str | None = None
+    """Under which the owner asks for the last image."""
 
 
 @dataclass(frozen=True)
@@ -106,11 +115,22 @@ class Rows:
     succeeded: int
     failed: int
     cancelled: int
+    started: bool = field(default=False, compare=False)
+    """Whether somebody has begun one of those that are jobs, or ended it."""
+    started_at: float | None = field(default=None, compare=False)
+    """When the first attempt at one of them began."""
 
     @property
     def ended(self) -> int:
         """How many have ended, however."""
         return self.succeeded + self.failed + self.cancelled
+
+
+def standing_of(job: Job, rows: Rows | None) -> State:
+    """The state as people see it: a batch runs from its first row's start to its end, whoever holds its own lease."""
+    if rows is None or job.state.final:
+        return job.state
+    return State.RUNNING if rows.started else State.QUEUED
 
 
 @dataclass(frozen=True)
@@ -175,11 +195,12 @@ class JobStore(Protocol):
     def submit(self, new: NewJob, *, queue_limit: int, now: float | None = None) -> tuple[Job, bool]:
         """Add a job, or find the one that came before with the same owner and key; the flag says which.
 
+        The limit holds for the jobs that wait in one lane, and for the batches that have not ended; rows need no room.
         Raises StudioError ``queue_full`` or ``idempotency_key_reused``.
         """
 
     def check_room(self, queue_limit: int, model: str) -> None:
-        """Raise StudioError ``queue_full`` where no job for the model could be submitted now."""
+        """Raise StudioError ``queue_full`` where no job for the model, other than a batch, could be submitted now."""
 
     def replay(self, owner: str, key: str | None, fingerprint: str) -> Job | None:
         """The job that came before with this owner and key. Raises StudioError ``idempotency_key_reused``."""
@@ -207,8 +228,9 @@ class JobStore(Protocol):
     def claim(self, worker: str, models: Collection[str], loaded: str | None, now: float | None = None) -> Lease | None:
         """Take the next job for these models, or None. Expired leases are queued again or failed first.
 
-        Owners take turns; jobs of the loaded model go first until others have waited for `affinity_patience_s`. A batch
-        is given out while rows of it are missing, and once all have ended.
+        Owners take turns; jobs of the loaded model go first until others have waited for `affinity_patience_s` since
+        their model last painted for their owner or batch. A batch is given out while rows of it are missing and few
+        are under way, and once all have ended.
         """
 
     def renew(self, lease: Lease, progress: Progress, now: float | None = None) -> bool:
@@ -262,8 +284,16 @@ class JobStore(Protocol):
     def add_image(self, image: StoredImage) -> None:
         """Record an image that was uploaded."""
 
+    def forget_image(self, image_id: str, since: float) -> StoredImage | None:
+        """Delete the record of an image that was uploaded since then (Unix seconds) and that no job uses. The answer is
+        that image, whose files are to be deleted now; None where it stays.
+        """
+
     def image(self, image_id: str, owner: str | None = None) -> StoredImage:
         """One image. Raises StudioError ``not_found``, also where it is another owner's."""
+
+    def last_image(self, owner: str, conversation: str, since: float) -> StoredImage | None:
+        """The first image of the conversation's last job that made one since then (Unix seconds)."""
 
     def images(self, job_ids: Collection[str]) -> Mapping[str, Sequence[StoredImage]]:
         """The images of several jobs, in order."""

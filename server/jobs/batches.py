@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, case, func, select, update
 
-from server.jobs import Job, Lease, NewJob, Rows
+from server.jobs import FEW_ROWS, Job, Lease, NewJob, Rows
 from server.jobs.database import reading, writing
 from server.jobs.tables import jobs
 from server.jobs.transitions import as_job, clock, columns, failed, find, hold, renew_version
@@ -42,18 +42,28 @@ class SqlBatches:
             jobs.c.id.in_(job_ids), jobs.c.rows.is_not(None)
         )
         made = (
-            select(jobs.c.parent_id, jobs.c.state, func.count().label("number"))
+            select(
+                jobs.c.parent_id,
+                jobs.c.state,
+                func.count().label("number"),
+                func.min(jobs.c.started_at).label("started_at"),
+            )
             .where(jobs.c.parent_id.in_(job_ids))
             .group_by(jobs.c.parent_id, jobs.c.state)
         )
         counted: dict[str, Counter[str]] = defaultdict(Counter)
+        started: dict[str, list[float]] = defaultdict(list)
         with reading(self.engine) as connection:
             found = connection.execute(batches).all()
             for row in connection.execute(made) if found else ():
                 counted[row.parent_id][row.state] = row.number
+                started[row.parent_id] += [row.started_at] if row.started_at is not None else []
         return {
             batch.id: _rows(
-                batch.rows, counted[batch.id], expects_more=not (State(batch.state).final or batch.cancel_requested)
+                batch.rows,
+                counted[batch.id],
+                expects_more=not (State(batch.state).final or batch.cancel_requested),
+                started_at=min(started[batch.id], default=None),
             )
             for batch in found
         }
@@ -66,7 +76,7 @@ class SqlBatches:
 
 
 def standing() -> ColumnElement[Any]:
-    """The state as people see it: a batch runs once one of its rows has started, whoever holds its own lease."""
+    """The state as people see it, as `server.jobs.standing_of` has it."""
     child = jobs.alias()
     started = select(child.c.id).where(child.c.parent_id == jobs.c.id, child.c.state != State.QUEUED).exists()
     is_open = jobs.c.rows.is_not(None) & jobs.c.state.in_(ACTIVE)
@@ -74,14 +84,18 @@ def standing() -> ColumnElement[Any]:
 
 
 def has_work() -> ColumnElement[bool]:
-    """Whether somebody could do something for this queued job now; a batch whose rows are under way only waits."""
+    """Whether somebody could do something for this queued job now; a batch with rows enough under way only waits."""
     child = jobs.alias()
-    made = select(func.count()).where(child.c.parent_id == jobs.c.id).scalar_subquery()
-    active = select(child.c.id).where(child.c.parent_id == jobs.c.id, child.c.state.in_(ACTIVE)).exists()
-    return jobs.c.rows.is_(None) | (made < jobs.c.rows) | ~active
+    # Rows are made in order, so the number of the last one tells how many there are, without counting.
+    made = select(func.coalesce(func.max(child.c.row), -1) + 1).where(child.c.parent_id == jobs.c.id).scalar_subquery()
+    is_open = child.c.parent_id.is_not(None) & child.c.state.in_(ACTIVE)
+    crowded = select(child.c.parent_id).where(is_open).group_by(child.c.parent_id).having(func.count() >= FEW_ROWS)
+    some = select(child.c.parent_id).where(is_open)
+    wants_rows = (made < jobs.c.rows) & jobs.c.id.not_in(crowded)
+    return jobs.c.rows.is_(None) | wants_rows | jobs.c.id.not_in(some)
 
 
-def _rows(total: int, made: Mapping[str, int], *, expects_more: bool) -> Rows:
+def _rows(total: int, made: Mapping[str, int], *, expects_more: bool, started_at: float | None) -> Rows:
     missing = total - sum(made.values())
     return Rows(
         total=total,
@@ -91,4 +105,6 @@ def _rows(total: int, made: Mapping[str, int], *, expects_more: bool) -> Rows:
         succeeded=made.get(State.SUCCEEDED, 0),
         failed=made.get(State.FAILED, 0),
         cancelled=made.get(State.CANCELLED, 0) + (0 if expects_more else missing),
+        started=sum(made.values()) > made.get(State.QUEUED, 0),
+        started_at=started_at,
     )

@@ -4,12 +4,12 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, String, cast, select
 
 from server.errors import StudioError
 from server.jobs import StoredImage
 from server.jobs.database import reading, writing
-from server.jobs.tables import images
+from server.jobs.tables import images, jobs
 
 
 class SqlImages:
@@ -21,6 +21,18 @@ class SqlImages:
         with writing(self.engine) as connection:
             connection.execute(images.insert().values(asdict(image)))
 
+    def forget_image(self, image_id: str, since: float) -> StoredImage | None:
+        used = select(jobs.c.id).where(jobs.c.owner == images.c.owner, cast(jobs.c.inputs, String).contains(image_id))
+        forgotten = (
+            images.delete()
+            .where(images.c.id == image_id, images.c.job_id.is_(None), images.c.created_at >= since)
+            .where(~used.exists())
+            .returning(images)
+        )
+        with writing(self.engine) as connection:
+            row = connection.execute(forgotten).one_or_none()
+        return None if row is None else StoredImage(**row._mapping)
+
     def image(self, image_id: str, owner: str | None = None) -> StoredImage:
         query = select(images).where(images.c.id == image_id)
         if owner is not None:
@@ -30,6 +42,18 @@ class SqlImages:
         if row is None:
             raise StudioError("not_found", f"There is no image '{image_id}' of yours on this server.", param="image")
         return StoredImage(**row._mapping)
+
+    def last_image(self, owner: str, conversation: str, since: float) -> StoredImage | None:
+        query = (
+            select(images)
+            .join(jobs, jobs.c.id == images.c.job_id)
+            .where(jobs.c.owner == owner, jobs.c.conversation == conversation, jobs.c.finished_at >= since)
+            .order_by(jobs.c.seq.desc(), images.c.number)
+            .limit(1)
+        )
+        with reading(self.engine) as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else StoredImage(**row._mapping)
 
     def images(self, job_ids: Collection[str]) -> Mapping[str, Sequence[StoredImage]]:
         query = select(images).where(images.c.job_id.in_(job_ids)).order_by(images.c.number)

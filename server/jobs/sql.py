@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from server.errors import StudioError
 from server.jobs import Job, Lease, NewJob, Progress, StoredImage, Tag, Worker
-from server.jobs.batches import SqlBatches, standing
+from server.jobs.batches import ACTIVE, SqlBatches, standing
 from server.jobs.database import reading, writing
 from server.jobs.images import SqlImages
 from server.jobs.ranking import queue
@@ -41,6 +41,7 @@ class SqlJobStore(SqlImages, SqlBatches):
         self._max_attempts = settings.max_attempts
         self._lease_s = settings.lease_s
         self._patience_s = settings.affinity_patience_s
+        self._longest_s = settings.job_timeout_s
 
     # -- by the caller ---------------------------------------------------------------------------------------------
 
@@ -49,7 +50,7 @@ class SqlJobStore(SqlImages, SqlBatches):
             with writing(self.engine) as connection:
                 if earlier := _replayed(connection, new.owner, new.idempotency_key, new.fingerprint):
                     return earlier, False
-                _check_room(connection, queue_limit, new.model)
+                _check_room(connection, queue_limit, new.model, is_batch=new.rows is not None)
                 row = connection.execute(jobs.insert().values(columns(new, clock(now))).returning(jobs)).one()
                 return as_job(row), True
         except IntegrityError:  # PostgreSQL: two requests with one key at the same moment
@@ -60,7 +61,7 @@ class SqlJobStore(SqlImages, SqlBatches):
 
     def check_room(self, queue_limit: int, model: str) -> None:
         with reading(self.engine) as connection:
-            _check_room(connection, queue_limit, model)
+            _check_room(connection, queue_limit, model, is_batch=False)
 
     def replay(self, owner: str, key: str | None, fingerprint: str) -> Job | None:
         with reading(self.engine) as connection:
@@ -123,10 +124,11 @@ class SqlJobStore(SqlImages, SqlBatches):
 
     def claim(self, worker: str, models: Collection[str], loaded: str | None, now: float | None = None) -> Lease | None:
         now = clock(now)
-        ranked = queue(models=models, loaded=loaded, patience=self._patience_s, now=now).limit(1).subquery()
+        ranked = queue(models=models, loaded=loaded, patience=self._patience_s, longest=self._longest_s, now=now)
+        first = ranked.limit(1).subquery()
         statement = (
             update(jobs)
-            .where(jobs.c.id == select(ranked.c.id).scalar_subquery(), jobs.c.state == State.QUEUED)
+            .where(jobs.c.id == select(first.c.id).scalar_subquery(), jobs.c.state == State.QUEUED)
             .values(
                 state=State.RUNNING,
                 attempt=jobs.c.attempt + 1,
@@ -149,7 +151,8 @@ class SqlJobStore(SqlImages, SqlBatches):
     def renew(self, lease: Lease, progress: Progress, now: float | None = None) -> bool:
         with writing(self.engine) as connection:
             cancelled = hold(connection, lease)
-            change(connection, lease.job.id, {"leased_until": clock(now) + self._lease_s, **asdict(progress)})
+            kept = {"leased_until": clock(now) + self._lease_s, **asdict(progress)}
+            change(connection, lease.job.id, kept, shows=False)
             return cancelled
 
     def finish(
@@ -266,15 +269,19 @@ def _follows(after: Job, parent_id: str | None) -> ColumnElement[bool]:
     return jobs.c.seq < select(jobs.c.seq).where(jobs.c.id == after.id).scalar_subquery()
 
 
-def _check_room(connection: Connection, queue_limit: int, model: str) -> None:
-    same_lane = (jobs.c.model == LIGHT) == (model == LIGHT)
-    waiting = connection.scalar(_count(State.QUEUED).where(same_lane, jobs.c.parent_id.is_(None))) or 0
-    if waiting >= queue_limit:
-        raise StudioError(
-            "queue_full",
-            f"{waiting} jobs are waiting, as many as this server takes; send it again later.",
-            retry_after=5,
-        )
+def _check_room(connection: Connection, queue_limit: int, model: str, *, is_batch: bool) -> None:
+    """A batch waits for its rows most of the time, so that batches are counted by themselves."""
+    if is_batch:
+        what = "batches have not ended"
+        counted = select(func.count()).where(jobs.c.state.in_(ACTIVE), jobs.c.rows.is_not(None))
+    else:
+        what = "jobs are waiting"
+        same_lane = (jobs.c.model == LIGHT) == (model == LIGHT)
+        counted = _count(State.QUEUED).where(same_lane, jobs.c.parent_id.is_(None), jobs.c.rows.is_(None))
+    number = connection.scalar(counted) or 0
+    if number >= queue_limit:
+        message = f"{number} {what}, as many as this server takes; send it again later."
+        raise StudioError("queue_full", message, retry_after=5)
 
 
 def _replayed(connection: Connection, owner: str, key: str | None, fingerprint: str) -> Job | None:

@@ -55,11 +55,13 @@ jobs = Table(
     Column("parent_id", String(64)),
     Column("row", Integer),
     Column("rows", Integer),
+    Column("conversation", String(128)),
     Index("jobs_by_key", "owner", "idempotency_key", unique=True),
     Index("jobs_by_state", "state", "seq"),
     Index("jobs_by_owner", "owner", "seq"),
     Index("jobs_by_claim", "owner", "claimed_at"),
     Index("jobs_by_parent", "parent_id", "row", unique=True),
+    Index("jobs_by_conversation", "owner", "conversation", "seq"),
 )
 
 images = Table(

@@ -36,11 +36,13 @@ def failed(code: str, message: str, now: float) -> dict[str, Any]:
     return ended(State.FAILED, now) | {"error_code": code, "error_message": message}
 
 
-def change(connection: Connection, job_id: str, changes: Mapping[str, Any]) -> None:
-    """Write a job's columns. A batch that ends without success takes those of its rows along that have not ended."""
+def change(connection: Connection, job_id: str, changes: Mapping[str, Any], *, shows: bool = True) -> None:
+    """Write a job's columns; whether its batch `shows` them. A batch that ends without success takes those of its rows
+    along that have not ended.
+    """
     statement = update(jobs).where(jobs.c.id == job_id).values(**changes, version=jobs.c.version + 1)
     row = connection.execute(statement.returning(jobs.c.parent_id, jobs.c.rows)).one()
-    renew_version(connection, row.parent_id)
+    renew_version(connection, row.parent_id if shows else None)
     if row.rows is not None and changes.get("state") in {State.FAILED, State.CANCELLED}:
         cancel_rows(connection, job_id, changes["finished_at"])
 
@@ -97,6 +99,7 @@ def columns(new: NewJob, now: float) -> dict[str, Any]:
         "inputs": list(new.inputs),
         "warnings": list(new.warnings),
         "idempotency_key": new.idempotency_key,
+        "conversation": new.conversation,
         "fingerprint": new.fingerprint,
         "created_at": now,
         "rows": new.rows,

@@ -11,12 +11,15 @@ from typing import Any
 
 from server.errors import StudioError
 from server.schemas import Cell
-from server.vocabulary import MAX_ROWS
+from server.vocabulary import MAX_PROMPT_CHARS, MAX_ROWS
 
 Row = dict[str, Cell]
 MAX_DEPTH = 20
 """How deep lists and objects of a job may be nested; no operation needs more than four."""
-_COLUMN = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+# One stretch up to a brace: the time to search grows with the text and no faster. Names are stripped afterwards.
+_COLUMN = re.compile(r"\{\{([^{}]*)\}\}")
+MAX_FILLED_CHARS = 2 * MAX_PROMPT_CHARS
+"""Of a text once it is filled in: more than any parameter takes."""
 _LEFT_OUT = object()
 
 
@@ -79,6 +82,9 @@ def _checked(number: int, pairs: Sequence[tuple[str, Any]]) -> Row:
                 raise _refusal(f"the column '{name[:60]}' is there twice; rename one", param="")
             if not isinstance(value, str | int | float | None):  # bool is an int
                 raise _refusal(f"'{name[:60]}' holds a list or an object; send a text or a number", param="")
+            _check_text(name, "")
+            if isinstance(value, str):
+                _check_text(value, "")
             if isinstance(value, float) and not math.isfinite(value):
                 raise _refusal(f"'{name[:60]}' is no number; send a text or a number", param="")
             row[name] = value
@@ -129,7 +135,8 @@ def _read_table(text: str) -> list[Row]:
 
 
 def _delimiter(text: str) -> str:
-    first = text.lstrip().partition("\n")[0]
+    """What parts the columns of the first line, outside double quotes."""
+    first = re.sub(r'"[^"]*"?', "", text.lstrip("\r\n").partition("\n")[0])
     return "," if "," in first else next((one for one in "\t;" if one in first), ",")
 
 
@@ -140,7 +147,8 @@ def check_job(job: Mapping[str, Any], rows: Sequence[Row] | None = None) -> None
     """Raise StudioError ``invalid_value`` for a job that is nested too deeply or names a column that no row has."""
     columns = None if rows is None else {name for row in rows for name in row}
     for text in _texts(job, 0):
-        for name in _COLUMN.findall(text):
+        _check_text(text, "job")
+        for name in (found.strip() for found in _COLUMN.findall(text)):
             if columns is not None and name not in columns:
                 shown = ", ".join(sorted(columns)[:20])
                 raise _refusal(f"{{{{{name[:60]}}}}}: no row has that column; there are: {shown}", param="job")
@@ -180,16 +188,24 @@ def _filled(value: Any, row: Mapping[str, Cell]) -> Any:
 
 def _filled_text(text: str, row: Mapping[str, Cell]) -> Any:
     if whole := _COLUMN.fullmatch(text.strip()):
-        value = row.get(whole[1])
+        value = row.get(whole[1].strip())
         return _LEFT_OUT if _is_empty(value) else value
 
+    left = MAX_FILLED_CHARS
+
     def value_of(match: re.Match[str]) -> str:
-        name = match[1]
+        nonlocal left
+        name = match[1].strip()
         if name not in row:
             raise _refusal(f"there is no column '{name[:60]}' for the text '{text[:60]}'", param="")
         if _is_empty(row[name]):
             raise _refusal(f"'{name[:60]}' is empty, and stands in the text '{text[:60]}'; fill it in", param="")
-        return _as_text(row[name])
+        value = _as_text(row[name])
+        left -= len(value)
+        if left < 0:
+            message = f"'{text[:60]}' has more than {MAX_FILLED_CHARS} characters once it is filled in; shorten it"
+            raise _refusal(message, param="")
+        return value
 
     return _COLUMN.sub(value_of, text)
 
@@ -213,6 +229,12 @@ def _texts(value: Any, depth: int) -> Iterator[str]:
     elif isinstance(value, dict | list):
         for part in value.values() if isinstance(value, dict) else value:
             yield from _texts(part, depth + 1)
+
+
+def _check_text(text: str, param: str) -> None:
+    """Raise StudioError for half a surrogate pair, which no file and no database takes."""
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise _refusal("a text holds half a character (a lone surrogate such as \\ud800); take it out", param)
 
 
 def _refusal(said: str, param: str = "rows") -> StudioError:

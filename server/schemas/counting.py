@@ -11,7 +11,8 @@ def check_images(asked: Painting | AdjustRequest, files: int, masks: int) -> Non
     how_many = f"{least} to {most} images" if most > 1 else "1 image"
     if named and files:
         raise _refusal("image", f"send {how_many} either as files or as ids and URLs, not both")
-    if not least <= named + files <= most:
+    remembered = asked.conversation is not None and not named + files
+    if not least <= named + files <= most and not remembered:
         said = f"{asked.operation} takes {how_many}, as files or as ids and URLs; there are {named + files}"
         raise _refusal("image", said)
     if isinstance(asked, GenerateRequest) and asked.strength is not None and not named + files:

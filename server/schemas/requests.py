@@ -40,6 +40,8 @@ class _Kept(BaseModel):
 
     output_quality: int | None = Field(None, ge=1, le=100)
     """Of JPEG and WebP files, 1 to 100. Left out: 95."""
+    conversation: str | None = Field(None, min_length=1, max_length=128)
+    """A name of the caller's own. Where an image is needed and none sent, it is the last one of this conversation."""
 
 
 class _Prompted(_Kept):
@@ -251,7 +253,8 @@ class AdjustRequest(_OfOneImage, _Kept):
 class BatchRequest(BaseModel):
     """One job for each row of a table."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, str_strip_whitespace=True)
+    # Texts stay as they are: in a table, a tab at the end of a line is an empty cell.
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     operation: Literal[Operation.BATCH]
     job: dict[str, Any]

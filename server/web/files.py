@@ -17,7 +17,7 @@ blueprint = Blueprint("files", __name__, url_prefix="/files")
 
 
 @blueprint.get("/<path:key>")
-@describe(Facts(returns={200: "image/*"}, errors=("link_refused", "not_found")))
+@describe(Facts(returns={200: "image/*"}, errors=("link_refused", "not_found", "storage_failed")))
 def file(key: str) -> ResponseReturnValue:
     """Get the image or the ZIP of a link from a JobView."""
     if ".." in key.split("/"):

@@ -117,7 +117,7 @@ def cancel(job_id: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/<job_id>/archive")
-@describe(Facts(returns={200: "application/zip"}, errors=("not_found", "invalid_api_key")))
+@describe(Facts(returns={200: "application/zip"}, errors=("not_found", "storage_failed", "invalid_api_key")))
 def archive(job_id: str) -> ResponseReturnValue:
     """Get a job's images as one ZIP.
 

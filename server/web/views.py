@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from server.archives import archive_key
 from server.engine import Model
 from server.engine.vocabulary import vocabulary_of
-from server.jobs import Job, Rows, StoredImage, Tag
+from server.jobs import Job, Rows, StoredImage, Tag, standing_of
 from server.schemas import (
     ChangeView,
     ImageRecord,
@@ -102,7 +102,7 @@ def model_view(model: Model, *, loaded: bool) -> ModelView:
 
 
 def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: Rows | None) -> JobView:
-    state = _state(job, rows)
+    state = standing_of(job, rows)
     position = place if state is State.QUEUED and rows is None else (0 if state is State.RUNNING else None)
     storage = services().storage
     has_images = bool(images) or (rows is not None and rows.succeeded > 0)
@@ -113,7 +113,7 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: 
         tier=Tier(job.tier),
         state=state,
         queue_position=position,
-        progress=_progress(job) if rows is None else _progress_of_rows(job, state, rows),
+        progress=_progress(job) if rows is None else _progress_of_rows(state, rows),
         attempt=job.attempt,
         images=[image_view(image) for image in images],
         warnings=list(job.warnings),
@@ -126,16 +126,9 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: 
         rows=_rows_view(rows),
         archive_url=storage.url(archive_key(job.id)) if has_images else None,
         created_at=job.created_at,
-        started_at=job.started_at,
+        started_at=job.started_at if rows is None else rows.started_at,
         finished_at=job.finished_at,
     )
-
-
-def _state(job: Job, rows: Rows | None) -> State:
-    """A batch runs from its first row's start to its end, whether or not somebody works on the batch itself."""
-    if rows is None or job.state.final:
-        return job.state
-    return State.RUNNING if rows.running or rows.ended else State.QUEUED
 
 
 def _rows_view(rows: Rows | None) -> RowsView | None:
@@ -151,10 +144,10 @@ def _rows_view(rows: Rows | None) -> RowsView | None:
     )
 
 
-def _progress_of_rows(job: Job, state: State, rows: Rows) -> ProgressView:
+def _progress_of_rows(state: State, rows: Rows) -> ProgressView:
     left = None
-    if state is State.RUNNING and rows.ended and job.started_at is not None:
-        left = round((time.time() - job.started_at) / rows.ended * (rows.total - rows.ended), 1)
+    if state is State.RUNNING and rows.ended and rows.started_at is not None:
+        left = round((time.time() - rows.started_at) / rows.ended * (rows.total - rows.ended), 1)
     phase = "" if state is State.QUEUED else "rows"
     return ProgressView(phase=phase, step=rows.ended, steps=rows.total, eta_s=left)
 

@@ -3,6 +3,7 @@
 The job does not depend on the caller: one who goes away leaves a job that is painted all the same.
 """
 
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +20,8 @@ from server.web.services import services
 
 WAIT_S = 590.0
 """After so long the caller is told where to look. The official OpenAI client gives up at 600 s."""
-LOOK_S = 15.0
+LOOK_S = 5.0
+"""How often the caller is looked after, and a silent stream says that it lives."""
 CROWDED_RETRY_S = 5
 _NO_JOB = ""
 _RESENT = "X-Stainless-Retry-Count"
@@ -33,7 +35,7 @@ class Waiting:
         self._job_id, self._owner, self._watch = job_id, owner, watch
 
     def states(self) -> Iterator[Job]:
-        """The job now, at each change and at least every 15 s; last as it succeeded. Raises StudioError otherwise."""
+        """The job now, at each change and at least every 5 s; last as it succeeded. Raises StudioError otherwise."""
         store = services().store
         deadline = time.monotonic() + WAIT_S
         while True:
@@ -47,6 +49,8 @@ class Waiting:
             if left <= 0:
                 raise _still_working(job.id, f"The job {job.id} goes on, but has not ended within {WAIT_S:g} seconds")
             self._watch.wait(seen, min(left, LOOK_S))
+            if _has_left():  # nobody reads the answer, and the thread is wanted by others
+                raise _still_working(job.id, f"The job {job.id} goes on")
 
     def end(self) -> Job:
         """The job once it has succeeded. Raises StudioError where it ends otherwise or not soon enough."""
@@ -97,6 +101,19 @@ def _check_end(job: Job) -> None:
         raise StudioError("job_finished", f"The job {job.id} was cancelled before it was done.")
     if job.state is State.REVIEW:
         raise _still_working(job.id, f"The images of job {job.id} wait for a person's approval")
+
+
+def _has_left() -> bool:
+    """Whether the caller has closed the connection; unknown, and so no, where the server does not show it."""
+    connection = request.environ.get("gunicorn.socket")
+    if connection is None:
+        return False
+    try:
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _still_working(job_id: str, why: str) -> StudioError:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import struct
 import threading
 import time
 import zipfile
@@ -15,12 +16,14 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from server.archives import archive
+from server.errors import StudioError
 from server.imaging import read_facts
-from server.jobs import JobStore
+from server.jobs import OPEN_ROWS, JobStore
 from server.schemas import JobView
 from server.vocabulary import MAX_ROWS, State
 from server.web.services import Services
-from server.worker import JobWorker, light_worker
+from server.web.views import job_view, tag_of
+from server.worker import LAST_CLAIMS, JobWorker, light_worker
 from tests.contract.conftest import png
 
 PAINT: dict[str, Any] = {"operation": "generate", "prompt": "a {{colour}} cup", "steps": 2, "size": "64x64"}
@@ -69,6 +72,10 @@ def unzipped(data: bytes) -> tuple[dict[str, bytes], list[dict[str, str]]]:
     """The files of a ZIP, and its rows.csv."""
     with zipfile.ZipFile(BytesIO(data)) as archive:
         assert archive.testzip() is None
+        for entry in archive.infolist():
+            assert not entry.flag_bits & 8, "sizes and checksums stand before the files, for readers of streams"
+            head = data[entry.header_offset : entry.header_offset + 30]
+            assert struct.unpack("<4sHHHHHIIIHH", head)[6:9] == (entry.CRC, entry.file_size, entry.file_size)
         files = {name: archive.read(name) for name in archive.namelist()}
     text = files["rows.csv"].decode("utf-8")
     assert text.startswith("\ufeff")
@@ -131,9 +138,11 @@ def test_the_batch_runs_as_soon_as_a_row_does(client: FlaskClient, light: JobWor
     batch = sent(client)
     assert light.run_next()
     assert not light.run_next(), "a batch that waits for its rows is nobody's work"
-    assert (look(client, batch["id"])["state"], look(client, batch["id"])["queue_position"]) == ("queued", None)
+    before = look(client, batch["id"])
+    assert (before["state"], before["queue_position"], before["started_at"]) == ("queued", None, None)
     assert worker.run_next()
     now = look(client, batch["id"])
+    assert now["started_at"] == rows_of(client, batch["id"])[0]["started_at"]
     assert (now["state"], now["queue_position"], now["progress"]["step"], now["progress"]["eta_s"] is None) == (
         "running", 0, 1, False,
     )  # fmt: skip
@@ -361,11 +370,25 @@ def test_a_repeated_batch_is_the_same_one(client: FlaskClient, light: JobWorker)
 
 
 def test_the_queue_limit_counts_no_rows(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
-    sent(client, [{"colour": str(number)} for number in range(60)])  # the queue takes 30
-    light.run_next()
+    batch = sent(client, [{"colour": str(number)} for number in range(60)])  # the queue takes 30
+    while light.run_next():
+        pass
     alone = client.post("/v1/jobs", json={"operation": "generate", "prompt": "alone"})
     assert (alone.status_code, alone.get_json()["queue_position"]) == (202, 1)
-    assert client.get("/v1/health").get_json()["queued"] == 61
+    assert client.get("/v1/health").get_json()["queued"] == OPEN_ROWS + 1
+    assert look(client, batch["id"])["rows"]["queued"] == 60
+    run(light, worker)
+    done = look(client, batch["id"])
+    assert (done["state"], done["rows"]["succeeded"]) == ("succeeded", 60)
+
+
+def test_batches_that_wait_leave_room_for_light_jobs(client: FlaskClient, light: JobWorker) -> None:
+    for _ in range(30):  # as many as this server takes
+        sent(client)
+        light.run_next()
+    assert (send(client).status_code, send(client).get_json()["error"]["code"]) == (429, "queue_full")
+    form = {"params": json.dumps({"operation": "adjust", "prompt": "blur it"}), "image": (BytesIO(png()), "a.png")}
+    assert client.post("/v1/jobs", data=form).status_code == 202
 
 
 def test_waiting_for_a_batch_wakes_with_its_rows(
@@ -387,6 +410,37 @@ def test_waiting_for_a_batch_wakes_with_its_rows(
     run(light, worker)
     events = client.get(f"/v1/jobs/{batch['id']}/events").get_data(as_text=True)
     assert '"succeeded":3' in events
+
+
+def test_nobody_spins_over_a_batch_cancelled_before_its_first_row(
+    client: FlaskClient, app: Flask, parts: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = sent(client)
+    lease = parts.store.claim("ghost", ["cv"], None)
+    assert lease is not None
+    client.post(f"/v1/jobs/{batch['id']}/cancel")
+    looks: list[str] = []
+    get = type(parts.store).get
+
+    def counted(self: Any, job_id: str, owner: str | None = None) -> Any:
+        looks.append(job_id)
+        return get(self, job_id, owner)
+
+    monkeypatch.setattr(type(parts.store), "get", counted)
+    polled = client.get(f"/v1/jobs/{batch['id']}?wait=1").get_json()
+    assert (polled["queue_position"], polled["started_at"], polled["rows"]["cancelled"]) == (None, None, 3)
+    with app.test_request_context():
+        job = parts.store.get(batch["id"])
+        assert tag_of(job, job_view(job)) == parts.store.tags([job.id])[job.id]
+    told: list[str] = []
+    path = f"/v1/jobs/{batch['id']}/events"
+    following = threading.Thread(target=lambda: told.append(app.test_client().get(path).get_data(as_text=True)))
+    following.start()
+    time.sleep(0.5)
+    assert len(looks) < 10
+    parts.store.stop(lease)
+    following.join(10)
+    assert told[0].count("event: job") <= 2
 
 
 def test_an_archive_of_any_job(client: FlaskClient, worker: JobWorker) -> None:
@@ -419,16 +473,56 @@ def test_an_archive_is_written_piece_by_piece(
     parts.storage.delete(image.key)
     files, table = unzipped(client.get(f"/v1/jobs/{batch['id']}/archive").data)
     assert len(files) == 13
-    assert table[4]["files"] == ""
+    assert (table[4]["files"], image.id in table[4]["error"], "gone" in table[4]["error"]) == ("", True, True)
 
 
 def test_a_spreadsheet_runs_nothing_of_the_table(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
-    evil = ["=1+1", "+1", "-1", "@sum", "plain"]
-    batch = sent(client, [{"colour": text, "seed": 3} for text in evil])
+    evil = ["=1+1", "+1", "-1", "@sum", "＝1+1", "　＋1", " \n=1", "\ufeff@sum", "\tplain", "plain", "1-1"]
+    own = {"seed": 3, "=1": "a", "'=1": "b", "row": "7", "row (of the table)": "8"}
+    batch = sent(client, [{"colour": text, **own} for text in evil])
     run(light, worker)
-    _, table = unzipped(client.get(f"/v1/jobs/{batch['id']}/archive").data)
-    assert [line["colour"] for line in table] == ["'=1+1", "'+1", "'-1", "'@sum", "plain"]
-    assert [line["seed (of the table)"] for line in table] == ["3"] * 5
+    files, table = unzipped(client.get(f"/v1/jobs/{batch['id']}/archive").data)
+    assert [line["colour"] for line in table] == [*(f"'{text}" for text in evil[:-2]), *evil[-2:]]
+    assert [line["seed (of the table)"] for line in table] == ["3"] * len(evil)
+    [header, *lines] = csv.reader(StringIO(files["rows.csv"].decode("utf-8-sig"), newline=""))
+    assert len(set(header)) == len(header)
+    assert lines[0][-5:] == ["3", "a", "b", "7", "8"]
+    assert files["rows.csv"].decode("utf-8-sig").startswith('"row","state",')
+
+
+def test_the_storage_fails_while_an_archive_is_written(
+    client: FlaskClient, parts: Services, light: JobWorker, worker: JobWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = sent(client)
+    run(light, worker)
+    read = type(parts.storage).open
+    calls: list[str] = []
+    fails_at = 1
+
+    def failing(self: Any, key: str) -> bytes:
+        calls.append(key)
+        if len(calls) == fails_at:
+            raise StudioError("storage_failed", "Planted.")
+        return read(self, key)
+
+    monkeypatch.setattr(type(parts.storage), "open", failing)
+    answer = client.get(f"/v1/jobs/{batch['id']}/archive")
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (503, "storage_failed")
+    calls.clear()
+    fails_at = 3
+    pieces: list[bytes] = []
+    with pytest.raises(StudioError, match="Planted"):
+        pieces.extend(archive(parts.store.get(batch["id"]), parts.store, parts.storage))
+    with pytest.raises(zipfile.BadZipFile):
+        zipfile.ZipFile(BytesIO(b"".join(pieces)))
+
+
+def test_an_archive_of_which_every_file_is_gone(client: FlaskClient, parts: Services, worker: JobWorker) -> None:
+    job = client.post("/v1/jobs", json={"operation": "generate", "prompt": "a cup", "steps": 2}).get_json()
+    worker.run_next()
+    [image] = parts.store.images([job["id"]])[job["id"]]
+    parts.storage.delete(image.key)
+    assert client.get(f"/v1/jobs/{job['id']}/archive").get_json()["error"]["code"] == "not_found"
 
 
 def test_contact_sheet_of_every_size() -> None:
@@ -463,8 +557,6 @@ def test_a_batch_outlives_a_store_that_fails_for_a_while(
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from server.errors import StudioError
-
     job = {"operation": "adjust", "prompt": "blur it", "image": "{{image}}"}
     kept = client.post(
         "/v1/jobs",
@@ -485,6 +577,212 @@ def test_a_batch_outlives_a_store_that_fails_for_a_while(
     monkeypatch.setattr(type(parts.storage), "put", failing)
     run(light, worker)
     assert look(client, batch["id"])["rows"]["succeeded"] == 2
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting takes moments."""
+    monkeypatch.setattr("server.batches.PAUSE_S", 0.01)
+    monkeypatch.setattr("server.batches.STORAGE_PATIENCE_S", 0.3)
+
+
+def uploaded(client: FlaskClient, light: JobWorker) -> dict[str, Any]:
+    """A photograph of the owner's, blurred."""
+    form = {"params": json.dumps({"operation": "adjust", "prompt": "blur it"}), "image": (BytesIO(png()), "a.png")}
+    kept = client.post("/v1/jobs", data=form).get_json()
+    light.run_next()
+    return dict(look(client, kept["id"])["images"][0])
+
+
+def test_a_row_on_which_the_server_fails_is_refused_alone(
+    client: FlaskClient, light: JobWorker, worker: JobWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from server.intake import Intake
+
+    batch, prepare = sent(client), Intake.prepare
+    calls: list[Any] = []
+
+    def failing(self: Intake, *asked: Any, **how: Any) -> Any:
+        calls.append(asked)
+        if len(calls) == 2:
+            raise MemoryError
+        return prepare(self, *asked, **how)
+
+    monkeypatch.setattr(Intake, "prepare", failing)
+    run(light, worker)
+    done = look(client, batch["id"])
+    assert (done["state"], done["rows"]["succeeded"], done["rows"]["failed"]) == ("succeeded", 2, 1)
+    second = rows_of(client, batch["id"])[1]
+    assert (second["error"]["code"], second["engine"], second["model"]) == ("engine_failed", "qwen", "miniature")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_row_whose_image_cannot_be_read_for_long_is_refused(
+    client: FlaskClient, parts: Services, light: JobWorker, worker: JobWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, fetched = uploaded(client, light), type(parts.storage).open
+    job = {"operation": "adjust", "prompt": "blur it", "image": "{{image}}"}
+    batch = sent(client, [{"image": image["url"]}, {"image": image["id"]}], job=job)
+    calls: list[str] = []
+
+    def failing(self: Any, key: str) -> bytes:
+        if key.endswith(".png") and not parts.store.row_jobs(batch["id"]):
+            calls.append(key)
+            raise StudioError("storage_failed", "Planted.")
+        return fetched(self, key)
+
+    monkeypatch.setattr(type(parts.storage), "open", failing)
+    run(light, worker)
+    done = look(client, batch["id"])
+    assert (done["state"], done["rows"]["succeeded"], done["rows"]["failed"]) == ("succeeded", 1, 1)
+    assert rows_of(client, batch["id"])[0]["error"]["code"] == "storage_failed"
+    assert len(calls) > 1  # it was not given up at once
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("end", ["garbage", "gone", "unreadable"])
+def test_a_broken_thumbnail_leaves_its_cell_empty(
+    client: FlaskClient,
+    parts: Services,
+    light: JobWorker,
+    worker: JobWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    end: str,
+) -> None:
+    batch = sent(client)
+    light.run_next()
+    for _ in range(3):
+        worker.run_next()
+    second = parts.store.row_jobs(batch["id"])[1].id
+    key = parts.store.images([second])[second][0].thumbnail_key
+    read = type(parts.storage).open
+
+    def failing(self: Any, asked: str) -> bytes:
+        if asked == key:
+            raise StudioError("storage_failed", "Planted.")
+        return read(self, asked)
+
+    if end == "garbage":
+        parts.storage.put(key, b"garbage", "image/webp")
+    elif end == "gone":
+        parts.storage.delete(key)
+    else:
+        monkeypatch.setattr(type(parts.storage), "open", failing)
+    run(light, worker)
+    done = look(client, batch["id"])
+    assert (done["state"], len(done["images"]), done["rows"]["succeeded"]) == ("succeeded", 1, 3)
+    assert done["warnings"] == ["1 of 3 pictures are not on the contact sheet, since they could not be read."]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("planted", [StudioError("storage_failed", "Planted."), MemoryError()])
+def test_painted_rows_count_without_their_sheet(
+    client: FlaskClient,
+    parts: Services,
+    light: JobWorker,
+    worker: JobWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    planted: Exception,
+) -> None:
+    batch = sent(client)
+    light.run_next()
+    for _ in range(3):
+        worker.run_next()
+    before = stored(parts)
+    put = type(parts.storage).put
+
+    def failing(self: Any, key: str, data: bytes, mime_type: str) -> None:
+        if batch["id"] in key and "thumbnail" in key:
+            raise planted
+        put(self, key, data, mime_type)
+
+    monkeypatch.setattr(type(parts.storage), "put", failing)
+    run(light, worker)
+    done = look(client, batch["id"])
+    assert (done["state"], done["images"], done["rows"]["succeeded"]) == ("succeeded", [], 3)
+    assert "no contact sheet" in done["warnings"][0]
+    assert stored(parts) == before
+    files, _ = unzipped(client.get(done["archive_url"]).data)
+    assert set(files) == {"row-001.png", "row-002.png", "row-003.png", "rows.csv"}
+
+
+def test_a_sheet_that_kills_the_worker_is_done_without(
+    client: FlaskClient, parts: Services, light: JobWorker, worker: JobWorker
+) -> None:
+    batch = sent(client)
+    light.run_next()
+    for _ in range(3):
+        worker.run_next()
+    for _ in range(2):  # attempts that died
+        assert parts.store.claim("ghost", ["cv"], None) is not None
+        parts.store.abandon("ghost")
+    run(light, worker)
+    done = look(client, batch["id"])
+    assert (done["state"], done["images"], done["rows"]["succeeded"]) == ("succeeded", [], 3)
+
+
+def stored(parts: Services) -> set[str]:
+    """The files of the storage."""
+    root = parts.settings.data_dir / "images"
+    return {str(path) for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 0)])
+def test_the_sheet_says_ai_where_any_of_its_pictures_does(
+    client: FlaskClient, light: JobWorker, worker: JobWorker, order: tuple[int, int]
+) -> None:
+    painted = client.post("/v1/jobs", json={"operation": "generate", "prompt": "a cup", "steps": 2}).get_json()
+    worker.run_next()
+    ids = [uploaded(client, light)["id"], look(client, painted["id"])["images"][0]["id"]]
+    table = [{"image": ids[number]} for number in order]
+    batch = sent(client, table, job={"operation": "adjust", "prompt": "blur it", "image": "{{image}}"})
+    run(light, worker)
+    sheet = look(client, batch["id"])["images"][0]
+    assert (b"trainedAlgorithmicMedia" in client.get(sheet["url"]).data) is (1 in order)
+
+
+def test_a_long_batch_deletes_little(
+    client: FlaskClient, parts: Services, light: JobWorker, worker: JobWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.batches.TURN_S", -1)  # one row a turn
+    batch = sent(client, [{"colour": str(number)} for number in range(15)])
+    deleted: list[str] = []
+    delete = type(parts.storage).delete
+
+    def counted(self: Any, key: str) -> None:
+        deleted.append(key)
+        delete(self, key)
+
+    monkeypatch.setattr(type(parts.storage), "delete", counted)
+    while light.run_next():
+        pass
+    assert not deleted
+    run(light, worker)
+    assert look(client, batch["id"])["state"] == "succeeded"
+    assert len([key for key in deleted if batch["id"] in key]) <= 4 * LAST_CLAIMS
+
+
+@pytest.mark.parametrize("end", ["cancelled", "lost"])
+def test_inputs_of_a_row_that_came_too_late_are_deleted(
+    client: FlaskClient, parts: Services, light: JobWorker, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    before = uploaded(client, light)
+    job = {"operation": "edit", "prompt": "make it green", "image": ["{{link}}", before["id"]]}
+    batch = sent(client, [{"link": "https://example.com/a.png"}], job=job)
+    files = stored(parts)
+
+    def fetched(url: str, **limits: Any) -> bytes:
+        if end == "cancelled":
+            client.post(f"/v1/jobs/{batch['id']}/cancel")
+        else:
+            parts.store.abandon(parts.settings.worker_name("light"))
+        return png()
+
+    monkeypatch.setattr("server.intake.fetch", fetched)
+    light.run_next()
+    assert parts.store.row_jobs(batch["id"]) == []
+    assert stored(parts) == files
+    assert client.get(before["url"]).status_code == 200
 
 
 def test_a_row_that_kills_the_worker_is_given_up_alone(

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -593,3 +594,22 @@ def test_a_mask_has_the_limits_of_an_image() -> None:
     with pytest.raises(StudioError) as caught:
         white_mask(hole((400, 300), BOX), None, **LIMITS)
     assert (caught.value.code, caught.value.param) == ("image_too_large", "mask")
+
+
+def test_a_caller_that_is_gone_is_not_waited_for(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker runs here: whoever stays would wait for minutes, with a thread that others want."""
+    monkeypatch.setattr("server.web.waiting.LOOK_S", 0.05)
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with ours:
+        answer: Any = client.post(
+            "/v1/images/generations", json={"prompt": "a cup"}, environ_overrides={"gunicorn.socket": ours}
+        )
+    assert (answer.status_code, answer.json["error"]["code"]) == (504, "still_working")
+    staying, other = socket.socketpair()
+    monkeypatch.setattr("server.web.waiting.WAIT_S", 0.3)
+    with staying, other:
+        answer = client.post(
+            "/v1/images/generations", json={"prompt": "a cup"}, environ_overrides={"gunicorn.socket": staying}
+        )
+    assert "within 0.3 seconds" in answer.json["error"]["message"]

@@ -239,7 +239,7 @@ def test_the_kth_call_of_the_light_worker_fails(
         failing = FailKth(parts.store if port == "_store" else storage, k, lambda: StudioError(code, "Planted."))
         ports: dict[str, Any] = {"_store": parts.store, "_storage": storage, port: failing}
         intake = Intake(settings, ports["_store"], ports["_storage"], models)
-        batches = Batches(settings, ports["_store"], ports["_storage"], intake)
+        batches = Batches(settings, ports["_store"], ports["_storage"], intake, models)
         worker = JobWorker(settings, "light", LightEngine(settings), [LIGHT], parts.store, batches)
         batch = client.post("/v1/jobs", json={**ask, "rows": [{"degrees": 90}, {"degrees": 180}]}).get_json()
         while worker.run_next():

@@ -1,8 +1,10 @@
 """What every job store promises of batches, run against each adapter; and how an older database is brought to them."""
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,22 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import text
 
 from server.errors import StudioError
-from server.jobs import Job, JobStore, Lease, LeaseLost, NewJob, Progress, Rows, open_store
+from server.jobs import (
+    FEW_ROWS,
+    OPEN_ROWS,
+    Job,
+    JobStore,
+    Lease,
+    LeaseLost,
+    NewJob,
+    Progress,
+    Rows,
+    open_store,
+    standing_of,
+)
 from server.jobs.database import alembic_config, connect, writing
 from server.jobs.tables import jobs
+from server.jobs.transitions import columns
 from server.settings import Settings
 from server.vocabulary import LIGHT, Operation, State
 from tests.ports.test_job_store import LIMIT, new, picture, submit
@@ -146,7 +161,8 @@ def test_each_change_of_a_row_is_news_of_its_batch(store: JobStore) -> None:
     told(lambda: store.release(lease))
     leases: list[Lease] = []
     told(lambda: leases.append(take(store)))
-    told(lambda: store.renew(leases[0], Progress("denoising", 1, 2)))
+    store.renew(leases[0], Progress("denoising", 1, 2))
+    assert store.tags([parent.id])[parent.id] == seen[-1], "a batch shows nothing of the steps of a row"
     told(lambda: store.finish(leases[0], [], []))
     told(lambda: store.fail(take(store), "engine_failed", "x"))
     told(lambda: store.release(take(store)))
@@ -187,6 +203,14 @@ def test_the_state_that_is_listed_is_that_of_the_rows(store: JobStore) -> None:
     assert listed(State.RUNNING) == [parent.id]
     store.finish(lease, [], [])
     assert (listed(State.RUNNING), listed(State.SUCCEEDED)) == ([], [parent.id])
+
+
+def test_a_batch_has_started_with_its_first_row(store: JobStore) -> None:
+    parent = made(store, now=5)
+    assert (stand(store, parent).started, stand(store, parent).started_at) == (False, None)
+    paint(store, now=50)
+    paint(store, now=60)
+    assert (stand(store, parent).started, stand(store, parent).started_at) == (True, 50)
 
 
 def test_pages_of_rows(store: JobStore) -> None:
@@ -338,7 +362,7 @@ def test_a_job_of_the_same_owner_waits_for_one_row(store: JobStore) -> None:
 
 
 def test_batches_of_one_owner_take_turns_and_so_do_owners(store: JobStore) -> None:
-    first, second = made(store, 4, now=0), made(store, 4, now=1)
+    first, second = made(store, 4, now=1), made(store, 4, now=2)
     parents = [paint(store, now=10 + number)[0].parent_id for number in range(8)]
     assert parents == [first.id, second.id] * 4
     made(store, 4, "ann", now=30)
@@ -372,8 +396,119 @@ def test_the_queue_is_ranked_quickly_however_long_the_past(store: JobStore) -> N
     assert (time.monotonic() - started) / 5 < 0.25  # 0.03 s on a desktop; looked up for each waiting job it is 20 s
 
 
+def test_a_batch_is_given_out_again_when_few_of_its_rows_are_open(store: JobStore) -> None:
+    parent = batch(store, rows=100)
+    lease = light(store)
+    for row in range(FEW_ROWS):
+        store.add_row(lease, row, new())
+    store.release(lease)
+    assert nobody_has_work(store)
+    paint(store)
+    assert light(store).job.id == parent.id
+
+
+def test_many_long_batches_leave_the_queue_short(store: JobStore) -> None:
+    count = 200
+    row = columns(new(), 1.0) | {"attempt": 0, "lease_token": 0, "cancel_requested": False, "phase": "", "version": 1}
+    row |= {"step": 0, "steps": 0, "parent_id": None, "row": None, "claimed_at": None}
+    parents = [row | {"id": f"b{n}", "model": LIGHT, "operation": "batch", "rows": 510} for n in range(count)]
+    done = {"state": "succeeded", "claimed_at": 2.0}
+    rows = [
+        row | {"id": f"b{n}r{k}", "parent_id": f"b{n}", "row": k} | (done if k < 480 else {})
+        for n in range(count)
+        for k in range(480 + OPEN_ROWS)
+    ]
+    with writing(store.engine) as connection:  # type: ignore[attr-defined]
+        connection.execute(jobs.insert(), parents)
+        connection.execute(jobs.insert(), rows)
+    assert nobody_has_work(store)  # no more rows, however many are missing
+    assert take(store).job.id == "b0r480"
+    assert store.tags(["b1r480"])["b1r480"].position == 1
+
+
+def test_a_batch_whose_rows_are_all_refused_holds_up_no_other(store: JobStore) -> None:
+    first, second = batch(store, 10), batch(store, 10)
+    served = []
+    for number in range(20):
+        lease = light(store, now=100.0 + number)
+        served.append(lease.job.id)
+        made_before = 10 - stand(store, lease.job).missing
+        store.add_row(lease, made_before, new(), ("image_not_found", "There is none."))
+        store.release(lease)
+    assert served == [first.id, second.id] * 10
+
+
+@pytest.mark.parametrize("owners", [("ann", "bob"), ("ann", "ann")])
+def test_batches_of_two_models_do_not_swap_them_at_each_row(store: JobStore, owners: tuple[str, str]) -> None:
+    for owner, model in zip(owners, "XY", strict=True):
+        batch(store, 20, owner, now=1)
+        lease = light(store, now=1)
+        for row in range(20):
+            store.add_row(lease, row, new(owner, model=model), now=1)
+        store.release(lease)
+    now, loaded, painted, waited = 5.0, "X", "", {"X": 1.0, "Y": 1.0}
+    longest = 0.0
+    while lease := store.claim("w1", ["X", "Y"], loaded, now=now):  # type: ignore[assignment]
+        loaded = lease.job.model
+        longest = max(longest, now - waited[loaded])
+        now += 10
+        waited[loaded] = now
+        store.finish(lease, [], [], now=now)
+        painted += loaded
+    assert sorted(painted) == ["X"] * 20 + ["Y"] * 20
+    assert sum(one != other for one, other in itertools.pairwise(painted)) <= 14
+    assert longest <= 20 + 10  # the patience, and the row in hand
+
+
+def test_one_owner_who_never_stops_asking_for_a_model_starves_no_job_of_another(store: JobStore) -> None:
+    wanted, now = submit(store, model="Y", now=1), 2.0
+    for _ in range(5):
+        submit(store, model="X", now=now)
+        submit(store, model="X", now=now)
+        lease = store.claim("w1", ["X", "Y"], "X", now=now)
+        assert lease is not None
+        if lease.job.id == wanted.id:
+            return
+        now += 10
+        store.finish(lease, [], [], now=now)
+    raise AssertionError("starved")
+
+
+def test_only_a_young_image_that_no_job_uses_is_forgotten(store: JobStore) -> None:
+    done = submit(store)
+    lease = take(store)
+    its = picture(done)
+    store.finish(lease, [its], [], now=50)
+    for name, at in (("img_old", 10.0), ("img_used", 50.0), ("img_new", 50.0)):
+        store.add_image(replace(its, id=name, job_id=None, created_at=at))
+    submit(store, inputs=["img_other", "img_used"])
+    assert [store.forget_image(name, 40) for name in (its.id, "img_old", "img_used", "img_unknown")] == [None] * 4
+    forgotten = store.forget_image("img_new", 40)
+    assert forgotten is not None
+    assert (forgotten.id, forgotten.key) == ("img_new", its.key)
+    with pytest.raises(StudioError):
+        store.image("img_new")
+    assert store.image("img_used").id == "img_used"
+
+
+def test_batches_have_a_limit_of_their_own(store: JobStore) -> None:
+    for _ in range(4):
+        made(store)
+    store.check_room(1, LIGHT)  # an adjustment is not held up by those
+    parent = NewJob(owner="ann", operation=Operation.BATCH, model=LIGHT, tier="quality", plan=PLAN, rows=3)
+    for light_job in (new(model=LIGHT), parent):
+        store.submit(light_job, queue_limit=5)
+    for limit, refused in ((5, parent), (1, new(model=LIGHT))):
+        with pytest.raises(StudioError) as caught:
+            store.submit(refused, queue_limit=limit)
+        assert (caught.value.code, caught.value.retry_after is not None) == ("queue_full", True)
+        assert ("batches" in caught.value.message) is (refused is parent)
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.sampled_from(["light", "paint", "lose", "break", "cancel", "cancel row", "late"]), max_size=40))
+@given(
+    st.lists(st.sampled_from(["light", "hold", "paint", "lose", "break", "cancel", "cancel row", "late"]), max_size=40)
+)
 def test_every_batch_ends_and_counts_each_row_once(tmp_path_factory: pytest.TempPathFactory, acts: list[str]) -> None:
     """Whatever happens: rows are made once and in order, none after the end, and the batch ends last."""
     store = opened(tmp_path_factory.mktemp("law"))
@@ -399,6 +534,8 @@ def test_every_batch_ends_and_counts_each_row_once(tmp_path_factory: pytest.Temp
         rows = store.row_jobs(parent.id)
         if name == "light":
             go_on()
+        elif name == "hold":
+            store.claim("light", [LIGHT], None)
         elif name == "late" and stale:
             with pytest.raises(LeaseLost):
                 store.add_row(stale[0], 3, new())
@@ -419,6 +556,9 @@ def test_every_batch_ends_and_counts_each_row_once(tmp_path_factory: pytest.Temp
         now = stand(store, parent)
         assert now.queued + now.running + now.ended == now.total == 4
         assert [row.row for row in store.row_jobs(parent.id)] == list(range(4 - now.missing))
+        tag, job = store.tags([parent.id])[parent.id], store.get(parent.id)
+        assert (tag.version, tag.position) == (job.version, 0 if standing_of(job, now) is State.RUNNING else None)
+    store.abandon("light")
     while True:
         if lease := store.claim("w1", ["small"], None):
             store.finish(lease, [picture(lease.job)], [])

@@ -159,3 +159,40 @@ def test_tables_copied_from_a_spreadsheet(delimiter: str) -> None:
 def test_files_that_are_no_tables(data: bytes) -> None:
     with pytest.raises(StudioError, match="CSV UTF-8"):
         decode(data)
+
+
+@pytest.mark.parametrize("text", ["{{" + " " * 100_000, "{{" * 50_000, "{{ a" * 30_000, "{" * 100_000 + "}"])
+def test_a_text_made_to_be_slow_is_not(text: str) -> None:
+    """Before, a few thousand spaces kept the process busy for minutes; the time limit of a test would end this one."""
+    check_job({"prompt": text})
+    assert fill({"prompt": text}, {"a": "x"}) == {"prompt": text}
+
+
+def test_a_text_does_not_grow_without_end() -> None:
+    with pytest.raises(StudioError, match="more than 16000 characters once it is filled in"):
+        fill({"prompt": "{{a}}" * 4000}, {"a": "x" * 100_000})
+
+
+def test_half_a_character_is_refused_in_words() -> None:
+    for rows in ('[{"a": "\\ud800"}]', '[{"\\ud800": "x"}]'):
+        with pytest.raises(StudioError, match="half a character"):
+            read_rows(rows)
+    with pytest.raises(StudioError, match="half a character"):
+        check_job({"prompt": "{{\ud800}}"}, [{"a": "x"}])
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("a\tb\nx\t\ny\tz\n", [{"a": "x", "b": ""}, {"a": "y", "b": "z"}]),
+        ('a;"price, EUR"\nx;1', [{"a": "x", "price, EUR": "1"}]),
+        ('"a;b",c\nx,1', [{"a;b": "x", "c": "1"}]),
+    ],
+)
+def test_what_parts_the_columns(text: str, rows: list[dict[str, str]]) -> None:
+    assert read_rows(text) == rows
+
+
+def test_a_column_without_a_name_is_not_lost() -> None:
+    with pytest.raises(StudioError, match="a column has no name"):
+        read_rows("\ta\nx\tred")

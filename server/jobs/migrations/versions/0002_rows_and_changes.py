@@ -1,4 +1,4 @@
-"""Batches and their rows, what was saved, and how much an edit changed."""
+"""Batches and their rows, conversations, what was saved, and how much an edit changed."""
 
 from typing import Any
 
@@ -16,6 +16,7 @@ _JOBS: dict[str, Any] = {
     "parent_id": sa.String(64),
     "row": sa.Integer(),
     "rows": sa.Integer(),
+    "conversation": sa.String(128),
 }
 _IMAGES: dict[str, Any] = {
     "change_inside": sa.Float(),
@@ -30,10 +31,12 @@ def upgrade() -> None:
         for name, kind in columns.items():
             op.add_column(table, sa.Column(name, kind))
     op.create_index("jobs_by_parent", "jobs", ["parent_id", "row"], unique=True)
+    op.create_index("jobs_by_conversation", "jobs", ["owner", "conversation", "seq"])
 
 
 def downgrade() -> None:
     """Take them away."""
+    op.drop_index("jobs_by_conversation", "jobs")
     op.drop_index("jobs_by_parent", "jobs")
     for table, columns in (("jobs", _JOBS), ("images", _IMAGES)):
         for name in columns:
