@@ -35,6 +35,8 @@ CHINESE = "蓝色背景上的红苹果"
 ENGLISH = "make the background green"
 REGION = {"prompt": "把苹果换成猫", "region": "0.1,0.1,0.8,0.8"}
 WIDER = {"prompt": "", "aspect_ratio": "16:9"}
+AGAIN = {"prompt": "make the background green"}
+WISH = {"prompt": "红灯笼", "theme": "春节", "purpose": "generate"}
 ROWS = "thing,colour\nstar,purple\ncup,pink\n小狗,蓝色\n"
 BATCH = {"operation": "generate", "prompt": "a {{thing}} on a {{colour}} background", "rows": ROWS, "seed": 7}
 
@@ -79,16 +81,23 @@ def play(settings: Settings, key: str) -> None:
         check_outside(made, part)
         save(call(daemon, "image_outpaint", {**WIDER, **stored}, credentials), "4-outpaint")
         save(call(daemon, "image_batch", BATCH, credentials), "5-batch")
+        print("\nIn a chat, where the last picture needs no name:")
+        chat = {"conversation_id": "demo"}
+        call(daemon, "image_generation", {"prompt": CHINESE}, credentials, **chat)
+        save(call(daemon, "image_edit", AGAIN, credentials, **chat), "6-chat")
+        written = daemon.invoke("qwen_image", "prompt_enhance", WISH, credentials)
+        written.raise_on_error()
+        print(f"\nprompt_enhance by its rules, as no language model is chosen: {WISH}\n  {written.variables['prompt']}")
 
 
-def call(daemon: Daemon, tool: str, parameters: dict[str, Any], credentials: dict[str, Any]) -> Outcome:
+def call(daemon: Daemon, tool: str, parameters: dict[str, Any], credentials: dict[str, Any], **place: Any) -> Outcome:
     """One tool invocation, with its progress on one line and what came back on the next."""
     asked = ", ".join(
         f"{name} {value!r}" for name, value in parameters.items() if name not in {"images", "output_format"}
     )
     print(f"\n{tool}: {asked}")
     started = time.monotonic()
-    outcome = daemon.invoke("qwen_image", tool, parameters, credentials)
+    outcome = daemon.invoke("qwen_image", tool, parameters, credentials, **place)
     outcome.raise_on_error()
     seconds = time.monotonic() - started
     url = outcome.variables["image_url"]

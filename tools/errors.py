@@ -6,6 +6,7 @@ The tree::
     +-- Refused              a parameter cannot be used (found here, or a 4xx of the server)
     |   +-- InputNotFetched  an input file could not be downloaded from Dify
     |   +-- JobCancelled     somebody cancelled the job
+    |   +-- NotFound         404: the server has nothing of that id
     +-- KeyRefused           401, 403: the key is missing, wrong or not allowed to do this
     +-- QueueFull            429 for as long as the time budget lasted
     +-- Unreachable          no connection: DNS, refused, timeout, TLS, proxy
@@ -36,6 +37,10 @@ class InputNotFetched(Refused):
 
 class JobCancelled(Refused):
     """Somebody cancelled the job."""
+
+
+class NotFound(Refused):
+    """The server has nothing of that id."""
 
 
 class KeyRefused(ClientError):

@@ -18,5 +18,5 @@ class ImageBatchTool(Tool):  # type: ignore[misc]
             asked = BatchParameters.parse(tool_parameters)
             with Credentials.parse(self.runtime.credentials).client() as studio:
                 table = inputs.fetch_table(asked.rows_file, studio.deadline)
-                painted = yield from messages.streamed(self, studio.paint(asked.body(table)))
+                painted = yield from messages.streamed(self, studio.paint(asked.body(table), wait=asked.wait))
             yield from results.of_batch(self, painted)

@@ -7,6 +7,7 @@ from dify_plugin import Tool  # type: ignore[import-untyped]
 from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
 
 from tools import inputs, messages, results
+from tools.conversation import remembered
 from tools.parameters import Credentials, EditParameters
 
 
@@ -19,5 +20,6 @@ class ImageEditTool(Tool):  # type: ignore[misc]
             with Credentials.parse(self.runtime.credentials).client() as studio:
                 files = inputs.fetch_all(asked.images, studio.deadline)  # first: the links expire while a job queues
                 mask = inputs.fetch_mask(asked.mask, studio.deadline)
-                painted = yield from messages.streamed(self, studio.paint(asked.body(), files, mask))
+                body = asked.body() | remembered(self, has_image=asked.has_image)
+                painted = yield from messages.streamed(self, studio.paint(body, files, mask, wait=asked.wait))
             yield from results.of_images(self, painted)

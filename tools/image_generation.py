@@ -6,17 +6,29 @@ from typing import Any
 from dify_plugin import Tool  # type: ignore[import-untyped]
 from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
 
-from tools import inputs, messages, results
+from tools import inputs, language_model, messages, results
+from tools.conversation import remembered
+from tools.enhancement import enhanced
 from tools.parameters import Credentials, GenerationParameters
+from tools.wishes import Written
 
 
 class ImageGenerationTool(Tool):  # type: ignore[misc]
-    """Paint one to four images from a prompt."""
+    """Paint one to four images from a prompt, which a language model or rules may write out before."""
 
     def _invoke(self, tool_parameters: dict[str, Any]) -> Generator[ToolInvokeMessage, None, None]:
         with messages.reported_errors():
             asked = GenerationParameters.parse(tool_parameters)
-            with Credentials.parse(self.runtime.credentials).client() as studio:
+            credentials = Credentials.parse(self.runtime.credentials)
+            with credentials.client() as studio:
                 files = inputs.fetch_all(asked.image, studio.deadline)
-                painted = yield from messages.streamed(self, studio.paint(asked.body(), files))
-            yield from results.of_images(self, painted)
+                written = Written(asked.prompt)
+                if asked.enhance != "off":
+                    yield messages.line_of_progress(self, "Writing the prompt.")
+                    seconds = language_model.seconds_for(credentials.time_budget)
+                    ask = language_model.asking(self, asked.enhance_model, seconds, setting="enhance_model")
+                    written = enhanced(asked.wish(), ask if asked.enhance == "llm" else None)
+                    asked = asked.written(written)
+                body = asked.body() | remembered(self)
+                painted = yield from messages.streamed(self, studio.paint(body, files, wait=asked.wait))
+            yield from results.of_images(self, painted, written)

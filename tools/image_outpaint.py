@@ -7,6 +7,7 @@ from dify_plugin import Tool  # type: ignore[import-untyped]
 from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
 
 from tools import inputs, messages, results
+from tools.conversation import remembered
 from tools.parameters import Credentials, OutpaintParameters
 
 
@@ -18,5 +19,6 @@ class ImageOutpaintTool(Tool):  # type: ignore[misc]
             asked = OutpaintParameters.parse(tool_parameters)
             with Credentials.parse(self.runtime.credentials).client() as studio:
                 files = inputs.fetch_all(asked.image, studio.deadline)
-                painted = yield from messages.streamed(self, studio.paint(asked.body(), files))
+                body = asked.body() | remembered(self, has_image=asked.has_image)
+                painted = yield from messages.streamed(self, studio.paint(body, files, wait=asked.wait))
             yield from results.of_images(self, painted)

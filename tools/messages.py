@@ -3,6 +3,7 @@
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from dify_plugin import Tool  # type: ignore[import-untyped]
 from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
@@ -16,7 +17,9 @@ from dify_plugin.errors.model import (  # type: ignore[import-untyped]
 
 from tools.client import Update
 from tools.errors import ClientError, KeyRefused, QueueFull, Refused, Unreachable, WrongServer
-from tools.views import Job, Painted
+from tools.views import Job
+
+Returned = TypeVar("Returned")
 
 STEP_PACE_S = 3.0
 """Mere steps and rows are told at most this often: a chat keeps every line. What else changes is told at once."""
@@ -57,7 +60,12 @@ def _dify_error(error: ClientError) -> Exception:
     return InvokeServerUnavailableError(str(error))  # type: ignore[no-any-return]
 
 
-def streamed(tool: Tool, updates: Generator[Update, None, Painted]) -> Generator[ToolInvokeMessage, None, Painted]:
+def line_of_progress(tool: Tool, line: str) -> ToolInvokeMessage:
+    """One line of the stream variable ``progress``."""
+    return tool.create_stream_variable_message("progress", f"{line}\n")
+
+
+def streamed(tool: Tool, updates: Generator[Update, None, Returned]) -> Generator[ToolInvokeMessage, None, Returned]:
     """Turn updates into lines of the stream variable ``progress``; return what ``updates`` returns."""
     last, last_line, said_at = "", "", 0.0
     while True:
@@ -70,7 +78,7 @@ def streamed(tool: Tool, updates: Generator[Update, None, Painted]) -> Generator
         pace = STEP_PACE_S if subject in {"Painting", "Rows"} else 0.0
         if subject != last or silence >= (pace if line != last_line else SILENCE_S):
             last, last_line, said_at = subject, line, time.monotonic()
-            yield tool.create_stream_variable_message("progress", f"{line}\n")
+            yield line_of_progress(tool, line)
 
 
 def _subject(update: Update, line: str) -> str:

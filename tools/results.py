@@ -1,53 +1,90 @@
 """What a tool gives Dify on success: blobs, one line of text, one JSON, and every variable of its output schema."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from dify_plugin import Tool  # type: ignore[import-untyped]
 from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
 
-from tools.views import Change, Image, Job, Painted
+from tools.views import Change, Image, Job, Painted, Rows
+from tools.wishes import Written
 
 UNKNOWN = -1
 """In place of a change that was not measured: a later node that uses a number must get one."""
 
 _SUFFIXES: Mapping[str, str] = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 _VERBS: Mapping[str, str] = {"generate": "Painted", "outpaint": "Extended"}
+_NO_IMAGE = Image(id="", url="", width=0, height=0, mime_type="")
+_NO_JOB = Job(id="", operation="", model="", state="")
 _TOLD_FAILURES = 3
 _LONGEST_REASON = 300
 
 
-def of_images(tool: Tool, painted: Painted) -> Iterator[ToolInvokeMessage]:
-    """All messages about one job's images."""
+def of_images(tool: Tool, painted: Painted, written: Written | None = None) -> Iterator[ToolInvokeMessage]:
+    """All messages about one job's images, also where it has none yet; with the prompt that was written for it."""
     job = painted.job
-    kept = {"operation", "model", "engine", "attempt", "cached", "warnings", "compute_saved", "images"}
-    told = {"job_id": job.id, **job.model_dump(mode="json", include=kept)}
-    yield from _messages(tool, painted, summary(job), told, variables(job))
+    more: dict[str, Any] = {}
+    named: dict[str, Any] = {}
+    if written is not None:
+        job = job.model_copy(update={"warnings": [*written.warnings, *job.warnings]})
+        more, named = {"prompt": written.prompt, "enhanced_by": written.enhanced_by}, {"prompt": written.prompt}
+    yield from _messages(tool, painted, summary(job), _told(job) | more, variables(job) | named)
 
 
 def of_batch(tool: Tool, painted: Painted) -> Iterator[ToolInvokeMessage]:
-    """All messages about a batch; its own image is the contact sheet."""
+    """All messages about a batch, also where it goes on; its own image is the contact sheet."""
+    yield from _messages(tool, painted, batch_summary(painted), _told_batch(painted), batch_variables(painted))
+
+
+def of_any(tool: Tool, painted: Painted) -> Iterator[ToolInvokeMessage]:
+    """What the tool that started the job would say, with every variable of image_job."""
     job = painted.job
-    told = {
-        "job_id": job.id,
-        "operation": job.operation,
-        "archive_url": job.archive_url,
-        "warnings": job.warnings,
-        "rows": [_row(job) for job in painted.rows],
-    }
-    yield from _messages(tool, painted, batch_summary(painted), told, batch_variables(painted))
+    if job.operation == "batch":
+        line, told, named = batch_summary(painted), _told_batch(painted), batch_variables(painted)
+    else:
+        line, told, named = summary(job), _told(job), variables(job)
+    yield from _messages(tool, painted, line, told, {**NOTHING, **named})
+
+
+def of_list(tool: Tool, jobs: Sequence[Job], now: float) -> Iterator[ToolInvokeMessage]:
+    """Jobs as a text of one line each, as JSON and as ids and states; ``now`` in seconds since 1970."""
+    lines = [f"{len(jobs)} jobs, newest first:" if len(jobs) > 1 else "1 job:", *(_listed(job, now) for job in jobs)]
+    named = {"job_ids": [job.id for job in jobs], "states": [job.state for job in jobs]}
+    told = {"jobs": [_told(job) | job.model_dump(include={"created_at", "archive_url", "error"}) for job in jobs]}
+    text = "\n".join(lines) if jobs else "There are no jobs yet."
+    yield from _messages(tool, None, text, told, {**NOTHING, **named})
+
+
+def of_cancelled(tool: Tool, job: Job) -> Iterator[ToolInvokeMessage]:
+    """What was cancelled and what of it is kept."""
+    line = f"Job {job.id} is cancelled." if job.ended else f"Job {job.id} stops at its next step."
+    done = job.rows.succeeded if job.rows else 0
+    link = f": {job.archive_url}" if job.archive_url else "."
+    line += f" What {done} of its rows painted is kept{link}" if done else " It leaves no image; all others stay."
+    known = {"job_id": job.id, "state": job.state, "model": job.model, "warnings": job.warnings}
+    named = {**known, "archive_url": job.archive_url or "", "succeeded": done}
+    yield from _messages(tool, None, line, _told(job) | {"archive_url": job.archive_url}, {**NOTHING, **named})
+
+
+def of_prompt(tool: Tool, written: Written) -> Iterator[ToolInvokeMessage]:
+    """A prompt as the text, and with all about it as JSON and variables."""
+    named = asdict(written) | {"warnings": list(written.warnings)}
+    yield from _messages(tool, None, written.prompt, named, named)
 
 
 def _messages(
-    tool: Tool, painted: Painted, line: str, told: dict[str, Any], named: dict[str, Any]
+    tool: Tool, painted: Painted | None, line: str, told: dict[str, Any], named: dict[str, Any]
 ) -> Iterator[ToolInvokeMessage]:
-    for image, content in zip(painted.job.images, painted.contents, strict=True):
+    for image, content in zip(painted.job.images, painted.contents, strict=True) if painted else ():
         # Bytes, never the URL: Dify's own download of a URL is blocked for private addresses, and says so nowhere.
         yield tool.create_blob_message(content, meta={"mime_type": image.mime_type, "filename": filename(image)})
     yield tool.create_text_message(f"{line}\n")  # agents join texts without a separator
     yield tool.create_json_message(told)
     for name, value in named.items():
-        yield tool.create_variable_message(name, value)
+        # In an answer that streams, a variable that came in one piece can be missing (dify#32903); texts can stream.
+        send = tool.create_stream_variable_message if isinstance(value, str) and value else tool.create_variable_message
+        yield send(name, value)
 
 
 def filename(image: Image) -> str:
@@ -55,29 +92,68 @@ def filename(image: Image) -> str:
     return f"{image.id}.{_SUFFIXES.get(image.mime_type, image.mime_type.rpartition('/')[2])}"
 
 
+def pending_summary(job: Job) -> str:
+    """One line about a job that goes on: where it stands and how to get what it makes."""
+    place = f" at place {job.queue_position}" if job.state == "queued" and job.queue_position else ""
+    rows = f", {job.rows.done} of {job.rows.total} rows done" if job.rows else ""
+    states = {"queued": f"is queued{place}", "running": "is running", "review": "waits for a person's approval"}
+    return f"Job {job.id} {states.get(job.state, job.state)}{rows}; fetch it with image_job."
+
+
 # -- one job -------------------------------------------------------------------------------------------------------
 
 
 def summary(job: Job) -> str:
     """One line for people and language models: what there is now and under which image_id it can be edited."""
+    if not job.ended:
+        return pending_summary(job)
     first = job.images[0]
     verb = _VERBS.get(job.operation, "Edited")
     count = "1 image" if len(job.images) == 1 else f"{len(job.images)} images"
-    images = "; ".join(_told(image) for image in job.images)
+    images = "; ".join(_told_image(image) for image in job.images)
     how = "without a model" if job.engine == "cv" else f"with {job.model}"
     line = f"{verb} {count}, {first.width}x{first.height}, {how}: {images}"
     notes = " ".join(" ".join(warning.split()) for warning in job.warnings)
     return f"{line} Note: {notes}" if notes else line
 
 
-def _told(image: Image) -> str:
+def _told_image(image: Image) -> str:
     seed = "" if image.seed is None else f"seed {image.seed}, "
     return f"image_id {image.id}, {seed}{image.url}"
 
 
+def _told(job: Job) -> dict[str, Any]:
+    """One job as JSON."""
+    kept = {
+        *("operation", "model", "engine", "state", "queue_position", "attempt", "cached", "warnings"),
+        *("compute_saved", "images"),
+    }
+    return {"job_id": job.id, **job.model_dump(mode="json", include=kept)}
+
+
+def _listed(job: Job, now: float) -> str:
+    """One job as a line of a list."""
+    parts = [job.operation, job.state]
+    if job.rows:
+        parts.append(f"{job.rows.done} of {job.rows.total} rows done")
+    elif job.images:
+        parts.append("1 image" if len(job.images) == 1 else f"{len(job.images)} images")
+    if job.state == "queued" and job.queue_position:
+        parts.append(f"place {job.queue_position} in the queue")
+    return f"{job.id}: {', '.join([*parts, _ago(now - job.created_at)])}"
+
+
+def _ago(seconds: float) -> str:
+    """How long ago, in the largest unit that fits."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} ago"
+    return "just now"
+
+
 def variables(job: Job) -> dict[str, Any]:
-    """Every variable of the output schema but ``progress``, which is streamed."""
-    first = job.images[0]
+    """Every variable of the output schema but ``progress``, which is streamed; empty values where there is no image."""
+    first = job.images[0] if job.images else _NO_IMAGE
     change = first.change or Change()
     return {
         "image_url": first.url,
@@ -93,6 +169,7 @@ def variables(job: Job) -> dict[str, Any]:
         "change_outside": _measured(change.outside),
         "compute_saved": job.compute_saved or 0,
         "job_id": job.id,
+        "state": job.state,
         "count": len(job.images),
         "warnings": job.warnings,
     }
@@ -108,6 +185,8 @@ def _measured(value: float | None) -> float:
 def batch_summary(painted: Painted) -> str:
     """One line: how many rows there are, which failed and why, and where all images lie."""
     job, failed = painted.job, failures(painted.rows)
+    if not job.ended:
+        return pending_summary(job)
     succeeded = len(_succeeded(painted.rows))
     line = f"{succeeded} of {len(painted.rows)} rows succeeded"
     if failed:
@@ -117,18 +196,26 @@ def batch_summary(painted: Painted) -> str:
     return f"{line}. All images as a ZIP file: {job.archive_url}" if job.archive_url else f"{line}."
 
 
+def _told_batch(painted: Painted) -> dict[str, Any]:
+    """A batch as JSON."""
+    known = painted.job.model_dump(mode="json", include={"operation", "state", "archive_url", "warnings"})
+    return {"job_id": painted.job.id, **known, "rows": [_row(job) for job in painted.rows]}
+
+
 def batch_variables(painted: Painted) -> dict[str, Any]:
-    """Every variable of the output schema but ``progress``, which is streamed."""
+    """Every variable of the output schema but ``progress``, which is streamed; empty values where it goes on."""
     job, images = painted.job, [image for row in _succeeded(painted.rows) for image in row.images]
+    rows = job.rows or Rows(total=0)
     return {
         "archive_url": job.archive_url or "",
-        "image_url": job.images[0].url,
+        "image_url": (job.images[0] if job.images else _NO_IMAGE).url,
         "image_urls": [image.url for image in images],
         "image_ids": [image.id for image in images],
-        "succeeded": len(_succeeded(painted.rows)),
-        "failed": len(failures(painted.rows)),
+        "succeeded": len(_succeeded(painted.rows)) if job.ended else rows.succeeded,
+        "failed": len(failures(painted.rows)) if job.ended else rows.failed,
         "failures": failures(painted.rows),
         "job_id": job.id,
+        "state": job.state,
         "count": len(images),
         "warnings": job.warnings,
     }
@@ -157,3 +244,12 @@ def _row(row: Job) -> dict[str, Any]:
     images = [image.model_dump(mode="json", include={"id", "url", "seed", "width", "height"}) for image in row.images]
     error = _reason(row) if row.state != "succeeded" else None
     return {"row": _number(row), "state": row.state, "job_id": row.id, "images": images, "error": error}
+
+
+NOTHING: Mapping[str, Any] = {
+    **variables(_NO_JOB),
+    **batch_variables(Painted(_NO_JOB, [])),
+    "job_ids": [],
+    "states": [],
+}
+"""Every variable of image_job but ``progress``, with the value that says nothing: Dify needs all of them each time."""

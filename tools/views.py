@@ -77,6 +77,8 @@ class Job(BaseModel):
     """Which row of a batch this is, from 0."""
     rows: Rows | None = None
     archive_url: str | None = None
+    created_at: float = 0.0
+    """In seconds since 1970."""
 
     @property
     def ended(self) -> bool:

@@ -153,13 +153,13 @@ class Plugin:
 
 
 def rest(outcome: Outcome) -> Iterator[dict[str, Any]]:
-    """All messages of a call but those that were streamed already, in their order."""
+    """All messages of a call but the progress, which was streamed already, in their order."""
     blobs, others = iter(outcome.blobs), iter(outcome.raw)
     for kind in outcome.kinds:
         if kind == "blob":
             blob = next(blobs)
             yield {"type": "blob", "message": {"blob": blob.content}, "meta": blob.meta}
-        elif not (message := next(others))["message"].get("stream"):
+        elif (message := next(others))["message"].get("variable_name") != "progress":
             yield message
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.plugin.hooks import Hook, MemoryStorage, llm_answer
+from tests.plugin.hooks import Hook, MemoryStorage, StandInModel
 from tests.plugin.outcome import Blob, DaemonError, Failure, Gathering, Outcome, ToolError
 
 __all__ = [
@@ -39,8 +39,8 @@ __all__ = [
     "Hook",
     "MemoryStorage",
     "Outcome",
+    "StandInModel",
     "ToolError",
-    "llm_answer",
 ]
 
 START_TIMEOUT_S = 30.0
@@ -170,8 +170,8 @@ class Daemon:
         if self._closed.is_set():
             raise DaemonError(f"the plugin has died\n{self.stderr()[-2000:]}")
         began, gathered = time.monotonic(), Gathering(on_progress)
-        asked = {"user_id": "user-1", "type": "tool", **data}
-        self._send({"session_id": session, **context, "event": "request", "data": asked})
+        request = {"user_id": "user-1", "type": "tool", **data}
+        self._send({"session_id": session, **context, "event": "request", "data": request})
         while True:
             try:
                 message = inbox.get(timeout=max(0.0, began + timeout - time.monotonic()))
@@ -183,11 +183,17 @@ class Daemon:
                 gathered.outcome.seconds = time.monotonic() - began
                 return gathered.finished()
             if message["type"] == "invoke":
-                self._answer(session, context, message["data"])
+                # Beside this loop: a plugin may end while what it asked is still being answered.
+                asked = (session, context, message["data"])
+                threading.Thread(target=self._answer, args=asked, daemon=True).start()
             else:
                 gathered.take(message)
 
     def _answer(self, session: str, context: dict[str, Any], call: dict[str, Any]) -> None:
+        with contextlib.suppress(DaemonError):  # told by the call itself
+            self._answered(session, context, call)
+
+    def _answered(self, session: str, context: dict[str, Any], call: dict[str, Any]) -> None:
         kind, about = call["type"], {"backwards_request_id": call["backwards_request_id"]}
         envelope = {"session_id": session, **context, "event": "backwards_response"}
         shape = "stream" if kind == "llm" else "struct"

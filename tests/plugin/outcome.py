@@ -96,7 +96,7 @@ class Gathering:
             return
         self.outcome.streamed.setdefault(name, []).append(value)
         self.outcome.variables[name] = "".join(self.outcome.streamed[name])
-        if self._on_progress:
+        if self._on_progress and name == "progress":
             self._on_progress(value)
 
     def _chunk(self, chunk: dict[str, Any], meta: dict[str, Any]) -> None:

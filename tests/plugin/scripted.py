@@ -151,6 +151,10 @@ class ScriptedStudio(ScriptedServer):
         """What every image says of its change; with one there is a comparison, too."""
         self.rows: list[dict[str, Any]] = []
         """The JobViews of a batch's rows, as `row_view` makes them."""
+        self.listed: list[dict[str, Any]] = []
+        """The JobViews of the owner's list of jobs."""
+        self.cancelled: dict[str, Any] = {"state": "cancelled"}
+        """What a job is once somebody cancels it."""
         self.jobs: dict[str, str] = {}
         """Job id by idempotency key: how many jobs there really are."""
         self._looks: dict[str, int] = {}
@@ -213,6 +217,9 @@ class ScriptedStudio(ScriptedServer):
             return Answer(202, self.view(self._commit(call), QUEUED))
         if call.route == "GET /v1/jobs":
             return Answer(200, self._page({name: values[0] for name, values in parse_qs(call.query).items()}))
+        if call.route.startswith("POST /v1/jobs/") and call.path.endswith("/cancel"):
+            job_id = call.path.removeprefix("/v1/jobs/").removesuffix("/cancel")
+            return Answer(200, self.view(job_id, self.cancelled))
         if call.path.startswith("/v1/jobs/"):
             return Answer(200, self._look(call.path.removeprefix("/v1/jobs/")))
         if call.path.endswith("/content"):
@@ -220,6 +227,9 @@ class ScriptedStudio(ScriptedServer):
         return error(404, "Nothing of that name.", code="not_found")
 
     def _page(self, query: dict[str, str]) -> dict[str, Any]:
+        if "parent_id" not in query:
+            limit = int(query["limit"])
+            return {"object": "list", "data": self.listed[:limit], "has_more": limit < len(self.listed)}
         ids = [row["id"] for row in self.rows]
         first = ids.index(query["after"]) + 1 if "after" in query else 0
         last = first + int(query["limit"])

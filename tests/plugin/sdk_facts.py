@@ -5,13 +5,13 @@ import json
 import sys
 from typing import Any
 
-TOOLS = ("generation", "edit", "outpaint", "batch")
-SOURCES = {**{f"tools.image_{name}": "Tool" for name in TOOLS}, "provider.qwen_image": "ToolProvider"}
+TOOLS = ("image_generation", "image_edit", "image_outpaint", "image_batch", "image_job", "prompt_enhance")
+SOURCES = {**{f"tools.{name}": "Tool" for name in TOOLS}, "provider.qwen_image": "ToolProvider"}
 
 
 def imported_by_the_client() -> list[str]:
     """Modules that must not come along with the client; asked before anything else is imported."""
-    for name in ("tools.client", "tools.inputs", "tools.parameters"):
+    for name in ("tools.client", "tools.inputs", "tools.parameters", "tools.enhancement"):
         importlib.import_module(name)
     return sorted(name for name in sys.modules if name.split(".")[0] in {"dify_plugin", "gevent", "server"})
 

@@ -61,6 +61,7 @@ def test_success_gives_sheet_line_rows_and_every_variable(
         "failed": 1,
         "failures": ["row 2: The cup broke"],
         "job_id": "job0",
+        "state": "succeeded",
         "count": 2,
         "warnings": studio.warnings,
     }

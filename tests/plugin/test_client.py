@@ -16,6 +16,7 @@ import pytest
 from tests.plugin.conftest import CANARY
 from tests.plugin.scripted import PNG, QUEUED, RUNNING, SUCCEEDED, Answer, ScriptedServer, ScriptedStudio, error
 from tools import client as client_module
+from tools import exchange
 from tools.client import StudioClient, Update
 from tools.errors import (
     ClientError,
@@ -35,7 +36,7 @@ PROMPT = {"operation": "generate", "prompt": "红苹果"}
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr(exchange, "FIRST_PAUSE_S", 0.02)
 
 
 def paint(server: ScriptedServer, budget: float = 20, **params: Any) -> tuple[list[Update], Painted]:
@@ -119,7 +120,7 @@ def test_what_cannot_help_is_not_tried_again(scripted: ScriptedStudio) -> None:
 def test_budget_end_names_the_job_and_cancels_nothing(scripted: ScriptedStudio) -> None:
     scripted.states = [QUEUED, RUNNING]
     began = time.monotonic()
-    with pytest.raises(StillRunning, match=r"job0.*goes on at the server.*time_budget"):
+    with pytest.raises(StillRunning, match=r"job0.*goes on at the server.*image_job and job_id job0.*time_budget"):
         paint(scripted, budget=1.2)
     assert 1.0 < time.monotonic() - began < 3
     assert not [route for route in scripted.routes() if route.endswith("/cancel")]

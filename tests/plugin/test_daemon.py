@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.plugin.conftest import ROOT
-from tests.plugin.daemon import Daemon, DaemonError, MemoryStorage, llm_answer
+from tests.plugin.daemon import Daemon, DaemonError, MemoryStorage, StandInModel
 from tests.plugin.test_package import packaged
 
 CALLING = """
@@ -47,7 +47,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_reverse_calls_blobs_and_noise(sdk_python: Path, root: Path) -> None:
     storage = MemoryStorage()
-    with Daemon(sdk_python, root, hooks={"storage": storage, "llm": llm_answer("a fluffy cat")}) as daemon:
+    with Daemon(sdk_python, root, hooks={"storage": storage, "llm": StandInModel("a fluffy cat")}) as daemon:
         said = {
             prompt: daemon.invoke("qwen_image", "image_edit", {"prompt": prompt}, {}, timeout=30)
             for prompt in ("storage", "llm", "blob", "noise")

@@ -13,12 +13,14 @@ from pydantic import BaseModel, ValidationError
 
 from server import vocabulary
 from tests.plugin.conftest import ROOT
-from tests.plugin.test_tools import BATCH_VARIABLES, VARIABLES
+from tests.plugin.test_tools import BATCH_VARIABLES, GENERATION_VARIABLES, JOB_VARIABLES, PROMPT_VARIABLES, VARIABLES
 from tools.parameters import (
     BatchParameters,
     Credentials,
     EditParameters,
+    EnhanceParameters,
     GenerationParameters,
+    JobParameters,
     OutpaintParameters,
     batch,
     editing,
@@ -35,16 +37,27 @@ MODELS: dict[str, type[BaseModel]] = {
     "image_edit": EditParameters,
     "image_outpaint": OutpaintParameters,
     "image_batch": BatchParameters,
+    "image_job": JobParameters,
+    "prompt_enhance": EnhanceParameters,
 }
 LEAST: dict[str, dict[str, object]] = {
     "image_generation": {"prompt": "x"},
     "image_edit": {"prompt": "x", "image_id": "i"},
     "image_outpaint": {"image_id": "i", "aspect_ratio": "2:1"},
     "image_batch": {"prompt": "x", "rows": "a\n1"},
+    "image_job": {"job_id": "j"},
+    "prompt_enhance": {"prompt": "x"},
 }
 """What each tool cannot do without."""
-EMITTED = {name: BATCH_VARIABLES if name == "image_batch" else VARIABLES for name in MODELS}
-PARAMETER_TYPES = {"string", "number", "boolean", "select", "file", "files"}
+EMITTED = {
+    "image_generation": GENERATION_VARIABLES,
+    "image_edit": VARIABLES,
+    "image_outpaint": VARIABLES,
+    "image_batch": BATCH_VARIABLES,
+    "image_job": JOB_VARIABLES,
+    "prompt_enhance": PROMPT_VARIABLES,
+}
+PARAMETER_TYPES = {"string", "number", "boolean", "select", "file", "files", "model-selector"}
 
 
 def loaded(path: str) -> Any:
@@ -110,7 +123,7 @@ def test_manifest_follows_the_rules() -> None:
     assert re.fullmatch(r"[a-z0-9_-]{1,128}", MANIFEST["name"])
     assert MANIFEST["type"] == "plugin"
     assert MANIFEST["resource"]["memory"] > 0
-    assert "permission" not in MANIFEST["resource"], "the plugin asks for nothing that it does not use"
+    assert MANIFEST["resource"]["permission"] == {"model": {"enabled": True, "llm": True}}, "and for nothing else"
     assert MANIFEST["plugins"] == {"tools": ["provider/qwen_image.yaml"]}
     assert set(MANIFEST["meta"]["arch"]) == {"amd64", "arm64"}
     assert MANIFEST["meta"]["runner"] == {"language": "python", "version": "3.12", "entrypoint": "main"}
@@ -194,13 +207,17 @@ def test_declared_limits_and_defaults_are_the_codes(tool: str, parameter: dict[s
 def test_parameter_follows_the_rules(tool: str, parameter: dict[str, Any]) -> None:
     assert parameter["type"] in PARAMETER_TYPES
     assert parameter["form"] in {"llm", "form"}
-    assert "scope" not in parameter
+    chooses_model = parameter["type"] == "model-selector"
+    assert parameter.get("scope") == ("llm" if chooses_model else None)
+    assert not (chooses_model and parameter["form"] == "llm"), "its type is none that a JSON schema has"
+    assert not chooses_model or tool == "prompt_enhance", "Dify's older agents refuse a tool with an empty selector"
     if parameter["type"] in {"file", "files"}:
         assert not parameter["required"], "a required file makes the tool unusable for agents"
     said = parameter["llm_description"]
     for key in ("min", "max"):  # models never see min, max and default themselves
         assert key not in parameter or str(parameter[key]) in said
-    assert "default" not in parameter or f"default {parameter['default']}" in said
+    default = parameter.get("default")
+    assert default is None or f"default {str(default).lower() if isinstance(default, bool) else default}" in said
     for option in parameter.get("options", []):
         assert isinstance(option["value"], str)
         assert option["value"] in said
@@ -214,6 +231,8 @@ SHOWN = {
         *("left", "right", "top", "bottom", "aspect_ratio", "anchor"),
     },
     "image_batch": {"operation", "prompt", "rows", "rows_file", "image", "aspect_ratio", "seed", "slots"},
+    "image_job": {"job_id", "action"},
+    "prompt_enhance": {"prompt", "purpose", "product", "theme", "audience", "style"},
 }
 
 

@@ -1,22 +1,37 @@
-"""What ``.difyignore`` lets into the package, and that this alone runs."""
+"""What ``.difyignore`` lets into the package, that this alone runs, and that it is what the marketplace takes."""
 
 import os
+import re
+import runpy
 import shutil
+import subprocess
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+import requests
+from packaging.requirements import Requirement
+from packaging.version import Version
 from pathspec import GitIgnoreSpec
 
 from tests.plugin.conftest import ROOT
 from tests.plugin.daemon import Daemon
+from tests.plugin.test_declaration import LANGUAGES, MANIFEST, PROVIDER, TOOLS
+from tests.studio import free_port
 
 TOP = {
-    *("manifest.yaml", "main.py", "requirements.txt", "PRIVACY.md", "LICENSE"),
-    *("_assets", "provider", "tools"),
+    *("manifest.yaml", "main.py", "requirements.txt", "README.md", "PRIVACY.md", "LICENSE"),
+    *("_assets", "provider", "tools", "readme"),
 }
-WRITTEN_ELSEWHERE = {"README.md", "readme"}
 MAX_BYTES = 2_000_000
+START_S = 20.0
+"""How long the marketplace waits for a plugin to start."""
+TRANSLATIONS = [f"readme/README_{language}.md" for language in LANGUAGES if language != "en_US"]
+HAN, KANA, EAST_ASIAN = "[\u3400-\u4dbf\u4e00-\u9fff]", "[\u3040-\u30ff]", "[\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef]"
+OWN_LETTERS = {"zh_Hans": HAN, "ja_JP": KANA, "pt_BR": "[áâãçéêíóôõúÁÉÍÓÚ]"}
 
 
 def packaged() -> Iterator[Path]:
@@ -34,9 +49,17 @@ def package() -> list[Path]:
     return sorted(packaged())
 
 
+@pytest.fixture
+def unpacked(package: list[Path], tmp_path: Path) -> Path:
+    """A folder that holds the package and nothing else."""
+    for path in package:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, tmp_path / path)
+    return tmp_path
+
+
 def test_top_level_is_exactly_the_plugin(package: list[Path]) -> None:
-    top = {path.parts[0] for path in package}
-    assert top - WRITTEN_ELSEWHERE == TOP
+    assert {path.parts[0] for path in package} == TOP
 
 
 def test_nothing_else_travels(package: list[Path]) -> None:
@@ -83,12 +106,141 @@ def test_no_pattern_brings_back() -> None:
     assert not [line for line in (ROOT / ".difyignore").read_text().splitlines() if line.startswith("!")]
 
 
-def test_the_package_runs_without_the_repository(package: list[Path], sdk_python: Path, tmp_path: Path) -> None:
-    for path in package:
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / path, tmp_path / path)
-    with Daemon(sdk_python, tmp_path) as daemon:
-        outcome = daemon.invoke("qwen_image", "image_edit", {"prompt": "x"}, {"server_url": "http://a"}, timeout=20)
+def test_make_package_takes_the_same_files(package: list[Path]) -> None:
+    assert runpy.run_path(str(ROOT / ".ci/package.py"))["files"]() == package
+
+
+def test_the_package_runs_without_the_repository(unpacked: Path, sdk_python: Path) -> None:
+    with Daemon(sdk_python, unpacked) as daemon:
+        outcome = daemon.invoke("qwen_image", "image_edit", {"image_id": "i"}, {"server_url": "http://a"}, timeout=20)
     assert outcome.error is not None
-    assert outcome.error.message.startswith("Give the image to edit")
+    assert outcome.error.message.startswith("prompt is missing")
     assert daemon.noise == []
+
+
+def test_the_package_runs_without_credentials_as_the_marketplace_starts_it(unpacked: Path, sdk_python: Path) -> None:
+    """The reviewers' install test: says that it serves, and answers 200 or 404, within 20 seconds."""
+    port, log = free_port(), unpacked / "marketplace.log"
+    environment = {"INSTALL_METHOD": "serverless", "SERVERLESS_HOST": "127.0.0.1", "SERVERLESS_PORT": str(port)}
+    command = [str(sdk_python.absolute()), "-m", "main"]
+    with log.open("wb") as output:
+        plugin = subprocess.Popen(
+            command, cwd=unpacked, env={**os.environ, **environment}, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        status, deadline = None, time.monotonic() + START_S
+        while status is None and plugin.poll() is None and time.monotonic() < deadline:
+            try:
+                status = requests.get(f"http://127.0.0.1:{port}/", timeout=5).status_code
+            except requests.ConnectionError:
+                time.sleep(0.1)
+    finally:
+        plugin.kill()
+        plugin.wait(10)
+    assert status in {200, 404}, log.read_text()
+    assert "Serving Flask app" in log.read_text()
+
+
+def test_the_marketplace_finds_what_it_asks_for(package: list[Path]) -> None:
+    assert {Path(name) for name in ("manifest.yaml", "README.md", "PRIVACY.md", "requirements.txt")} <= set(package)
+    privacy = (ROOT / "PRIVACY.md").read_text()
+    for said in ("`server_url`", "## What is sent to the server", "## What is kept", "third parties"):
+        assert said in privacy
+    assert datetime.fromisoformat(MANIFEST["created_at"]) < datetime.now(UTC), "none from the future"
+    assert Version(MANIFEST["meta"]["minimum_dify_version"]) >= Version("1.0.0"), "which brought plugins"
+    sdk = Requirement((ROOT / "requirements.txt").read_text().splitlines()[0])
+    assert (sdk.name, sdk.specifier.contains("0.4.9")) == ("dify_plugin", False), "the oldest SDK it takes is 0.5.0"
+
+
+@pytest.mark.parametrize("icon", sorted({MANIFEST[key] for key in ("icon", "icon_dark")}))
+def test_icon_is_our_own_and_whole(icon: str, package: list[Path]) -> None:
+    assert icon == Path(icon).name
+    assert len(icon) <= 128
+    assert {PROVIDER["identity"][key] for key in ("icon", "icon_dark")} == {MANIFEST["icon"], MANIFEST["icon_dark"]}
+    assert Path("_assets", icon) in package
+    text = (ROOT / "_assets" / icon).read_text()
+    assert "DIFY_MARKETPLACE_TEMPLATE_ICON_DO_NOT_USE" not in text
+    assert "M20 20 V80" not in text, "the letter of the oldest template"
+    drawing = ElementTree.fromstring(text)  # noqa: S314 - our own file
+    _, _, width, height = (float(side) for side in drawing.attrib["viewBox"].split())
+    assert width == height
+    for element in drawing.iter():
+        assert element.tag.rpartition("}")[2] not in {"script", "image", "foreignObject"}
+        assert not [name for name in element.attrib if name.endswith("href") or name.startswith("on")]
+
+
+def test_dark_icon_is_another_one() -> None:
+    assert (ROOT / "_assets" / MANIFEST["icon"]).read_bytes() != (ROOT / "_assets" / MANIFEST["icon_dark"]).read_bytes()
+
+
+def said_in(path: str) -> str:
+    """A readme without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", (ROOT / path).read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(text: str) -> list[str]:
+    """The shell commands of a text's fenced blocks, without their comments."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return [re.sub(r"\s+#.*", "", line) for block in blocks for line in block.splitlines()]
+
+
+def code(text: str) -> set[str]:
+    """What a text sets in code type."""
+    return set(re.findall(r"`([^`\n]+)`", text))
+
+
+def test_readme_has_no_chinese() -> None:
+    """The marketplace refuses it there and points at ``readme/``."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert not [line for line in lines if re.search(EAST_ASIAN, line)]
+
+
+def test_readme_is_translated_into_every_language_of_dify(package: list[Path]) -> None:
+    names = [path.name for path in package if path.parts[0] == "readme"]
+    found = [re.fullmatch(r"README_([a-z]{2}_[A-Za-z]{2,})\.md", name) for name in names]
+    assert {match and match[1] for match in found} == {"zh_Hans", "ja_JP", "pt_BR"} == set(LANGUAGES) - {"en_US"}
+
+
+@pytest.mark.parametrize("language", OWN_LETTERS)
+def test_translation_is_in_its_language(language: str) -> None:
+    text = said_in(f"readme/README_{language}.md")
+    assert len(re.findall(OWN_LETTERS[language], text)) > 100
+    for link in re.findall(r"\]\((README_.*?|\.\./README)\.md\)", text):
+        assert language not in link
+    assert text.count("README_") == len(TRANSLATIONS) - 1, "one link to each other translation"
+
+
+@pytest.mark.parametrize("path", TRANSLATIONS)
+def test_translation_has_the_sections_and_commands_of_the_readme(path: str) -> None:
+    """What the readme shows under *Use* for those without Dify (shell, curl, Python) is told in English only."""
+    english, translation = (ROOT / "README.md").read_text(), (ROOT / path).read_text()
+    sections = [re.findall(r"^## ", said_in(file), flags=re.MULTILINE) for file in ("README.md", path)]
+    assert len(sections[0]) == len(sections[1]) == 5
+    assert len(re.findall(r"^\|", english, flags=re.MULTILINE)) == len(re.findall(r"^\|", translation, re.MULTILINE))
+    assert commands(translation) == commands(english.partition("\nWithout Dify")[0])
+    assert {"make demo", "make serve", ".venv/bin/python -m server keys add dify"} <= set(commands(translation))
+
+
+@pytest.mark.parametrize("path", TRANSLATIONS)
+def test_translation_names_what_the_readme_names(path: str) -> None:
+    """Settings, variables and addresses in code type, and figures: none is missing, none is out of date."""
+    english, translation = (ROOT / "README.md").read_text(), said_in(path)
+    for_dify, _, _ = said_in("README.md").partition("\nWithout Dify")
+    assert code(for_dify) - code(translation) == set()
+    assert [words for words in code(translation) if words not in english] == []
+    assert set(re.findall(r"\d{2,}", translation)) - set(re.findall(r"\d{2,}", english)) == set()
+
+
+@pytest.mark.parametrize("language", OWN_LETTERS)
+def test_translation_names_every_tool_as_dify_shows_it(language: str) -> None:
+    text = said_in(f"readme/README_{language}.md")
+    labels = [tool["identity"]["label"][language] for tool in TOOLS.values()]
+    assert [label for label in labels if f"*{label}*" not in text] == []
+
+
+@pytest.mark.parametrize("path", ["README.md", *TRANSLATIONS])
+def test_links_lead_somewhere(path: str) -> None:
+    targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", said_in(path))
+    assert len(targets) >= 6
+    missing = [target for target in targets if not (ROOT / path).parent.joinpath(target).is_file()]
+    assert [target for target in missing if not target.startswith("https://")] == []

@@ -143,7 +143,6 @@ def test_references_in_one_string(given: object, references: list[str]) -> None:
         ({"images": [SdkFile()] * 4}, "at most 3"),
         ({"images": [7]}, "images: .*no file"),
         ({"images": SdkFile(), "image_id": "img_1"}, "not both"),
-        ({}, "image_id"),
     ],
 )
 def test_inputs_that_cannot_be_used(given: dict[str, object], said: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.plugin.daemon import Daemon, Outcome
 from tests.plugin.scripted import PNG, Answer, Call, ScriptedServer, ScriptedStudio
-from tests.plugin.test_tools import PROVIDER, VARIABLES, dify_file
+from tests.plugin.test_tools import CONVERSATION, PROVIDER, VARIABLES, dify_file
 
 MASK = PNG + b" and this is its mask"
 
@@ -79,6 +79,7 @@ def test_edit_by_image_id_needs_no_file(
     ).raise_on_error()
     assert scripted.called("POST /v1/jobs")[0].json() == {
         "operation": "edit",
+        "conversation": CONVERSATION,
         "prompt": "make it blue",
         "n": 1,
         "output_format": "png",
@@ -99,6 +100,7 @@ def test_image_and_mask_are_fetched_first_and_sent_together(
     assert sent["mask;filename"] == [b"mask.png"]
     assert json.loads(sent["params"][0]) == {
         "operation": "inpaint",
+        "conversation": CONVERSATION,
         "prompt": "a red cup",
         "strength": 0.8,
         "n": 1,
@@ -154,7 +156,7 @@ def test_extending_an_image(
     params = json.loads(parts(call)["params"][0]) if form == "file" else call.json()
     image = {} if form == "file" else {"image": "img7"}
     usual = {"operation": "outpaint", "left": 64, "bottom": 32, "n": 1, "output_format": "png"}
-    assert params == usual | image
+    assert params == usual | image | {"conversation": CONVERSATION}
 
 
 def test_what_changed_and_what_was_saved_are_variables(
@@ -190,8 +192,6 @@ def test_what_is_not_known_is_a_number_too(
 @pytest.mark.parametrize(
     ("tool", "parameters", "said"),
     [
-        ("image_edit", {"prompt": "x"}, "Give the image to edit"),
-        ("image_edit", {"prompt": "x", "images": [None], "image_id": ""}, "Give the image to edit"),
         ("image_edit", {"prompt": "x", "images": [dify_file("http://a/a")], "image_id": "i"}, "Give either images or"),
         ("image_edit", {"prompt": "x", "image_id": "a,b,c,d"}, "Give at most 3"),
         ("image_edit", {"prompt": "x", "image_id": "i", "n": 5}, "n:"),
@@ -206,7 +206,6 @@ def test_what_is_not_known_is_a_number_too(
         ),
         ("image_generation", {"prompt": "x", "image_id": "a,b"}, "image_id takes one image"),
         ("image_outpaint", {"image_id": "a"}, "Say how far to extend the image"),
-        ("image_outpaint", {"left": 9}, "Give the image to extend"),
         ("image_outpaint", {"left": 9, "image": [dify_file("http://a/a")] * 2}, "image takes one image; there are 2"),
     ],
 )

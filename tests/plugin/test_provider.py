@@ -62,6 +62,7 @@ MAPPED = {
     "Refused": "InvokeBadRequestError",
     "InputNotFetched": "InvokeBadRequestError",
     "JobCancelled": "InvokeBadRequestError",
+    "NotFound": "InvokeBadRequestError",
     "KeyRefused": "InvokeAuthorizationError",
     "QueueFull": "InvokeRateLimitError",
     "Unreachable": "InvokeConnectionError",
@@ -91,6 +92,8 @@ def test_each_source_shows_the_loader_one_class(facts: dict[str, Any]) -> None:
         "tools.image_edit": ["ImageEditTool"],
         "tools.image_outpaint": ["ImageOutpaintTool"],
         "tools.image_batch": ["ImageBatchTool"],
+        "tools.image_job": ["ImageJobTool"],
+        "tools.prompt_enhance": ["PromptEnhanceTool"],
         "provider.qwen_image": ["QwenImageProvider"],
     }
 

@@ -1,5 +1,6 @@
 """The tools as Dify's daemon calls them, on both SDKs, against a studio that plays a script."""
 
+import hashlib
 import threading
 from typing import Any
 
@@ -10,15 +11,20 @@ from tests.plugin.daemon import Daemon, Outcome
 from tests.plugin.scripted import PNG, QUEUED, RUNNING, SUCCEEDED, Answer, ScriptedStudio, error
 
 PROVIDER = "qwen_image"
+CONVERSATION = hashlib.sha256(b"user/app-1/user-1").hexdigest()[:40]
+"""Where a call of the harness happens, as the server is told: no conversation, so this user of this app."""
 VARIABLES = {
     *("progress", "image_url", "image_urls", "image_id", "image_ids", "seed"),
-    *("width", "height", "model", "job_id", "count", "warnings"),
+    *("width", "height", "model", "job_id", "state", "count", "warnings"),
     *("comparison_url", "change_inside", "change_outside", "compute_saved"),
 }
+GENERATION_VARIABLES = VARIABLES | {"prompt"}
 BATCH_VARIABLES = {
     *("progress", "archive_url", "image_url", "image_urls", "image_ids", "succeeded", "failed", "failures"),
-    *("job_id", "count", "warnings"),
+    *("job_id", "state", "count", "warnings"),
 }
+JOB_VARIABLES = VARIABLES | BATCH_VARIABLES | {"job_ids", "states"}
+PROMPT_VARIABLES = {"prompt", "negative_prompt", "aspect_ratio", "reason", "enhanced_by", "warnings"}
 
 
 def dify_file(url: str) -> dict[str, Any]:
@@ -53,9 +59,13 @@ def test_success_gives_blob_text_json_and_every_variable(
     [view] = outcome.jsons
     assert view["job_id"] == "job0"
     assert [image["seed"] for image in view["images"]] == [7, 8]
-    assert set(outcome.variables) == VARIABLES
-    told = {name: outcome.variables[name] for name in ("seed", "width", "height", "count", "image_id", "model")}
-    assert told == {"seed": 7, "width": 640, "height": 480, "count": 2, "image_id": "img0", "model": "qwen-image"}
+    assert set(outcome.variables) == GENERATION_VARIABLES
+    told = {
+        name: outcome.variables[name] for name in ("seed", "width", "height", "count", "image_id", "model", "state")
+    }
+    first = {"seed": 7, "width": 640, "height": 480, "image_id": "img0"}
+    assert told == {**first, "count": 2, "model": "qwen-image", "state": "succeeded"}
+    assert outcome.variables["prompt"] == view["prompt"] == "a red apple"
     assert outcome.variables["image_ids"] == ["img0", "img1"]
     assert outcome.variables["warnings"] == scripted.warnings
 
@@ -112,7 +122,7 @@ def test_defaults_are_the_codes_own(plugin: Daemon, scripted: ScriptedStudio, cr
     generate(plugin, credentials, **blanks).raise_on_error()
     [call] = scripted.called("POST /v1/jobs")
     usual = {"operation": "generate", "prompt": "a red apple", "n": 1, "output_format": "png"}
-    assert call.json() == usual
+    assert call.json() == usual | {"conversation": CONVERSATION}
 
 
 def test_parameters_reach_the_server(plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]) -> None:
@@ -121,6 +131,7 @@ def test_parameters_reach_the_server(plugin: Daemon, scripted: ScriptedStudio, c
     [call] = scripted.called("POST /v1/jobs")
     assert call.json() == {
         "operation": "generate",
+        "conversation": CONVERSATION,
         "prompt": "a red apple",
         "negative_prompt": "blur",
         "size": "800x600",
@@ -288,7 +299,7 @@ def test_neither_key_nor_signature_is_ever_said(
 
 
 def test_every_tool_module_is_short_and_silent() -> None:
-    for name in ("image_generation", "image_edit", "image_outpaint", "image_batch"):
+    for name in ("image_generation", "image_edit", "image_outpaint", "image_batch", "image_job", "prompt_enhance"):
         source = (ROOT / "tools" / f"{name}.py").read_text()
         body = source[source.index("def _invoke") :]
         assert len(body.splitlines()) <= 25

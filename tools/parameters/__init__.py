@@ -6,7 +6,18 @@ A value that cannot be used raises :class:`tools.errors.Refused` with a sentence
 from tools.parameters.batch import BatchParameters
 from tools.parameters.credentials import Credentials
 from tools.parameters.editing import EditParameters
+from tools.parameters.enhancing import ChosenModel, EnhanceParameters
+from tools.parameters.jobs import JobParameters
 from tools.parameters.outpainting import OutpaintParameters
 from tools.parameters.painting import GenerationParameters
 
-__all__ = ["BatchParameters", "Credentials", "EditParameters", "GenerationParameters", "OutpaintParameters"]
+__all__ = [
+    "BatchParameters",
+    "ChosenModel",
+    "Credentials",
+    "EditParameters",
+    "EnhanceParameters",
+    "GenerationParameters",
+    "JobParameters",
+    "OutpaintParameters",
+]

@@ -14,7 +14,9 @@ Prefer = Literal["auto", "model", "cv"]
 
 
 class EditParameters(Instructed):
-    """Parameters of image_edit; either ``images`` or ``image_id`` holds one to three images, in order."""
+    """Parameters of image_edit; ``images`` or ``image_id`` holds up to three images, in order. With none it is the last
+    one of the conversation.
+    """
 
     images: Addresses = Field([])
     image_id: References = Field([])
@@ -37,8 +39,6 @@ class EditParameters(Instructed):
     def _one_to_three(self) -> Self:
         if self.images and self.image_id:
             raise ValueError("Give either images or image_id, not both: files and stored images cannot be mixed.")
-        if not self.images and not self.image_id:
-            raise ValueError("Give the image to edit: a file in images, or image_id with the id or URL of an image.")
         if len(self.images or self.image_id) > MAX_INPUTS:
             raise ValueError(f"Give at most {MAX_INPUTS} images; there are {len(self.images or self.image_id)}.")
         return self
@@ -53,6 +53,11 @@ class EditParameters(Instructed):
                 "keeps its size. Leave size empty."
             )
         return self
+
+    @property
+    def has_image(self) -> bool:
+        """Whether an image was given, in either way."""
+        return bool(self.images or self.image_id)
 
     @property
     def in_part(self) -> bool:

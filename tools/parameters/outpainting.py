@@ -34,12 +34,6 @@ class OutpaintParameters(OneImage, Painting):
         return None if value is None or value.lower() == "auto" else checked_ratio(value)
 
     @model_validator(mode="after")
-    def _an_image(self) -> Self:
-        if not self.has_image:
-            raise ValueError("Give the image to extend: a file in image, or image_id with the id or URL of an image.")
-        return self
-
-    @model_validator(mode="after")
     def _one_way_to_grow(self) -> Self:
         ways = {
             "left, right, top or bottom": bool(self._added()),

@@ -2,12 +2,14 @@
 
 import json
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from tools.parameters.enhancing import ModelChoice
 from tools.parameters.pictures import MAX_SIDE, OneImage
 from tools.parameters.tolerant import Tolerant, Whole, lowered, whole
+from tools.wishes import Wish, Written
 
 MIN_SIDE = 64
 MAX_SEED = 2**32 - 1
@@ -18,6 +20,7 @@ LONGEST_SHAPE = 20
 NativeRatio = Literal["auto", "1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3"]
 OutputFormat = Literal["png", "jpeg", "webp"]
 PromptKind = Literal["instruction", "description"]
+Enhance = Literal["off", "rules", "llm"]
 Strength = Annotated[float | None, Field(ge=0.01, le=1, allow_inf_nan=False)]
 
 SENT = {"negative_prompt", "size", "seed", "n", "steps", "guidance_scale", "model", "output_format", "output_quality"}
@@ -60,6 +63,8 @@ class Painting(Tolerant):
     model: str | None = Field(None, max_length=200)
     output_format: Annotated[OutputFormat, BeforeValidator(lowered)] = "png"
     output_quality: Annotated[int | None, BeforeValidator(whole), Field(ge=1, le=100)] = None
+    wait: bool = True
+    """Whether the tool waits for the end of its job, or only starts it."""
 
     @field_validator("size")
     @classmethod
@@ -126,6 +131,19 @@ class GenerationParameters(OneImage, Painting):
     aspect_ratio: Annotated[NativeRatio, BeforeValidator(lowered), BeforeValidator(ratio)] = "auto"
     strength: Strength = None
     """How far to go from the image; not sent where there is none, so that one app can serve both cases."""
+    enhance: Annotated[Enhance, BeforeValidator(lowered)] = "off"
+    enhance_model: ModelChoice = None
+
+    def wish(self) -> Wish:
+        """The prompt as something still to be written out."""
+        return Wish(self.prompt)
+
+    def written(self, prompt: Written) -> Self:
+        """These parameters with another prompt; what the person said of the negative prompt and the shape stays."""
+        free = self.aspect_ratio == "auto" and not self.has_image
+        shape = {"aspect_ratio": prompt.aspect_ratio} if free else {}
+        negative = self.negative_prompt or prompt.negative_prompt or None
+        return self.model_copy(update={"prompt": prompt.prompt, "negative_prompt": negative, **shape})
 
     def body(self) -> dict[str, Any]:
         """The body of ``POST /v1/jobs``; a size replaces the aspect ratio."""

@@ -1,0 +1,246 @@
+"""The tool prompt_enhance and enhancing while painting, on both SDKs, with a stand-in for the workspace's model."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.plugin.daemon import Daemon, Outcome, StandInModel
+from tests.plugin.scripted import PNG, ScriptedStudio
+from tests.plugin.test_enhancement import EN
+from tests.plugin.test_tools import GENERATION_VARIABLES, PROMPT_VARIABLES, PROVIDER
+
+CHOSEN = {
+    "provider": "langgenius/openai/openai",
+    "model": "some-model",
+    "model_type": "llm",
+    "mode": "chat",
+    "completion_params": {"temperature": 0.2},
+}
+"""A model as Dify's selector sends it."""
+WISH = "a poster that says “春茶 50% OFF”"
+PROMPT = "A tall poster of green tea leaves. The title “春茶 50% OFF” stands on top in a bold serif typeface"
+GOOD = {"prompt": PROMPT, "negative_prompt": "people", "aspect_ratio": "2:3", "reason": "Tea was not said."}
+
+
+@pytest.fixture
+def speaking(plugin: Daemon) -> Iterator[Callable[..., StandInModel]]:
+    """Gives the workspace a model: called with what it says, as `StandInModel`."""
+
+    def speak(answer: object = "", **how: Any) -> StandInModel:
+        model = StandInModel(answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False), **how)
+        plugin.hooks["llm"] = model
+        return model
+
+    yield speak
+    plugin.hooks.pop("llm", None)
+
+
+def enhance(plugin: Daemon, credentials: dict[str, object], **parameters: Any) -> Outcome:
+    given = {"prompt": WISH, "model": CHOSEN, **parameters}
+    return plugin.invoke(PROVIDER, "prompt_enhance", given, credentials, timeout=50)
+
+
+def generate(plugin: Daemon, credentials: dict[str, object], **parameters: Any) -> Outcome:
+    given = {"prompt": WISH, "enhance": "llm", "enhance_model": "langgenius/openai/openai/some-model", **parameters}
+    return plugin.invoke(PROVIDER, "image_generation", given, credentials, timeout=50)
+
+
+def test_a_good_answer_becomes_text_json_and_every_variable(
+    plugin: Daemon,
+    scripted: ScriptedStudio,
+    credentials: dict[str, object],
+    speaking: Callable[..., StandInModel],
+) -> None:
+    model = speaking(GOOD)
+    outcome = enhance(plugin, credentials, audience="tea lovers")
+    outcome.raise_on_error()
+    assert outcome.texts == [f"{PROMPT}{EN}\n"]
+    assert set(outcome.variables) == PROMPT_VARIABLES
+    assert outcome.variables == {
+        "prompt": f"{PROMPT}{EN}",
+        "negative_prompt": "people",
+        "aspect_ratio": "2:3",
+        "reason": "Tea was not said.",
+        "enhanced_by": "llm",
+        "warnings": [],
+    }
+    assert outcome.jsons == [outcome.variables]
+    [asked] = model.asked
+    system, user = asked.pop("prompt_messages")
+    assert asked == {**CHOSEN, "tools": None, "stop": None, "stream": True}
+    assert (system["role"], user["role"]) == ("system", "user")
+    assert "Qwen-Image" in system["content"]
+    assert f"wish: {WISH}" in user["content"]
+    assert "audience: tea lovers" in user["content"]
+    assert scripted.calls == [], "the server has no part in this"
+
+
+@pytest.mark.parametrize("pieces", [1, 40])
+def test_an_answer_in_a_fence_comes_in_pieces(
+    plugin: Daemon, credentials: dict[str, object], speaking: Callable[..., StandInModel], pieces: int
+) -> None:
+    speaking(f"Of course:\n```json\n{json.dumps(GOOD)}\n```", pieces=pieces)
+    outcome = enhance(plugin, credentials)
+    assert (outcome.variables["enhanced_by"], outcome.variables["prompt"]) == ("llm", f"{PROMPT}{EN}")
+
+
+@pytest.mark.parametrize(
+    ("answer", "how", "why"),
+    [
+        ("A tall poster of tea.", {}, "gave no JSON with a prompt in it"),
+        ({**GOOD, "prompt": PROMPT.replace("50%", "60%")}, {}, "left out or changed the text “春茶 50% OFF”"),
+        ("", {"error": "Rate limit\nof the provider."}, "could not be asked (Rate limit of the provider)"),
+        ("", {}, "gave an empty answer"),
+        ("x" * 30_000, {"pieces": 9}, "did not come to an end"),
+    ],
+    ids=["prose", "lettering changed", "error", "nothing", "endless"],
+)
+def test_what_cannot_be_used_gives_the_rules_form_and_says_why(
+    plugin: Daemon,
+    credentials: dict[str, object],
+    speaking: Callable[..., StandInModel],
+    answer: object,
+    how: dict[str, Any],
+    why: str,
+) -> None:
+    speaking(answer, **how)
+    outcome = enhance(plugin, credentials)
+    outcome.raise_on_error()
+    assert set(outcome.variables) == PROMPT_VARIABLES
+    assert outcome.variables["enhanced_by"] == "rules"
+    assert outcome.texts == [f"{WISH}. All lettering is sharp and legible{EN}\n"]
+    assert outcome.variables["aspect_ratio"] == "3:4"
+    assert outcome.variables["warnings"] == [f"The language model {why}; the prompt was put together by rules instead."]
+
+
+def test_without_a_permission_or_a_model_rules_do_it(plugin: Daemon, credentials: dict[str, object]) -> None:
+    for chosen, why in ((CHOSEN, "permission denied"), (None, "is not chosen in the setting model")):
+        outcome = enhance(plugin, credentials, model=chosen)
+        outcome.raise_on_error()
+        assert outcome.variables["enhanced_by"] == "rules"
+        assert why in outcome.variables["warnings"][0]
+
+
+@pytest.mark.parametrize("said", ["", "x" * 99], ids=["silent", "in the middle"])
+def test_a_model_that_hangs_is_not_waited_for_forever(
+    plugin: Daemon, credentials: dict[str, object], speaking: Callable[..., StandInModel], said: str
+) -> None:
+    gate, released = threading.Event(), threading.Event()
+
+    def stuck(asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        chunks = StandInModel(said, pieces=3)(asked)
+        if said:
+            yield next(chunks)
+        gate.wait(30)
+        yield from chunks
+        released.set()
+
+    plugin.hooks["llm"] = stuck
+    outcome = enhance(plugin, {**credentials, "time_budget": "30"})  # of which a fifth is for the language model
+    gate.set()
+    outcome.raise_on_error()
+    assert outcome.variables["enhanced_by"] == "rules"
+    assert "could not be asked (invocation exited without response after 6 seconds)" in outcome.variables["warnings"][0]
+    assert 5 < outcome.seconds < 9
+    assert released.wait(5), "the answer that came too late disturbed nobody"
+
+
+def test_a_model_that_goes_on_and_on_is_ended_too(
+    plugin: Daemon, credentials: dict[str, object], speaking: Callable[..., StandInModel]
+) -> None:
+    ended = threading.Event()
+
+    def dripping(asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for chunk in StandInModel("x" * 40, pieces=40)(asked):
+            if ended.wait(0.5):
+                return
+            yield chunk
+
+    plugin.hooks["llm"] = dripping
+    outcome = enhance(plugin, {**credentials, "time_budget": "30"})
+    ended.set()
+    assert "did not answer within 6 s" in outcome.variables["warnings"][0]
+    assert 5 < outcome.seconds < 9
+
+
+def test_painting_with_enhancement_in_one_step(
+    plugin: Daemon,
+    scripted: ScriptedStudio,
+    credentials: dict[str, object],
+    speaking: Callable[..., StandInModel],
+) -> None:
+    model = speaking({**GOOD, "prompt": f"{PROMPT}, beside “Tea”"})
+    scripted.warnings = ["Painted small."]
+    outcome = generate(plugin, credentials)
+    outcome.raise_on_error()
+    assert [blob.content for blob in outcome.blobs] == [PNG]
+    assert set(outcome.variables) == GENERATION_VARIABLES
+    painted = f"{PROMPT}, beside “Tea”{EN}"
+    sent = scripted.called("POST /v1/jobs")[0].json()
+    assert (sent["prompt"], sent["negative_prompt"], sent["aspect_ratio"]) == (painted, "people", "2:3")
+    assert outcome.variables["prompt"] == outcome.jsons[0]["prompt"] == painted
+    assert outcome.jsons[0]["enhanced_by"] == "llm"
+    added = "The language model added the text “Tea”, which the wish does not have."
+    assert outcome.variables["warnings"] == outcome.jsons[0]["warnings"] == [added, "Painted small."]
+    assert f"Note: {added} Painted small." in outcome.texts[0]
+    assert outcome.streamed["progress"][0] == "Writing the prompt.\n"
+    assert (model.asked[0]["provider"], model.asked[0]["model"]) == ("langgenius/openai/openai", "some-model")
+
+
+@pytest.mark.parametrize(
+    ("given", "prompt", "warnings"),
+    [
+        ({"enhance": "off"}, WISH, []),
+        ({"enhance": None}, WISH, []),
+        ({"enhance": "rules"}, f"{WISH}. All lettering is sharp and legible{EN}", []),
+        (
+            {"enhance_model": None},
+            f"{WISH}. All lettering is sharp and legible{EN}",
+            [
+                "The language model is not chosen in the setting enhance_model; the prompt was put together by rules "
+                "instead."
+            ],
+        ),
+    ],
+    ids=["off", "unset", "rules", "no model"],
+)
+def test_painting_asks_no_model_where_none_is_wanted(
+    plugin: Daemon,
+    scripted: ScriptedStudio,
+    credentials: dict[str, object],
+    speaking: Callable[..., StandInModel],
+    given: dict[str, Any],
+    prompt: str,
+    warnings: list[str],
+) -> None:
+    model = speaking(GOOD)
+    outcome = generate(plugin, credentials, **given)
+    outcome.raise_on_error()
+    assert model.asked == []
+    assert scripted.called("POST /v1/jobs")[0].json()["prompt"] == outcome.variables["prompt"] == prompt
+    assert outcome.variables["warnings"] == warnings
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"prompt": " "}, "prompt is missing"),
+        ({"purpose": "edit", "prompt": "", "product": "cup"}, "prompt is missing. Say what to change"),
+        ({"language": "fr"}, "language: "),
+    ],
+)
+def test_bad_parameters_are_refused_before_the_model_is_asked(
+    plugin: Daemon,
+    credentials: dict[str, object],
+    speaking: Callable[..., StandInModel],
+    given: dict[str, Any],
+    said: str,
+) -> None:
+    model = speaking(GOOD)
+    outcome = enhance(plugin, credentials, **given)
+    assert outcome.error is not None
+    assert (outcome.error.type, outcome.kinds, model.asked) == ("InvokeBadRequestError", [], [])
+    assert outcome.error.message.startswith(said)

@@ -1,0 +1,203 @@
+"""One exchange with the server after another: retries, time budget, limits, and what its refusals mean.
+
+Speaks HTTP only and imports nothing of Dify. What it raises is drawn as a tree in :mod:`tools.errors`.
+"""
+
+import random
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+import requests
+import urllib3
+from pydantic import BaseModel, ValidationError
+from requests.auth import AuthBase
+
+from tools.connection import TooManyBytes, TooSlow, explain, is_final, proxy_advice, read_capped
+from tools.errors import (
+    ClientError,
+    KeyRefused,
+    NotFound,
+    QueueFull,
+    Refused,
+    Unavailable,
+    Unreachable,
+    WrongServer,
+)
+from tools.views import ErrorBody, Job, Pause
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 30.0
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 15.0
+LAST_BYTES_S = 5.0
+"""What an exchange may use at least, even when the time budget is about to end."""
+MAX_VIEW_BYTES = 4 * 1024 * 1024
+LONGEST_MESSAGE = 600
+
+View = TypeVar("View", bound=BaseModel)
+Update = Job | Pause
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+class _Bearer(AuthBase):
+    """Sets the key's header; being set at all also keeps requests from reading a .netrc."""
+
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+
+    def __call__(self, prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._api_key:
+            prepared.headers["Authorization"] = f"Bearer {self._api_key}"
+        return prepared
+
+
+class Exchange:
+    """Exchanges with one server, within ``time_budget_s`` seconds from now. Use as a context manager."""
+
+    def __init__(
+        self, server_url: str, api_key: str = "", *, verify_tls: bool = True, time_budget_s: float = 540
+    ) -> None:
+        self.server_url = server_url.rstrip("/")
+        self.deadline = time.monotonic() + time_budget_s
+        """When the time budget ends, in ``time.monotonic`` seconds."""
+        self._api_key = api_key
+        self._verify = verify_tls
+        self._session = requests.Session()
+        self._session.auth = _Bearer(api_key)
+        if not verify_tls:
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the administrator chose it
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def _patiently(
+        self, attempt: Callable[[], Answer], *, kept: str = "", unreachable_until: float | None = None
+    ) -> Generator[Update, None, Answer]:
+        """Repeat ``attempt`` over lost connections, 429 and 503, with growing pauses, while the time budget lasts.
+
+        ``kept`` ends the error's sentence: what is not lost by it.
+        """
+        for pause in _pauses():
+            try:
+                return self._accepted(attempt())
+            except ClientError as error:
+                until = (unreachable_until if isinstance(error, Unreachable) else None) or self.deadline
+                seconds = max(pause, error.retry_after_s or 0.0)
+                if error.retry_after_s is None or time.monotonic() + seconds > until:
+                    raise type(error)(f"{error}{kept}") from None
+                reason = str(error)
+            yield Pause(seconds, reason)
+            time.sleep(seconds)
+        raise AssertionError("pauses do not end")
+
+    def _once(
+        self, method: str, path: str, *, read_timeout: float = READ_TIMEOUT_S, limit: int = MAX_VIEW_BYTES, **body: Any
+    ) -> Answer:
+        """Make one exchange. Raises :class:`Unreachable`, or :class:`Refused` for a body over ``limit`` bytes."""
+        url, left = f"{self.server_url}{path}", max(self._left(), LAST_BYTES_S)
+        try:
+            with self._session.request(
+                method,
+                url,
+                timeout=(min(CONNECT_TIMEOUT_S, left), min(read_timeout, left)),
+                verify=self._verify,  # here, not on the session, where an environment's CA bundle would win over it
+                allow_redirects=False,  # a redirected POST would become a GET, and the key would go elsewhere
+                stream=True,
+                **body,
+            ) as response:
+                content = read_capped(response, limit, time.monotonic() + left)
+                return Answer(response.status_code, response.headers, content)
+        except requests.RequestException as error:
+            retry = None if is_final(error) else 0.0
+            raise Unreachable(explain(error, url, "server_url"), retry_after_s=retry) from None
+        except TooSlow:
+            raise Unreachable("The server sends too slowly; look at the network between.", retry_after_s=0.0) from None
+        except TooManyBytes:
+            raise Refused(
+                f"The server's answer is larger than {limit // 2**20} MB, more than Dify takes. "
+                "Ask for output_format jpeg or webp, or a smaller size."
+            ) from None
+
+    def _accepted(self, answer: Answer) -> Answer:
+        """Return the answer of a status below 300; raise the error that any other one means."""
+        if answer.status < 300:
+            return answer
+        if answer.status < 400:
+            raise WrongServer(
+                "server_url redirects elsewhere. Enter the address that it redirects to (often https:// instead of http://)."
+            )
+        try:
+            message = self._quoted(ErrorBody.model_validate_json(answer.content).error.message)
+        except ValidationError:
+            message = ""
+        raise self._refusal(answer, message)
+
+    def _refusal(self, answer: Answer, message: str) -> ClientError:
+        if answer.status == 407:
+            return Unreachable(f"The proxy asks for a password.{proxy_advice(self.server_url)}")
+        if answer.status in {401, 403}:
+            said = f": {message}" if message and answer.status == 403 else "."
+            return KeyRefused(
+                f"The server refused the API key{said} Enter a valid api_key in the credentials of the "
+                "Qwen-Image Studio plugin; the server's operator hands them out."
+            )
+        if answer.status == 429:
+            said = message or "The server takes no more jobs now."
+            return QueueFull(f"{said} Try again later.", retry_after_s=_retry_after(answer))
+        if answer.status in {502, 503, 504}:
+            said = message or "The server cannot take jobs now, or a gateway before it cannot reach it."
+            return Unavailable(f"{said}{proxy_advice(self.server_url)}", retry_after_s=_retry_after(answer))
+        if answer.status == 413:
+            return Refused(message or "The images together are larger than the server, or a gateway before it, takes.")
+        if answer.status >= 500:
+            return Unavailable(message or f"The server failed (HTTP {answer.status}); its log says why.")
+        if not message:
+            return self._wrong_server()
+        return NotFound(message) if answer.status == 404 else Refused(message)
+
+    def _wrong_server(self) -> WrongServer:
+        return WrongServer(
+            "The address answers, but not as a Qwen-Image Studio server. Enter the server's base address in "
+            f"server_url, such as http://gpu-box:8300, without a path.{proxy_advice(self.server_url)}"
+        )
+
+    def _parsed(self, answer: Answer, view: type[View]) -> View:
+        try:
+            return view.model_validate_json(answer.content)
+        except ValidationError:
+            raise self._wrong_server() from None
+
+    def _quoted(self, text: str) -> str:
+        """Text of the server's on one line, of bounded length and without the key, should something echo it."""
+        line = " ".join(text.split())[:LONGEST_MESSAGE]
+        return line.replace(self._api_key, "[api_key]") if self._api_key else line
+
+    def _left(self) -> float:
+        return self.deadline - time.monotonic()
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between attempts: doubling up to a limit, spread so that many clients do not come back at once."""
+    pause = FIRST_PAUSE_S
+    while True:
+        yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - not for secrets
+        pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def _retry_after(answer: Answer) -> float:
+    """Seconds of the Retry-After header; 0 where it is missing or a date."""
+    value = answer.headers.get("Retry-After", "").strip()
+    return float(value) if value.isdecimal() else 0.0

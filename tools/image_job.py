@@ -1,0 +1,32 @@
+"""The tool image_job: the result of a job that was started before; a list of jobs; the end of one."""
+
+import time
+from collections.abc import Generator
+from typing import Any
+
+from dify_plugin import Tool  # type: ignore[import-untyped]
+from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
+
+from tools import messages, results
+from tools.parameters import Credentials, JobParameters
+
+
+class ImageJobTool(Tool):  # type: ignore[misc]
+    """Wait for a job and give what its tool would have given; or list the latest jobs; or cancel one."""
+
+    def _invoke(self, tool_parameters: dict[str, Any]) -> Generator[ToolInvokeMessage, None, None]:
+        with messages.reported_errors():
+            asked = JobParameters.parse(tool_parameters)
+            with Credentials.parse(self.runtime.credentials).client() as studio:
+                if asked.action == "list":
+                    jobs = yield from messages.streamed(self, studio.recent(asked.limit))
+                    found = results.of_list(self, jobs, time.time())
+                elif asked.action == "cancel":
+                    job = yield from messages.streamed(self, studio.cancel(asked.about))
+                    found = results.of_cancelled(self, job)
+                else:
+                    painted = yield from messages.streamed(self, studio.fetch(asked.about, wait=asked.wait))
+                    found = results.of_any(self, painted)
+                if asked.action != "result":
+                    yield messages.line_of_progress(self, "Done.")
+            yield from found

@@ -1,0 +1,85 @@
+"""The parameters of prompt_enhance, and the choice of a language model of the workspace.
+
+Only prompt_enhance has Dify's model selector: Dify's older agents refuse a tool whose selector was left empty, and
+painting has to go on there. Elsewhere the model is written as PROVIDER/MODEL.
+"""
+
+import json
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from tools.parameters.tolerant import Tolerant, lowered
+from tools.wishes import Wish
+
+MAX_WISH_CHARS = 4000
+MAX_PART_CHARS = 500
+
+WishLanguage = Literal["auto", "en", "zh"]
+WishPurpose = Literal["generate", "edit"]
+Part = Annotated[str, Field(max_length=MAX_PART_CHARS)]
+
+
+class ChosenModel(BaseModel):
+    """A language model as Dify's model selector gives it."""
+
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+    provider: str
+    model: str
+    mode: str = "chat"
+    completion_params: dict[str, Any] = Field({})
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _chat_where_unsaid(cls, value: object) -> object:
+        return value or "chat"
+
+    @field_validator("completion_params", mode="before")
+    @classmethod
+    def _none_where_unsaid(cls, value: object) -> object:
+        return value or {}
+
+
+def chosen_model(value: object) -> object:
+    """A model as an object, as JSON or as PROVIDER/MODEL, a provider having three parts; None where there is none."""
+    if isinstance(value, str):
+        if named := re.fullmatch(r"([\w.-]+/[\w.-]+/[\w.-]+)/(\S+)", value.strip()):
+            return {"provider": named.group(1), "model": named.group(2)}
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise ValueError("write PROVIDER/MODEL such as langgenius/openai/openai/gpt-4o") from None
+    if isinstance(value, dict) and not (value.get("provider") and value.get("model")):
+        return None
+    return value
+
+
+ModelChoice = Annotated[ChosenModel | None, BeforeValidator(chosen_model)]
+
+
+class EnhanceParameters(Tolerant):
+    """Parameters of prompt_enhance."""
+
+    prompt: str = Field("", max_length=MAX_WISH_CHARS)
+    purpose: Annotated[WishPurpose, BeforeValidator(lowered)] = "generate"
+    product: Part = ""
+    theme: Part = ""
+    audience: Part = ""
+    style: Part = ""
+    language: Annotated[WishLanguage, BeforeValidator(lowered)] = "auto"
+    model: ModelChoice = None
+
+    @model_validator(mode="after")
+    def _something_to_work_on(self) -> Self:
+        if self.purpose == "edit" and not self.prompt:
+            raise ValueError("prompt is missing. Say what to change in the image.")
+        if not (self.prompt or self.product or self.theme):
+            raise ValueError("prompt is missing. Say in a few words what the picture is to show, or name a product.")
+        return self
+
+    def wish(self) -> Wish:
+        """What is to be written as a prompt."""
+        said = {name: getattr(self, name) for name in ("purpose", "product", "theme", "audience", "style", "language")}
+        return Wish(self.prompt, **said)
