@@ -48,7 +48,7 @@ def main() -> int:
     """Measure both families and both masks, and print one table."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--turns", type=int, default=3, help="paintings per side to time")
-    arguments.add_argument("--steps", type=int, default=8)
+    arguments.add_argument("--steps", type=int, default=4)
     options = arguments.parse_args()
     model = replace(MODELS["miniature"], paint_pixels=(64 * 64, SIDE * SIDE), region_pixels=64 * 64)
     engine = QwenEngine({model.name: model}, "cpu")
