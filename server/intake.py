@@ -196,7 +196,7 @@ class Intake:
         asked = filled(request, self._settings.templates)
         if isinstance(asked, BatchRequest | AdjustRequest):
             return
-        if not asked.images:
+        if not asked.images and not asked.TAKES_IMAGES[0]:  # the others' last image is known when the row is made
             plan(asked, self._models)
         elif asked.model is not None:
             find_model(asked.model, self._models)

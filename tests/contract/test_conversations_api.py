@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import pytest
 from flask.testing import FlaskClient
 
 from server.jobs import JobStore
@@ -60,3 +61,18 @@ def test_names_of_conversations(client: FlaskClient) -> None:
         assert send(client, operation="generate", conversation=name).status_code == status
     answer = send(client, operation="edit")
     assert "edit takes 1 to 3 images" in answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        {"operation": "edit"},
+        {"operation": "outpaint", "left": 8},
+        {"operation": "inpaint", "region": {"x": 0, "y": 0, "width": 0.5, "height": 0.5}},
+    ],
+)
+def test_rows_of_a_batch_may_go_on_with_the_last_image(client: FlaskClient, job: dict[str, Any]) -> None:
+    rows = [{"thing": "cat"}, {"thing": "dog"}]
+    asked = {"prompt": "a {{thing}}", "conversation": "c1", **job}
+    answer = client.post("/v1/jobs", json={"operation": "batch", "job": asked, "rows": rows})
+    assert answer.status_code == 202, answer.json
