@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ def light(parent: int | None) -> None:
 
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_images = partial(click.option, "-i", "--image", "images", type=_FILE, multiple=True, required=True)
 
 
 @cli.command()
@@ -107,15 +109,7 @@ def generate(prompt: str, image: Path | None, output: Path, **options: Any) -> N
 
 @cli.command()
 @click.argument("prompt")
-@click.option(
-    "-i",
-    "--image",
-    "images",
-    type=_FILE,
-    multiple=True,
-    required=True,
-    help="The image to change; up to three, in the order in which the instruction numbers them.",
-)
+@_images(help="The image to change; up to three, in the order in which the instruction numbers them.")
 @click.option("--prefer", type=click.Choice([choice.value for choice in Prefer]), help="Default: auto.")
 @painting_options
 def edit(prompt: str, images: tuple[Path, ...], output: Path, **options: Any) -> None:
@@ -125,15 +119,7 @@ def edit(prompt: str, images: tuple[Path, ...], output: Path, **options: Any) ->
 
 @cli.command()
 @click.argument("prompt")
-@click.option(
-    "-i",
-    "--image",
-    "images",
-    type=_FILE,
-    multiple=True,
-    required=True,
-    help="The image to change; after it, images to take things from.",
-)
+@_images(help="The image to change; after it, images to take things from.")
 @click.option("--mask", type=_FILE, help="White may change, black stays.")
 @click.option("--region", callback=region, help="Instead: X,Y,WIDTH,HEIGHT in pixels, or in fractions of the image.")
 @part_options

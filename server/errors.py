@@ -89,6 +89,11 @@ class StudioError(Exception):
         }
 
 
+def refusal(param: str, said: str) -> StudioError:
+    """The error of a value that cannot be used, from a sentence without its parameter and without its full stop."""
+    return StudioError("invalid_value", f"{param}: {said}.", param=param)
+
+
 def from_validation(error: ValidationError, *, where: str = "request") -> StudioError:
     """Turn pydantic's first complaint into a :class:`StudioError` that names the parameter and the remedy."""
     first = error.errors(include_url=False)[0]

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from server.engine import Model, find_model
 from server.engine.light import batch_plan
 from server.engine.plan import plan
-from server.errors import StudioError, from_validation
+from server.errors import StudioError, from_validation, refusal
 from server.fetch import fetch
 from server.imaging import open_image, read_facts, store_copy, thumbnail
 from server.imaging.masks import Mask, open_mask, region_mask
@@ -43,6 +43,11 @@ class Upload:
 
     param: str
     data: bytes
+
+
+def image_params(count: int) -> list[str]:
+    """What so many images are called in errors: ``image``, or ``image[0]`` and so on."""
+    return ["image"] if count == 1 else [f"image[{index}]" for index in range(count)]
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ def row_submission(job: Mapping[str, Any], row: Mapping[str, Cell]) -> Submissio
     """What one row of a batch asks for. Raises StudioError with the parameter at fault."""
     request = validated(fill(job, row))
     if isinstance(request, BatchRequest):
-        raise _refusal("operation", "a row of a batch cannot be a batch; use another operation")
+        raise refusal("operation", "a row of a batch cannot be a batch; use another operation")
     return checked(Submission(request))
 
 
@@ -169,7 +174,7 @@ class Intake:
                 requests.append(request)
         images = sum(getattr(request, "n", 1) for request in requests)
         if images > MAX_ROWS:
-            raise _refusal("rows", f"they make {images} images; at most {MAX_ROWS} are taken, send several batches")
+            raise refusal("rows", f"they make {images} images; at most {MAX_ROWS} are taken, send several batches")
         planned = batch_plan(self._with_images_kept(asked.job, owner), table, _row_seeds(asked, requests))
         return NewJob(
             owner=owner,
@@ -209,8 +214,8 @@ class Intake:
             return [self._opened(file.data, file.param) for file in files]
         if not asked.images and asked.TAKES_IMAGES[0] and asked.conversation is not None:
             return [self._remembered(asked.conversation, owner)]
-        names = ["image"] if len(asked.images) == 1 else [f"image[{index}]" for index in range(len(asked.images))]
-        return [self._referred(reference, owner, name) for reference, name in zip(asked.images, names, strict=True)]
+        named = zip(asked.images, image_params(len(asked.images)), strict=True)
+        return [self._referred(reference, owner, param) for reference, param in named]
 
     def _mask(self, asked: Request, uploads: Sequence[Upload], owner: str, inputs: Sequence[Input]) -> Mask | None:
         if not isinstance(asked, InpaintRequest):
@@ -220,8 +225,7 @@ class Intake:
             return region_mask(asked.region, size)
         files = [upload.data for upload in uploads if upload.param == "mask"]
         data = files[0] if files else self._bytes(str(asked.mask), owner, "mask")
-        limits = self._limits()
-        return open_mask(data, size, max_bytes=limits["max_bytes"], max_pixels=limits["max_pixels"])
+        return open_mask(data, size, **self._settings.image_limits)
 
     def _remembered(self, conversation: str, owner: str) -> Input:
         image = self._store.last_image(owner, conversation, time.time() - self._settings.memory_s)
@@ -243,7 +247,7 @@ class Intake:
         if "://" in reference:
             return fetch(
                 reference,
-                max_bytes=self._settings.max_image_mb * 10**6,
+                max_bytes=self._settings.image_limits["max_bytes"],
                 timeout_s=self._settings.fetch_timeout_s,
                 allow=self._settings.fetch_allow,
                 param=param,
@@ -273,12 +277,8 @@ class Intake:
             raise StudioError("image_not_found", f"{param}: {error.message}", param=param) from error
 
     def _opened(self, data: bytes, param: str) -> Input:
-        image = open_image(data, param=param, **self._limits())
+        image = open_image(data, param=param, **self._settings.image_limits)
         return Input(image.size, image=image, painted_by=str(read_facts(data).get("model", ""))[:200])
-
-    def _limits(self) -> dict[str, int]:
-        settings = self._settings
-        return {"max_bytes": settings.max_image_mb * 10**6, "max_pixels": settings.max_image_mpx * 10**6}
 
     def _keep(self, each: Input, owner: str) -> str:
         """Store a new input, normalised, and record it as an image of the owner's."""
@@ -324,7 +324,3 @@ def _row_seeds(asked: BatchRequest, requests: Sequence[Request]) -> list[int | N
             seeds.append(first if asked.seed_mode is SeedMode.FIXED else (first + before) % (MAX_SEED + 1))
         before += request.n
     return seeds
-
-
-def _refusal(param: str, said: str) -> StudioError:
-    return StudioError("invalid_value", f"{param}: {said}.", param=param)

@@ -94,6 +94,11 @@ class Settings(BaseSettings):
         return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
 
     @property
+    def image_limits(self) -> dict[str, int]:
+        """What an input image may have at most, as those who open images are told: bytes and pixels."""
+        return {"max_bytes": self.max_image_mb * 10**6, "max_pixels": self.max_image_mpx * 10**6}
+
+    @property
     def listens_on_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         return self.host in {"127.0.0.1", "::1", "localhost"}

@@ -173,13 +173,10 @@ class Easel:
         if request.region is not None:
             return region_mask(request.region, images[0].size)
         assert file is not None  # noqa: S101 - checked with the request
-        return open_mask(_read(file), images[0].size, **self._limits())
+        return open_mask(_read(file), images[0].size, **self._settings.image_limits)
 
     def _opened(self, path: Path, data: bytes) -> Image.Image:
-        return open_image(data, param=str(path), **self._limits())
-
-    def _limits(self) -> dict[str, int]:
-        return {"max_bytes": self._settings.max_image_mb * 10**6, "max_pixels": self._settings.max_image_mpx * 10**6}
+        return open_image(data, param=str(path), **self._settings.image_limits)
 
 
 def _write(path: Path, painted: Painted, planned: Plan, before: Facts) -> None:

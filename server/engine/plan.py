@@ -8,7 +8,7 @@ from server.engine import Family, Model, Plan, Size, find_model
 from server.engine.light import light_plan
 from server.engine.shapes import shape_of
 from server.engine.vocabulary import known_in, vocabulary_of
-from server.errors import StudioError
+from server.errors import StudioError, refusal
 from server.imaging.masks import Mask
 from server.prompts import clean, has_chinese
 from server.schemas import (
@@ -116,15 +116,15 @@ def _asked(request: Painting) -> str:
 
 def _check_inputs(request: Painting, model: Model, through: Operation, inputs: Sequence[Size]) -> None:
     if through is Operation.EDIT and len(inputs) > model.max_inputs:
-        raise _refusal("image", f"{model.name} takes at most {model.max_inputs} images")
+        raise refusal("image", f"{model.name} takes at most {model.max_inputs} images")
     if through is Operation.GENERATE and len(inputs) > 1:
-        raise _refusal("image", f"{model.name} paints from a description and takes one image; send that alone")
+        raise refusal("image", f"{model.name} paints from a description and takes one image; send that alone")
     starts_from_image = isinstance(request, GenerateRequest) and bool(inputs)
     if model.families[through] is Family.QWEN_IMAGE_21:
         if starts_from_image:
-            raise _refusal("image", f"{model.name} cannot start from an image; use the edit operation")
+            raise refusal("image", f"{model.name} cannot start from an image; use the edit operation")
         if getattr(request, "strength", None) not in {None, 1.0}:
-            raise _refusal("strength", f"{model.name} always paints anew; leave strength out")
+            raise refusal("strength", f"{model.name} always paints anew; leave strength out")
 
 
 def _model_warnings(request: Painting, model: Model, through: Operation) -> list[str]:
@@ -183,7 +183,3 @@ def _unknown_image(prompt: str, images: int) -> int | None:
     """The number of an image of which the instruction speaks and that is not there."""
     told = re.findall(r"(?:\b(?:image|picture|photo)\s?|图片?\s?)([1-9])(?![\d:：x×])", prompt, re.IGNORECASE)
     return next((int(number) for number in told if int(number) > images), None)
-
-
-def _refusal(param: str, said: str) -> StudioError:
-    return StudioError("invalid_value", f"{param}: {said}.", param=param)

@@ -7,7 +7,7 @@ from typing import Any
 from server.engine import Family, Model, Pass, Size
 from server.engine.regions import growing_passes, region_pass
 from server.engine.sizes import like_input, painted_size
-from server.errors import StudioError
+from server.errors import refusal
 from server.imaging.masks import Mask
 from server.schemas import EditRequest, GenerateRequest, InpaintRequest, OutpaintRequest, Painting
 from server.vocabulary import MAX_SIDE, Anchor, AspectRatio, OutputFormat
@@ -86,7 +86,7 @@ def _canvas_shape(request: OutpaintRequest, model: Model, image: Size) -> tuple[
             f"the result would be {canvas[0]}x{canvas[1]}; it may have {MAX_SIDE} pixels on a side and {MAX_SIDE**2} "
             "in all, so ask for less, or make the image smaller first"
         )
-        raise _refusal(param, message)
+        raise refusal(param, message)
     place = (left, top, left + image[0], top + image[1])
     passes = growing_passes(place, canvas, model)
     warnings = _lossy(request)
@@ -115,7 +115,7 @@ def _margins(request: OutpaintRequest, image: Size) -> tuple[int, int, int, int]
     if request.aspect_ratio is not None:
         across, down = (int(number) for number in request.aspect_ratio.split(":"))
         if not across or not down or max(across, down) > 20 * min(across, down):
-            raise _refusal("aspect_ratio", "write WIDTH:HEIGHT such as 16:9, at most 20:1")
+            raise refusal("aspect_ratio", "write WIDTH:HEIGHT such as 16:9, at most 20:1")
         goal = (max(width, round(height * across / down)), max(height, round(width * down / across)))
     else:
         assert request.asked_size is not None  # noqa: S101 - checked with the request
@@ -124,9 +124,9 @@ def _margins(request: OutpaintRequest, image: Size) -> tuple[int, int, int, int]
     more = (goal[0] - width, goal[1] - height)
     if min(more) < 0:
         message = f"{goal[0]}x{goal[1]} is smaller than the image of {width}x{height}; ask for more, or crop it first"
-        raise _refusal(param, message)
+        raise refusal(param, message)
     if max(more) == 0:
-        raise _refusal(param, f"the image of {width}x{height} has that shape already, so there is nothing to add")
+        raise refusal(param, f"the image of {width}x{height} has that shape already, so there is nothing to add")
     left = {Anchor.LEFT: 0, Anchor.RIGHT: more[0]}.get(request.anchor, more[0] // 2)
     top = {Anchor.TOP: 0, Anchor.BOTTOM: more[1]}.get(request.anchor, more[1] // 2)
     return left, top, more[0] - left, more[1] - top
@@ -141,15 +141,13 @@ def _delivered_size(request: GenerateRequest | EditRequest, model: Model, inputs
     width, height = asked
     param = "width" if request.width is not None else "size"
     if width * height > model.max_pixels:
-        raise _refusal(
+        raise refusal(
             param,
             f"{width}x{height} is more than the {model.max_pixels} pixels that {model.name} delivers; "
             "ask for a smaller size",
         )
     if max(width / height, height / width) > model.max_aspect:
-        raise _refusal(
-            param, f"{width}x{height} is longer than {model.max_aspect:g}:1; bring the sides closer together"
-        )
+        raise refusal(param, f"{width}x{height} is longer than {model.max_aspect:g}:1; bring the sides closer together")
     return width, height
 
 
@@ -197,7 +195,3 @@ def _snapped(paint: Size, delivered: Size, model: Model) -> str:
         f"Painted at {paint[0]}x{paint[1]} and resized to {delivered[0]}x{delivered[1]}: {model.name} paints "
         f"{model.paint_pixels[0]} to {model.paint_pixels[1]} pixels with sides in multiples of {model.grid}."
     )
-
-
-def _refusal(param: str, said: str) -> StudioError:
-    return StudioError("invalid_value", f"{param}: {said}.", param=param)

@@ -4,7 +4,7 @@ import io
 
 from PIL import Image, ImageOps
 
-from server.errors import StudioError
+from server.errors import refusal
 from server.imaging.opening import BROKEN, open_image, read_header
 
 _BOTH = (
@@ -24,12 +24,12 @@ def white_mask(data: bytes, first: bytes | None, *, max_bytes: int, max_pixels: 
     open_image(data, param="mask", **limits)
     alpha = _alpha(data)
     if alpha is None:
-        raise _refusal(f"has no transparency; {_BOTH}")
+        raise refusal("mask", f"has no transparency; {_BOTH}")
     if first is not None:
         _check_size(alpha.size, first, limits)
     mask = alpha.point(lambda value: 255 * (value == 0)).convert("1", dither=Image.Dither.NONE)
     if mask.getbbox() is None:
-        raise _refusal(f"has no pixel with alpha 0, so nothing may change; {_BOTH}")
+        raise refusal("mask", f"has no pixel with alpha 0, so nothing may change; {_BOTH}")
     file = io.BytesIO()
     mask.save(file, "PNG")
     return file.getvalue()
@@ -54,8 +54,6 @@ def _check_size(size: tuple[int, int], first: bytes, limits: dict[str, int]) -> 
     image = open_image(first, param="image", **limits)
     if image.size != size:
         (width, height), (wide, high) = image.size, size
-        raise _refusal(f"has {wide}x{high} pixels and the first image {width}x{height}; send one of the same size")
-
-
-def _refusal(said: str) -> StudioError:
-    return StudioError("invalid_value", f"mask: {said}.", param="mask")
+        raise refusal(
+            "mask", f"has {wide}x{high} pixels and the first image {width}x{height}; send one of the same size"
+        )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageOps
 
 from server.adjustments import Box, Region
-from server.errors import StudioError
+from server.errors import refusal
 from server.imaging.opening import BROKEN, in_eight_bits, open_image, read_header
 
 WHITE_FROM = 128
@@ -32,7 +32,7 @@ def region_mask(region: Region, size: tuple[int, int]) -> Mask:
     try:
         box = region.box(size)
     except ValueError as error:
-        raise StudioError("invalid_value", f"region: {error}.", param="region") from error
+        raise refusal("region", str(error)) from error
     image = Image.new("L", size, 0)
     image.paste(255, box)
     return Mask(image, box, 1.0)
@@ -59,15 +59,16 @@ def mask_from(picture: Image.Image, size: tuple[int, int]) -> Mask:
     if mask.size != size:
         (width, height), (wide, high) = size, mask.size
         if abs(width * high / (height * wide) - 1) > MAX_ASPECT_GAP:
-            raise _refusal(
-                f"has {wide}x{high} pixels and the image {width}x{height}, another shape; send one of the image's size"
+            raise refusal(
+                "mask",
+                f"has {wide}x{high} pixels and the image {width}x{height}, another shape; send one of the image's size",
             )
         # In floating point, so that a line of one pixel is not lost in a smaller mask.
         mask = mask.convert("F").resize(size, Image.Resampling.BOX).point(lambda value: value * 1e6).convert("L")
         warnings.append(f"The mask of {wide}x{high} was stretched to the image's {width}x{height}.")
     box = mask.getbbox()
     if box is None:
-        raise _refusal("is black all over, so nothing may change; paint white what is to change")
+        raise refusal("mask", "is black all over, so nothing may change; paint white what is to change")
     white = mask.histogram()[255]
     return Mask(mask, box, white / ((box[2] - box[0]) * (box[3] - box[1])), tuple(warnings))
 
@@ -80,11 +81,8 @@ def _refuse_transparency(picture: Image.Image | None) -> None:
     except BROKEN:
         return
     if isinstance(lowest, int | float) and lowest < 255:
-        raise _refusal(
+        raise refusal(
+            "mask",
             "has transparent pixels, and it is not clear whether they may change; send white where the image may "
-            "change, black elsewhere, and nothing transparent, or send a region"
+            "change, black elsewhere, and nothing transparent, or send a region",
         )
-
-
-def _refusal(said: str) -> StudioError:
-    return StudioError("invalid_value", f"mask: {said}.", param="mask")

@@ -9,7 +9,7 @@ from string import Formatter
 
 from pydantic import ValidationError
 
-from server.errors import StudioError
+from server.errors import StudioError, refusal
 from server.prompts import clean, has_chinese
 from server.schemas import AdjustRequest, BatchRequest, Request, SlotView, TemplateList, TemplateView
 from server.vocabulary import Language, Operation, SlotType
@@ -82,17 +82,17 @@ def fill(
     found = library(own).get(template)
     if found is None or found.operation is not operation:
         able = ", ".join(one.id for one in library(own).values() if one.operation is operation)
-        raise _refusal("template", f"there is no template '{template[:60]}' for {operation.value}; there are: {able}")
+        raise refusal("template", f"there is no template '{template[:60]}' for {operation.value}; there are: {able}")
     unknown = [name for name in slots if name not in found.slots]
     if unknown:
         has = ", ".join(found.slots) or "none"
-        raise _refusal("slots", f"{template} has no slot '{unknown[0][:60]}'; it has: {has}")
+        raise refusal("slots", f"{template} has no slot '{unknown[0][:60]}'; it has: {has}")
     chosen = language or _language_of(slots)
     values = {name: _filled(name, slot, slots.get(name), chosen) for name, slot in found.slots.items()}
     text = found.text[chosen]
     for name, value in values.items():
         if re.search(rf"[\"“]\{{{name}\}}[\"”]", text) and re.search('["“”]', value):
-            raise _refusal(f"slots.{name}", "stands in quotation marks already; leave them out")
+            raise refusal(f"slots.{name}", "stands in quotation marks already; leave them out")
         if chosen is Language.EN and re.match("[aeiou]", value.casefold()):
             text = text.replace(f"a {{{name}}}", f"an {{{name}}}")  # an orange background
     return text.format(**values)
@@ -102,9 +102,9 @@ def _filled(name: str, slot: SlotView, given: str | None, language: Language) ->
     param = f"slots.{name}"
     value = clean(given) if given is not None else slot.default
     if not value:
-        raise _refusal(param, f"is missing: {slot.about[language]}")
+        raise refusal(param, f"is missing: {slot.about[language]}")
     if len(value) > MAX_SLOT_CHARS or len(value.splitlines()) > 1:
-        raise _refusal(param, f"takes one line of at most {MAX_SLOT_CHARS} characters")
+        raise refusal(param, f"takes one line of at most {MAX_SLOT_CHARS} characters")
     if slot.type is SlotType.TEXT:
         return value
     known = {SlotType.PLACE: _PLACES, SlotType.COLOR: _COLORS}.get(slot.type, slot.choices)
@@ -114,15 +114,11 @@ def _filled(name: str, slot: SlotView, given: str | None, language: Language) ->
     if slot.type is SlotType.COLOR and re.fullmatch(r"#[0-9a-fA-F]{6}", value):
         return value
     more = ", or #RRGGBB" if slot.type is SlotType.COLOR else ""
-    raise _refusal(param, f"takes one of {', '.join(known)}{more}")
+    raise refusal(param, f"takes one of {', '.join(known)}{more}")
 
 
 def _language_of(slots: Mapping[str, str]) -> Language:
     return Language.ZH if any(has_chinese(value) for value in slots.values()) else Language.EN
-
-
-def _refusal(param: str, said: str) -> StudioError:
-    return StudioError("invalid_value", f"{param}: {said}.", param=param)
 
 
 def _read(file: Path) -> dict[str, TemplateView]:

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from server.errors import StudioError, from_validation
 from server.imaging.alpha_mask import white_mask
-from server.intake import Submission, Upload, checked
+from server.intake import Submission, Upload, checked, image_params
 from server.schemas.openai import ImagesEditRequest, ImagesGenerateRequest
 from server.web.services import services
-from server.web.submission import MAX_JSON_BYTES, read_idempotency_key
+from server.web.submission import read_idempotency_key, read_json
 
 MAX_FORM_PARTS = 60
 """Every parameter is a part of its own in these forms."""
@@ -62,16 +62,7 @@ def read_edit() -> tuple[ImagesEditRequest, Submission]:
 
 
 def _json() -> dict[str, Any]:
-    data = request.get_data(cache=False)
-    if len(data) > MAX_JSON_BYTES:
-        raise StudioError("body_too_large", f"The JSON is larger than {MAX_JSON_BYTES} bytes; send images as files.")
-    try:
-        body = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise StudioError("malformed_body", "The body is not JSON that can be read.") from error
-    if not isinstance(body, dict):
-        raise StudioError("malformed_body", 'The body must be a JSON object such as {"prompt": "a red apple"}.')
-    return body
+    return read_json(request.get_data(cache=False), such_as='{"prompt": "a red apple"}')
 
 
 def _form() -> tuple[dict[str, Any], list[Upload]]:
@@ -85,8 +76,7 @@ def _form() -> tuple[dict[str, Any], list[Upload]]:
             param=unknown[0][:60],
         )
     images = [file for name, file in files if name != "mask"]
-    names = ["image"] if len(images) == 1 else [f"image[{index}]" for index in range(len(images))]
-    uploads = [Upload(name, file.read()) for name, file in zip(names, images, strict=True)]
+    uploads = [Upload(name, file.read()) for name, file in zip(image_params(len(images)), images, strict=True)]
     return _fields(), uploads + [Upload("mask", file.read()) for name, file in files if name == "mask"]
 
 
@@ -128,8 +118,7 @@ def _validated(model: type[_Asked], body: dict[str, Any]) -> _Asked:
 
 def _white_masked(uploads: Sequence[Upload]) -> list[Upload]:
     """The files with the mask turned from alpha 0 to white."""
-    settings = services().settings
-    limits = {"max_bytes": settings.max_image_mb * 10**6, "max_pixels": settings.max_image_mpx * 10**6}
+    limits = services().settings.image_limits
     first = next((upload.data for upload in uploads if upload.param != "mask"), None)
     return [
         Upload("mask", white_mask(upload.data, first, **limits)) if upload.param == "mask" else upload

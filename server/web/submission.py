@@ -8,7 +8,7 @@ from typing import Any
 from flask import request
 
 from server.errors import StudioError
-from server.intake import Submission, Upload, checked, validated
+from server.intake import Submission, Upload, checked, image_params, validated
 from server.prompts.rows import decode
 
 MAX_JSON_BYTES = 1_000_000
@@ -20,7 +20,7 @@ def read_submission() -> Submission:
     if request.mimetype == "multipart/form-data":
         body, uploads = _read_multipart()
     elif request.mimetype == "application/json":
-        body, uploads = _read_json(request.get_data(cache=False)), []
+        body, uploads = read_json(request.get_data(cache=False)), []
     else:
         raise StudioError(
             "unsupported_media_type", "Send application/json, or multipart/form-data with a 'params' field of JSON."
@@ -42,10 +42,9 @@ def _read_multipart() -> tuple[dict[str, Any], list[Upload]]:
             param=unknown[0][:60],
         )
     files = [file for name in IMAGE_FIELDS for file in request.files.getlist(name)]
-    names = ["image"] if len(files) == 1 else [f"image[{index}]" for index in range(len(files))]
-    uploads = [Upload(name, file.read()) for name, file in zip(names, files, strict=True)]
+    uploads = [Upload(name, file.read()) for name, file in zip(image_params(len(files)), files, strict=True)]
     uploads += [Upload("mask", file.read()) for file in request.files.getlist("mask")]
-    body = _read_json(request.form.get("params", "{}").encode("utf-8", "surrogatepass"))
+    body = read_json(request.form.get("params", "{}").encode("utf-8", "surrogatepass"))
     return {**body, **_read_rows(body)}, uploads
 
 
@@ -62,7 +61,8 @@ def _read_rows(body: Mapping[str, Any]) -> dict[str, str]:
     return {"rows": decode(sent[0])}
 
 
-def _read_json(data: bytes) -> dict[str, Any]:
+def read_json(data: bytes, such_as: str = '{"operation": "generate", ...}') -> dict[str, Any]:
+    """The object that the bytes are; raises StudioError, which shows one `such_as` this."""
     if len(data) > MAX_JSON_BYTES:
         raise StudioError("body_too_large", f"The JSON is larger than {MAX_JSON_BYTES} bytes; send images as files.")
     try:
@@ -70,7 +70,7 @@ def _read_json(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise StudioError("malformed_body", "The body is not JSON that can be read.") from error
     if not isinstance(body, dict):
-        raise StudioError("malformed_body", 'The body must be a JSON object such as {"operation": "generate", ...}.')
+        raise StudioError("malformed_body", f"The body must be a JSON object such as {such_as}.")
     return body
 
 
