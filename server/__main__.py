@@ -15,10 +15,10 @@ from server.devices import devices, largest_card_gib
 from server.engine import configured_models
 from server.errors import StudioError
 from server.processes import die_with_parent
-from server.prompts.templates import BadTemplates, library
+from server.prompts.templates import BadTemplates
 from server.settings import Settings
 from server.shell import batch_to_files, paint_to_files, painting_options, part_options, region
-from server.supervisor import CannotServe
+from server.supervisor import CannotServe, check_files
 from server.supervisor import serve as run_server
 from server.vocabulary import Anchor, AspectRatio, Prefer
 
@@ -64,7 +64,7 @@ def web(parent: int | None) -> None:
         die_with_parent(parent)
     settings = Settings()
     refuse_open_door(settings)
-    library(settings.templates)  # a file that cannot be used is better said now than to a caller
+    check_files(settings)
     WebServer(settings, configured_models(settings, card_gib=largest_card_gib(settings))).run()
 
 

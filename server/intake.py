@@ -22,6 +22,7 @@ from server.imaging.masks import Mask, open_mask, region_mask
 from server.jobs import Job, JobStore, NewJob, StoredImage
 from server.prompts.rows import check_job, check_rows, fill, is_of_row, of_row, read_rows
 from server.prompts.templates import filled
+from server.safety import check_words
 from server.schemas import (
     JOB_REQUEST,
     AdjustRequest,
@@ -140,6 +141,7 @@ class Intake:
             return self._batch(submission.request, owner)
         asked = filled(submission.request, self._settings.templates)
         assert not isinstance(asked, BatchRequest)  # noqa: S101 - that was no batch
+        check_words(asked, self._settings.blocked_terms)
         inputs = self._inputs(asked, submission.uploads, owner)
         mask = self._mask(asked, submission.uploads, owner, inputs)
         planned, warnings = plan(
@@ -199,6 +201,7 @@ class Intake:
     def _foresee(self, request: Request) -> None:
         """Raise StudioError where it can be told already that no job can be made of the request."""
         asked = filled(request, self._settings.templates)
+        check_words(asked, self._settings.blocked_terms)
         if isinstance(asked, BatchRequest | AdjustRequest):
             return
         if not asked.images and not asked.TAKES_IMAGES[0]:  # the others' last image is known when the row is made

@@ -63,6 +63,11 @@ class Settings(BaseSettings):
     templates: Path | None = Field(
         None, description="File of instruction templates (TOML) of your own, beside or instead of the server's."
     )
+    blocked_terms: Path | None = Field(
+        None,
+        description="Text file of what is not painted, a term per line: `gun` as a whole word, `gun*` in longer ones, "
+        "too, `!squirt gun` for an exception.",
+    )
     memory_s: float = Field(
         86400.0, ge=0, description="Seconds for which a conversation's last image can be edited without naming it."
     )

@@ -20,6 +20,7 @@ from server.errors import StudioError
 from server.jobs import JobStore, Worker, open_store
 from server.processes import Locked, lock
 from server.prompts.templates import BadTemplates, library
+from server.safety import BadTerms, terms
 from server.settings import Settings
 from server.vocabulary import LIGHT
 
@@ -159,7 +160,7 @@ def serve(settings: Settings) -> None:
         store = open_store(settings)
         refuse_open_door(settings)
         models = configured_models(settings, card_gib=largest_card_gib(settings))
-        _check_templates(settings)
+        check_files(settings)
         if refused := store.refuse_unserved([*models, LIGHT]):
             _log.warning("%d waiting jobs were for models that are no longer served; they have failed", refused)
         _check_port(settings)
@@ -190,11 +191,15 @@ def _check_data_dir(settings: Settings) -> None:
         )
 
 
-def _check_templates(settings: Settings) -> None:
+def check_files(settings: Settings) -> None:
+    """Raise CannotServe for a file of the operator's that cannot be used: better said now than to a caller."""
     try:
         library(settings.templates)
+        terms(settings.blocked_terms)
     except BadTemplates as error:
         raise CannotServe(f"STUDIO_TEMPLATES: {error}") from error
+    except BadTerms as error:
+        raise CannotServe(f"STUDIO_BLOCKED_TERMS: {error}") from error
 
 
 def _check_port(settings: Settings) -> None:

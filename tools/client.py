@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tools.errors import JobCancelled, JobFailed, NotFound, StillLoading, StillRunning, Unavailable
+from tools.errors import JobCancelled, JobFailed, NotFound, Refused, StillLoading, StillRunning, Unavailable
 from tools.exchange import READ_TIMEOUT_S, Answer, Exchange, Update
 from tools.views import Health, Image, InputFile, Job, JobList, Painted
 
@@ -194,6 +194,8 @@ def _succeeded(job: Job, said: str) -> Job:
         )
     if job.state == "failed":
         code = job.error.code if job.error else ""
+        if code == "content_blocked":
+            raise Refused(f"Job {job.id} was refused: {said or 'the server does not paint this. Say it otherwise.'}")
         advice = f"{code or 'no reason given'}. {JOB_ADVICE.get(code, '')}".rstrip()
         raise JobFailed(f"Job {job.id} failed: {said or advice}")
     if not job.images:

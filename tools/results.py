@@ -7,13 +7,13 @@ from typing import Any
 from dify_plugin import Tool  # type: ignore[import-untyped]
 from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
 
+from tools.delivery import delivered, is_shown_by_dify
 from tools.views import Change, Image, Job, Painted, Rows
 from tools.wishes import Written
 
 UNKNOWN = -1
 """In place of a change that was not measured: a later node that uses a number must get one."""
 
-_SUFFIXES: Mapping[str, str] = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 _VERBS: Mapping[str, str] = {"generate": "Painted", "outpaint": "Extended"}
 _NO_IMAGE = Image(id="", url="", width=0, height=0, mime_type="")
 _NO_JOB = Job(id="", operation="", model="", state="")
@@ -76,20 +76,17 @@ def of_prompt(tool: Tool, written: Written) -> Iterator[ToolInvokeMessage]:
 def _messages(
     tool: Tool, painted: Painted | None, line: str, told: dict[str, Any], named: dict[str, Any]
 ) -> Iterator[ToolInvokeMessage]:
-    for image, content in zip(painted.job.images, painted.contents, strict=True) if painted else ():
-        # Bytes, never the URL: Dify's own download of a URL is blocked for private addresses, and says so nowhere.
-        yield tool.create_blob_message(content, meta={"mime_type": image.mime_type, "filename": filename(image)})
+    if painted is not None:
+        yield from delivered(tool, painted)
+        if painted.contents and not is_shown_by_dify(tool):
+            shown = " ".join(f"![image]({image.url})" for image in painted.job.images)
+            line = f"{line} Show it to the person with: {shown}"
     yield tool.create_text_message(f"{line}\n")  # agents join texts without a separator
     yield tool.create_json_message(told)
     for name, value in named.items():
         # In an answer that streams, a variable that came in one piece can be missing (dify#32903); texts can stream.
         send = tool.create_stream_variable_message if isinstance(value, str) and value else tool.create_variable_message
         yield send(name, value)
-
-
-def filename(image: Image) -> str:
-    """A file name with the suffix of the image's true type."""
-    return f"{image.id}.{_SUFFIXES.get(image.mime_type, image.mime_type.rpartition('/')[2])}"
 
 
 def pending_summary(job: Job) -> str:

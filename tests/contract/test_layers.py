@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"vocabulary", "adjustments", "schemas", "settings", "errors", "processes"},
-    {"imaging", "fetch", "prompts", "devices"},
+    {"imaging", "fetch", "prompts", "safety", "devices"},
     {"jobs", "dispatch", "storage", "engine"},
     {"archives", "auth", "batches", "intake", "keeper", "pictures", "web", "worker"},
     {"app", "webserver", "supervisor", "doctor", "shell", "__main__"},

@@ -203,6 +203,7 @@ def test_the_servers_own_sentence_is_told_once(
         ("failed", "engine_failed", DOWN, "log"),
         ("failed", "out_of_memory", DOWN, "smaller size"),
         ("failed", "model_unavailable", DOWN, "another model"),
+        ("failed", "content_blocked", BAD, "Say it otherwise"),
         ("cancelled", "", BAD, "cancelled"),
     ],
 )

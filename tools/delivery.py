@@ -1,0 +1,62 @@
+"""How images reach Dify: as bytes, or, where bytes would go to the language model, as files that Dify keeps already."""
+
+import time
+from collections.abc import Iterator, Mapping
+
+from dify_plugin import Tool  # type: ignore[import-untyped]
+from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
+
+from tools.views import Image, Painted
+
+UPLOAD_S = 10
+"""How long Dify may take to say where a file can be uploaded; the SDK allows as much for the upload itself."""
+UPLOADS_S = 20
+"""After so long no further upload is begun: the time budget is nearly used up where a painting took most of it."""
+
+_SUFFIXES: Mapping[str, str] = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+
+
+def is_shown_by_dify(tool: Tool) -> bool:
+    """Whether Dify itself puts a tool's images before the person.
+
+    It does so in workflows, chatflows and classic agents, all of which name their app. The new Agent does not: it hands
+    the text of bytes to the language model (dify#40425). Agent strategies name no app either, but take files as well.
+    """
+    return bool(tool.session.app_id)
+
+
+def delivered(tool: Tool, painted: Painted) -> Iterator[ToolInvokeMessage]:
+    """One message per image, in order: bytes, or a link to Dify's own copy; bytes again where Dify takes no copy.
+
+    Never the server's URL: Dify's own download of one is blocked for private addresses, and says so nowhere.
+    """
+    uploading, until = not is_shown_by_dify(tool), time.monotonic() + UPLOADS_S
+    for image, content in zip(painted.job.images, painted.contents, strict=True):
+        link = _uploaded(tool, image, content) if uploading else None
+        # Where one upload fails the next would, too, and each costs its time limit.
+        uploading = link is not None and time.monotonic() < until
+        meta = {"mime_type": image.mime_type, "filename": filename(image)}
+        if link is None:
+            yield tool.create_blob_message(content, meta=meta)
+        else:
+            message = ToolInvokeMessage.TextMessage(text=link)
+            yield ToolInvokeMessage(type=ToolInvokeMessage.MessageType.IMAGE_LINK, message=message, meta=meta)
+
+
+def _uploaded(tool: Tool, image: Image, content: bytes) -> str | None:
+    """The path under which Dify knows its copy of the image; None where it could not be uploaded."""
+    tool.session.max_invocation_timeout = UPLOAD_S
+    try:
+        kept = tool.session.file.upload(filename(image), content, image.mime_type)
+    except Exception:  # noqa: BLE001 - the SDK raises plain exceptions, and bytes are better than no picture
+        return None
+    return f"/files/tools/{kept.id}.{_suffix(image)}"
+
+
+def filename(image: Image) -> str:
+    """A file name with the suffix of the image's true type."""
+    return f"{image.id}.{_suffix(image)}"
+
+
+def _suffix(image: Image) -> str:
+    return _SUFFIXES.get(image.mime_type, image.mime_type.rpartition("/")[2])
