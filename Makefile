@@ -2,6 +2,8 @@
 PYTHON ?= $(shell for python in python3 python3.12 python3.13 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 RUN = .venv/bin/python
+# Processes of `make test`. Most of its time is waiting, and each starts servers of its own.
+PROCESSES ?= 2
 
 .PHONY: help setup setup-tests setup-bench demo serve test lint bench package clean
 .DEFAULT_GOAL := help
@@ -28,7 +30,7 @@ serve: setup ## run the server until Ctrl-C
 	@$(RUN) -m server serve
 
 test: setup-tests ## everything that runs without a GPU
-	$(RUN) -m pytest tests
+	$(RUN) -m pytest tests --numprocesses $(PROCESSES) --dist loadfile
 
 lint: setup-tests ## ruff and mypy
 	$(RUN) -m ruff check .
