@@ -189,6 +189,19 @@ def code(text: str) -> set[str]:
     return set(re.findall(r"`([^`\n]+)`", text))
 
 
+def test_readme_is_short_and_has_the_sections_that_the_marketplace_suggests() -> None:
+    text = said_in("README.md")
+    assert {"Features", "Setup", "Usage", "Privacy"} <= set(re.findall(r"^## (.*)$", text, flags=re.MULTILINE))
+    prose = re.sub(r"^\|.*$", "", text, flags=re.MULTILINE)
+    assert len(prose.split()) <= 550
+
+
+def test_pictures_of_the_readme_travel(package: list[Path]) -> None:
+    shown = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+    assert shown
+    assert {Path(name) for name in shown} <= set(package)
+
+
 def test_readme_has_no_chinese() -> None:
     """The marketplace refuses it there and points at ``readme/``."""
     lines = (ROOT / "README.md").read_text().splitlines()
@@ -204,7 +217,7 @@ def test_readme_is_translated_into_every_language_of_dify(package: list[Path]) -
 @pytest.mark.parametrize("language", OWN_LETTERS)
 def test_translation_is_in_its_language(language: str) -> None:
     text = said_in(f"readme/README_{language}.md")
-    assert len(re.findall(OWN_LETTERS[language], text)) > 100
+    assert len(re.findall(OWN_LETTERS[language], text)) > 50
     for link in re.findall(r"\]\((README_.*?|\.\./README)\.md\)", text):
         assert language not in link
     assert text.count("README_") == len(TRANSLATIONS) - 1, "one link to each other translation"
@@ -212,12 +225,11 @@ def test_translation_is_in_its_language(language: str) -> None:
 
 @pytest.mark.parametrize("path", TRANSLATIONS)
 def test_translation_has_the_sections_and_commands_of_the_readme(path: str) -> None:
-    """What the readme shows under *Use* for those without Dify (shell, curl, Python) is told in English only."""
     english, translation = (ROOT / "README.md").read_text(), (ROOT / path).read_text()
     sections = [re.findall(r"^## ", said_in(file), flags=re.MULTILINE) for file in ("README.md", path)]
-    assert len(sections[0]) == len(sections[1]) == 5
+    assert len(sections[0]) == len(sections[1])
     assert len(re.findall(r"^\|", english, flags=re.MULTILINE)) == len(re.findall(r"^\|", translation, re.MULTILINE))
-    assert commands(translation) == commands(english.partition("\nWithout Dify")[0])
+    assert commands(translation) == commands(english)
     assert {"make demo", "make serve", ".venv/bin/python -m server keys add dify"} <= set(commands(translation))
 
 
@@ -225,8 +237,7 @@ def test_translation_has_the_sections_and_commands_of_the_readme(path: str) -> N
 def test_translation_names_what_the_readme_names(path: str) -> None:
     """Settings, variables and addresses in code type, and figures: none is missing, none is out of date."""
     english, translation = (ROOT / "README.md").read_text(), said_in(path)
-    for_dify, _, _ = said_in("README.md").partition("\nWithout Dify")
-    assert code(for_dify) - code(translation) == set()
+    assert code(said_in("README.md")) - code(translation) == set()
     assert [words for words in code(translation) if words not in english] == []
     assert set(re.findall(r"\d{2,}", translation)) - set(re.findall(r"\d{2,}", english)) == set()
 
