@@ -33,6 +33,7 @@ ERRORS: Mapping[str, ErrorKind] = {
     "unsupported_image": ErrorKind(422, "invalid_request_error", "The bytes are not an image that can be opened."),
     "image_too_large": ErrorKind(422, "invalid_request_error", "The image has too many pixels or bytes."),
     "image_not_found": ErrorKind(422, "invalid_request_error", "An input names an image that is not the owner's."),
+    "image_not_ready": ErrorKind(409, "conflict_error", "The conversation's last image is still being made."),
     "url_not_allowed": ErrorKind(422, "invalid_request_error", "The address may not be fetched."),
     "url_not_fetched": ErrorKind(422, "invalid_request_error", "The address did not deliver an image."),
     "body_too_large": ErrorKind(413, "invalid_request_error", "The body is larger than the server takes."),

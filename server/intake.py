@@ -158,6 +158,7 @@ class Intake:
             tier=planned.tier,
             plan=planned.model_dump(mode="json"),
             conversation=asked.conversation,
+            user=asked.user,
             inputs=[each.id or self._keep(each, owner) for each in inputs],
             warnings=warnings,
         )
@@ -185,6 +186,7 @@ class Intake:
             tier=planned.tier,
             plan=planned.model_dump(mode="json"),
             rows=len(table),
+            user=asked.user,
         )
 
     def _with_images_kept(self, job: Mapping[str, Any], owner: str) -> dict[str, Any]:
@@ -277,7 +279,8 @@ class Intake:
         except StudioError as error:
             if error.code not in {"link_refused", "not_found"}:
                 raise
-            raise StudioError("image_not_found", f"{param}: {error.message}", param=param) from error
+            message = f"{param}: {error.message} Or send the image's id instead of its link."
+            raise StudioError("image_not_found", message, param=param) from error
 
     def _opened(self, data: bytes, param: str) -> Input:
         image = open_image(data, param=param, **self._settings.image_limits)

@@ -34,6 +34,13 @@ JOB_ADVICE: Mapping[str, str] = {
     "engine_timeout": "Ask for fewer steps, fewer images or a smaller size.",
     "engine_failed": "Run it again; if it fails again, the server's log says why.",
     "model_unavailable": "Choose another model or ask the server's operator to install this one.",
+    "content_blocked": "The server does not paint this. Say it otherwise.",
+}
+
+# A job that was taken in can fail through what was asked for: the rows of a batch are looked at late.
+REFUSALS = {
+    *("content_blocked", "rows_failed", "invalid_value", "unsupported_operation", "unknown_model", "image_not_found"),
+    *("image_not_ready", "unsupported_image", "image_too_large", "url_not_allowed", "url_not_fetched"),
 }
 
 
@@ -102,10 +109,10 @@ class StudioClient(Exchange):
         yield job
         return (yield from self.collect(job, wait=wait))
 
-    def recent(self, limit: int) -> Generator[Update, None, list[Job]]:
-        """The latest jobs, newest first."""
+    def recent(self, user: str, limit: int) -> Generator[Update, None, list[Job]]:
+        """The latest jobs that were submitted for this user, newest first."""
         answer = yield from self._patiently(
-            lambda: self._once("GET", "/v1/jobs", params={"limit": str(limit)}),
+            lambda: self._once("GET", "/v1/jobs", params={"user": user, "limit": str(limit)}),
             unreachable_until=self._short_patience(),
         )
         return self._parsed(answer, JobList).data
@@ -194,10 +201,9 @@ def _succeeded(job: Job, said: str) -> Job:
         )
     if job.state == "failed":
         code = job.error.code if job.error else ""
-        if code == "content_blocked":
-            raise Refused(f"Job {job.id} was refused: {said or 'the server does not paint this. Say it otherwise.'}")
         advice = f"{code or 'no reason given'}. {JOB_ADVICE.get(code, '')}".rstrip()
-        raise JobFailed(f"Job {job.id} failed: {said or advice}")
+        kind = Refused if code in REFUSALS else JobFailed
+        raise kind(f"Job {job.id} failed: {said or advice}")
     if not job.images:
         raise JobFailed(f"Job {job.id} succeeded without an image; the server's log may say why.")
     return job

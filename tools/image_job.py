@@ -8,6 +8,8 @@ from dify_plugin import Tool  # type: ignore[import-untyped]
 from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
 
 from tools import messages, results
+from tools.conversation import person
+from tools.errors import Refused
 from tools.parameters import Credentials, JobParameters
 
 
@@ -19,7 +21,7 @@ class ImageJobTool(Tool):  # type: ignore[misc]
             asked = JobParameters.parse(tool_parameters)
             with Credentials.parse(self.runtime.credentials).client() as studio:
                 if asked.action == "list":
-                    jobs = yield from messages.streamed(self, studio.recent(asked.limit))
+                    jobs = yield from messages.streamed(self, studio.recent(_person(self), asked.limit))
                     found = results.of_list(self, jobs, time.time())
                 elif asked.action == "cancel":
                     job = yield from messages.streamed(self, studio.cancel(asked.about))
@@ -30,3 +32,10 @@ class ImageJobTool(Tool):  # type: ignore[misc]
                 if asked.action != "result":
                     yield messages.line_of_progress(self, "Done.")
             yield from found
+
+
+def _person(tool: Tool) -> str:
+    """Whose jobs are listed. Raises :class:`Refused` where Dify does not say: everybody's are not for everybody."""
+    if not (asking := person(tool)):
+        raise Refused("Dify does not say who asks, so there is no list of your jobs. Give job_id with action result.")
+    return str(asking["user"])

@@ -17,7 +17,8 @@ UNKNOWN = -1
 _VERBS: Mapping[str, str] = {"generate": "Painted", "outpaint": "Extended"}
 _NO_IMAGE = Image(id="", url="", width=0, height=0, mime_type="")
 _NO_JOB = Job(id="", operation="", model="", state="")
-_TOLD_FAILURES = 3
+_TOLD = 3
+"""Of many things of a kind, so many are in the line of text; all are in the variables."""
 _LONGEST_REASON = 300
 
 
@@ -134,7 +135,7 @@ def _listed(job: Job, now: float) -> str:
     if job.rows:
         parts.append(f"{job.rows.done} of {job.rows.total} rows done")
     elif job.images:
-        parts.append("1 image" if len(job.images) == 1 else f"{len(job.images)} images")
+        parts.append(("image_id " if len(job.images) == 1 else "image_ids ") + "; ".join(i.id for i in job.images))
     if job.state == "queued" and job.queue_position:
         parts.append(f"place {job.queue_position} in the queue")
     return f"{job.id}: {', '.join([*parts, _ago(now - job.created_at)])}"
@@ -187,10 +188,16 @@ def batch_summary(painted: Painted) -> str:
     succeeded = len(_succeeded(painted.rows))
     line = f"{succeeded} of {len(painted.rows)} rows succeeded"
     if failed:
-        more = f" and {len(failed) - _TOLD_FAILURES} more" if len(failed) > _TOLD_FAILURES else ""
-        line += f", {len(failed)} failed ({'; '.join(failed[:_TOLD_FAILURES])}{more})"
+        line += f", {len(failed)} failed ({_some(failed)})"
+    line += f". To edit one, use its image_id: {_some(batch_variables(painted)['image_ids'])}" if succeeded else ""
     # Without the job's warnings: they tell the failed rows once more.
     return f"{line}. All images as a ZIP file: {job.archive_url}" if job.archive_url else f"{line}."
+
+
+def _some(entries: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(entries) - _TOLD} more" if len(entries) > _TOLD else ""
+    return f"{'; '.join(entries[:_TOLD])}{more}"
 
 
 def _told_batch(painted: Painted) -> dict[str, Any]:

@@ -56,6 +56,8 @@ class NewJob:
     idempotency_key: str | None = None
     conversation: str | None = None
     """Under which the owner will ask for the last image."""
+    user: str | None = None
+    """For whom the owner asks."""
     fingerprint: str = ""
     """Of the request as it was sent; the same key with another fingerprint is refused."""
     rows: int | None = None
@@ -101,6 +103,8 @@ class Job:
     """Of a batch: how many rows it has."""
     conversation: str | None = None
     """Under which the owner asks for the last image."""
+    user: str | None = None
+    """For whom the owner asked."""
 
 
 @dataclass(frozen=True)
@@ -209,10 +213,18 @@ class JobStore(Protocol):
         """One job. Raises StudioError ``not_found``, also where it is another owner's."""
 
     def page(
-        self, owner: str, *, limit: int, after: str | None, state: State | None, parent_id: str | None = None
+        self,
+        owner: str,
+        *,
+        limit: int,
+        after: str | None,
+        state: State | None,
+        parent_id: str | None = None,
+        user: str | None = None,
     ) -> tuple[list[Job], bool]:
-        """The owner's jobs that are no rows, newest first, or the rows of a batch, first row first; and whether more
-        follow. Raises StudioError ``not_found`` for `after` and `parent_id`.
+        """The owner's jobs that are no rows, newest first, or the rows of a batch, first row first; with `user` only
+        those that were submitted for that one; and whether more follow. Raises StudioError ``not_found`` for `after`
+        and `parent_id`.
         """
 
     def tags(self, job_ids: Collection[str]) -> Mapping[str, Tag]:
@@ -293,7 +305,10 @@ class JobStore(Protocol):
         """One image. Raises StudioError ``not_found``, also where it is another owner's."""
 
     def last_image(self, owner: str, conversation: str, since: float) -> StoredImage | None:
-        """The first image of the conversation's last job that made one since then (Unix seconds)."""
+        """The first image of the conversation's last job that made one since then (Unix seconds).
+
+        Raises StudioError ``image_not_ready`` where a later job of the conversation has not ended.
+        """
 
     def images(self, job_ids: Collection[str]) -> Mapping[str, Sequence[StoredImage]]:
         """The images of several jobs, in order."""

@@ -72,9 +72,18 @@ class SqlJobStore(SqlImages, SqlBatches):
             return find(connection, job_id, owner)
 
     def page(
-        self, owner: str, *, limit: int, after: str | None, state: State | None, parent_id: str | None = None
+        self,
+        owner: str,
+        *,
+        limit: int,
+        after: str | None,
+        state: State | None,
+        parent_id: str | None = None,
+        user: str | None = None,
     ) -> tuple[list[Job], bool]:
         query = select(jobs).where(jobs.c.owner == owner).limit(limit + 1)
+        if user is not None:
+            query = query.where(jobs.c.user == user)
         if state is not None:
             query = query.where(standing() == state)
         if parent_id is None:

@@ -15,7 +15,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration; a test holds it against Alembic's head."""
 
 metadata = MetaData()
@@ -56,12 +56,14 @@ jobs = Table(
     Column("row", Integer),
     Column("rows", Integer),
     Column("conversation", String(128)),
+    Column("user", String(512)),
     Index("jobs_by_key", "owner", "idempotency_key", unique=True),
     Index("jobs_by_state", "state", "seq"),
     Index("jobs_by_owner", "owner", "seq"),
     Index("jobs_by_claim", "owner", "claimed_at"),
     Index("jobs_by_parent", "parent_id", "row", unique=True),
     Index("jobs_by_conversation", "owner", "conversation", "seq"),
+    Index("jobs_by_user", "owner", "user", "seq"),
 )
 
 images = Table(

@@ -100,6 +100,7 @@ def columns(new: NewJob, now: float) -> dict[str, Any]:
         "warnings": list(new.warnings),
         "idempotency_key": new.idempotency_key,
         "conversation": new.conversation,
+        "user": new.user,
         "fingerprint": new.fingerprint,
         "created_at": now,
         "rows": new.rows,

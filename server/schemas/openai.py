@@ -33,10 +33,8 @@ class _OpenAI(BaseModel):
     """Images are opaque."""
     moderation: Literal["auto", "low"] = "auto"
     """Taken and ignored: the operator decides."""
-    user: str | None = Field(None, max_length=1000)
-    """Taken and ignored: the API key says whose job it is."""
     safety_identifier: str | None = Field(None, max_length=1000)
-    """Taken and ignored, as user."""
+    """Taken and ignored."""
     stream: bool = False
     """Answer with server-sent events: partial images, then each image."""
     partial_images: int = Field(0, ge=0, le=3)

@@ -33,10 +33,19 @@ Cell = str | int | float | bool | None
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
 
 
-class _Kept(BaseModel):
+class _Submitted(BaseModel):
+    """What every job may say of where it comes from."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    user: str | None = Field(None, min_length=1, max_length=512)
+    """A name of the caller's own for the person it asks for; /v1/jobs?user= lists that one's jobs alone."""
+
+
+class _Kept(_Submitted):
     """How every operation delivers its images."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, str_strip_whitespace=True)
+    model_config = ConfigDict(str_strip_whitespace=True)
 
     output_quality: int | None = Field(None, ge=1, le=100)
     """Of JPEG and WebP files, 1 to 100. Left out: 95."""
@@ -250,12 +259,10 @@ class AdjustRequest(_OfOneImage, _Kept):
         return self
 
 
-class BatchRequest(BaseModel):
+class BatchRequest(_Submitted):
     """One job for each row of a table."""
 
-    # Texts stay as they are: in a table, a tab at the end of a line is an empty cell.
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
+    # Texts are not stripped: in a table, a tab at the end of a line is an empty cell.
     operation: Literal[Operation.BATCH]
     job: dict[str, Any]
     """A job of any other operation, in whose texts {{column}} stands for the row's value. A text that is nothing but

@@ -288,3 +288,5 @@ class JobsQuery(BaseModel):
     state: State | None = None
     parent_id: str | None = Field(None, max_length=64)
     """The rows of that batch, first row first. Left out: the jobs that are not rows."""
+    user: str | None = Field(None, max_length=512)
+    """The jobs that were submitted for that one. Left out: those of all."""

@@ -24,9 +24,9 @@ KEEP_ALIVE_S = 15.0
 CROWDED_RETRY_MS = 2000
 _REFUSALS = (
     "malformed_body", "invalid_value", "unknown_parameter", "unknown_operation", "unknown_model",
-    "unsupported_operation", "unsupported_image", "image_too_large", "image_not_found", "url_not_allowed",
-    "url_not_fetched", "idempotency_key_reused", "body_too_large", "unsupported_media_type", "queue_full",
-    "database_busy", "storage_failed", "invalid_api_key",
+    "unsupported_operation", "unsupported_image", "image_too_large", "image_not_found", "image_not_ready",
+    "url_not_allowed", "url_not_fetched", "content_blocked", "idempotency_key_reused", "body_too_large",
+    "unsupported_media_type", "queue_full", "database_busy", "storage_failed", "invalid_api_key",
 )  # fmt: skip
 
 
@@ -57,7 +57,12 @@ def index() -> ResponseReturnValue:
     """List the owner's jobs, newest first; or the rows of a batch, first row first."""
     query = read_query(JobsQuery)
     found, has_more = services().store.page(
-        owner(), limit=query.limit, after=query.after, state=query.state, parent_id=query.parent_id
+        owner(),
+        limit=query.limit,
+        after=query.after,
+        state=query.state,
+        parent_id=query.parent_id,
+        user=query.user,
     )
     return job_list(found, has_more).model_dump(mode="json")
 

@@ -35,8 +35,9 @@ Asked = ImagesGenerateRequest | ImagesEditRequest
 Kind = Literal["image_generation", "image_edit"]
 _REFUSALS = (
     "malformed_body", "invalid_value", "unknown_parameter", "unknown_model", "unsupported_operation",
-    "unsupported_image", "image_too_large", "image_not_found", "url_not_allowed", "url_not_fetched",
-    "idempotency_key_reused", "body_too_large", "unsupported_media_type", "queue_full", "job_finished",
+    "unsupported_image", "image_too_large", "image_not_found", "image_not_ready", "url_not_allowed",
+    "url_not_fetched", "content_blocked", "idempotency_key_reused", "body_too_large", "unsupported_media_type",
+    "queue_full", "job_finished",
     "database_busy", "storage_failed", "invalid_api_key", "worker_lost", "engine_timeout", "engine_failed",
     "out_of_memory", "model_unavailable", "still_working",
 )  # fmt: skip

@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,30 @@ class Engine:
 
     process: subprocess.Popen[str]
 
-    def run(self, app: str, *, conversation: str | None = None, **inputs: Any) -> dict[str, Any]:
-        """Run one of examples/apps; fails the test where the run fails."""
-        told = self.try_to_run(app, conversation=conversation, **inputs)
+    def run(self, app: str, **how: Any) -> dict[str, Any]:
+        """Run one of examples/apps; fails the test where the run fails. ``how`` is as for :meth:`try_to_run`."""
+        told = self.try_to_run(app, **how)
         assert told["error"] is None, told
         return told
 
-    def try_to_run(self, app: str, *, conversation: str | None = None, **inputs: Any) -> dict[str, Any]:
-        """Run one of examples/apps; ``error`` tells why it failed."""
+    def try_to_run(
+        self,
+        app: str,
+        *,
+        conversation: str | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        kept: Mapping[str, Any] | None = None,
+        **inputs: Any,
+    ) -> dict[str, Any]:
+        """Run one of examples/apps; ``error`` tells why it failed.
+
+        ``settings`` are chosen in the editor, by node and parameter; ``kept`` is what the conversation's variables hold
+        already. The rest is the form's values or, in a chat, ``query`` and ``files``.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"app": app, "inputs": inputs, "conversation": conversation}) + "\n")
+        asked = {"app": app, "inputs": inputs, "conversation": conversation, "settings": settings, "kept": kept}
+        self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         assert line, "the engine's process died; its stderr is above"

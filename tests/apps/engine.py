@@ -1,7 +1,8 @@
 """Run by the Python of ``.venv-apps`` in the repository's root: runs example apps in Dify's own workflow engine.
 
 Each line on stdin is a run, ``{"app": "name.yml", "inputs": {...}, "conversation": "id"}``; the answer is one line of
-JSON on stdout. A file among the inputs is ``{"path": "..."}``. What a chatflow keeps stays with its conversation.
+JSON on stdout. A file among the inputs is ``{"path": "..."}``. What a chatflow keeps stays with its conversation, and
+``kept`` adds to it. ``settings`` are what a person chose in the editor, by node and parameter.
 """
 
 import contextlib
@@ -33,6 +34,7 @@ from graphon.variables.segments import ArrayFileSegment, Segment  # type: ignore
 
 from tests.apps.host import FileStore, Plugin, node_factory
 from tests.plugin.daemon import Daemon
+from tests.plugin.hooks import StandInWriter
 
 ROOT = Path(__file__).parents[2]
 APPS = ROOT / "examples/apps"
@@ -46,22 +48,24 @@ class Apps:
         self._plugin, self._store, self._folder = plugin, store, folder
         self._conversations: dict[str, dict[str, Any]] = {}
 
-    def run(self, app: str, inputs: dict[str, Any], conversation: str | None) -> dict[str, Any]:
+    def run(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Run an app once; what came of it as plain JSON."""
-        text = (APPS / app).read_text()
+        text = (APPS / asked["app"]).read_text()
         assert inspect(text).loadable
-        graph = yaml.safe_load(text)
+        graph = configured(yaml.safe_load(text), asked.get("settings") or {})
         # An installation adds what it knows: the plugins that are there, and the variables of the conversation.
         graph["dependencies"] = [
             {"type": "package", "value": {"plugin_unique_identifier": name}}
             for name in (self._plugin.unique_identifier, MODELS)
         ]
+        conversation = asked.get("conversation")
         kept = self._conversations.setdefault(conversation or "", {})
+        kept.update(asked.get("kept") or {})
         for variable in graph["workflow"]["conversation_variables"]:
             variable["value"] = kept.get(variable["name"], variable["value"])
         self._plugin.conversation_id = conversation
         self._plugin.calls.clear()
-        engine = loads(yaml.safe_dump(graph, allow_unicode=True), start_inputs=self._start(graph, inputs))
+        engine = loads(yaml.safe_dump(graph, allow_unicode=True), start_inputs=self._start(graph, asked["inputs"]))
         told = self._collect(engine)
         kept.update(
             {n: plain(v) for n, v in engine.graph_runtime_state.variable_pool.get_by_prefix("conversation").items()}
@@ -124,6 +128,14 @@ class Apps:
         return {"path": str(path), "url": file.generate_url(), "mime_type": file.mime_type, "name": file.filename}
 
 
+def configured(graph: dict[str, Any], settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The app with settings of its nodes written as Dify's editor writes a value that somebody chose."""
+    for node in graph["workflow"]["graph"]["nodes"]:
+        for name, value in settings.get(node["id"], {}).items():
+            node["data"]["tool_configurations"][name] = {"type": "constant", "value": value}
+    return graph
+
+
 def plain(value: Any, of_file: Any = None) -> Any:
     """A value of the graph as JSON has it."""
     if isinstance(value, Segment):
@@ -151,13 +163,13 @@ def main() -> int:
     answers, store = os.fdopen(os.dup(1), "w"), FileStore()
     os.dup2(2, 1)  # whatever the libraries print must not be taken for an answer
     set_workflow_file_runtime(store)
-    with Daemon(ROOT / ".venv-plugin/bin/python", ROOT) as daemon, contextlib.closing(store):
+    plugin_python, hooks = ROOT / ".venv-plugin/bin/python", {"llm": StandInWriter()}
+    with Daemon(plugin_python, ROOT, hooks=hooks) as daemon, contextlib.closing(store):
         plugin = Plugin(daemon, credentials)
         importer.SlimDslNodeFactory = node_factory(plugin, store)
         apps = Apps(plugin, store, folder)
         for line in sys.stdin:
-            asked = json.loads(line)
-            answers.write(json.dumps(apps.run(asked["app"], asked["inputs"], asked.get("conversation"))) + "\n")
+            answers.write(json.dumps(apps.run(json.loads(line))) + "\n")
             answers.flush()
         return int(bool(daemon.noise or daemon.faults))
 

@@ -1,8 +1,9 @@
 """A stand-in for a language model, for tests alone; no model is behind it.
 
 Dify's engine starts ``dify-plugin-daemon-slim -id PLUGIN -action ACTION``, writes ``{"data": ...}`` to its stdin and
-reads one event per line. This file takes that program's place (``SLIM_BINARY_PATH``) and answers by rule, so that a
-test knows what follows from its answer. Standard library only.
+reads one event per line. This file takes that program's place (``SLIM_BINARY_PATH``) and reads the same out of every
+brief, so that a test knows what follows from it. Standard library only. The model that the plugin itself asks through
+Dify has a stand-in of its own, in ``tests/plugin/hooks.py``.
 """
 
 import json
@@ -17,12 +18,14 @@ FREE = {
     "currency": "USD",
     "latency": 0.1,
 }
+"""What a call costs."""
 BRIEF = {
     "headline_en": "HOT",
     "headline_zh": "特价",
     "scene_en": "on a yellow background",
     "scene_zh": "黄色背景",
 }
+"""What is read out of every brief."""
 
 
 def main() -> int:
@@ -42,20 +45,11 @@ def answers(action: str, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
     elif action == "get_llm_num_tokens":
         yield {"num_tokens": 100}
     elif action == "invoke_llm":
-        words = reply(asked["prompt_messages"])
+        words = f"```json\n{json.dumps(BRIEF, ensure_ascii=False)}\n```"
         half = len(words) // 2
         yield from (chunk(asked["model"], words[:half], None), chunk(asked["model"], words[half:], "stop"))
     else:
         raise SystemExit(f"the stand-in knows no action {action}")
-
-
-def reply(messages: list[dict[str, Any]]) -> str:
-    """For a form, its wish on a yellow background, in the language asked for; for a brief, always the same one."""
-    said = str(messages[-1]["content"])
-    form = dict(line.split(": ", 1) for line in said.splitlines() if ": " in line)
-    if "Wish" not in form:
-        return f"```json\n{json.dumps(BRIEF, ensure_ascii=False)}\n```"
-    return f"黄色背景上的{form['Wish']}" if form["Language"] == "中文" else f"{form['Wish']} on a yellow background"
 
 
 def chunk(model: str, words: str, finish: str | None) -> dict[str, Any]:

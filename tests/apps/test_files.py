@@ -21,6 +21,13 @@ VARIABLE_TYPES = {"string": str, "number": int, "array[file]": list}
 STREAMED_BY_TOOLS = {"text", "progress", "files"}
 """What of a tool an Answer may name. The engine closes the stream of every other variable with an empty chunk, and the
 person then sees nothing in its place (dify#32903)."""
+SHOWN_AS = {
+    "string": {"mixed"},
+    **{kind: {"constant", "variable"} for kind in ("select", "number", "boolean")},
+    **{kind: {"variable"} for kind in ("file", "files")},
+    "model-selector": {"constant"},
+}
+"""How Dify's editor writes the value of a parameter of a tool node, by the parameter's type."""
 
 
 @pytest.fixture(scope="module")
@@ -145,15 +152,25 @@ def check_values(given: dict[str, dict[str, Any]], declared: dict[str, dict[str,
                 assert not options or value in options
             case other:
                 pytest.fail(f"{name} has the type {other}")
-        assert declared[name]["type"] not in {"file", "files"} or one["type"] == "variable"
+        # In any other form Dify's editor shows the field as empty.
+        assert one["type"] in SHOWN_AS[declared[name]["type"]]
 
 
-def test_forms_offer_only_shapes_that_the_tool_takes(app: dict[str, Any], plugin: dict[str, Any]) -> None:
-    [taken] = [p for p in plugin["tools"]["image_generation"]["parameters"] if p["name"] == "aspect_ratio"]
+def test_forms_offer_only_what_the_tools_take(app: dict[str, Any], plugin: dict[str, Any]) -> None:
+    nodes = nodes_of(app)
+    fields = {variable["variable"]: variable for variable in nodes["start"]["variables"]}
+    for data in (data for data in nodes.values() if data["type"] == "tool"):
+        declared = {parameter["name"]: parameter for parameter in plugin["tools"][data["tool_name"]]["parameters"]}
+        for name, one in {**data["tool_parameters"], **data["tool_configurations"]}.items():
+            if one["type"] == "variable" and one["value"][0] == "start" and declared[name].get("options"):
+                taken = {option["value"] for option in declared[name]["options"]}
+                assert set(fields[one["value"][1]]["options"]) <= taken
+
+
+def test_what_is_chosen_from_a_list_has_a_default(app: dict[str, Any]) -> None:
+    """Dify refuses a form in which an optional one was left empty (dify#33069)."""
     for variable in nodes_of(app)["start"]["variables"]:
-        if variable["variable"] == "shape":
-            assert set(variable["options"]) <= {option["value"] for option in taken["options"]}
-        assert variable.get("default") in {None, *variable["options"]} or variable["type"] == "paragraph"
+        assert variable["type"] != "select" or (variable["required"] and variable["default"] in variable["options"])
 
 
 def test_every_reference_is_to_something_that_is_there(app: dict[str, Any], plugin: dict[str, Any]) -> None:
@@ -196,8 +213,6 @@ def outputs(data: dict[str, Any], plugin: dict[str, Any]) -> set[str]:
         case "tool":
             declared = plugin["tools"][data["tool_name"]]["output_schema"]["properties"]
             return {*declared, "text", "files", "json"}
-        case "llm":
-            return {"text"}
         case "parameter-extractor":
             return {parameter["name"] for parameter in data["parameters"]}
         case "template-transform":
@@ -212,11 +227,18 @@ def test_answers_name_only_what_tools_stream(app: dict[str, Any]) -> None:
             assert nodes.get(source, {}).get("type") != "tool" or variable in STREAMED_BY_TOOLS
 
 
-def test_what_writes_the_prompt_can_be_swapped() -> None:
-    """A tool that takes the place of the language model also has an output `text`."""
+def test_results_show_nothing_beside_progress_and_answer(app: dict[str, Any]) -> None:
+    """Dify shows the texts among a workflow's outputs one after another; ids and links are no reading for people."""
+    for data in (data for data in nodes_of(app).values() if data["type"] == "end"):
+        texts = [output["variable"] for output in data["outputs"] if output["value_type"] == "string"]
+        assert texts == ["progress", "answer"]
+
+
+def test_no_language_model_is_named_where_a_tool_may_do_without() -> None:
+    """So that the app runs right after its import, whatever models a workspace has."""
     app = yaml.safe_load((FOLDER / "form_to_image.yml").read_text())
-    used = {variable for data in nodes_of(app).values() for source, variable in references(data) if source == "enhance"}
-    assert used == {"text"}
+    assert {data["type"] for data in nodes_of(app).values()} == {"start", "tool", "template-transform", "end"}
+    assert "model" not in nodes_of(app)["enhance"]["tool_configurations"]
 
 
 def test_the_picture_shows_the_graph_as_it_is(app: dict[str, Any], name: str) -> None:

@@ -1,6 +1,6 @@
 """The example apps run by Dify's own engine: the real plugin on the real SDK, our server, the miniature's pictures.
 
-Only the language model is a stand-in (language_model.py).
+Only the language models are stand-ins: language_model.py for the engine's own nodes, StandInWriter for the plugin.
 """
 
 import io
@@ -22,7 +22,15 @@ pytestmark = pytest.mark.skipif(
     reason="Dify's workflow engine needs Python 3.12 or 3.13; make setup-tests installs it where there is one",
 )
 WEIGHTS = ROOT / "server/miniature/weights"
-FORM = {"style": "photo", "audience": "everyone", "shape": "1:1"}
+FORM = {"style": "photo", "shape": "1:1"}
+CHOSEN = {
+    "provider": "langgenius/openai/openai",
+    "model": "some-model",
+    "model_type": "llm",
+    "mode": "chat",
+    "completion_params": {},
+}
+"""A language model as Dify's editor writes it into the node where somebody chose it."""
 COLUMNS = "a {{colour}} {{product}} on a {{background}} background"
 
 
@@ -60,6 +68,11 @@ def assert_delivers(text: str, label: str, file: dict[str, str]) -> None:
     assert requests.get(url, timeout=10).content == Path(file["path"]).read_bytes()
 
 
+def assert_ends_with_the_answer(told: dict[str, Any]) -> None:
+    """Under the picture the person sees the answer, and nothing that is meant for callers of the API."""
+    assert shown(told).rstrip().endswith(told["outputs"]["answer"].rstrip())
+
+
 def assert_live_progress(told: dict[str, Any], node: str) -> None:
     """The tool's progress came in pieces while its node was not yet done."""
     pieces = [(text, done) for selector, text, done in told["chunks"] if selector == f"{node}.progress"]
@@ -69,22 +82,51 @@ def assert_live_progress(told: dict[str, Any], node: str) -> None:
     assert "".join(text for text, _ in pieces) == told["nodes"][node]["progress"]
 
 
-@pytest.mark.parametrize(("wish", "language"), [("a red apple", "English"), ("红苹果", "中文")])
-def test_form_to_image(engine: Engine, judge: Judge, wish: str, language: str) -> None:
-    told = engine.run("form_to_image.yml", wish=wish, language=language, **FORM)
+@pytest.mark.parametrize(
+    ("wish", "language", "icon"), [("a dolphin", "en", "dolphin"), ("火车", "zh", "locomotive")], ids=["en", "zh"]
+)
+def test_form_to_image_with_a_language_model(engine: Engine, judge: Judge, wish: str, language: str, icon: str) -> None:
+    chosen = {"enhance": {"model": CHOSEN}}
+    told = engine.run("form_to_image.yml", settings=chosen, wish=wish, language=language, audience="cooks", **FORM)
     outputs, [file] = told["outputs"], told["outputs"]["files"]
     seen = judge.see(opened(file))
-    assert (seen.icons, seen.colour) == (("red-apple",), "yellow")  # yellow comes from the prompt writer alone
-    paint = told["nodes"]["paint"]
+    assert (seen.icons, seen.colour) == ((icon,), "yellow")  # yellow comes from the stand-in alone
+    [(first, asked), (second, painted)] = told["calls"]
+    assert (first, second) == ("prompt_enhance", "image_generation")
+    assert asked == {"prompt": wish, "style": "photo", "audience": "cooks", "language": language, "model": CHOSEN}
+    written, paint = told["nodes"]["enhance"], told["nodes"]["paint"]
+    assert (written["enhanced_by"], written["warnings"]) == ("llm", [])
+    assert written["text"].strip() == written["prompt"] == painted["prompt"]
+    assert painted["negative_prompt"] == written["negative_prompt"] == "blurred"
     assert opened(file).size == (paint["width"], paint["height"])
-    assert told["calls"][0][1]["prompt"] == told["nodes"]["enhance"]["text"] != wish
     text = shown(told)
     assert_live_progress(told, "paint")
     assert text.startswith(f"{paint['progress']}\n![{file['name']}]({file['url']})\n")
-    assert f"**Prompt:** {told['nodes']['enhance']['text']}" in text
-    assert outputs["answer"] in text
+    assert_ends_with_the_answer(told)
+    assert f"**Prompt:** {written['prompt']}\n\n**Why:** A yellow background was added.\n" in outputs["answer"]
     assert f"seed {outputs['seed']}" in outputs["answer"]
     assert_delivers(outputs["answer"], "Open the picture", file)
+
+
+@pytest.mark.parametrize(
+    ("settings", "wish", "prompt"),
+    [
+        ({}, "a train on a blue background", "a train on a blue background. The style is photo, "),
+        ({"enhance": {"model": None}}, "蓝色背景上的火车", "蓝色背景上的火车。风格是photo，"),
+    ],
+    ids=["as imported", "opened in the editor"],
+)
+def test_form_to_image_without_a_language_model(
+    engine: Engine, judge: Judge, settings: dict[str, Any], wish: str, prompt: str
+) -> None:
+    told = engine.run("form_to_image.yml", settings=settings, wish=wish, language="auto", **FORM)
+    seen = judge.see(opened(told["outputs"]["files"][0]))
+    assert (seen.icons, seen.colour) == (("locomotive",), "blue")
+    assert told["nodes"]["enhance"]["enhanced_by"] == "rules"
+    assert told["calls"][1][1]["prompt"].startswith(prompt)
+    assert f"**Prompt:** {prompt}" in told["outputs"]["answer"]
+    warning = "The language model is not chosen in the setting model; the prompt was put together by rules instead."
+    assert f"\n> {warning}\n" in told["outputs"]["answer"]
 
 
 @pytest.mark.parametrize("instruction", ["make the background green", "把背景改成绿色"])
@@ -94,8 +136,10 @@ def test_upload_and_edit(engine: Engine, judge: Judge, apple: dict[str, str], in
     seen = judge.see(opened(file))
     assert (seen.icons, seen.colour) == (("red-apple",), "green")
     assert_delivers(outputs["answer"], "Open the picture", file)
-    assert f"![Before and after]({outputs['comparison_url']})" in outputs["answer"]
-    strip = Image.open(io.BytesIO(requests.get(outputs["comparison_url"], timeout=10).content))
+    assert_ends_with_the_answer(told)
+    comparison_url = told["nodes"]["edit"]["comparison_url"]
+    assert f"![Before and after]({comparison_url})" in outputs["answer"]
+    strip = Image.open(io.BytesIO(requests.get(comparison_url, timeout=10).content))
     assert strip.width >= 2 * opened(file).width
     assert told["calls"][0][1]["images"][0]["filename"] == "apple.png"
 
@@ -111,26 +155,68 @@ def test_upload_and_edit_within_a_box(engine: Engine, apple: dict[str, str]) -> 
 def test_chat_edits_its_last_picture(engine: Engine, judge: Judge) -> None:
     first = engine.run("edit_last_picture.yml", conversation="1", query="a red apple on a blue background")
     second = engine.run("edit_last_picture.yml", conversation="1", query="make the background green")
-    for told, node, colour in ((first, "paint", "blue"), (second, "edit_last", "green")):
+    third = engine.run("edit_last_picture.yml", conversation="1", query="把背景改成黄色")
+    for told, node, colour in ((first, "paint", "blue"), (second, "edit", "green"), (third, "edit", "yellow")):
+        assert told["order"][-4:] == [node, f"link_{node}", f"show_{node}", "remember"]
         [file] = told["nodes"][node]["files"]
         seen = judge.see(opened(file))
         assert (seen.icons, seen.colour) == (("red-apple",), colour)
-        assert told["conversation"] == {"image_id": told["nodes"][node]["image_id"]}
         assert_live_progress(told, node)
         assert shown(told) == told["outputs"]["answer"]
         assert f"![{file['name']}]({file['url']})" in shown(told)
         assert_delivers(shown(told), "Open the picture", file)
-    assert second["calls"][0][1]["image_id"] == first["nodes"]["paint"]["image_id"]
-    assert second["order"][2:4] == ["edit_last", "keep_edit_last"]
+        assert "\n> Painted by the miniature" in shown(told)
+    for told, query in ((second, "make the background green"), (third, "把背景改成黄色")):
+        assert told["calls"] == [["image_edit", {"prompt": query, "images": [], "n": 1, "output_format": "png"}]]
+
+
+def test_chats_do_not_mix_their_pictures(engine: Engine, judge: Judge) -> None:
+    engine.run("edit_last_picture.yml", conversation="2", query="a red apple on a blue background")
+    engine.run("edit_last_picture.yml", conversation="3", query="a cat on a white background")
+    for conversation, icon in (("2", "red-apple"), ("3", "cat-face")):
+        told = engine.run("edit_last_picture.yml", conversation=conversation, query="make the background yellow")
+        seen = judge.see(opened(told["nodes"]["edit"]["files"][0]))
+        assert (seen.icons, seen.colour) == ((icon,), "yellow")
 
 
 def test_chat_goes_on_from_an_upload(engine: Engine, judge: Judge, apple: dict[str, str]) -> None:
     ask = {"query": "make the background white", "files": [apple]}
-    told = engine.run("edit_last_picture.yml", conversation="2", **ask)
-    assert told["order"][2] == "edit_upload"
-    seen = judge.see(opened(told["nodes"]["edit_upload"]["files"][0]))
-    assert (seen.icons, seen.colour) == (("red-apple",), "white")
-    assert told["conversation"] == {"image_id": told["nodes"]["edit_upload"]["image_id"]}
+    uploaded = engine.run("edit_last_picture.yml", conversation="4", **ask)
+    further = engine.run("edit_last_picture.yml", conversation="4", query="make the background green")
+    for told, names, colour in ((uploaded, ["apple.png"], "white"), (further, [], "green")):
+        assert [file["filename"] for file in told["calls"][0][1]["images"]] == names
+        seen = judge.see(opened(told["nodes"]["edit"]["files"][0]))
+        assert (seen.icons, seen.colour) == (("red-apple",), colour)
+
+
+@pytest.mark.parametrize(
+    ("query", "prompt"),
+    [
+        ("new picture: a cat on a white background", "a cat on a white background"),
+        ("新图，白色背景上的猫", "白色背景上的猫"),
+    ],
+    ids=["en", "zh"],
+)
+def test_chat_starts_over(engine: Engine, judge: Judge, query: str, prompt: str) -> None:
+    engine.run("edit_last_picture.yml", conversation=prompt, query="a red apple on a blue background")
+    told = engine.run("edit_last_picture.yml", conversation=prompt, query=query)
+    assert told["calls"][0][1]["prompt"] == prompt
+    seen = judge.see(opened(told["nodes"]["paint"]["files"][0]))
+    assert (seen.icons, seen.colour) == (("cat-face",), "white")
+
+
+def test_chat_whose_first_picture_failed_paints_with_the_next_message(engine: Engine) -> None:
+    assert engine.try_to_run("edit_last_picture.yml", conversation="5", query="")["error"]
+    told = engine.run("edit_last_picture.yml", conversation="5", query="a red apple on a blue background")
+    assert "paint" in told["order"]
+
+
+def test_chat_whose_picture_is_forgotten_says_so_and_has_a_way_out(engine: Engine) -> None:
+    kept = {"has_picture": "yes"}  # by the app; by the server only for as long as its memory reaches
+    told = engine.try_to_run("edit_last_picture.yml", conversation="6", kept=kept, query="make the background green")
+    assert "there is no image in this conversation yet, or it was long ago; send the one you mean." in told["error"]
+    again = engine.run("edit_last_picture.yml", conversation="6", query="new picture: a red apple")
+    assert again["calls"][0] == ["image_generation", {"prompt": "a red apple", "n": 1, "output_format": "png"}]
 
 
 @pytest.mark.parametrize("as_file", [False, True])
@@ -144,6 +230,7 @@ def test_product_batch(engine: Engine, tmp_path: Path, as_file: bool) -> None:
     assert told["calls"][0][1]["prompt"] == COLUMNS  # the engine leaves {{column}} as it is
     assert opened(outputs["files"][0]).width > 128  # the contact sheet
     assert_live_progress(told, "batch")
+    assert_ends_with_the_answer(told)
     assert "**2 of 2 pictures.**" in outputs["answer"]
     [url] = re.findall(r"\[Download all as a ZIP file\]\(([^)]+)\)", outputs["answer"])
     with zipfile.ZipFile(io.BytesIO(requests.get(url, timeout=10).content)) as archive:
@@ -154,8 +241,8 @@ def test_product_batch(engine: Engine, tmp_path: Path, as_file: bool) -> None:
 
 
 def test_bilingual_poster(engine: Engine, judge: Judge) -> None:
-    drafts = engine.run("bilingual_poster.yml", conversation="3", query="Hot prices in our shop")
-    changed = engine.run("bilingual_poster.yml", conversation="3", query="make the background blue")
+    drafts = engine.run("bilingual_poster.yml", conversation="7", query="Hot prices in our shop")
+    changed = engine.run("bilingual_poster.yml", conversation="7", query="make the background blue")
     for told, verb, colour in ((drafts, "paint", "yellow"), (changed, "edit", "blue")):
         for language, label, text in (("english", "English poster", "HOT"), ("chinese", "中文海报", "特价")):
             node = told["nodes"][f"{verb}_{language}"]
@@ -164,13 +251,14 @@ def test_bilingual_poster(engine: Engine, judge: Judge) -> None:
             assert told["conversation"][f"{language}_id"] == node["image_id"]
             assert_delivers(shown(told), label, node["files"][0])
         assert shown(told) == told["outputs"]["answer"]
+        assert shown(told).count("\n> Painted by the miniature") == 1
         assert_live_progress(told, f"{verb}_english")
     prompts = {parameters["prompt"] for _, parameters in drafts["calls"]}
     assert prompts == {
         'a poster with the headline "HOT" in large letters, on a yellow background',
         "海报，大字“特价”，黄色背景",
     }
-    approved = engine.run("bilingual_poster.yml", conversation="3", query="approve")
+    approved = engine.run("bilingual_poster.yml", conversation="7", query="approve")
     assert approved["order"] == ["start", "review", "final", "forget"]
     assert approved["calls"] == []
     assert_delivers(shown(approved), "English poster", changed["nodes"]["edit_english"]["files"][0])
@@ -187,6 +275,6 @@ def test_bilingual_poster(engine: Engine, judge: Judge) -> None:
 def test_what_the_tool_refuses_is_what_the_app_says(
     engine: Engine, app: str, inputs: dict[str, Any], said: str
 ) -> None:
-    told = engine.try_to_run(app, conversation="4", **inputs)
+    told = engine.try_to_run(app, conversation="8", **inputs)
     assert said in told["error"]
     assert told["outputs"] == {}

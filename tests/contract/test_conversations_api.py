@@ -56,6 +56,23 @@ def test_there_has_to_be_one(client: FlaskClient, worker: JobWorker, store: JobS
     assert send(client, operation="edit", conversation="c1").status_code == 422
 
 
+def test_an_image_that_is_still_being_made_is_waited_for(
+    client: FlaskClient, worker: JobWorker, store: JobStore
+) -> None:
+    first = painted(client, worker, operation="generate", conversation="c1")
+    coming = send(client, operation="generate", conversation="c1").json["id"]
+    for edit in ({"operation": "edit", "prompt": "red sky"}, {"operation": "outpaint", "left": 64}):
+        answer = send(client, **edit, conversation="c1")
+        error = answer.json["error"]
+        assert (answer.status_code, error["code"], error["param"]) == (409, "image_not_ready", "image")
+        assert f"job {coming}" in error["message"]
+        assert send(client, **edit, image=first["images"][0]["id"], conversation="c1").status_code == 202
+        client.post(f"/v1/jobs/{client.get('/v1/jobs').get_json()['data'][0]['id']}/cancel")
+    client.post(f"/v1/jobs/{coming}/cancel")
+    after = send(client, operation="edit", prompt="red sky", prefer="model", conversation="c1")
+    assert store.get(after.json["id"]).inputs == (first["images"][0]["id"],), "what was cancelled made no image"
+
+
 def test_names_of_conversations(client: FlaskClient) -> None:
     for name, status in (("x" * 128, 202), ("x" * 129, 422), ("", 422), (7, 422)):
         assert send(client, operation="generate", conversation=name).status_code == status

@@ -286,3 +286,25 @@ def test_a_full_queue_is_429_and_keeps_no_files(client: FlaskClient, app: Flask)
 def test_queue_positions(client: FlaskClient) -> None:
     jobs = [submit(client) for _ in range(3)]
     assert [client.get(f"/v1/jobs/{job['id']}").get_json()["queue_position"] for job in jobs] == [1, 2, 3]
+
+
+def test_a_list_of_one_users_jobs(client: FlaskClient) -> None:
+    asked = {"operation": "generate", "prompt": "a cup"}
+    ids = {
+        user: client.post("/v1/jobs", json=asked | ({"user": user} if user else {})).get_json()["id"]
+        for user in ("ann", "bob", "")
+    }
+    rows = {"operation": "batch", "job": asked, "rows": [{"a": 1}], "user": "ann"}
+    batch = client.post("/v1/jobs", json=rows).get_json()["id"]
+
+    def listed(query: str) -> list[str]:
+        return [job["id"] for job in client.get(f"/v1/jobs{query}").get_json()["data"]]
+
+    assert listed("?user=ann") == [batch, ids["ann"]]
+    assert listed("?user=bob") == [ids["bob"]]
+    assert listed("?user=nobody") == []
+    assert listed("") == [batch, ids[""], ids["bob"], ids["ann"]]
+    assert listed(f"?user=ann&after={batch}") == [ids["ann"]]
+    for name, status in (("x" * 512, 202), ("x" * 513, 422), ("", 422), (7, 422)):
+        assert client.post("/v1/jobs", json=asked | {"user": name}).status_code == status
+    assert client.get("/v1/jobs?user=" + "x" * 513).status_code == 422

@@ -1,5 +1,6 @@
 """Stand-ins for what Dify answers when a plugin calls back."""
 
+import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -45,18 +46,42 @@ class StandInModel:
         self.asked.append(asked)
         if self.error:
             raise RuntimeError(self.error)
-        size = max(1, -(-len(self.text) // self.pieces))
-        parts = [self.text[start : start + size] for start in range(0, len(self.text), size)] or [""]
+        text = self.says(asked)
+        size = max(1, -(-len(text) // self.pieces))
+        parts = [text[start : start + size] for start in range(0, len(text), size)] or [""]
         for index, part in enumerate(parts):
             if self.gate is not None:
                 self.gate.wait()
             yield self._chunk(asked["model"], index, part, last=index + 1 == len(parts))
+
+    def says(self, asked: dict[str, Any]) -> str:
+        """The whole answer to a request."""
+        return self.text
 
     def _chunk(self, model: str, index: int, text: str, *, last: bool) -> dict[str, Any]:
         message = {"role": "assistant", "content": text, "name": "", "tool_calls": []}
         end = {"usage": _USAGE if last else None, "finish_reason": "stop" if last else None}
         delta = {"index": index, "message": message, **end}
         return {"model": model, "prompt_messages": [], "system_fingerprint": "", "delta": delta}
+
+
+class StandInWriter(StandInModel):
+    """A hook for ``llm`` calls of prompt_enhance, for tests alone; no model is behind it.
+
+    Writes by rule: the wish on a yellow background, in the language that is asked for. A test knows by the yellow that
+    the prompt came from here.
+    """
+
+    def says(self, asked: dict[str, Any]) -> str:
+        system, user = (message["content"] for message in asked["prompt_messages"])
+        wish = dict(line.split(": ", 1) for line in user.splitlines())["wish"]
+        in_chinese = "one prompt in Simplified Chinese" in system
+        answer = {
+            "prompt": f"黄色背景上的{wish}" if in_chinese else f"{wish} on a yellow background",
+            "negative_prompt": "blurred",
+            "reason": "A yellow background was added.",
+        }
+        return json.dumps(answer, ensure_ascii=False)
 
 
 _USAGE = {

@@ -6,7 +6,7 @@ import pytest
 
 from tests.plugin.daemon import Daemon, Outcome
 from tests.plugin.scripted import PNG, Answer, ScriptedServer, ScriptedStudio, error
-from tests.plugin.test_tools import BATCH_VARIABLES, PROVIDER, dify_file
+from tests.plugin.test_tools import BATCH_VARIABLES, PERSON, PROVIDER, dify_file
 
 CSV = "thing\napple\ncup\npear"
 ARCHIVE = "https://studio.example/files/batch.zip?sign=s"
@@ -49,7 +49,8 @@ def test_success_gives_sheet_line_rows_and_every_variable(
     outcome.raise_on_error()
     assert [(blob.content, blob.meta["filename"]) for blob in outcome.blobs] == [(PNG, "img0.png")]
     assert outcome.texts == [
-        f"2 of 3 rows succeeded, 1 failed (row 2: The cup broke). All images as a ZIP file: {ARCHIVE}\n"
+        f"2 of 3 rows succeeded, 1 failed (row 2: The cup broke). To edit one, use its image_id: img0; img2. "
+        f"All images as a ZIP file: {ARCHIVE}\n"
     ]
     assert set(outcome.variables) == BATCH_VARIABLES
     assert {name: value for name, value in outcome.variables.items() if name != "progress"} == {
@@ -77,6 +78,7 @@ def test_success_gives_sheet_line_rows_and_every_variable(
         "job": {"operation": "generate", "prompt": "a {{thing}}", "output_format": "png"},
         "rows": CSV,
         "seed_mode": "per_row",
+        **PERSON,
     }
 
 
@@ -129,7 +131,9 @@ def test_without_an_archive_the_line_ends_and_the_variable_is_empty(
     studio.states = [{"state": "succeeded", "rows": counted(3, 2, 1), "archive_url": None}]
     outcome = batch(plugin, credentials)
     assert outcome.variables["archive_url"] == ""
-    assert outcome.texts == ["2 of 3 rows succeeded, 1 failed (row 2: The cup broke).\n"]
+    assert outcome.texts == [
+        "2 of 3 rows succeeded, 1 failed (row 2: The cup broke). To edit one, use its image_id: img0; img2.\n"
+    ]
 
 
 def test_a_batch_that_failed_as_a_whole_is_an_error(

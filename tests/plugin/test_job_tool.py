@@ -8,7 +8,14 @@ import pytest
 from tests.plugin.daemon import Daemon, Outcome
 from tests.plugin.scripted import PNG, QUEUED, RUNNING, SUCCEEDED, ScriptedStudio, error
 from tests.plugin.test_batch_tool import ARCHIVE, CSV, counted
-from tests.plugin.test_tools import BATCH_VARIABLES, GENERATION_VARIABLES, JOB_VARIABLES, PROVIDER, VARIABLES
+from tests.plugin.test_tools import (
+    BATCH_VARIABLES,
+    GENERATION_VARIABLES,
+    JOB_VARIABLES,
+    PERSON,
+    PROVIDER,
+    VARIABLES,
+)
 
 EMPTY: dict[str, Any] = {
     **dict.fromkeys(("image_url", "image_id", "comparison_url", "archive_url"), ""),
@@ -187,7 +194,7 @@ def test_the_list_is_readable_and_complete(
         "5 jobs, newest first:",
         "job5: generate, queued, place 2 in the queue, just now",
         "job4: edit, running, 3 min ago",
-        "job3: generate, succeeded, 1 image, 2 h ago",
+        "job3: generate, succeeded, image_id img0, 2 h ago",
         "job1: generate, failed, 5 h ago",
         "job2: batch, running, 4 of 9 rows done, 3 d ago",
     ]
@@ -198,7 +205,16 @@ def test_the_list_is_readable_and_complete(
     assert [job["job_id"] for job in view["jobs"]] == outcome.variables["job_ids"]
     assert (view["jobs"][2]["images"][0]["id"], view["jobs"][4]["archive_url"]) == ("img0", ARCHIVE)
     assert view["jobs"][3]["error"]["message"] == "It died."
-    assert scripted.called("GET /v1/jobs")[0].query == "limit=10"
+    assert scripted.called("GET /v1/jobs")[0].query == f"user={PERSON['user']}&limit=10"
+
+
+def test_without_a_person_there_is_no_list(
+    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    outcome = plugin.invoke(PROVIDER, "image_job", {"action": "list"}, credentials, user_id="", timeout=20)
+    assert outcome.error is not None
+    assert "does not say who asks" in outcome.error.message
+    assert scripted.routes() == []
 
 
 def test_the_list_may_be_shorter_or_empty(

@@ -9,7 +9,7 @@ import pytest
 
 from tests.plugin.daemon import Daemon, Outcome
 from tests.plugin.scripted import PNG, Answer, Call, ScriptedServer, ScriptedStudio
-from tests.plugin.test_tools import CONVERSATION, PROVIDER, VARIABLES, dify_file
+from tests.plugin.test_tools import PLACE, PROVIDER, VARIABLES, dify_file
 
 MASK = PNG + b" and this is its mask"
 
@@ -79,7 +79,7 @@ def test_edit_by_image_id_needs_no_file(
     ).raise_on_error()
     assert scripted.called("POST /v1/jobs")[0].json() == {
         "operation": "edit",
-        "conversation": CONVERSATION,
+        **PLACE,
         "prompt": "make it blue",
         "n": 1,
         "output_format": "png",
@@ -100,7 +100,7 @@ def test_image_and_mask_are_fetched_first_and_sent_together(
     assert sent["mask;filename"] == [b"mask.png"]
     assert json.loads(sent["params"][0]) == {
         "operation": "inpaint",
-        "conversation": CONVERSATION,
+        **PLACE,
         "prompt": "a red cup",
         "strength": 0.8,
         "n": 1,
@@ -156,7 +156,7 @@ def test_extending_an_image(
     params = json.loads(parts(call)["params"][0]) if form == "file" else call.json()
     image = {} if form == "file" else {"image": "img7"}
     usual = {"operation": "outpaint", "left": 64, "bottom": 32, "n": 1, "output_format": "png"}
-    assert params == usual | image | {"conversation": CONVERSATION}
+    assert params == usual | image | PLACE
 
 
 def test_what_changed_and_what_was_saved_are_variables(

@@ -1,6 +1,7 @@
 """Jobs that are started, fetched, listed and cancelled the whole way: both SDKs, the real server, the miniature."""
 
 import json
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,6 +84,23 @@ def test_jobs_are_listed_and_cancelled(plugin: Daemon, credentials: dict[str, ob
         assert f"Job {job_id} was cancelled" in ended.error.message
     after = image_job(plugin, credentials, action="list", limit=2)
     assert after.variables["states"] == ["cancelled", "cancelled"]
+
+
+def test_nobody_is_shown_another_ones_jobs(plugin: Daemon, credentials: dict[str, object]) -> None:
+    ann, bob = uuid.uuid4().hex, uuid.uuid4().hex
+
+    def of(user: str, tool: str, **given: Any) -> Outcome:
+        return plugin.invoke(PROVIDER, tool, given, credentials, user_id=user, timeout=60)
+
+    picture = {"prompt": "a red apple", "size": "64x64", "steps": 2}
+    mine = of(ann, "image_generation", **picture).variables["job_id"]
+    table = {"prompt": "a {{colour}} cup", "rows": "colour\nred", "size": "64x64", "steps": 2}
+    rows = of(ann, "image_batch", **table).variables["job_id"]
+    theirs = of(bob, "image_generation", **picture).variables["job_id"]
+    assert of(ann, "image_job", action="list").variables["job_ids"] == [rows, mine]
+    listed = of(bob, "image_job", action="list")
+    assert listed.variables["job_ids"] == [theirs]
+    assert mine not in str(listed.raw)
 
 
 def test_an_unknown_job_is_said(plugin: Daemon, credentials: dict[str, object]) -> None:

@@ -11,7 +11,8 @@ from tests.plugin.daemon import Daemon, Outcome
 from tests.plugin.scripted import PNG, QUEUED, RUNNING, SUCCEEDED, Answer, ScriptedStudio, error
 
 PROVIDER = "qwen_image"
-CONVERSATION = hashlib.sha256(b"user/app-1/user-1").hexdigest()[:40]
+PERSON = {"user": hashlib.sha256(b"person/user-1").hexdigest()[:40]}
+PLACE = {"conversation": hashlib.sha256(b"user/app-1/user-1").hexdigest()[:40], **PERSON}
 """Where a call of the harness happens, as the server is told: no conversation, so this user of this app."""
 VARIABLES = {
     *("progress", "image_url", "image_urls", "image_id", "image_ids", "seed"),
@@ -122,7 +123,7 @@ def test_defaults_are_the_codes_own(plugin: Daemon, scripted: ScriptedStudio, cr
     generate(plugin, credentials, **blanks).raise_on_error()
     [call] = scripted.called("POST /v1/jobs")
     usual = {"operation": "generate", "prompt": "a red apple", "n": 1, "output_format": "png"}
-    assert call.json() == usual | {"conversation": CONVERSATION}
+    assert call.json() == usual | PLACE
 
 
 def test_parameters_reach_the_server(plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]) -> None:
@@ -131,7 +132,7 @@ def test_parameters_reach_the_server(plugin: Daemon, scripted: ScriptedStudio, c
     [call] = scripted.called("POST /v1/jobs")
     assert call.json() == {
         "operation": "generate",
-        "conversation": CONVERSATION,
+        **PLACE,
         "prompt": "a red apple",
         "negative_prompt": "blur",
         "size": "800x600",
