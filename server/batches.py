@@ -155,7 +155,7 @@ class Batches:
         lost = _told_lost(rows)
         if not images:
             raise StudioError("rows_failed", " ".join(lost) or "No row has a picture.")
-        warnings = [*lease.job.warnings, *lost]
+        warnings = [*lease.job.warnings, *_shared_warnings(rows), *lost]
         if not with_sheet:  # the workers before this one died of it
             return Gathered([], [*warnings, _NO_SHEET])
         try:
@@ -269,6 +269,12 @@ def _submission(plan: BatchPlan, number: int) -> Submission:
         if seed is None
         else replace(submission, request=submission.request.model_copy(update={"seed": seed}))
     )
+
+
+def _shared_warnings(rows: Sequence[Job]) -> list[str]:
+    """What every row that succeeded says, such as which model stood in."""
+    first, *others = [row.warnings for row in rows if row.state is State.SUCCEEDED]
+    return [warning for warning in first if all(warning in each for each in others)]
 
 
 def _told_lost(rows: Sequence[Job]) -> list[str]:

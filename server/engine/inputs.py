@@ -6,11 +6,13 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from server.engine import Model, Plan
+from server.engine.vocabulary import vocabulary_of, without_unknown
 from server.errors import StudioError
 from server.prompts import clean
 from server.vocabulary import MIN_STEPS, Operation
 
 CLOSING_TOKENS = 5  # of the chat template after the user's text; they count within the pipelines' limit
+MAX_TOLD = 200  # characters of what was left out
 MAX_SOURCE_ASPECT = 32  # beyond it a source shrinks to nothing on the models' grid
 
 
@@ -38,7 +40,12 @@ def fit_texts(plan: Plan, model: Model, tokenizer: Any) -> tuple[dict[str, str |
     limit = model.max_prompt_tokens[plan.through] - CLOSING_TOKENS
     texts: dict[str, str | None] = {}
     warnings: list[str] = []
-    for name, text in (("prompt", clean(plan.prompt)), ("negative_prompt", clean(plan.negative_prompt) or " ")):
+    prompt = clean(plan.prompt)
+    if plan.through is Operation.GENERATE and (words := vocabulary_of(model)) is not None:
+        prompt, left_out = without_unknown(prompt, words)
+        if left_out:
+            warnings.append(f"The miniature left out what it knows no word of: {'; '.join(left_out)[:MAX_TOLD]}.")
+    for name, text in (("prompt", prompt), ("negative_prompt", clean(plan.negative_prompt) or " ")):
         texts[name] = kept = shorten(text, limit, tokenizer)
         if kept != text and (name == "prompt" or plan.guidance_scale > 1):  # else it is not read at all
             warnings.append(

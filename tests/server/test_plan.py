@@ -12,7 +12,7 @@ from hypothesis import given
 from server.adjustments import Region
 from server.engine import MODELS, Plan, configured_models
 from server.engine.plan import plan
-from server.engine.vocabulary import vocabulary_of
+from server.engine.vocabulary import vocabulary_of, without_unknown
 from server.errors import StudioError
 from server.imaging.masks import region_mask
 from server.schemas import JOB_REQUEST
@@ -156,6 +156,27 @@ def test_the_miniature_says_what_it_knows(prompt: str, known: bool) -> None:
     assert "GET /v1/models" in warnings[0]
     assert [warning for warning in warnings if "knows nothing in this prompt" in warning] == warnings[1:]
     assert len(warnings) == (1 if known else 2)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "read", "left_out"),
+    [
+        ("a red apple on blue, Ultra HD, 4K, cinematic composition.", "a red apple on blue", 3),
+        ("A red apple. The style is photo, soft light, golden.", "A red apple. golden.", 2),
+        ("红苹果，蓝色背景，超清，4K，电影级构图。", "红苹果，蓝色背景", 3),
+        ("春节海报，红灯笼，文字“福”", "红灯笼，文字“福”", 1),
+        ("a cup, on the left", "a cup, on the left", 0),
+        ("quarterly results, in blue ink", "in blue ink", 1),
+        ("quarterly results, in ink", "quarterly results, in ink", 0),
+        ("two cats", "two cats", 0),
+        ("", "", 0),
+    ],
+)
+def test_what_the_miniature_cannot_know_does_not_lead_it_astray(prompt: str, read: str, left_out: int) -> None:
+    words = vocabulary_of(MODELS["miniature"])
+    assert words is not None
+    kept, others = without_unknown(prompt, words)
+    assert (kept, len(others)) == (read, left_out)
 
 
 def test_weights_that_know_nothing_promise_nothing(tmp_path: Path) -> None:
