@@ -73,7 +73,7 @@ def play(settings: Settings, key: str) -> None:
         print("Credentials are valid: the server is there, the key is right, a model is loaded.")
         first = call(daemon, "image_generation", {"prompt": CHINESE, "aspect_ratio": "1:1"}, credentials)
         made = save(first, "1-generation")
-        picture = dify_file(f"{files}/{made.name}", made)
+        picture = dify_file(f"{files}/{made.name}?sign=demo", made)
         call_two = {"prompt": ENGLISH, "images": [picture], "output_format": "png"}
         save(call(daemon, "image_edit", call_two, credentials), "2-edit")
         stored = {"image_id": first.variables["image_id"]}
@@ -195,19 +195,23 @@ def wait_until_ready(settings: Settings, server: subprocess.Popen[bytes], log: P
 
 @contextlib.contextmanager
 def file_server(folder: Path) -> Iterator[str]:
-    """Serves files as Dify's API does for its plugins; its address."""
+    """Serves files as Dify's API does for its plugins, whose links are signed; its address."""
     handler = partial(_QuietHandler, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http://127.0.0.1:{server.server_port}/files"
         finally:
             server.shutdown()
             thread.join()
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):
+    def translate_path(self, path: str) -> str:
+        """Where the file lies."""
+        return super().translate_path(path.removeprefix("/files"))
+
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
 

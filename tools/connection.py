@@ -8,9 +8,12 @@ import time
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from requests.utils import get_environ_proxies, select_proxy
 
 CHUNK_BYTES = 64 * 1024
+FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError)
+"""What an exchange can end with. For some hosts that cannot be, requests lets the errors of others through."""
 
 
 class TooManyBytes(Exception):
@@ -23,10 +26,13 @@ class TooSlow(Exception):
 
 def host_of(url: str) -> str:
     """Host and port of a URL, without user, password, path or query (which may carry a signature)."""
-    parts = urlsplit(url)
-    host = parts.hostname or "?"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "?", parts.port
+    except ValueError:  # half an IPv6 address, or a port past 65535
+        return "?"
     shown = f"[{host}]" if ":" in host else host
-    return f"{shown}:{parts.port}" if parts.port else shown
+    return f"{shown}:{port}" if port else shown
 
 
 def proxy_for(url: str) -> str | None:
@@ -48,27 +54,27 @@ def proxy_advice(url: str) -> str:
     )
 
 
-def is_final(error: requests.RequestException) -> bool:
+def is_final(error: Exception) -> bool:
     """Whether trying again cannot help: the URL or the certificate is wrong."""
     return _is_malformed(error) or _is_about_tls(error)
 
 
-def explain(error: requests.RequestException, url: str, setting: str) -> str:
+def explain(error: Exception, url: str, setting: str) -> str:
     """Say in plain sentences why ``url`` was not reached and what to do; ``setting`` is where the URL came from."""
     host = host_of(url)
     return _cause(error, host, setting) + ("" if _is_malformed(error) else proxy_advice(url))
 
 
-def _is_malformed(error: requests.RequestException) -> bool:
+def _is_malformed(error: Exception) -> bool:
     return isinstance(error, ValueError)  # requests' errors about a URL are ValueErrors as well, the others are not
 
 
-def _is_about_tls(error: requests.RequestException) -> bool:
+def _is_about_tls(error: Exception) -> bool:
     # A server that dies within the handshake ends it early: that is a lost connection like any other.
     return isinstance(error, requests.exceptions.SSLError) and "EOF" not in str(error)
 
 
-def _cause(error: requests.RequestException, host: str, setting: str) -> str:
+def _cause(error: Exception, host: str, setting: str) -> str:
     text = str(error)
     if _is_malformed(error):
         return f"{setting} is not a usable address; write it like http://gpu-box:8300."

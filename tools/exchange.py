@@ -14,7 +14,7 @@ import urllib3
 from pydantic import BaseModel, ValidationError
 from requests.auth import AuthBase
 
-from tools.connection import TooManyBytes, TooSlow, explain, is_final, proxy_advice, read_capped
+from tools.connection import FAILURES, TooManyBytes, TooSlow, explain, is_final, proxy_advice, read_capped
 from tools.errors import (
     ClientError,
     KeyRefused,
@@ -120,7 +120,7 @@ class Exchange:
             ) as response:
                 content = read_capped(response, limit, time.monotonic() + left)
                 return Answer(response.status_code, response.headers, content)
-        except requests.RequestException as error:
+        except FAILURES as error:
             retry = None if is_final(error) else 0.0
             raise Unreachable(explain(error, url, "server_url"), retry_after_s=retry) from None
         except TooSlow:
@@ -155,8 +155,8 @@ class Exchange:
                 "Qwen-Image Studio plugin; the server's operator hands them out."
             )
         if answer.status == 429:
-            said = message or "The server takes no more jobs now."
-            return QueueFull(f"{said} Try again later.", retry_after_s=_retry_after(answer))
+            said = message or "The server, or a gateway before it, takes no more jobs now. Try again later."
+            return QueueFull(said, retry_after_s=_retry_after(answer))
         if answer.status in {502, 503, 504}:
             said = message or "The server cannot take jobs now, or a gateway before it cannot reach it."
             return Unavailable(f"{said}{proxy_advice(self.server_url)}", retry_after_s=_retry_after(answer))

@@ -1,12 +1,18 @@
-"""Download the files that Dify hands to a tool: signed links that live about five minutes, so this comes first."""
+"""Download the files that Dify hands to a tool: signed links that live about five minutes, so this comes first.
 
+A file that somebody gave to Dify as a link comes with that link, which has to lead to a public host: whoever fills in a
+form must not read, or find out by our errors, what stands in the network of the plugin daemon.
+"""
+
+import ipaddress
+import socket
 import time
 from collections.abc import Sequence
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
 
-from tools.connection import TooManyBytes, TooSlow, explain, host_of, is_final, read_capped
+from tools.connection import FAILURES, TooManyBytes, TooSlow, explain, host_of, is_final, proxy_for, read_capped
 from tools.errors import InputNotFetched
 from tools.views import InputFile
 
@@ -19,6 +25,9 @@ READ_TIMEOUT_S = 30.0
 FILE_TIMEOUT_S = 60.0
 MAX_REDIRECTS = 3
 SETTING = "FILES_URL (or INTERNAL_FILES_URL) of Dify"
+"""Where the addresses of Dify's own files come from."""
+LINK = "the link"
+"""Where any other address comes from."""
 
 _RETRIED = {408, 429, 500, 502, 503, 504}
 
@@ -71,8 +80,12 @@ def _fetch_image(session: requests.Session, url: str, what: str, name: str, dead
     mime_type = sniff(content)
     if mime_type is None:
         raise InputNotFetched(
-            f"{what} from {host_of(url)} is not a PNG, JPEG, WebP, GIF or BMP image. Send one of these; if "
-            f"it is one in Dify, {SETTING} leads to something else than Dify."
+            f"{what} from {host_of(url)} is not a PNG, JPEG, WebP, GIF or BMP image. Send one of these"
+            + (
+                f"; if it is one in Dify, {SETTING} leads to something else than Dify."
+                if _setting(url) is SETTING
+                else "."
+            )
         )
     # The name that the person gave the file stays in Dify: the server has no use for it.
     return InputFile(f"{name}.{mime_type.removeprefix('image/')}", mime_type, content)
@@ -80,11 +93,14 @@ def _fetch_image(session: requests.Session, url: str, what: str, name: str, dead
 
 def _fetch(session: requests.Session, url: str, what: str, limit: int, deadline: float) -> bytes:
     """Download a file of at most ``limit`` bytes; ``what`` begins the sentences about it."""
-    if urlsplit(url).scheme not in {"http", "https"}:
+    parts = _parts(url)
+    if parts.scheme not in {"http", "https"}:
         raise InputNotFetched(
             f"{what} has no complete address, so Dify does not know its own: set {SETTING} to an address "
             "at which the plugin daemon reaches Dify, such as http://api:5001, and upload it again."
         )
+    if _setting(url) is LINK:
+        _check_public(parts, what)
     until = min(deadline, time.monotonic() + FILE_TIMEOUT_S)
     for attempt in range(ATTEMPTS):
         try:
@@ -92,11 +108,39 @@ def _fetch(session: requests.Session, url: str, what: str, limit: int, deadline:
         except _TryAgain as failure:
             pause = FIRST_PAUSE_S * 2**attempt
             if attempt + 1 == ATTEMPTS or time.monotonic() + pause > until:
-                raise InputNotFetched(
-                    f"{what} could not be downloaded from {host_of(url)}: {failure} The address comes from {SETTING}."
-                ) from None
+                said = f"{what} could not be downloaded from {host_of(url)}: {failure}"
+                raise InputNotFetched(f"{said} The address comes from {_setting(url)}.") from None
             time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # such as half an IPv6 address
+        return urlsplit("")
+
+
+def _setting(url: str) -> str:
+    """Where the address comes from: Dify signs those of its own files."""
+    parts = _parts(url)
+    return SETTING if "/files/" in parts.path and "sign=" in parts.query else LINK
+
+
+def _check_public(link: SplitResult, what: str) -> None:
+    """Raise :class:`InputNotFetched`, with the same words whatever is there, unless the host is a public one."""
+    if proxy_for(link.geturl()) is not None:
+        return  # which resolves names by itself, and decides what may be reached
+    try:
+        found = socket.getaddrinfo(link.hostname, link.port or 80, proto=socket.IPPROTO_TCP)
+        public = all(ipaddress.ip_address(address[4][0]).is_global for address in found)
+    except (OSError, ValueError):
+        public = False
+    if not public:
+        raise InputNotFetched(
+            f"{what}: {link.hostname} is not on the public Internet, where a link to a file has to lead. Upload the "
+            "file itself, or give the link as image_id: the server's operator can allow it hosts of your network."
+        )
 
 
 def _download(session: requests.Session, url: str, what: str, limit: int, until: float) -> bytes:
@@ -109,8 +153,8 @@ def _download(session: requests.Session, url: str, what: str, limit: int, until:
                     _check_status(response.status_code, what, url)
                     return read_capped(response, limit, until)
                 here = urljoin(here, response.headers["Location"])
-        except requests.RequestException as error:
-            sentence = explain(error, here, SETTING)
+        except FAILURES as error:
+            sentence = explain(error, here, _setting(url))
             if is_final(error):
                 raise InputNotFetched(f"{what} could not be downloaded: {sentence}") from None
             raise _TryAgain(sentence) from None
@@ -118,13 +162,17 @@ def _download(session: requests.Session, url: str, what: str, limit: int, until:
             raise _TryAgain("The host sends too slowly.") from None
         except TooManyBytes:
             raise InputNotFetched(f"{what} is larger than {limit // 10**6} MB. Send a smaller one.") from None
-        target = urlsplit(here)
-        if target.scheme not in {"http", "https"} or target.hostname != urlsplit(url).hostname:
-            raise InputNotFetched(
-                f"{what}: {host_of(url)} redirects to another host, {host_of(here)}, which is not followed. "
-                f"Set {SETTING} to the address that delivers the files itself."
+        target = _parts(here)
+        if target.scheme not in {"http", "https"} or target.hostname != _parts(url).hostname:
+            way_out = (
+                "Give the address to which it leads."
+                if _setting(url) is LINK
+                else f"Set {SETTING} to the address that delivers the files itself."
             )
-    raise InputNotFetched(f"{what}: {host_of(url)} redirects in a circle. Check {SETTING}.")
+            raise InputNotFetched(
+                f"{what}: {host_of(url)} redirects to another host, {host_of(here)}, which is not followed. {way_out}"
+            )
+    raise InputNotFetched(f"{what}: {host_of(url)} redirects in a circle. Check {_setting(url)}.")
 
 
 def _timeouts(until: float) -> tuple[float, float]:
@@ -137,6 +185,8 @@ def _check_status(status: int, what: str, url: str) -> None:
         return
     if status in _RETRIED:
         raise _TryAgain(f"It answered HTTP {status}.")
+    if _setting(url) is LINK:
+        raise InputNotFetched(f"{what}: {host_of(url)} answered HTTP {status}. Check the link, or upload the file.")
     raise InputNotFetched(
         f"{what}: {host_of(url)} answered HTTP {status}. Links to Dify's files expire after "
         f"FILES_ACCESS_TIMEOUT (300 seconds): upload it again, and check that {SETTING} is this Dify's address."

@@ -1,8 +1,10 @@
 """From the client's words to Dify's: progress lines, and errors that Dify shows as they are."""
 
 import time
+import traceback
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from dify_plugin import Tool  # type: ignore[import-untyped]
@@ -44,6 +46,13 @@ def reported_errors() -> Iterator[None]:
         yield
     except ClientError as error:
         raise _dify_error(error) from None  # the SDK sends the chain of causes along; ours holds signed URLs
+    except Exception as fault:  # noqa: BLE001 - our own fault: Dify would show its text and trace, which may hold a key
+        where = traceback.extract_tb(fault.__traceback__)[-1]
+        what = f"{type(fault).__name__} in line {where.lineno} of {Path(where.filename).name}"
+        raise InvokeServerUnavailableError(
+            f"The plugin failed over this call ({what}). Run it again; if it fails again, tell the plugin's developers "
+            "these words and what you asked for."
+        ) from None
 
 
 def _dify_error(error: ClientError) -> Exception:

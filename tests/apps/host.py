@@ -75,7 +75,7 @@ class FileStore:
 
     def resolve_file_url(self, *, file: Any, for_external: bool = True) -> str:
         """The link that stands in an answer, and that a tool gets to download the file."""
-        return f"http://127.0.0.1:{self._server.server_port}/files/tools/{file.related_id}{file.extension}"
+        return f"http://127.0.0.1:{self._server.server_port}/files/tools/{file.related_id}{file.extension}?sign=s"
 
 
 class _Handler(BaseHTTPRequestHandler):

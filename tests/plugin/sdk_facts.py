@@ -20,7 +20,7 @@ def errors() -> dict[str, list[Any]]:
     """For each error of the client the one that Dify gets: its class, its sentence, whether the cause is left out."""
     tree, messages = importlib.import_module("tools.errors"), importlib.import_module("tools.messages")
     found = {}
-    for name, kind in vars(tree).items():
+    for name, kind in [*vars(tree).items(), ("KeyError", KeyError)]:
         if isinstance(kind, type) and issubclass(kind, Exception):
             try:
                 with messages.reported_errors():

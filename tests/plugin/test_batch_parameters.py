@@ -32,7 +32,7 @@ def test_everything_but_prompt_and_rows_has_a_default() -> None:
     }
 
 
-@pytest.mark.parametrize("blank", [None, "", " ", [None], []])
+@pytest.mark.parametrize("blank", [None, "", " ", [None], [], "none", "null", "auto"])
 @pytest.mark.parametrize(
     "name", ["image", "aspect_ratio", "size", "seed", "seed_mode", "operation", "rows_file", "steps"]
 )
@@ -68,6 +68,7 @@ def test_rows_in_every_form(given: object, sent: object) -> None:
         ("color", "rows: write rows as a JSON list .*CSV"),
         ("[1, 2]", "rows: write rows as a JSON list"),
         ("[{'a': open('x')}]", "rows: write rows as a JSON list"),
+        ("[{{1}}]", "rows: write rows as a JSON list"),
         ("[" * 100_000, "rows: write rows as a JSON list"),
         (7, "rows: write rows as a JSON list"),
         ("[]", "rows: takes 1 to 500 rows; there are 0"),
@@ -179,9 +180,20 @@ def test_everything_reaches_the_job() -> None:
     assert job(size="{{size}}")["size"] == "{{size}}"
     assert job(size="640*480")["size"] == "640x480"
     assert job(aspect_ratio="{{ shape }}")["aspect_ratio"] == "{{shape}}"
+    assert job(aspect_ratio="{{ Shape 4x3 }}")["aspect_ratio"] == "{{Shape 4x3}}"
+    assert job(aspect_ratio="16/9")["aspect_ratio"] == "16:9"
     assert "aspect_ratio" not in job(aspect_ratio="auto")
     outpaint = job(operation="outpaint", prompt="", size="640x480")
     assert outpaint == {"operation": "outpaint", "image": "{{image}}", "size": "640x480", "output_format": "png"}
+
+
+@pytest.mark.parametrize("operation", ["generate", "outpaint"])
+@pytest.mark.parametrize("size", ["640x480", "{{size}}"])
+def test_a_size_replaces_the_aspect_ratio(operation: str, size: str) -> None:
+    """The app sets the size; a model, which cannot see it, may choose any shape."""
+    for shape in ("1:1", "99:1"):
+        sent = job(operation=operation, size=size, aspect_ratio=shape)
+        assert (sent["size"], "aspect_ratio" in sent) == (size, False)
 
 
 @pytest.mark.parametrize(
@@ -194,9 +206,9 @@ def test_everything_reaches_the_job() -> None:
         ({"operation": "outpaint"}, "Say how far to extend the images: .*aspect_ratio, or size"),
         ({"operation": "outpaint", "aspect_ratio": "30:1"}, "aspect_ratio: write WIDTH:HEIGHT"),
         ({"aspect_ratio": "21:9"}, "aspect_ratio: must be one of 1:1, .*or {{column}}"),
-        ({"aspect_ratio": "1:1", "size": "64x64"}, "Give either aspect_ratio or size, not both"),
+        ({"rows_file": [SdkFile(), SdkFile()], "rows": None}, "rows_file: takes one file; there are 2"),
         ({"size": "1x1"}, "size: each side must be 64 to 4096"),
-        ({"seed_mode": "random"}, "seed_mode: .*per_row.*fixed"),
+        ({"seed_mode": "each"}, "seed_mode: .*per_row.*fixed"),
         ({"seed": 2**32}, "seed: .*4294967295"),
         ({"image": "x" * 4001}, "image: .*4000"),
         ({"output_quality": 0}, "output_quality: .*1"),

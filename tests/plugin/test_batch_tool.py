@@ -151,7 +151,7 @@ def test_a_file_of_rows_is_fetched_and_sent_as_text(
 ) -> None:
     table = "物,色\n杯子,红\n"
     with ScriptedServer(lambda call: Answer(200, table.encode("gb18030"))) as dify:
-        given = {"rows": "", "rows_file": dify_file(f"{dify.url}/files/rows.csv"), "prompt": "{{物}}，{{色}}"}
+        given = {"rows": "", "rows_file": dify_file(f"{dify.url}/files/rows.csv?sign=s"), "prompt": "{{物}}，{{色}}"}
         batch(plugin, credentials, **given).raise_on_error()
     sent = studio.called("POST /v1/jobs")[0].json()
     assert (sent["rows"], sent["job"]["prompt"]) == (table.strip(), "{{物}}，{{色}}")
@@ -168,7 +168,7 @@ def test_a_file_that_cannot_be_a_table_is_refused_before_the_server_is_asked(
     plugin: Daemon, studio: ScriptedStudio, credentials: dict[str, object], content: bytes, said: str
 ) -> None:
     with ScriptedServer(lambda call: Answer(200, content)) as dify:
-        outcome = batch(plugin, credentials, rows=None, rows_file=dify_file(f"{dify.url}/files/rows.csv"))
+        outcome = batch(plugin, credentials, rows=None, rows_file=dify_file(f"{dify.url}/files/rows.csv?sign=s"))
     assert outcome.error is not None
     assert outcome.error.type == "InvokeBadRequestError"
     assert outcome.error.message.startswith(said)

@@ -1,5 +1,6 @@
 """Downloading the files that Dify hands over: limits, retries, redirects, and sentences that name the setting."""
 
+import ipaddress
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -38,8 +39,8 @@ def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[Files]:
 
 
 def test_order_and_names(files: Files) -> None:
-    fetched = fetch_all([f"{files.url}/{name}" for name in "abc"], time.monotonic() + 10)
-    assert [call.path for call in files.calls] == ["/a", "/b", "/c"]
+    fetched = fetch_all([f"{files.url}/files/{name}?sign=s" for name in "abc"], time.monotonic() + 10)
+    assert [call.path for call in files.calls] == ["/files/a", "/files/b", "/files/c"]
     assert [(file.name, file.mime_type, file.content) for file in fetched] == [
         (f"image-{position}.png", "image/png", PNG) for position in (1, 2, 3)
     ]
@@ -78,13 +79,49 @@ def test_a_refused_link_is_not_tried_again(files: Files, status: int) -> None:
 
 def test_a_dead_host_is_named_with_the_setting(files: Files) -> None:
     with pytest.raises(InputNotFetched, match=r"127\.0\.0\.1:1.*refused.*INTERNAL_FILES_URL"):
-        fetch_all(["http://127.0.0.1:1/files/a"], time.monotonic() + 10)
+        fetch_all(["http://127.0.0.1:1/files/a?sign=s"], time.monotonic() + 10)
 
 
 @pytest.mark.parametrize("url", ["/files/abc/file-preview?sign=1", "ftp://host/a", "file:///etc/passwd"])
 def test_only_complete_web_addresses(url: str) -> None:
     with pytest.raises(InputNotFetched, match="FILES_URL"):
         fetch_all([url], time.monotonic() + 10)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:{port}", "127.0.0.1:1", "localhost:{port}", "[::1]:1", "10.1.2.3", "169.254.169.254", "a..b",
+             "no-such-host.invalid", "[fe80::1]", "0.0.0.0:{port}"],
+)  # fmt: skip
+def test_a_link_that_is_not_difys_own_finds_out_nothing_of_the_network(files: Files, host: str) -> None:
+    said = set()
+    for path in ("/a.png", "/files/a.png", "/a.png?sign=s"):
+        address = f"http://{host.format(port=files.url.rpartition(':')[2])}{path}"
+        with pytest.raises(InputNotFetched, match="is not on the public Internet") as caught:
+            fetch_all([address], time.monotonic() + 10)
+        said.add(str(caught.value))
+    assert len(said) == 1
+    assert files.calls == []
+
+
+def test_a_public_link_is_fetched_and_its_faults_are_about_the_link(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ipaddress.IPv4Address, "is_global", True)  # nothing public can be reached from a test
+    link = f"{files.url}/a.png"
+    assert fetch_all([link], time.monotonic() + 10)[0].content == PNG
+    for answer, said in ((Answer(404), "Check the link"), (Answer(200, b"<html>"), "Send one of these.")):
+        files.script.append(answer)
+        with pytest.raises(InputNotFetched, match=said) as caught:
+            fetch_all([link], time.monotonic() + 10)
+        assert "FILES_URL" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["[abc", "127.0.0.1:99999", "a..b", "x" * 64, "[1:::2]:80"])
+def test_an_address_that_cannot_be_is_said_like_any_other(host: str) -> None:
+    for path in ("/a", "/files/a?sign=hidden"):
+        with pytest.raises(InputNotFetched) as caught:
+            fetch_all([f"http://{host}{path}"], time.monotonic() + 10)
+        assert "hidden" not in str(caught.value)
 
 
 def test_too_many_bytes(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,11 +189,11 @@ def test_sniff(content: bytes, mime_type: str | None) -> None:
 def test_masks_and_tables_are_fetched_alike_and_named_as_what_they_are(files: Files) -> None:
     until = time.monotonic() + 10
     assert (fetch_mask(None, until), fetch_table(None, until)) == (None, None)
-    assert fetch_mask(f"{files.url}/m", until) == InputFile("mask.png", "image/png", PNG)
+    assert fetch_mask(f"{files.url}/files/m?sign=s", until) == InputFile("mask.png", "image/png", PNG)
     files.script += [Answer(503), Answer(200, b"a,b")]
-    assert fetch_table(f"{files.url}/t", until) == b"a,b"
+    assert fetch_table(f"{files.url}/files/t?sign=s", until) == b"a,b"
     files.script.append(Answer(404))
     with pytest.raises(InputNotFetched, match=r"^The mask: 127.0.0.1:.* HTTP 404.*FILES_URL"):
-        fetch_mask(f"{files.url}/m", until)
+        fetch_mask(f"{files.url}/files/m?sign=s", until)
     with pytest.raises(InputNotFetched, match=r"^The file of rows has no complete address.*FILES_URL"):
         fetch_table("/files/t", until)

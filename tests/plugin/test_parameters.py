@@ -6,7 +6,9 @@ import pytest
 
 from server.schemas import JOB_REQUEST
 from tools.errors import Refused
-from tools.parameters import Credentials, EditParameters, GenerationParameters
+from tools.parameters import Credentials, EditParameters, GenerationParameters, JobParameters, model_setting
+
+STORED = "img_0123456789abcdef01234567"
 
 
 class SdkFile:
@@ -30,10 +32,26 @@ def test_everything_but_the_prompt_has_a_default() -> None:
     assert body() == {"operation": "generate", "prompt": "x", "n": 1, "output_format": "png"}
 
 
-@pytest.mark.parametrize("blank", [None, "", "  ", [None], [], [""]])
-@pytest.mark.parametrize("name", ["negative_prompt", "aspect_ratio", "size", "seed", "n", "steps", "output_format"])
+LEFT_OUT = ["none", "None", " NULL ", '"null"', "undefined", "n/a", "无"]
+AS_USUAL = ["auto", "Default", "random", "自动", ["auto"]]
+
+
+@pytest.mark.parametrize("blank", [None, "", "  ", [None], [], [""], '""', *LEFT_OUT, *AS_USUAL])
+@pytest.mark.parametrize(
+    "name",
+    ["negative_prompt", "aspect_ratio", "size", "seed", "n", "steps", "output_format", "model", "enhance", "image_id"],
+)
 def test_blank_is_left_out(name: str, blank: object) -> None:
     assert body(**{name: blank}) == body()
+
+
+def test_a_persons_own_words_stand_for_themselves() -> None:
+    for word in ("none", "auto", "default"):
+        assert body(prompt=word)["prompt"] == word
+    edited = EditParameters.parse({"prompt": "auto", "image_id": "img_1"})
+    assert edited.body()["prompt"] == "auto"
+    keyed = Credentials.parse({"server_url": "http://a", "api_key": "default", "time_budget": "default"})
+    assert (keyed.api_key, keyed.time_budget) == ("default", 540)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +67,18 @@ def test_blank_is_left_out(name: str, blank: object) -> None:
         ("guidance_scale", "1", 1.0),
         ("guidance_scale", 4, 4.0),
         ("aspect_ratio", " 16：9 ", "16:9"),
+        ("aspect_ratio", "16/9", "16:9"),
+        ("aspect_ratio", "16x9", "16:9"),
+        ("aspect_ratio", "4 × 3", "4:3"),
+        ("aspect_ratio", "Square", "1:1"),
+        ("aspect_ratio", "landscape", "4:3"),
+        ("aspect_ratio", "portrait", "3:4"),
+        ("aspect_ratio", "竖屏", "9:16"),
         ("output_format", "WebP", "webp"),
+        ("output_format", "jpg", "jpeg"),
+        ("output_format", "JPG", "jpeg"),
+        ("output_format", ".png", "png"),
+        ("output_format", "image/jpeg", "jpeg"),
         ("size", "1024*768", "1024x768"),
         ("size", "1024 × 768", "1024x768"),
         ("size", "1024X768", "1024x768"),
@@ -70,6 +99,50 @@ def test_size_replaces_aspect_ratio() -> None:
     assert both["size"] == "640x480"
     assert "aspect_ratio" not in both
     assert body(size="auto", aspect_ratio="16:9")["aspect_ratio"] == "16:9"
+    assert body(size="640x480", aspect_ratio="5:1")["size"] == "640x480", "the model cannot see that there is a size"
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ({"enhance": False}, "off"),
+        ({"enhance": "false"}, "off"),
+        ({"enhance": True}, "rules"),
+        ({"enhance": "Yes"}, "rules"),
+        ({"enhance": "true", "enhance_model": "a/b/c/d"}, "llm"),
+    ],
+)
+def test_enhancing_as_a_truth_value(given: dict[str, object], read: str) -> None:
+    assert GenerationParameters.parse({"prompt": "x", **given}).enhance == read
+
+
+@pytest.mark.parametrize("enhance", ["off", "llm"])
+@pytest.mark.parametrize("written", ["gpt-4o", "openai/gpt-4o", "{", '{"provider": 1, "model": "m"}', 7, ["a"]])
+def test_a_language_model_that_cannot_be_read_is_none(written: object, enhance: str) -> None:
+    asked = GenerationParameters.parse({"prompt": "x", "enhance": enhance, "enhance_model": written})
+    assert (asked.enhance_model, asked.enhance) == (None, enhance)
+
+
+@pytest.mark.parametrize(
+    ("given", "setting"),
+    [
+        (
+            {"enhance_model": " gpt-4o "},
+            "enhance_model, which takes PROVIDER/MODEL such as langgenius/openai/openai/gpt-4o (given: gpt-4o)",
+        ),
+        (
+            {"enhance_model": "x" * 41},
+            "enhance_model, which takes PROVIDER/MODEL such as langgenius/openai/openai/gpt-4o",
+        ),
+        ({"enhance_model": " "}, "enhance_model"),
+        ({"enhance_model": {"provider": "p"}}, "enhance_model"),
+        ({}, "enhance_model"),
+        ({"enhance_model": '"a/b/c/d"'}, "enhance_model"),
+    ],
+)
+def test_the_setting_says_how_to_choose_a_language_model(given: dict[str, object], setting: str) -> None:
+    asked = GenerationParameters.parse({"prompt": "x", **given})
+    assert model_setting("enhance_model", given, asked.enhance_model) == setting
 
 
 @pytest.mark.parametrize(
@@ -89,6 +162,8 @@ def test_size_replaces_aspect_ratio() -> None:
         ("guidance_scale", 21, "guidance_scale: .*20"),
         ("guidance_scale", "nan", "guidance_scale: "),
         ("aspect_ratio", "5:1", "aspect_ratio: .*16:9"),
+        ("aspect_ratio", "round", "aspect_ratio: .*16:9"),
+        ("enhance", "maybe", "enhance: .*off.*rules.*llm"),
         ("output_format", "gif", "output_format: .*webp"),
         ("size", "big", "size: .*1024x768"),
         ("size", "32x64", "size: .*64 to 4096"),
@@ -128,6 +203,33 @@ def test_files_in_every_shape(given: object, addresses: list[str]) -> None:
         ("https://a/x?resize,w_100,h_200", ["https://a/x?resize,w_100,h_200"]),
         ("https://a/x.png,img_2", ["https://a/x.png", "img_2"]),
         ("https://a/x?w,1,https://b/y, img_3", ["https://a/x?w,1", "https://b/y", "img_3"]),
+        ("https://a/x.png;img_2", ["https://a/x.png", "img_2"]),
+        (f'"{STORED}"', [STORED]),
+        (f"`{STORED}`", [STORED]),
+        (f'["{STORED}"]', [STORED]),
+        (f"{STORED}.", [STORED]),
+        (f"image_id: {STORED}", [STORED]),
+        (f"image_id={STORED}", [STORED]),
+        (f"**{STORED}** (the cup)", [STORED]),
+        (f"图片{STORED}的天空", [STORED]),
+        (f"{STORED}.png", [STORED]),
+        ("['img_1', 'img_2']", ["img_1", "img_2"]),
+        ("img_a and img_b", ["img_a", "img_b"]),
+        ("img_1, img_1", ["img_1"]),
+        ({"image_id": "img_1"}, ["img_1"]),
+        (["`img_1`", None, "none"], ["img_1"]),
+        ("<https://a/x.png>", ["https://a/x.png"]),
+        ("![image](https://a/x.png?a=1)", ["https://a/x.png?a=1"]),
+        ("[image](https://a/x_(1).png)", ["https://a/x_(1).png"]),
+        ("See https://a/x.png.", ["https://a/x.png"]),
+        ("见图：https://a/图.png。", ["https://a/图.png"]),
+        ("HTTPS://a/it's.png", ["HTTPS://a/it's.png"]),
+        ("['https://a/x,1.png','https://b/y.png']", ["https://a/x,1.png", "https://b/y.png"]),
+        ("http://[::1]:8300/a.png?b[]=1", ["http://[::1]:8300/a.png?b[]=1"]),
+        ("https://a/img_1.png", ["https://a/img_1.png"]),
+        (f"http://gpu-box:8300/v1/images/{STORED}/content", [STORED]),
+        (f"https://gpu.example/studio/v1/images/{STORED}, img_2", [STORED, "img_2"]),
+        ("i,a2", ["i", "a2"]),
     ],
 )
 def test_references_in_one_string(given: object, references: list[str]) -> None:
@@ -137,8 +239,16 @@ def test_references_in_one_string(given: object, references: list[str]) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"image_id": "/files/tools/a.png"}, "image_id: .*http"),
-        ({"image_id": "data:image/png;base64,AAAA"}, "image_id: "),
+        ({"image_id": "/files/tools/a.png"}, "image_id: takes no link of Dify's own.*img_.*http"),
+        ({"image_id": "![image](/files/tools/a.png?sign=s)"}, "image_id: takes no link of Dify's own.*img_.*http"),
+        ({"image_id": "sandbox:/a.png"}, "image_id: takes no link of Dify's own"),
+        ({"image_id": "data:image/png;base64,AAAA"}, "image_id: .*not the image itself"),
+        ({"image_id": "data:image/svg+xml,<svg xmlns='http://a/b'>"}, "image_id: .*not the image itself"),
+        ({"image_id": "uploaded_image"}, "image_id: takes the id .*img_.*given: uploaded_image"),
+        ({"image_id": "the red apple"}, "image_id: takes the id .*img_.*given: the red apple"),
+        ({"image_id": "img_"}, "image_id: takes the id"),
+        ({"image_id": "https://"}, "image_id: takes the id"),
+        ({"image_id": "A" * 5000}, "image_id: takes the id"),
         ({"image_id": "https://a/" + "b" * 5000}, "image_id: .*not the image itself"),
         ({"images": [SdkFile()] * 4}, "at most 3"),
         ({"images": [7]}, "images: .*no file"),
@@ -192,3 +302,29 @@ def test_an_unusable_key_is_not_quoted() -> None:
     with pytest.raises(Refused, match="api_key") as caught:
         Credentials.parse({"server_url": "http://a", "api_key": "s3cret\nline"})
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given", ['"job_a1"', '["job_a1"]', "['job_a1']", '{"job_id": "job_a1"}', "Job ID: job_a1.", "<job_a1>", "job_a1"]
+)
+def test_a_job_in_every_form(given: str) -> None:
+    assert JobParameters.parse({"job_id": given}).job_id == "job_a1"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("null", "job_id is missing. Take it from the answer"),
+        ("[]", "job_id: takes one id"),
+        ("job_a1, job_a2", "job_id: takes one id .*given: job_a1, job_a2"),
+    ],
+)
+def test_a_job_that_cannot_be(given: str, said: str) -> None:
+    with pytest.raises(Refused, match=f"^{said}"):
+        JobParameters.parse({"job_id": given})
+
+
+@pytest.mark.parametrize("job_id", ["all jobs!", "null", ["a", "b"]])
+def test_a_list_is_of_no_job(job_id: object) -> None:
+    asked = JobParameters.parse({"action": "List", "job_id": job_id})
+    assert (asked.action, asked.job_id) == ("list", None)

@@ -43,6 +43,13 @@ def generate(**given: Any) -> dict[str, Any]:
         ([100, 80, 300, 200], PIXELS),
         ("0.5,0,0.5,1", HALF),
         ("0.5 0 .5 1", HALF),
+        ("[0.5, 0, 0.5, 1]", HALF),
+        ("(0.5, 0, 0.5, 1)", HALF),
+        ("'0.5,0,0.5,1'", HALF),
+        ("{'x': 0.5, 'y': 0, 'width': 0.5, 'height': 1}", HALF),
+        ("50%,0,50%,100%", HALF),
+        ("50％，0，50％，100％", HALF),
+        ({"x": "50%", "y": 0, "width": "50%", "height": "100%"}, HALF),
     ],
 )
 def test_a_box_in_every_form(given: object, sent: dict[str, float]) -> None:
@@ -61,6 +68,8 @@ def test_a_box_in_every_form(given: object, sent: dict[str, float]) -> None:
         ("[" * 5000, "region: write x,y,width,height"),
         ("a,80,300,200", "region: x of the box is no number"),
         ("nan,80,300,200", "region: x of the box is no number"),
+        ("%,80,300,200", "region: x of the box is no number"),
+        ("{{1}}", "region: write x,y,width,height"),
         ("1,2,1e999,4", "region: width of the box is no number"),
         ("1,2,[3],4", "region: width of the box is no number"),
         ("-1,2,3,4", "region: the numbers must be 0 to 4096"),
@@ -74,7 +83,7 @@ def test_a_box_that_cannot_be(given: str, said: str) -> None:
         edit(region=given)
 
 
-@pytest.mark.parametrize("blank", [None, "", " ", [None], []])
+@pytest.mark.parametrize("blank", [None, "", " ", [None], [], "null", "none", "auto"])
 @pytest.mark.parametrize("name", ["mask", "region", "strength", "prompt_kind", "output_quality"])
 def test_blank_is_left_out(name: str, blank: object) -> None:
     assert edit(**{name: blank}) == edit()
@@ -94,6 +103,42 @@ def test_a_box_makes_the_edit_an_inpaint_and_leaves_the_other_settings_out() -> 
         "output_quality": 80,
     }
     assert edit(**settings) == {**edit(), "prefer": "cv", "output_quality": 80}
+
+
+@pytest.mark.parametrize("part", [{"region": "1,2,3,4"}, {"mask": [SdkFile()]}])
+def test_an_image_that_changes_in_part_keeps_its_size(part: dict[str, object]) -> None:
+    """The app sets the size, and the model, which cannot see it, gives the box."""
+    asked = EditParameters.parse({"prompt": "x", "image_id": "img_1", "size": "64x64", **part})
+    assert asked.body()["operation"] == "inpaint"
+    assert "size" not in asked.body()
+    assert edit(size="64x64", region="null")["size"] == "64x64"
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ('{"old": "apple", "new": 3}', {"old": "apple", "new": "3"}),
+        ("{'old': 'apple', 'new': 'cat'}", {"old": "apple", "new": "cat"}),
+        ({"old": "apple", "new": 3, "place": None}, {"old": "apple", "new": "3"}),
+        ('"old=apple; new=cat"', {"old": "apple", "new": "cat"}),
+        ("old=apple；new=a=b", {"old": "apple", "new": "a=b"}),
+        ("null", {}),
+    ],
+)
+def test_slots_in_every_form(given: object, sent: dict[str, str]) -> None:
+    assert edit(template="replace_object", slots=given)["slots"] == sent
+
+
+@pytest.mark.parametrize("given", ["apple", "[1]", ["a"], 7, "{{1}}", '"apple"', "=a"])
+def test_slots_that_cannot_be(given: object) -> None:
+    with pytest.raises(Refused, match=r"^slots: write the slots as JSON such as .*old=apple; new=a cat"):
+        edit(template="replace_object", slots=given)
+    assert "slots" not in edit(slots=given), "without a template they do not count"
+
+
+@pytest.mark.parametrize("template", ["none", "null", "default"])
+def test_no_template_leaves_the_prompt(template: str) -> None:
+    assert edit(template=template, slots="old=a") == edit()
 
 
 @pytest.mark.parametrize("form", [SdkFile(), [SdkFile(), None], {"url": "http://dify/files/a"}])
@@ -120,8 +165,6 @@ def test_a_template_may_fill_a_part() -> None:
         ({"mask": SdkFile(), "region": "1,2,3,4"}, "Give either mask or region, not both"),
         ({"mask": [SdkFile(), SdkFile()]}, "mask: takes one file; there are 2"),
         ({"mask": 7}, "mask: has an entry that is no file"),
-        ({"mask": SdkFile(), "size": "64x64"}, "size cannot be set together with a mask or a region.*Leave size empty"),
-        ({"region": "1,2,3,4", "size": "64x64"}, "size cannot be set together with a mask or a region"),
         ({"region": "1,2,3,4", "strength": 0}, "strength: .*0.01"),
         ({"strength": 1.1}, "strength: .*1"),
         ({"strength": "nan"}, "strength: "),
@@ -157,13 +200,33 @@ def test_strength_waits_for_an_image() -> None:
     assert generate(strength=0.4) == generate()
 
 
+LAST = [
+    *("last", "Latest", "previous", "the last image", "last_image_id", "Last image of this conversation."),
+    *("上一张", "最后一张图片", "最後の画像", ["last"]),
+]
+
+
+@pytest.mark.parametrize("given", [*LAST, "null", "None", "none", "[]", '""', ["null"]])
+def test_words_for_the_last_image_name_none(given: object) -> None:
+    asked = EditParameters.parse({"prompt": "x", "image_id": given})
+    assert not asked.has_image
+    assert "image" not in asked.body()
+
+
+@pytest.mark.parametrize("given", LAST)
+def test_painting_knows_no_last_image(given: object) -> None:
+    with pytest.raises(Refused, match=r"^image_id: takes the last image only by its id here; .*image_edit"):
+        generate(image_id=given)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"image": [SdkFile(), SdkFile()]}, "image takes one image; there are 2"),
         ({"image_id": "a,b"}, "image_id takes one image; there are 2"),
         ({"image": SdkFile(), "image_id": "img_1"}, "Give either image or image_id, not both"),
-        ({"image_id": "/files/a.png"}, "image_id: takes the id"),
+        ({"image_id": "/files/a.png"}, "image_id: takes no link of Dify's own"),
+        ({"image_id": "img_1 and img_2"}, "image_id takes one image; there are 2"),
         ({"image_id": "img_1", "strength": 0.001}, "strength: .*0.01"),
         ({"output_quality": "high"}, "output_quality: .*given: high"),
         ({"prompt": " "}, "prompt is missing. Fill it in"),
@@ -183,7 +246,10 @@ def test_images_to_start_from_that_cannot_be_used(given: dict[str, object], said
         ({"aspect_ratio": " 21 ： 9 "}, {"aspect_ratio": "21:9"}),
         ({"aspect_ratio": "16:9", "anchor": "Left"}, {"aspect_ratio": "16:9", "anchor": "left"}),
         ({"aspect_ratio": "16:9", "anchor": "center", "left": 0}, {"aspect_ratio": "16:9"}),
+        ({"aspect_ratio": "square"}, {"aspect_ratio": "1:1"}),
         ({"size": "1920×1080", "aspect_ratio": "auto"}, {"size": "1920x1080"}),
+        ({"size": "1920x1080", "aspect_ratio": "16:9", "anchor": "left"}, {"size": "1920x1080", "anchor": "left"}),
+        ({"size": "1920x1080", "left": 64, "top": "far"}, {"size": "1920x1080"}),
         ({"top": 8, "prompt": "sky"}, {"top": 8, "prompt": "sky"}),
         (
             {"top": 8, "strength": 0.5, "prompt_kind": "instruction"},
@@ -206,18 +272,18 @@ def test_extending(given: dict[str, object], sent: dict[str, object]) -> None:
     [
         ({}, "Say how far to extend the image: pixels in left, right, top or bottom, or .*aspect_ratio, or .*size"),
         ({"left": 0, "bottom": ""}, "Say how far to extend the image"),
-        ({"left": 1, "size": "64x64"}, "Say how far .* in one way only; given are left, right, top or bottom and size"),
-        ({"aspect_ratio": "2:1", "size": "64x64"}, "Say how far .* in one way only; given are aspect_ratio and size"),
+        ({"left": 1, "aspect_ratio": "2:1"}, "Say how far to extend the image in one way only: .*left.*aspect_ratio"),
+        ({"size": "none"}, "Say how far to extend the image: "),
         ({"left": -1}, "left: .*0"),
         ({"top": 4097}, "top: .*4096"),
         ({"right": "wide"}, "right: .*given: wide"),
         ({"bottom": 1.5}, "bottom: .*given: 1.5"),
-        ({"aspect_ratio": "wide"}, "aspect_ratio: write WIDTH:HEIGHT such as 16:9, at most 20:1"),
+        ({"aspect_ratio": "round"}, "aspect_ratio: write WIDTH:HEIGHT such as 16:9, at most 20:1"),
         ({"aspect_ratio": "0:1"}, "aspect_ratio: write WIDTH:HEIGHT"),
         ({"aspect_ratio": "21:1"}, "aspect_ratio: write WIDTH:HEIGHT"),
         ({"size": "1x1"}, "size: each side must be 64 to 4096"),
         ({"left": 1, "anchor": "middle"}, "anchor: .*center"),
-        ({"left": 1, "image_id": "a b"}, "image_id takes one image; there are 2"),
+        ({"left": 1, "image_id": "a, b"}, "image_id takes one image; there are 2"),
         ({"left": 1, "n": 5}, "n: .*4"),
         ({"left": 1, "strength": 2}, "strength: .*1"),
     ],

@@ -59,7 +59,7 @@ def test_input_files_are_fetched_before_the_job_is_submitted(
 def test_a_file_may_come_alone_or_in_a_list(
     plugin: Daemon, scripted: ScriptedStudio, files: ScriptedServer, credentials: dict[str, object], form: str
 ) -> None:
-    file = dify_file(f"{files.url}/files/one")
+    file = dify_file(f"{files.url}/files/one?sign=s")
     invoke(
         plugin, "image_edit", credentials, prompt="make it blue", images=file if form == "single" else [None, file]
     ).raise_on_error()
@@ -111,7 +111,7 @@ def test_image_and_mask_are_fetched_first_and_sent_together(
 def test_a_mask_goes_with_a_stored_image(
     plugin: Daemon, scripted: ScriptedStudio, files: ScriptedServer, credentials: dict[str, object]
 ) -> None:
-    mask = [dify_file(f"{files.url}/files/mask")]
+    mask = [dify_file(f"{files.url}/files/mask?sign=s")]
     given = {"template": "replace_object", "slots": "old=a; new=b", "image_id": "img0", "mask": mask, "images": [None]}
     invoke(plugin, "image_edit", credentials, **given).raise_on_error()
     sent = parts(scripted.called("POST /v1/jobs")[0])
@@ -121,18 +121,24 @@ def test_a_mask_goes_with_a_stored_image(
 
 
 def test_a_region_needs_no_file(plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]) -> None:
-    given = {"prompt": "x", "image_id": "img0", "region": "0.5，0，0.5，1", "prompt_kind": "description"}
+    given = {
+        "prompt": "x",
+        "image_id": "img0",
+        "region": "0.5，0，0.5，1",
+        "prompt_kind": "description",
+        "size": "64x64",
+    }
     invoke(plugin, "image_edit", credentials, **given).raise_on_error()
     sent = scripted.called("POST /v1/jobs")[0].json()
     assert sent["region"] == {"x": 0.5, "y": 0, "width": 0.5, "height": 1}
-    assert (sent["operation"], sent["prompt_kind"]) == ("inpaint", "description")
+    assert (sent["operation"], sent["prompt_kind"], "size" in sent) == ("inpaint", "description", False)
 
 
 @pytest.mark.parametrize("form", ["file", "id"])
 def test_generating_from_an_image(
     plugin: Daemon, scripted: ScriptedStudio, files: ScriptedServer, credentials: dict[str, object], form: str
 ) -> None:
-    given = {"image": dify_file(f"{files.url}/files/one")} if form == "file" else {"image_id": "img7"}
+    given = {"image": dify_file(f"{files.url}/files/one?sign=s")} if form == "file" else {"image_id": "img7"}
     invoke(plugin, "image_generation", credentials, prompt="x", strength=0.3, **given).raise_on_error()
     [call] = scripted.called("POST /v1/jobs")
     if form == "file":
@@ -147,7 +153,7 @@ def test_extending_an_image(
     plugin: Daemon, scripted: ScriptedStudio, files: ScriptedServer, credentials: dict[str, object], form: str
 ) -> None:
     scripted.operation = "outpaint"
-    given = {"image": [dify_file(f"{files.url}/files/one")]} if form == "file" else {"image_id": "img7"}
+    given = {"image": [dify_file(f"{files.url}/files/one?sign=s")]} if form == "file" else {"image_id": "img7"}
     outcome = invoke(plugin, "image_outpaint", credentials, left="64", bottom=32, top=0, anchor="left", **given)
     outcome.raise_on_error()
     assert outcome.texts[0].startswith("Extended 1 image, 640x480")
@@ -197,7 +203,8 @@ def test_what_is_not_known_is_a_number_too(
         ("image_edit", {"prompt": "x", "image_id": "i", "n": 5}, "n:"),
         ("image_edit", {"prompt": " ", "image_id": "i"}, "prompt is missing"),
         ("image_edit", {"prompt": "x", "images": [dify_file("/files/a/preview")]}, "Image 1 has no complete address"),
-        ("image_edit", {"prompt": "x", "image_id": "i", "region": "1,2,3,4", "size": "64x64"}, "size cannot be set"),
+        ("image_edit", {"prompt": "x", "image_id": "uploaded_image"}, "image_id: takes the id of an image"),
+        ("image_edit", {"prompt": "x", "image_id": "i", "mask": [dify_file("http://a/m")] * 2}, "mask: takes one file"),
         ("image_edit", {"prompt": "x", "image_id": "i", "region": "left"}, "region: write x,y,width,height"),
         (
             "image_edit",
@@ -228,7 +235,7 @@ def test_a_mask_that_is_no_image_is_named(
     plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
 ) -> None:
     with ScriptedServer(lambda call: Answer(200, b"PK a spreadsheet")) as wrong:
-        given = {"prompt": "x", "image_id": "i", "mask": dify_file(f"{wrong.url}/m")}
+        given = {"prompt": "x", "image_id": "i", "mask": dify_file(f"{wrong.url}/files/m?sign=s")}
         outcome = invoke(plugin, "image_edit", credentials, **given)
     assert outcome.error is not None
     assert outcome.error.message.startswith("The mask from 127.0.0.1")

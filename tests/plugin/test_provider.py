@@ -29,6 +29,10 @@ def test_good_credentials_pass_in_no_time(
         ({"server_url": "gpu-box"}, "http://gpu-box:8300"),
         ({"server_url": None}, "server_url is missing"),
         ({"server_url": "http://127.0.0.1:9"}, "refused the connection"),
+        ({"server_url": "http://127.0.0.1:99999"}, "the host or the port cannot be right"),
+        ({"server_url": "http://a..b:8300"}, "the host or the port cannot be right"),
+        ({"server_url": f"http://{'x' * 64}"}, "the host or the port cannot be right"),
+        ({"server_url": "http://[1:::2]:8300"}, "the host or the port cannot be right"),
         ({"server_url": "http://no-such-host.invalid"}, "DNS"),
         ({"api_key": f"{CANARY}-wrong"}, "refused the API key"),
         ({"api_key": ""}, "refused the API key"),
@@ -75,7 +79,16 @@ MAPPED = {
 
 
 def test_every_client_error_has_its_dify_error(facts: dict[str, Any]) -> None:
-    assert facts["errors"] == {name: [kind, "a sentence", True] for name, kind in MAPPED.items()}
+    errors = dict(facts["errors"])
+    del errors["KeyError"]
+    assert errors == {name: [kind, "a sentence", True] for name, kind in MAPPED.items()}
+
+
+def test_a_fault_of_our_own_says_where_it_is_and_nothing_of_what_it_was_about(facts: dict[str, Any]) -> None:
+    kind, said, cause_left_out = facts["errors"]["KeyError"]
+    assert (kind, cause_left_out) == ("InvokeServerUnavailableError", True)
+    assert re.match(r"The plugin failed over this call \(KeyError in line \d+ of sdk_facts\.py\)\. Run it again", said)
+    assert "a sentence" not in said
 
 
 def test_the_tree_in_the_docstring_is_complete() -> None:

@@ -25,14 +25,14 @@ def test_a_file_of_rows_becomes_pictures_and_these_are_edited_row_by_row(
 ) -> None:
     table = "颜色,物\n红色,杯子\n蓝色,苹果\n绿色,杯子\n"
     with ScriptedServer(lambda call: Answer(200, table.encode("gb18030"))) as dify:
-        file = dify_file(f"{dify.url}/files/rows.csv")
+        file = dify_file(f"{dify.url}/files/rows.csv?sign=s")
         given = {"prompt": "{{颜色}}的{{物}}", "rows_file": file, "seed": 7, "size": "96x64"}
         made = called(plugin, "image_batch", credentials, **given)
     assert set(made.variables) == BATCH_VARIABLES
     assert (made.variables["succeeded"], made.variables["failed"], made.variables["count"]) == (3, 0, 3)
     assert [row["images"][0]["seed"] for row in made.jsons[0]["rows"]] == [7, 8, 9]
     assert [image["id"] for row in made.jsons[0]["rows"] for image in row["images"]] == made.variables["image_ids"]
-    assert made.texts[0].startswith("3 of 3 rows succeeded. All images as a ZIP file: http")
+    assert made.texts[0].startswith("3 of 3 rows succeeded. To edit one, use its image_id: img_")
     assert made.variables["progress"].endswith("Done.\n")
     [sheet] = opened(made)
     assert min(sheet.size) > 64

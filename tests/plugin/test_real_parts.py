@@ -98,10 +98,13 @@ def test_a_mask_changes_a_file_and_a_stored_image_and_nothing_else(
     plugin: Daemon, credentials: dict[str, object], dify: ScriptedServer, photo: Image.Image, mask: Image.Image
 ) -> None:
     white = np.asarray(mask) > 0
-    files = {"images": [dify_file(f"{dify.url}/photo")], "mask": dify_file(f"{dify.url}/mask")}
+    files = {
+        "images": [dify_file(f"{dify.url}/files/photo?sign=s")],
+        "mask": dify_file(f"{dify.url}/files/mask?sign=s"),
+    }
     first = called(plugin, "image_edit", credentials, prompt="make it blue", seed=5, **files)
     assert_only_changed(first, photo, white)
-    stored = {"image_id": first.variables["image_id"], "mask": [dify_file(f"{dify.url}/mask")]}
+    stored = {"image_id": first.variables["image_id"], "mask": [dify_file(f"{dify.url}/files/mask?sign=s")]}
     second = called(
         plugin, "image_edit", credentials, template="replace_object", slots="old=apple; new=cup", seed=6, **stored
     )
@@ -125,7 +128,7 @@ def test_extending_keeps_every_pixel_of_the_image(
     size: tuple[int, int],
     place: tuple[int, int],
 ) -> None:
-    file = dify_file(f"{dify.url}/photo")
+    file = dify_file(f"{dify.url}/files/photo?sign=s")
     outcome = called(plugin, "image_outpaint", credentials, image=file, seed=3, **parameters)
     assert_complete(outcome, 1)
     assert outcome.texts[0].startswith("Extended 1 image")
@@ -141,7 +144,7 @@ def test_an_image_to_start_from_is_followed_the_more_the_lower_the_strength(
     plugin: Daemon, credentials: dict[str, object], dify: ScriptedServer, photo: Image.Image
 ) -> None:
     given: dict[str, Any] = {"prompt": "a red apple", "seed": 4, "size": "192x128", "steps": 8}
-    file = dify_file(f"{dify.url}/photo")
+    file = dify_file(f"{dify.url}/files/photo?sign=s")
     alone = called(plugin, "image_generation", credentials, **given)
     near = called(plugin, "image_generation", credentials, image=[file], strength=0.25, **given)
     assert_complete(near, 1)
@@ -159,7 +162,11 @@ def test_a_mask_of_another_shape_is_refused_by_the_server_in_its_own_words(
     plugin: Daemon, credentials: dict[str, object], dify: ScriptedServer
 ) -> None:
     square = called(plugin, "image_generation", credentials, prompt="a cup", size="128x128")
-    parameters = {"prompt": "x", "image_id": square.variables["image_id"], "mask": dify_file(f"{dify.url}/mask")}
+    parameters = {
+        "prompt": "x",
+        "image_id": square.variables["image_id"],
+        "mask": dify_file(f"{dify.url}/files/mask?sign=s"),
+    }
     outcome = plugin.invoke(PROVIDER, "image_edit", parameters, credentials, timeout=60)
     assert outcome.error is not None
     assert outcome.error.type == "InvokeBadRequestError"

@@ -287,7 +287,7 @@ def test_neither_key_nor_signature_is_ever_said(
     plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
 ) -> None:
     signature = "signature-canary-55"
-    dead = dify_file(f"{scripted.url}/v1/gone?sign={signature}")
+    dead = dify_file(f"{scripted.url}/files/gone?sign={signature}")
     outcome = edit(plugin, credentials, images=[dead])
     assert outcome.error is not None
     assert "FILES_URL" in outcome.error.message

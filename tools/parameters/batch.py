@@ -6,7 +6,14 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tools.errors import Refused
-from tools.parameters.painting import Instructed, NativeRatio, checked_ratio, checked_size, ratio
+from tools.parameters.painting import (
+    Instructed,
+    NativeRatio,
+    checked_ratio,
+    checked_size,
+    ratio,
+    without_ratio_beside_size,
+)
 from tools.parameters.pictures import MAX_REFERENCE_CHARS, Address
 from tools.parameters.table import Rows, column_names, decoded, read_rows
 from tools.parameters.tolerant import lowered
@@ -64,6 +71,11 @@ class BatchParameters(Instructed):
     def _width_x_height(cls, value: str | None) -> str | None:
         return value if value is None or varies(value) else checked_size(value)
 
+    @classmethod
+    def relevant(cls, told: dict[str, Any]) -> dict[str, Any]:
+        """A size replaces the aspect ratio."""
+        return super().relevant(without_ratio_beside_size(told))
+
     @model_validator(mode="after")
     def _one_table(self) -> Self:
         if self.rows is None and self.rows_file is None:
@@ -82,10 +94,6 @@ class BatchParameters(Instructed):
 
     @model_validator(mode="after")
     def _a_shape_that_the_operation_takes(self) -> Self:
-        if self.aspect_ratio is not None and self.aspect_ratio.lower() == "auto":
-            self.aspect_ratio = None
-        if self.aspect_ratio is not None and self.size is not None:
-            raise ValueError("Give either aspect_ratio or size, not both.")
         if self.operation == "outpaint" and self.aspect_ratio is None and self.size is None:
             raise ValueError("Say how far to extend the images: the shape to reach in aspect_ratio, or size.")
         if self.aspect_ratio is not None and not varies(self.aspect_ratio):

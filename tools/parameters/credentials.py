@@ -1,6 +1,8 @@
 """What the administrator enters for the provider."""
 
+import ipaddress
 import re
+from typing import ClassVar
 
 from pydantic import Field, field_validator
 
@@ -10,6 +12,8 @@ from tools.parameters.tolerant import Tolerant
 
 class Credentials(Tolerant):
     """What the administrator entered for the provider."""
+
+    FREE_TEXTS: ClassVar[frozenset[str]] = frozenset(("api_key",))
 
     server_url: str
     api_key: str = Field("", repr=False)
@@ -25,7 +29,7 @@ class Credentials(Tolerant):
         scheme, host, path = match.group(1).lower(), match.group(2), match.group(3) or ""
         if "@" in host:
             raise ValueError("leave user and password out of the address; the key belongs into api_key")
-        if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?", host):
+        if not _is_possible(host):
             raise ValueError("the host or the port cannot be right; write it like http://gpu-box:8300")
         # People paste the address of a route as often as the base.
         return f"{scheme}://{host}{re.sub(r'(/v1(/.*)?)?/*$', '', path)}"
@@ -41,3 +45,18 @@ class Credentials(Tolerant):
     def client(self) -> StudioClient:
         """A client with these credentials, whose time budget begins now."""
         return StudioClient(self.server_url, self.api_key, verify_tls=self.verify_tls, time_budget_s=self.time_budget)
+
+
+def _is_possible(host: str) -> bool:
+    """Whether a host with its port can be one at all, so that nothing else fails over it later."""
+    if not (match := re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+))(?::(\d{1,5}))?", host)):
+        return False
+    literal, name, port = match.groups()
+    try:
+        if literal:
+            ipaddress.IPv6Address(literal)
+        else:
+            name.encode("idna")
+    except ValueError:
+        return False
+    return int(port or 80) in range(1, 65536)

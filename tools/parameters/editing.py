@@ -29,6 +29,12 @@ class EditParameters(Instructed):
     prompt_kind: Annotated[PromptKind | None, BeforeValidator(lowered)] = None
     prefer: Annotated[Prefer, BeforeValidator(lowered)] = "auto"
 
+    @classmethod
+    def relevant(cls, told: dict[str, Any]) -> dict[str, Any]:
+        """With a mask or a region, what lies outside stays as it is, so the image keeps its size."""
+        in_part = "mask" in told or "region" in told
+        return super().relevant({name: value for name, value in told.items() if not (in_part and name == "size")})
+
     @model_validator(mode="after")
     def _a_prompt_or_a_template(self) -> Self:
         if not self.prompt and self.template is None:
@@ -44,14 +50,9 @@ class EditParameters(Instructed):
         return self
 
     @model_validator(mode="after")
-    def _one_area_of_its_own_size(self) -> Self:
+    def _one_area(self) -> Self:
         if self.mask is not None and self.region is not None:
             raise ValueError("Give either mask or region, not both: each says what may change.")
-        if self.in_part and self.size is not None:
-            raise ValueError(
-                "size cannot be set together with a mask or a region: what lies outside stays as it is, so the image "
-                "keeps its size. Leave size empty."
-            )
         return self
 
     @property

@@ -4,17 +4,18 @@ Only prompt_enhance has Dify's model selector: Dify's older agents refuse a tool
 painting has to go on there. Elsewhere the model is written as PROVIDER/MODEL.
 """
 
-import json
 import re
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from tools.parameters.tolerant import Tolerant, lowered
+from tools.parameters.tolerant import QUOTES, Tolerant, lowered, read_value
 from tools.wishes import Wish
 
 MAX_WISH_CHARS = 4000
 MAX_PART_CHARS = 500
+_LONGEST_QUOTED = 40
 
 WishLanguage = Literal["auto", "en", "zh"]
 WishPurpose = Literal["generate", "edit"]
@@ -42,18 +43,32 @@ class ChosenModel(BaseModel):
         return value or {}
 
 
-def chosen_model(value: object) -> object:
-    """A model as an object, as JSON or as PROVIDER/MODEL, a provider having three parts; None where there is none."""
+def chosen_model(value: object) -> ChosenModel | None:
+    """A model as an object, as JSON or as PROVIDER/MODEL, a provider having three parts.
+
+    None where there is none, and where it cannot be read: a prompt by rules is better than no picture.
+    """
     if isinstance(value, str):
-        if named := re.fullmatch(r"([\w.-]+/[\w.-]+/[\w.-]+)/(\S+)", value.strip()):
-            return {"provider": named.group(1), "model": named.group(2)}
+        if named := re.fullmatch(r"([\w.-]+/[\w.-]+/[\w.-]+)/(\S+)", value.strip(QUOTES)):
+            return ChosenModel(provider=named.group(1), model=named.group(2))
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise ValueError("write PROVIDER/MODEL such as langgenius/openai/openai/gpt-4o") from None
-    if isinstance(value, dict) and not (value.get("provider") and value.get("model")):
+            value = read_value(value)
+        except ValueError:
+            return None
+    try:
+        chosen = ChosenModel.model_validate(value)
+    except ValidationError:
         return None
-    return value
+    return chosen if chosen.provider and chosen.model else None
+
+
+def model_setting(name: str, given: Mapping[str, Any], chosen: ChosenModel | None) -> str:
+    """The setting in which the model is chosen, and how to write it where what was given there is none."""
+    written = given.get(name)
+    if chosen is not None or not isinstance(written, str) or not written.strip():
+        return name
+    quoted = f" (given: {written.strip()})" if len(written) <= _LONGEST_QUOTED else ""
+    return f"{name}, which takes PROVIDER/MODEL such as langgenius/openai/openai/gpt-4o{quoted}"
 
 
 ModelChoice = Annotated[ChosenModel | None, BeforeValidator(chosen_model)]
@@ -61,6 +76,8 @@ ModelChoice = Annotated[ChosenModel | None, BeforeValidator(chosen_model)]
 
 class EnhanceParameters(Tolerant):
     """Parameters of prompt_enhance."""
+
+    FREE_TEXTS: ClassVar[frozenset[str]] = frozenset(("prompt", "product", "theme", "audience", "style"))
 
     prompt: str = Field("", max_length=MAX_WISH_CHARS)
     purpose: Annotated[WishPurpose, BeforeValidator(lowered)] = "generate"

@@ -1,11 +1,11 @@
 """The parameters of image_job: jobs that were started before."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tools.parameters.tolerant import Tolerant, Whole, lowered
+from tools.parameters.tolerant import QUOTES, Tolerant, Whole, lowered
 
 MAX_JOBS = 100
 
@@ -13,10 +13,11 @@ JobAction = Literal["result", "list", "cancel"]
 
 
 def one_id(value: object) -> object:
-    """An id as people and models write it: in quotation marks, with the stop of a sentence, after the word job."""
+    """An id as people and models write it: in quotation marks or brackets, with a stop, after the word job."""
     if not isinstance(value, str):
         return value
-    found = re.sub(r"(?i)^job(_id)?[\s:=]+", "", value.strip(" \t\r\n.,;:`'\"“”")).strip(" `'\"“”")
+    around = f"{QUOTES}.,;:[](){{}}<>"
+    found = re.sub(r"(?i)^job([_ ]id)?[\s:=\"']+", "", value.strip(around)).strip(around)
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", found):
         raise ValueError("takes one id such as the tool that started the job named it")
     return found
@@ -29,6 +30,12 @@ class JobParameters(Tolerant):
     action: Annotated[JobAction, BeforeValidator(lowered)] = "result"
     wait: bool = True
     limit: Whole = Field(10, ge=1, le=MAX_JOBS)
+
+    @classmethod
+    def relevant(cls, told: dict[str, Any]) -> dict[str, Any]:
+        """A list is of no job in particular."""
+        listing = lowered(told.get("action")) == "list"
+        return {name: value for name, value in told.items() if not (listing and name == "job_id")}
 
     @model_validator(mode="after")
     def _about_a_job(self) -> Self:

@@ -31,23 +31,25 @@ class OutpaintParameters(OneImage, Painting):
     @field_validator("aspect_ratio")
     @classmethod
     def _width_to_height(cls, value: str | None) -> str | None:
-        return None if value is None or value.lower() == "auto" else checked_ratio(value)
+        return None if value is None else checked_ratio(value)
+
+    @classmethod
+    def relevant(cls, told: dict[str, Any]) -> dict[str, Any]:
+        """A size to reach replaces pixels and shape."""
+        ignored = {"aspect_ratio", *SIDES} if "size" in told else set()
+        return {name: value for name, value in told.items() if name not in ignored}
 
     @model_validator(mode="after")
     def _one_way_to_grow(self) -> Self:
-        ways = {
-            "left, right, top or bottom": bool(self._added()),
-            "aspect_ratio": self.aspect_ratio is not None,
-            "size": self.size is not None,
-        }
-        said = [way for way, used in ways.items() if used]
-        if not said:
+        if not self._added() and self.aspect_ratio is None and self.size is None:
             raise ValueError(
                 "Say how far to extend the image: pixels in left, right, top or bottom, or the shape to reach in "
                 "aspect_ratio, or the size to reach in size."
             )
-        if len(said) > 1:
-            raise ValueError(f"Say how far to extend the image in one way only; given are {' and '.join(said)}.")
+        if self._added() and self.aspect_ratio is not None:
+            raise ValueError(
+                "Say how far to extend the image in one way only: in left, right, top and bottom, or as aspect_ratio."
+            )
         return self
 
     def _added(self) -> dict[str, int]:

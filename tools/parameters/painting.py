@@ -1,14 +1,15 @@
 """What all painting tools take, and the parameters of image_generation."""
 
-import json
 import re
-from typing import Annotated, Any, Literal, Self
+import unicodedata
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from tools.parameters.enhancing import ModelChoice
-from tools.parameters.pictures import MAX_SIDE, OneImage
-from tools.parameters.tolerant import Tolerant, Whole, lowered, whole
+from tools.parameters.pictures import MAX_SIDE, OneImage, means_last
+from tools.parameters.tolerant import Tolerant, Whole, lowered, read_value, whole
 from tools.wishes import Wish, Written
 
 MIN_SIDE = 64
@@ -26,9 +27,37 @@ Strength = Annotated[float | None, Field(ge=0.01, le=1, allow_inf_nan=False)]
 SENT = {"negative_prompt", "size", "seed", "n", "steps", "guidance_scale", "model", "output_format", "output_quality"}
 
 
+_SHAPES: Mapping[str, str] = {
+    **dict.fromkeys(("square", "正方形", "方形"), "1:1"),
+    **dict.fromkeys(("wide", "widescreen", "宽屏"), "16:9"),
+    **dict.fromkeys(("tall", "vertical", "竖屏"), "9:16"),
+    **dict.fromkeys(("landscape", "horizontal", "横向"), "4:3"),
+    **dict.fromkeys(("portrait", "upright", "纵向"), "3:4"),
+}
+"""What the form calls the shapes, and words near to it."""
+
+
 def ratio(value: object) -> object:
-    """A shape with either colon, with or without spaces."""
-    return re.sub(r"\s*[:：]\s*", ":", value.strip()) if isinstance(value, str) else value
+    """A shape with any sign between its sides, with or without spaces, or as a word."""
+    if not isinstance(value, str):
+        return value
+    plain = unicodedata.normalize("NFKC", value).strip()
+    if sides := re.fullmatch(r"(\d+)\s*[:/x×*]\s*(\d+)", plain, re.IGNORECASE):
+        return ":".join(sides.groups())
+    return _SHAPES.get(plain.lower(), plain)
+
+
+def file_format(value: object) -> object:
+    """A file format also as the ending of a file's name or as a media type."""
+    if not isinstance(value, str):
+        return value
+    plain = value.strip().lower().removeprefix("image/").lstrip(".")
+    return "jpeg" if plain == "jpg" else plain
+
+
+def without_ratio_beside_size(told: dict[str, Any]) -> dict[str, Any]:
+    """The told parameters; where the app sets a size, the shape that a language model chose has no say."""
+    return {name: value for name, value in told.items() if not ("size" in told and name == "aspect_ratio")}
 
 
 def checked_ratio(value: str) -> str:
@@ -40,10 +69,8 @@ def checked_ratio(value: str) -> str:
     return value
 
 
-def checked_size(value: str) -> str | None:
-    """WIDTHxHEIGHT with any multiplication sign; None for auto. Raises ValueError for another size."""
-    if value.lower() == "auto":
-        return None
+def checked_size(value: str) -> str:
+    """WIDTHxHEIGHT with any multiplication sign. Raises ValueError for another size."""
     if not (match := re.fullmatch(r"(\d{1,5})\s*[xX×*]\s*(\d{1,5})", value)):
         raise ValueError("write WIDTHxHEIGHT in pixels, such as 1024x768, or leave it empty")
     if not all(MIN_SIDE <= int(side) <= MAX_SIDE for side in match.groups()):
@@ -54,6 +81,8 @@ def checked_size(value: str) -> str | None:
 class Painting(Tolerant):
     """Parameters that every tool takes; None leaves the choice to the server."""
 
+    FREE_TEXTS: ClassVar[frozenset[str]] = frozenset(("prompt",))
+
     prompt: str = Field("", max_length=MAX_PROMPT_CHARS)
     negative_prompt: str | None = Field(None, max_length=MAX_PROMPT_CHARS)
     size: str | None = None
@@ -61,7 +90,7 @@ class Painting(Tolerant):
     steps: Annotated[int | None, BeforeValidator(whole), Field(ge=2, le=150)] = None
     guidance_scale: float | None = Field(None, ge=1, le=20, allow_inf_nan=False)
     model: str | None = Field(None, max_length=200)
-    output_format: Annotated[OutputFormat, BeforeValidator(lowered)] = "png"
+    output_format: Annotated[OutputFormat, BeforeValidator(file_format)] = "png"
     output_quality: Annotated[int | None, BeforeValidator(whole), Field(ge=1, le=100)] = None
     wait: bool = True
     """Whether the tool waits for the end of its job, or only starts it."""
@@ -92,35 +121,35 @@ class Instructed(Painting):
     slots: dict[str, str] = Field({})
     """What stands in the template's slots."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _template_or_words(cls, values: Any) -> Any:
-        """Whoever builds the app sets a template; a language model, which cannot see it, may fill in the rest."""
-        ignored = "prompt" if str(dict(values).get("template") or "").strip() else "slots"
-        return {name: value for name, value in dict(values).items() if name != ignored}
+    def relevant(cls, told: dict[str, Any]) -> dict[str, Any]:
+        """A template replaces the prompt, and slots are nothing without one."""
+        ignored = "prompt" if "template" in told else "slots"
+        return {name: value for name, value in told.items() if name != ignored}
 
     @field_validator("slots", mode="before")
     @classmethod
     def _named_values(cls, value: object) -> object:
-        return _slots(value) if isinstance(value, str) else value
+        return _slots(value)
 
     def body(self) -> dict[str, Any]:
         """The body of ``POST /v1/jobs`` without operation and inputs."""
         return super().body() | ({} if self.template is None else {"template": self.template, "slots": self.slots})
 
 
-def _slots(text: str) -> dict[str, str]:
-    """``{"old": "apple", "new": "a cat"}`` as JSON, or ``old=apple; new=a cat`` as people type it."""
+def _slots(value: object) -> dict[str, str]:
+    """``{"old": "apple", "new": "a cat"}`` in JSON or Python, or ``old=apple; new=a cat`` as people type it."""
     try:
-        read = json.loads(text)
-    except (ValueError, RecursionError):
-        pairs = [part.partition("=") for part in re.split(r"[;；\n]", text) if part.strip()]
-        if not all(middle and name.strip() for name, middle, _ in pairs):
-            raise ValueError('write the slots as JSON such as {"old": "apple"}, or as old=apple; new=a cat') from None
-        return {name.strip(): value.strip() for name, _, value in pairs}
-    if not isinstance(read, dict):
-        raise ValueError('write the slots as a JSON object such as {"old": "apple"}')
-    return {str(name): str(value) for name, value in read.items() if value is not None}
+        read = read_value(value) if isinstance(value, str) else value
+    except ValueError:
+        read = value
+    if isinstance(read, str):
+        pairs = [part.partition("=") for part in re.split(r"[;；\n]", read) if part.strip()]
+        if all(middle and name.strip() for name, middle, _ in pairs):
+            return {name.strip(): said.strip() for name, _, said in pairs}
+    if not isinstance(read, Mapping):
+        raise ValueError('write the slots as JSON such as {"old": "apple"}, or as old=apple; new=a cat')
+    return {str(name): str(said) for name, said in read.items() if said is not None}
 
 
 class GenerationParameters(OneImage, Painting):
@@ -133,6 +162,23 @@ class GenerationParameters(OneImage, Painting):
     """How far to go from the image; not sent where there is none, so that one app can serve both cases."""
     enhance: Annotated[Enhance, BeforeValidator(lowered)] = "off"
     enhance_model: ModelChoice = None
+
+    @field_validator("image_id", mode="before")
+    @classmethod
+    def _named_image(cls, value: object) -> object:
+        if any(means_last(each) for each in (value if isinstance(value, list) else [value])):
+            raise ValueError("takes the last image only by its id here; or change it with image_edit, which knows it")
+        return value
+
+    @classmethod
+    def relevant(cls, told: dict[str, Any]) -> dict[str, Any]:
+        """A size replaces the aspect ratio; ``enhance`` may come as a truth value, which YAML makes of ``off``."""
+        word = str(told.get("enhance")).strip().lower()
+        if word in {"true", "yes", "on"}:
+            told["enhance"] = "llm" if "enhance_model" in told else "rules"
+        elif word in {"false", "no"}:
+            told["enhance"] = "off"
+        return without_ratio_beside_size(told)
 
     def wish(self) -> Wish:
         """The prompt as something still to be written out."""

@@ -1,6 +1,5 @@
 """Pictures that a tool starts from: files of Dify, ids and URLs that the server reads itself, and boxes in them."""
 
-import json
 import math
 import re
 import unicodedata
@@ -9,11 +8,22 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tools.parameters.tolerant import Tolerant
+from tools.parameters.tolerant import QUOTES, Tolerant, read_value
 
 MAX_REFERENCE_CHARS = 4000
 MAX_SIDE = 4096
 BOX = ("x", "y", "width", "height")
+
+_NEXT = r"""[,;](?:\s|https?://|img_|["']|$)"""
+"""Where a URL in a list ends, although it may hold commas itself."""
+_URL = rf"""(?i:https?)://(?:\([^\s()<>"`]*\)|\[[^\s\[\]<>"`]*\]|'(?=\w)|(?!{_NEXT})[^\s()<>\[\]"'`，、；。）」”])+"""
+_ID = r"(?<![A-Za-z0-9])img(?:_|(?=\d))[A-Za-z0-9_]*[A-Za-z0-9]"
+_OWN_ROUTE = rf"/v1/images/({_ID})(?:/content)?/?$"
+_LAST = (
+    r"(?:the[ _])?(?:last|latest|previous|current|most[ _]recent)(?:[ _](?:one|image|picture|photo|result|id)){0,2}"
+    r"(?: (?:of|in|from) (?:this|the) (?:conversation|chat))?|(?:上|前|最后|最近)一张(?:图片?|照片)?|(?:最後|前)の画像"
+)
+_TAKES = "takes the id of an image as an earlier answer named it (img_…), or a URL with http(s)://, or is left out"
 
 
 def addresses(value: object) -> list[str]:
@@ -38,26 +48,46 @@ def _address(file: object) -> str:
 
 
 def references(value: object) -> list[str]:
-    """The ids and URLs of one string or several, in order."""
-    return [found for text in (value if isinstance(value, list) else [value]) for found in _split(str(text))]
+    """The ids and URLs in one text or several, in order and each once, whatever words and signs stand around them.
+
+    The last image of a conversation is what the server takes where none is named, so words for it are no reference.
+    """
+    texts = value if isinstance(value, list) else [value]
+    return list(dict.fromkeys(found for text in texts for found in _referred(str(text))))
 
 
-def _split(text: str) -> list[str]:
-    """Several ids or URLs in one string. A URL may hold commas, so after one a comma only splits before the next."""
-    parts = re.split(r"[\s，、；]+|,(?=\s|https?://|img_|$)", text)
-    found = []
-    for part in filter(None, parts):
-        found += [part] if re.match("https?://", part) else list(filter(None, part.split(",")))
-    for reference in found:
-        _check_reference(reference)
-    return found
+def means_last(value: object) -> bool:
+    """Whether a text is nothing but words for the last image."""
+    return isinstance(value, str) and re.fullmatch(_LAST, value.strip(f"{QUOTES}.<>[]"), re.IGNORECASE) is not None
 
 
-def _check_reference(reference: str) -> None:
-    if len(reference) > MAX_REFERENCE_CHARS:
+def _referred(text: str) -> list[str]:
+    plain = text.strip(f"{QUOTES}[](){{}}<>,;.")
+    if plain.startswith("data:"):
         raise ValueError("takes ids or URLs of images, not the image itself")
-    if not re.match("https?://", reference) and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", reference):
-        raise ValueError("takes the id of an image of the server (the tool's answer names it) or a URL with http(s)://")
+    if found := [_reference(match) for match in re.findall(f"{_URL}|{_ID}", text)]:
+        return found
+    if not plain or means_last(plain):
+        return []
+    if re.search(r"/files/|^files/|^sandbox:|^attachment:", plain):
+        raise ValueError(
+            "takes no link of Dify's own, which leads nowhere outside of it; give the image_id (img_…) that the "
+            "tool's answer named, a URL with http(s)://, or the file itself"
+        )
+    words = [word.strip(QUOTES) for word in re.split("[,，、；;]", plain)]
+    # What is a word of a language and no id is better told here than by the server.
+    if not all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", word) for word in words) or re.search("[A-Za-z_]{3}", plain):
+        raise ValueError(_TAKES)
+    return words
+
+
+def _reference(found: str) -> str:
+    """An id or a URL without the stop after it; of the server's own route of an image, which needs the key, the id."""
+    if len(found) > MAX_REFERENCE_CHARS:
+        raise ValueError("takes ids or URLs of images, not the image itself")
+    url = found.rstrip(".,;:!?*")
+    own = re.search(_OWN_ROUTE, url)
+    return own.group(1) if own else url
 
 
 Addresses = Annotated[list[str], BeforeValidator(addresses)]
@@ -108,16 +138,20 @@ def box(value: object) -> dict[str, float]:
 
 
 def _numbers(text: str) -> Any:
-    plain = unicodedata.normalize("NFKC", text).translate(str.maketrans("“”、", '"",')).strip()
+    plain = unicodedata.normalize("NFKC", text).translate(str.maketrans("“”、", '"",')).strip(QUOTES)
     try:
-        return json.loads(plain)
-    except (ValueError, RecursionError):
+        return read_value(plain)
+    except ValueError:
         return re.split(r"[,;\s]+", plain.strip("()[], ;"))
 
 
 def _number(name: str, value: object) -> float:
+    """A number of a box; with a percent sign, the fraction."""
     try:
-        number = float(value) if isinstance(value, str | int | float) else math.nan
+        if isinstance(value, str) and value.strip().endswith("%"):
+            number = float(value.strip().removesuffix("%")) / 100
+        else:
+            number = float(value) if isinstance(value, str | int | float) else math.nan
     except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):

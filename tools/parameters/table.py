@@ -1,10 +1,10 @@
 """Tables for a batch: rows as people, models and other nodes of Dify write them, and files of them."""
 
-import ast
-import json
 import math
 import re
 from typing import Any
+
+from tools.parameters.tolerant import read_value
 
 MAX_ROWS = 500
 MAX_TABLE_BYTES = 900_000
@@ -43,12 +43,10 @@ def _read(text: str) -> Any:
         if len(plain.splitlines()) < 2:
             raise ValueError(_WRITE)
         return plain
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(plain)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    raise ValueError(_WRITE)
+    try:
+        return read_value(plain)
+    except ValueError:
+        raise ValueError(_WRITE) from None
 
 
 def column_names(table: Rows) -> set[str]:

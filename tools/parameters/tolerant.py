@@ -1,16 +1,25 @@
-"""What Dify may send for a value, and what becomes of it.
+"""What Dify and language models may send for a value, and what becomes of it.
 
-Dify does not apply the defaults of the YAML files, sends numbers as strings, and empty settings as None, "",
-[None] or not at all; here all of these become one thing.
+Dify does not apply the defaults of the YAML files, sends numbers as strings, lists and objects in Python's notation,
+and empty settings as None, "", [None] or not at all; language models write "none" or "auto" for what they leave out.
+Here all of these become one thing.
 """
 
+import ast
+import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from tools.errors import Refused
+
+NOTHING = frozenset(("", "none", "null", "nil", "undefined", "n/a", "na", "unset", "无", "なし"))
+"""Words that leave any parameter out."""
+AS_USUAL = frozenset(("auto", "automatic", "default", "random", "自动", "默认", "随机", "自動"))
+"""Words that leave a choice, a number or a name out; in a person's own text they may stand for themselves."""
+QUOTES = " \t\r\n\"'`“”‘’"
 
 
 def lowered(value: object) -> object:
@@ -28,15 +37,50 @@ def whole(value: object) -> object:
 Whole = Annotated[int, BeforeValidator(whole)]
 
 
+def read_value(text: str) -> Any:
+    """A value in JSON or in Python's notation. Raises ValueError where the text is neither."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            continue
+    raise ValueError("is neither JSON nor Python's notation")
+
+
 class Tolerant(BaseModel):
     """A set of parameters; what cannot be used raises :class:`Refused`."""
 
     model_config = ConfigDict(extra="ignore", str_strip_whitespace=True)
 
+    FREE_TEXTS: ClassVar[frozenset[str]] = frozenset()
+    """Parameters in which a person's own words stand."""
+
     @model_validator(mode="before")
     @classmethod
     def _drop_blanks(cls, values: Any) -> Any:
-        return {name: value for name, given in dict(values).items() if not _blank(value := _without_blanks(given))}
+        told = {}
+        for name, given in dict(values).items():
+            blanks = cls._blanks(name)
+            value = [each for each in given if not _blank(each, blanks)] if isinstance(given, list | tuple) else given
+            if not _blank(value, blanks):
+                told[name] = value
+        return cls.relevant(told)
+
+    @classmethod
+    def _blanks(cls, name: str) -> frozenset[str]:
+        """The words that leave a parameter out."""
+        if name in cls.model_fields and cls.model_fields[name].is_required():
+            return frozenset(("",))
+        return NOTHING if name in cls.FREE_TEXTS else NOTHING | AS_USUAL
+
+    @classmethod
+    def relevant(cls, told: dict[str, Any]) -> dict[str, Any]:
+        """What counts of the told parameters, where one of them leaves another without a meaning.
+
+        What the app sets cannot be seen or changed by the language model that calls the tool, so the two together must
+        never be an error.
+        """
+        return told
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
@@ -47,14 +91,8 @@ class Tolerant(BaseModel):
             raise Refused(_complaint(error)) from None
 
 
-def _without_blanks(given: object) -> object:
-    if isinstance(given, list | tuple):
-        return [value for value in given if not _blank(value)]
-    return given
-
-
-def _blank(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, list) and not value)
+def _blank(value: object, blanks: frozenset[str]) -> bool:
+    return value is None or value == [] or (isinstance(value, str) and value.strip(QUOTES).lower() in blanks)
 
 
 def _complaint(error: ValidationError) -> str:
