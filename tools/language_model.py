@@ -1,8 +1,11 @@
 """Ask the workspace's own language model, through Dify: the plugin has no key and no address of one."""
 
+import json
 import math
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from dify_plugin import Tool  # type: ignore[import-untyped]
@@ -17,7 +20,30 @@ from tools.parameters import ChosenModel
 
 LONGEST_S = 60.0
 SHARE_OF_BUDGET = 0.2
-_LONGEST_REASON = 300
+
+_KINDS_OF_FAILURE: Sequence[tuple[str, str]] = (
+    (
+        r"permission denied|enable llm access",
+        "may not be asked: the plugin has no permission to use models",
+    ),
+    (
+        r"not (?:be )?(?:found|exist|initiali[sz]ed|configured)|n't exist|no such model|Not(?:Found|Init)|\b404\b",
+        "was not found in this workspace, or is not set up",
+    ),
+    (
+        r"authori[sz]|authentication|incorrect (?:model credentials|api key)|invalid[\w ]{0,9}[ _-]key|\b40[13]\b",
+        "could not be asked: its provider refused the key",
+    ),
+    (
+        r"rate.?limit|too many requests|quota|\b429\b",
+        "has been asked too often, or its quota is used up",
+    ),
+    (
+        r"timed?[ -]?out|exited without response|deadline",
+        "did not answer in time",
+    ),
+)
+_UNKNOWN = "could not be asked; the model's page in Dify, or its log, says why"
 
 
 def seconds_for(time_budget_s: float) -> float:
@@ -36,8 +62,7 @@ def asking(tool: Tool, chosen: ChosenModel | None, seconds: float, *, setting: s
         except NoAnswer:
             raise
         except Exception as error:  # noqa: BLE001 - the SDK raises plain exceptions; a prompt by rules beats none
-            said = " ".join(str(error).split())[:_LONGEST_REASON].rstrip(".")
-            raise NoAnswer(f"could not be asked ({said or type(error).__name__})") from None
+            raise NoAnswer(_why(str(error))) from None
 
     return ask
 
@@ -57,3 +82,15 @@ def _chunks(tool: Tool, chosen: ChosenModel, system: str, user: str, seconds: fl
         if length > MAX_ANSWER_CHARS:
             raise NoAnswer("did not come to an end")
         yield text
+
+
+def _why(error: str) -> str:
+    """What kind of failure it was, in our words alone: an error of Dify may hold keys, addresses and traces."""
+    told = error.partition("Traceback")[0]
+    with suppress(ValueError, RecursionError):
+        about, _ = json.JSONDecoder(strict=False).raw_decode(error, max(error.find("{"), 0))
+        if isinstance(about, dict) and isinstance(given := about.get("args"), dict):
+            told = f"{about.get('error_type')} {given.get('description') or about.get('message')}".partition(
+                "Traceback"
+            )[0]
+    return next((words for pattern, words in _KINDS_OF_FAILURE if re.search(pattern, told, re.IGNORECASE)), _UNKNOWN)

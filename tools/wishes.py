@@ -11,7 +11,38 @@ from typing import Literal
 Language = Literal["en", "zh"]
 Purpose = Literal["generate", "edit"]
 
-QUOTATION_MARKS = (("“", "”"), ('"', '"'), ("「", "」"), ("『", "』"), ("‘", "’"))
+QUOTATION_MARKS = (
+    *(("“", "”"), ('"', '"'), ("＂", "＂"), ("„", "“"), ("‘", "’"), ("'", "'")),
+    *(("「", "」"), ("『", "』"), ("«", "»"), ("‹", "›")),
+)
+"""What lettering stands between. Beside these, 《》 after a word such as 标题, as it else holds the title of a book."""
+
+_LETTER = r"[^\W\u3040-\ud7ff]"
+"""What an apostrophe stands beside: a letter or digit, but of no script that is written without spaces."""
+
+
+def _single(first: str, last: str, never: str) -> str:
+    """Lettering in single marks. Inside it they are apostrophes, and what opens it is none: rock 'n' roll, the '90s."""
+    inside = f"[^‘’'{never}]|(?<={_LETTER})['’](?={_LETTER})"
+    return rf"(?<!{_LETTER}){first}(?!\s|n['’]|\d0s)((?:{inside})+?)(?<!\s){last}(?!{_LETTER})"
+
+
+_LETTERING = re.compile(
+    "|".join(
+        (
+            # Straight and curly marks may hold a pair of the other kind; a straight one after a digit may mean inches.
+            r'“((?:[^“”"]|(?<=\d)"|(?<!\d)"(?!\s)[^“”"]*(?<!\s)")+)”',
+            r'(?:(?<!\d)"|"(?![\sx×,.;)]|$))((?:[^“”"]|“[^“”"]*”)+)"',
+            r'(?<!\d)[“”"]([^“”"\n]+)[”"]',  # two that do not belong together
+            r"„([^„“”]+)[“”]",
+            *(f"{first}([^{first}{last}]+){last}" for first, last in ("「」", "『』", "«»", "‹›", "＂＂")),
+            _single("‘", "’", never=""),
+            _single("['‘]", "['’]", never=r"\n"),
+            r"(?:[写印刻题][着有上]|文字|标题|标语|口号|字样|大字)(?:\s*[:：是为])?\s*《([^《》]+)》",
+            r"《([^《》]+)》(?=\s*(?:字样|大字|[一二三四五六七八九十]个大?字))",
+        )
+    )
+)
 
 QUALITY: Mapping[Language, str] = {"en": "Ultra HD, 4K, cinematic composition", "zh": "超清，4K，电影级构图"}
 """What Qwen-Image's authors put at the end of every description."""
@@ -40,16 +71,44 @@ _FRAMES: Mapping[Language, Mapping[str, str]] = {
     },
 }
 
+_HAN = r"[\u3400-\u9fff]"
 _SAYS_WHAT_STAYS = r"(?i)\b(keep|keeping|unchanged|as (it|they) (is|are)|nothing else)\b|保持|不变|保留|不要改"
 
-_SHAPES: Sequence[tuple[str, str]] = (
-    (r"phone wallpaper|lock screen|\bstor(y|ies)\b|\breels?\b|手机壁纸|锁屏|竖屏", "9:16"),
-    (r"\bposters?\b|\bportrait\b|book cover|\bflyers?\b|海报|肖像|人像|封面|竖版|传单", "3:4"),
-    (r"\bbanners?\b|\bwallpapers?\b|widescreen|panorama|横幅|横版|宽屏|壁纸|全景", "16:9"),
-    (r"\bavatars?\b|\bicons?\b|\blogos?\b|\bstickers?\b|头像|图标|标志|贴纸|主图", "1:1"),
+_ANYWHERE: Sequence[tuple[str, str]] = (
+    (r"\b(?:phone|mobile) (?:wall ?paper|background)s?\b|\block ?screen\b|手机壁纸|锁屏|竖屏", "9:16"),
+    (r"\b(?:instagram|insta|ins|snapchat|facebook|whatsapp) (?:stor(?:y|ies)|reels?)\b", "9:16"),
+    (r"\b(?:desktop|computer|laptop) (?:wall ?paper|background)s?\b|\bwidescreen\b", "16:9"),
+    (r"(?:电脑|桌面)壁纸|宽屏|横版", "16:9"),
+    (r"\bportrait (?:format|orientation)\b|竖版", "3:4"),
 )
-"""Words that tell the shape of a picture, the more special ones first."""
-_RATIO = r"(?<![\d:：])(16|9|4|3|2|1)\s*[:：]\s*(16|9|4|3|2|1)(?![\d:：])"
+"""Words that tell the shape of a picture wherever they stand, the more special ones first."""
+_KINDS: Sequence[tuple[str, str]] = (
+    (r"\b(?:posters?|portrait|book cover|flyers?)\b|(?:海报|肖像|人像|封面|传单)(?!的)", "3:4"),
+    (r"\b(?:banners?|panorama)\b|(?:横幅|全景)(?!的)", "16:9"),
+    (r"\b(?:avatars?|icons?|logos?|stickers?)\b|(?:头像|图标|标志|贴纸|主图)(?![的着性])", "1:1"),
+)
+"""Kinds of pictures with a usual shape."""
+_NOT_THE_KIND = (
+    r"\b(?:with|of|for|on|in|at|by|that|which|who|beside|under|behind|near|holding|wearing|carrying|showing)\b.*"
+    r"|(?:[拿挂贴举]着|有|带).*?的|(?:[拿挂贴举]着|有|带).*"
+)
+"""What of a clause tells what is seen in the picture, and not what kind of picture it is."""
+
+_RATIO = r"(?<![\d:：])((?:16|9|4|3|2|1)\s*[:：]\s*(?:16|9|4|3|2|1))(?![\d:：])"
+_SHAPES = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3")
+_LYING = r"vertical|horizontal|portrait|landscape|[竖横]版|[竖横]屏"
+_SAID_AS_SHAPE = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"(?:ratio|aspect|format|shape|比例|[宽长]高比|画幅|尺寸|{_LYING})(?:\s*(?:of|is|[:：=为是]))?\s*{_RATIO}",
+        rf"{_RATIO}\s*(?:的\s*)?(?:aspect|ratio|format|比例|画幅|尺寸|{_LYING})",
+        rf"{_RATIO}\s*(?:的\s*)?(?:poster|photo|picture|image|banner|wallpaper|cover|海报|图|照片|壁纸|封面|画面|横幅)",
+        rf"(?:\b(?:in|as)|用)\s*{_RATIO}",
+        rf"(?:^|[,，、.。;；(（\n])\s*{_RATIO}\s*(?:$|[,，、.。;；)）\n])",
+        r"(?<![\d:：])(16\s*[:：]\s*9)(?![\d:：])",
+    )
+)
+"""Ways to name a shape: two numbers alone may be a score, a time or a mixture."""
 
 
 @dataclass(frozen=True)
@@ -95,24 +154,36 @@ class Written:
 
 def language_of(text: str) -> Language:
     """Chinese where it has Chinese characters outside quotation marks and no kana, else English."""
-    plain = text
-    for marks in QUOTATION_MARKS:
-        plain = re.sub(_pattern(marks), "", plain)
-    if not re.search(r"[a-zA-Z\u3400-\u9fff]", plain):
-        plain = text  # nothing but quoted text
-    return "zh" if re.search(r"[\u3400-\u9fff]", plain) and not re.search(r"[\u3041-\u30ff]", plain) else "en"
+    plain = _around(text)
+    return "zh" if re.search(_HAN, plain) and not re.search(r"[\u3041-\u30ff]", plain) else "en"
+
+
+def main_language(text: str) -> Language:
+    """As :func:`language_of`, but a few Chinese words in an English description leave it English."""
+    plain = _around(text)
+    return "en" if len(re.findall(_HAN, plain)) < len(re.findall(r"[a-zA-Z]+", plain)) else language_of(text)
 
 
 def quoted(text: str) -> list[str]:
-    """What stands in quotation marks, the outermost ones."""
-    pattern = "|".join(_pattern(marks) for marks in QUOTATION_MARKS)
-    return [match.group()[1:-1] for match in re.finditer(pattern, text)]
+    """What stands in quotation marks, the outermost ones, without white space at its ends."""
+    found = (match[match.lastindex or 0].strip() for match in _LETTERING.finditer(text))
+    return [inner for inner in found if inner]
 
 
-def _pattern(marks: tuple[str, str]) -> str:
-    """As a regular expression; ’ ends a text only where it is no apostrophe."""
-    first, last = marks
-    return f"{first}[^{first}{last}]+{last}" if first != "‘" else r"(?<!\w)‘[^‘]+?’(?!\w)"
+def one_line(text: str) -> str:
+    """With one space for all white space, line breaks among it, but within quotation marks as it is."""
+    parts, position = [], 0
+    for match in _LETTERING.finditer(text):
+        start, end = match.span(match.lastindex or 0)
+        parts += [re.sub(r"\s+", " ", text[position:start]), text[start:end]]
+        position = end
+    return "".join((*parts, re.sub(r"\s+", " ", text[position:]))).strip()
+
+
+def _around(text: str) -> str:
+    """What stands outside quotation marks; all of it, where that says nothing."""
+    plain = _LETTERING.sub(" ", text)
+    return plain if re.search(rf"[a-zA-Z]|{_HAN}", plain) else text
 
 
 def by_rules(wish: Wish) -> Written:
@@ -123,7 +194,7 @@ def by_rules(wish: Wish) -> Written:
     if not sentences:
         sentences = [frames["alone"].format(parts.pop("product", "") or parts.pop("theme"))]
     sentences += [frames[name].format(said) for name, said in parts.items()]
-    said = " ".join(wish.parts.values())
+    said = "\n".join(wish.parts.values())
     if wish.purpose == "edit":
         sentences += [] if re.search(_SAYS_WHAT_STAYS, said) else [frames["rest"]]
         return Written(_joined(sentences, between) + end, reason=_reason(wish), enhanced_by="rules")
@@ -134,22 +205,40 @@ def by_rules(wish: Wish) -> Written:
 
 def ended_well(description: str) -> str:
     """A description with the authors' words for quality at its end, in its own language."""
-    tongue = language_of(description)
+    tongue = main_language(description)
     _, before_quality, end = _STOPS[tongue]
     return _with_quality(_bare(description), QUALITY[tongue], before_quality, end)
 
 
+def named_shape(text: str) -> str:
+    """The aspect ratio that a wish names outside quotation marks, else ``auto``."""
+    plain = _in_lines(text)
+    for said in _SAID_AS_SHAPE:
+        for match in said.finditer(plain):
+            if (shape := re.sub(r"\s*[:：]\s*", ":", match[1])) in _SHAPES:
+                return shape
+    return "auto"
+
+
 def shape_of(text: str) -> str:
-    """The aspect ratio that a wish names or that its words suggest, else ``auto``."""
-    known = {shape for _, shape in _SHAPES} | {"4:3", "3:2", "2:3"}
-    for match in re.finditer(_RATIO, text):
-        if (named := ":".join(match.groups())) in known:
-            return named
-    return next((shape for words, shape in _SHAPES if re.search(words, text, re.IGNORECASE)), "auto")
+    """The aspect ratio that a wish names, or that the kind of picture it asks for usually has, else ``auto``."""
+    if (named := named_shape(text)) != "auto":
+        return named
+    plain = _in_lines(text).lower()
+    kinds = "\n".join(re.sub(_NOT_THE_KIND, " ", clause) for clause in re.split(r"[,，.。;；:：\n]", plain))
+    told = [shape for words, shape in _ANYWHERE if re.search(words, plain)]
+    told += [shape for words, shape in _KINDS if re.search(words, kinds)]
+    return told[0] if told else "auto"
+
+
+def _in_lines(text: str) -> str:
+    """What stands outside quotation marks, with no white space but single spaces and line breaks."""
+    lines = (" ".join(line.split()) for line in _LETTERING.sub(" ", text).splitlines())
+    return "\n".join(filter(None, lines))
 
 
 def _joined(sentences: Sequence[str], between: str) -> str:
-    return between.join(_bare(sentence) for sentence in sentences)
+    return between.join(_bare(one_line(sentence)) for sentence in sentences)
 
 
 def _bare(sentence: str) -> str:

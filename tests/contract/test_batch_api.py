@@ -57,7 +57,7 @@ def sent(client: FlaskClient, rows: Any = COLOURS, **changes: Any) -> dict[str, 
 
 def said(batch: dict[str, Any]) -> list[str]:
     """The warnings of a batch of which something was painted, but for the one that the miniature painted it."""
-    first, *others = batch["warnings"]
+    first, *others = [str(warning) for warning in batch["warnings"]]
     assert first.startswith("Painted by the miniature")
     return others
 

@@ -92,11 +92,10 @@ def test_an_answer_in_a_fence_comes_in_pieces(
     [
         ("A tall poster of tea.", {}, "gave no JSON with a prompt in it"),
         ({**GOOD, "prompt": PROMPT.replace("50%", "60%")}, {}, "left out or changed the text “春茶 50% OFF”"),
-        ("", {"error": "Rate limit\nof the provider."}, "could not be asked (Rate limit of the provider)"),
         ("", {}, "gave an empty answer"),
         ("x" * 30_000, {"pieces": 9}, "did not come to an end"),
     ],
-    ids=["prose", "lettering changed", "error", "nothing", "endless"],
+    ids=["prose", "lettering changed", "nothing", "endless"],
 )
 def test_what_cannot_be_used_gives_the_rules_form_and_says_why(
     plugin: Daemon,
@@ -116,8 +115,58 @@ def test_what_cannot_be_used_gives_the_rules_form_and_says_why(
     assert outcome.variables["warnings"] == [f"The language model {why}; the prompt was put together by rules instead."]
 
 
+UNKNOWN = "could not be asked; the model's page in Dify, or its log, says why"
+TRACEBACK = 'Traceback (most recent call last):\n  File "/app/llm.py", line 429, in _invoke\n    api_key="k3y"'
+
+
+def of_dify(description: str, error_type: str = "InvokeError") -> str:
+    """What Dify tells of an error in the plugin of a model."""
+    about = {"args": {"description": description, "traceback": TRACEBACK}, "error_type": error_type, "message": "m 404"}
+    return f"PluginInvokeError: {json.dumps(about)}\n{TRACEBACK}"
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        ("Model gpt-4o credentials is not initialized.", "was not found in this workspace, or is not set up"),
+        ("Model provider x does not exist.", "was not found in this workspace, or is not set up"),
+        (
+            "[openai] Incorrect model credentials provided, please check",
+            "could not be asked: its provider refused the key",
+        ),
+        ("[openai] Rate Limit Error,\nError code: 429", "has been asked too often, or its quota is used up"),
+        ("Request timed out.", "did not answer in time"),
+        ("something else with sk-abcdef1234567890", UNKNOWN),
+        (f"{TRACEBACK}\nInvokeRateLimitError", UNKNOWN),
+        ("Error code: 500 - {'error': 'k3y'}", UNKNOWN),
+        ('Error code: 429 - {"error": "k3y"}', "has been asked too often, or its quota is used up"),
+        ("{" * 5000, UNKNOWN),
+        (
+            of_dify("[openai] Error: invalid key sk-abcdef1234567890"),
+            "could not be asked: its provider refused the key",
+        ),
+        (
+            of_dify("slow\ndown.", "InvokeRateLimitError"),
+            "has been asked too often, or its quota is used up",
+        ),
+        (of_dify(f"broke: {TRACEBACK}"), UNKNOWN),
+        (of_dify("x " * 300), UNKNOWN),
+        (of_dify(""), "was not found in this workspace, or is not set up"),
+    ],
+)
+def test_a_failed_call_is_told_in_our_words(
+    plugin: Daemon, credentials: dict[str, object], speaking: Callable[..., StandInModel], error: str, why: str
+) -> None:
+    speaking(error=error)
+    outcome = enhance(plugin, credentials)
+    outcome.raise_on_error()
+    assert outcome.variables["enhanced_by"] == "rules"
+    assert outcome.variables["warnings"] == [f"The language model {why}; the prompt was put together by rules instead."]
+
+
 def test_without_a_permission_or_a_model_rules_do_it(plugin: Daemon, credentials: dict[str, object]) -> None:
-    for chosen, why in ((CHOSEN, "permission denied"), (None, "is not chosen in the setting model")):
+    not_chosen = "is not chosen in the setting model"
+    for chosen, why in ((CHOSEN, "the plugin has no permission"), (None, not_chosen), ("gpt", not_chosen)):
         outcome = enhance(plugin, credentials, model=chosen)
         outcome.raise_on_error()
         assert outcome.variables["enhanced_by"] == "rules"
@@ -143,7 +192,7 @@ def test_a_model_that_hangs_is_not_waited_for_forever(
     gate.set()
     outcome.raise_on_error()
     assert outcome.variables["enhanced_by"] == "rules"
-    assert "could not be asked (invocation exited without response after 6 seconds)" in outcome.variables["warnings"][0]
+    assert "The language model did not answer in time; " in outcome.variables["warnings"][0]
     assert 5 < outcome.seconds < 9
     assert released.wait(5), "the answer that came too late disturbed nobody"
 
@@ -204,8 +253,17 @@ def test_painting_with_enhancement_in_one_step(
                 "instead."
             ],
         ),
+        (
+            {"enhance_model": "gpt-4o"},
+            f"{WISH}. All lettering is sharp and legible{EN}",
+            [
+                "The language model is not chosen in the setting enhance_model, which takes PROVIDER/MODEL such as "
+                "langgenius/openai/openai/gpt-4o; the prompt was put together by rules instead."
+            ],
+        ),
+        ({"enhance": "off", "enhance_model": "gpt-4o"}, WISH, []),
     ],
-    ids=["off", "unset", "rules", "no model"],
+    ids=["off", "unset", "rules", "no model", "no such model", "off without a model"],
 )
 def test_painting_asks_no_model_where_none_is_wanted(
     plugin: Daemon,

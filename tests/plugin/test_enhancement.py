@@ -1,19 +1,17 @@
-"""Wishes written out as prompts, in this process: by rules, and what is made of a language model's answer."""
+"""Wishes written out as prompts, in this process: what is made of a language model's answer, and the parameters."""
 
 import json
 import time
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from tests.plugin.test_parameters import accepted
-from tools import wishes
 from tools.enhancement import MAX_ANSWER_CHARS, Ask, NoAnswer, enhanced, messages
 from tools.errors import Refused
 from tools.parameters import EnhanceParameters, GenerationParameters
-from tools.parameters.enhancing import WishLanguage, WishPurpose
-from tools.parameters.painting import MAX_PROMPT_CHARS, NativeRatio
-from tools.wishes import Wish, by_rules, language_of, quoted, shape_of
+from tools.parameters.painting import MAX_PROMPT_CHARS
+from tools.wishes import Wish, by_rules
 
 EN, ZH = ", Ultra HD, 4K, cinematic composition.", "，超清，4K，电影级构图。"
 
@@ -25,111 +23,6 @@ def saying(answer: str) -> Ask:
 
 def as_json(**fields: Any) -> str:
     return json.dumps(fields, ensure_ascii=False)
-
-
-# -- rules ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("wish", "prompt"),
-    [
-        (Wish("A red apple."), f"A red apple{EN}"),
-        (Wish("一个红苹果。"), f"一个红苹果{ZH}"),
-        (
-            Wish("  an apple on a table!  ".strip(), style="watercolour"),
-            f"an apple on a table. The style is watercolour{EN}",
-        ),
-        (
-            Wish("一张茶叶广告", product="乌龙茶", theme="春天", audience="年轻人", style="水墨"),
-            f"一张茶叶广告。产品是乌龙茶。主题是春天。面向年轻人。风格是水墨{ZH}",
-        ),
-        (Wish("", product="a thermos cup"), f"A picture of a thermos cup{EN}"),
-        (Wish("", theme="中秋节"), f"一幅关于中秋节的画面{ZH}"),
-        (Wish("", product="月饼", theme="中秋节"), f"一幅关于月饼的画面。主题是中秋节{ZH}"),
-        (Wish('a shop sign "OPEN."'), f'a shop sign "OPEN.". All lettering is sharp and legible{EN}'),
-        (Wish("招牌写着“营业中。”"), f"招牌写着“营业中。”。文字清晰可辨{ZH}"),
-        (Wish("a cup, Ultra HD,4K, Cinematic composition"), "a cup, Ultra HD,4K, Cinematic composition."),
-        (Wish("Make the sky red", purpose="edit"), "Make the sky red. Keep everything else as it is."),
-        (Wish("把天空变红", purpose="edit"), "把天空变红。其余部分保持不变。"),
-        (Wish("把天空变红，房子保持不变", purpose="edit"), "把天空变红，房子保持不变。"),
-        (Wish("Make it red and keep the house", purpose="edit"), "Make it red and keep the house."),
-    ],
-)
-def test_rules_add_how_the_authors_end_a_prompt_and_invent_nothing(wish: Wish, prompt: str) -> None:
-    written = enhanced(wish, None)
-    assert written.prompt == prompt
-    assert (written.enhanced_by, written.warnings, written.negative_prompt) == ("rules", (), "")
-    assert written.reason.endswith(".")
-
-
-@pytest.mark.parametrize(
-    ("text", "language"),
-    [
-        ("a red apple", "en"),
-        ("红苹果", "zh"),
-        ("a poster that says “你好”", "en"),
-        ("一张海报，写着“SALE”", "zh"),
-        ("“你好”", "zh"),
-        ("“hello”", "en"),
-        ("赤いりんごと猫", "en"),
-        ("", "en"),
-    ],
-)
-def test_the_language_is_that_of_the_words_around_the_lettering(text: str, language: str) -> None:
-    assert language_of(text) == language
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ('“a” and "b" 「c」 『d』 ‘e’', ["a", "b", "c", "d", "e"]),
-        ('“he said "no"”', ['he said "no"']),
-        ("it’s the dog’s bone", []),
-        ("the dog’s sign ‘Beware’ isn’t new", ["Beware"]),
-        ("the sign ‘Don’t enter’ here", ["Don’t enter"]),
-        ("“unclosed", []),
-        ("“” empty", []),
-        ("“春茶\n上新”", ["春茶\n上新"]),
-    ],
-)
-def test_lettering_is_found_in_the_marks_of_either_language(text: str, found: list[str]) -> None:
-    assert quoted(text) == found
-
-
-@pytest.mark.parametrize(
-    ("text", "shape"),
-    [
-        ("a poster for a concert", "3:4"),
-        ("手机壁纸，星空", "9:16"),
-        ("网站横幅", "16:9"),
-        ("a logo of a fox", "1:1"),
-        ("a fox", "auto"),
-        ("a poster in 16:9", "16:9"),
-        ("海报，2：3", "2:3"),
-        ("a clock that shows 12:34", "auto"),
-        ("a portraitist's studio", "auto"),
-    ],
-)
-def test_the_shape_follows_from_the_wish(text: str, shape: str) -> None:
-    assert shape_of(text) == shape
-    assert shape in get_args(NativeRatio)
-
-
-def test_the_wish_knows_the_words_of_the_parameters() -> None:
-    assert {shape for _, shape in wishes._SHAPES} <= set(get_args(NativeRatio))
-    assert set(get_args(WishPurpose)) == set(get_args(wishes.Purpose))
-    assert set(get_args(WishLanguage)) == {"auto", *get_args(wishes.Language)}
-
-
-def test_rules_say_that_they_do_not_translate() -> None:
-    written = enhanced(Wish("一个红苹果", language="en"), None)
-    assert written.prompt == f"一个红苹果{EN}"
-    assert written.warnings == ("Rules do not translate: the wish stays in its own language.",)
-
-
-def test_a_prompt_at_the_limit_stays_as_it_is() -> None:
-    long = "a" * MAX_PROMPT_CHARS
-    assert enhanced(Wish(long), None).prompt == long
 
 
 # -- the language model --------------------------------------------------------------------------------------------
@@ -167,10 +60,30 @@ GOOD = {
         f"```json\n{as_json(**GOOD)}\n```",
         f"Sure! Here it is {{as you wished}}:\n{as_json(**GOOD)}\nAnything else?",
         f"<think>maybe {as_json(prompt='no')}</think>\n{json.dumps(GOOD, indent=2)}",
+        f"I should answer like {as_json(prompt='...')}, so {as_json(prompt='no')}.\n</think>\n{as_json(**GOOD)}",
+        f"<thinking>maybe {as_json(prompt='no')}</thinking>{as_json(**GOOD)}",
+        f"<details style='color:gray' open> <summary> Thinking... </summary>{as_json(prompt='no')}</details>"
+        f"{as_json(**GOOD)}",
+        f"<think>to <think> or not {as_json(prompt='no')}</think><seed:think>hm</seed:think>{as_json(**GOOD)}",
+        f"<think>a <details>b {as_json(prompt='no')}</thinking>{as_json(**GOOD)}",
+        f"[THINK]{as_json(prompt='no')}[/THINK]{as_json(**GOOD)}",
+        f"First {as_json(prompt='a draft')}, but better {as_json(**GOOD)}, in the form {as_json(prompt='...')}",
+        f"[{as_json(**GOOD)}]",
         f"{as_json(aspect_ratio='1:1')} {as_json(**GOOD)}",
         as_json(**GOOD).replace("\\n", "\n"),
     ],
-    ids=["plain", "fenced", "in prose", "after thoughts", "after another object", "with a raw line break"],
+    ids=[
+        *("plain", "fenced", "in prose", "after thoughts", "after thoughts without a beginning", "after thinking"),
+        *(
+            "after details",
+            "after nested thoughts",
+            "after thoughts of many marks",
+            "after thoughts in brackets",
+            "after a draft",
+            "in a list",
+        ),
+        *("after another object", "with a raw line break"),
+    ],
 )
 def test_an_answer_is_read_whatever_stands_around_it(answer: str) -> None:
     written = enhanced(Wish("an apple"), saying(answer))
@@ -189,10 +102,21 @@ def test_an_answer_is_read_whatever_stands_around_it(answer: str) -> None:
         (as_json(prompt=["a"]), "gave no JSON with a prompt in it"),
         (as_json(text="a"), "gave no JSON with a prompt in it"),
         (as_json(prompt="a")[:-1], "gave no JSON with a prompt in it"),
+        (as_json(prompt="..."), "gave no JSON with a prompt in it"),
+        (as_json(prompt="……"), "gave no JSON with a prompt in it"),
+        (as_json(prompt="123"), "gave no JSON with a prompt in it"),
+        ("{'prompt': 'a'}", "gave no JSON with a prompt in it"),
+        (as_json(prompt="a draft") + "</think>", "gave an empty answer"),
+        ("<think>" + as_json(prompt="a draft"), "did not come to the end of its thoughts"),
+        ("<Thinking>" + as_json(prompt="a draft"), "did not come to the end of its thoughts"),
+        ("<details open>" + as_json(prompt="a draft"), "did not come to the end of its thoughts"),
+        ("<think>a</think><think>" + as_json(prompt="a draft"), "did not come to the end of its thoughts"),
+        ("<think><details>a</details>" + as_json(prompt="a draft"), "did not come to the end of its thoughts"),
         (as_json(prompt="a" * MAX_PROMPT_CHARS), "wrote more than 8000 characters"),
         ('{"a":' * 9000, "gave no JSON with a prompt in it"),
         ("{" * MAX_ANSWER_CHARS, "gave no JSON with a prompt in it"),
-        ("<think>" * 9000, "gave no JSON with a prompt in it"),
+        ("<think>" * 9000, "did not come to the end of its thoughts"),
+        ("</think> " * 2000 + "<b>" * 600, "gave no JSON with a prompt in it"),
     ],
 )
 def test_an_answer_that_cannot_be_used_gives_the_rules_form_with_the_reason(answer: str, why: str) -> None:
@@ -238,6 +162,30 @@ def test_lettering_is_kept_letter_for_letter_or_the_answer_is_not_used(prompt: s
         assert "left out or changed the text “春茶 上新!”" in written.warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("wish", "prompt", "kept"),
+    [
+        ("\"Hello 50%\" and 'SALE'", "“Hello 50%” and 'Sail'", False),
+        ("\"Hello 50%\" and 'SALE'", 'a sign "Hello 50%" and "SALE"', True),
+        ("\"Hello 50%\" and 'SALE'", "a sign 'Hello 50%' and “SALE”", True),
+        ("\"Hello 50%\" and 'SALE'", "a sign &quot;Hello 50%&quot; and 'SALE'", False),
+        ('“Open"', 'a sign “Open"', True),
+        ("招牌，标题《春茶》", "木招牌，标题《春茶》", True),
+        ("招牌，标题《春茶》", "木招牌上写着“春茶”", True),
+        ("招牌，标题《春茶》", "木招牌上写着“春天”", False),
+        ("« Soldes »", "une affiche «Soldes»", True),
+        ('「he said "no"」', 'a sign "he said "no""', True),
+        ("“no” ‘yes’", "a sign “yes”", False),
+        ("「营业中」", "招牌写着＂营业中＂", True),
+        ("a sign that says OPEN", "a sign “OPEN”", True),
+    ],
+)
+def test_lettering_may_change_its_marks_but_no_letter(wish: str, prompt: str, kept: bool) -> None:
+    written = enhanced(Wish(wish), saying(as_json(prompt=prompt)))
+    assert written.enhanced_by == ("llm" if kept else "rules")
+    assert not any("added the text" in warning for warning in written.warnings)
+
+
 def test_every_lettering_counts_also_that_of_the_product() -> None:
     wish = Wish("poster “A”", product="cup ‘B’")
     assert enhanced(wish, saying(as_json(prompt="“A” big"))).enhanced_by == "rules"
@@ -260,10 +208,34 @@ def test_lettering_that_nobody_asked_for_is_told() -> None:
         (Wish("a poster"), "auto", "3:4"),
         (Wish("a poster"), "nonsense", "3:4"),
         (Wish("a poster", purpose="edit"), "16:9", "auto"),
+        (Wish("a poster"), "1:1", "1:1"),
+        (Wish("a poster in 2:3"), "1:1", "2:3"),
     ],
 )
 def test_the_shape_is_always_one_of_ours(wish: Wish, answered: object, shape: str) -> None:
     assert enhanced(wish, saying(as_json(prompt="x", aspect_ratio=answered))).aspect_ratio == shape
+
+
+@pytest.mark.parametrize("negative", ["None", "empty", "n/a.", "无", "...", " ", ["blur"], None, "a" * 9000])
+def test_a_negative_prompt_that_names_nothing_is_left_to_the_server(negative: object) -> None:
+    assert enhanced(Wish("a fox"), saying(as_json(prompt="x", negative_prompt=negative))).negative_prompt == ""
+
+
+@pytest.mark.parametrize(
+    ("language", "prompt", "told"),
+    [
+        ("en", "一只狐狸，雪地", "English"),
+        ("zh", "a fox in snow", "Simplified Chinese"),
+        ("en", "a fox in a 汉服 robe, a sign “中国茶叶大市场”", None),
+        ("zh", "穿 Adidas 的狐狸在雪地里", None),
+        ("auto", "一只狐狸", None),
+    ],
+)
+def test_an_answer_in_another_language_than_asked_for_is_told(language: Any, prompt: str, told: str | None) -> None:
+    wish = Wish("a fox and “中国茶叶大市场”" if "“" in prompt else "a fox", language=language)
+    written = enhanced(wish, saying(as_json(prompt=prompt)))
+    assert written.warnings == ((f"The language model did not write in {told}.",) if told else ())
+    assert written.prompt == f"{prompt}{EN if prompt.startswith('a fox') else ZH}", "each in the language of its words"
 
 
 def test_an_instruction_gets_no_words_for_quality() -> None:
@@ -302,7 +274,7 @@ def test_the_name_of_a_model_may_have_slashes() -> None:
     assert (model.provider, model.model) == ("a/b-c/d", "Qwen/Qwen3-8B:free")
 
 
-@pytest.mark.parametrize("blank", [None, "", {}, [None], {"provider": "", "model": ""}, {"provider": "p"}])
+@pytest.mark.parametrize("blank", [None, "", {}, [None], {"provider": "", "model": ""}, {"provider": "p"}, "gpt", 7])
 def test_no_model_is_chosen(blank: object) -> None:
     assert EnhanceParameters.parse({"prompt": "x", "model": blank}).model is None
 
@@ -317,8 +289,6 @@ def test_no_model_is_chosen(blank: object) -> None:
         ({"prompt": "x", "theme": "x" * 501}, "theme: string should have at most 500"),
         ({"prompt": "x", "purpose": "paint"}, "purpose: input should be 'generate' or 'edit'"),
         ({"prompt": "x", "language": "fr"}, "language: input should be"),
-        ({"prompt": "x", "model": "gpt"}, "model: write PROVIDER/MODEL such as"),
-        ({"prompt": "x", "model": 7}, "model: input should be"),
     ],
 )
 def test_what_cannot_be_used_is_named(given: dict[str, object], said: str) -> None:

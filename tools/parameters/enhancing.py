@@ -15,7 +15,6 @@ from tools.wishes import Wish
 
 MAX_WISH_CHARS = 4000
 MAX_PART_CHARS = 500
-_LONGEST_QUOTED = 40
 
 WishLanguage = Literal["auto", "en", "zh"]
 WishPurpose = Literal["generate", "edit"]
@@ -67,8 +66,7 @@ def model_setting(name: str, given: Mapping[str, Any], chosen: ChosenModel | Non
     written = given.get(name)
     if chosen is not None or not isinstance(written, str) or not written.strip():
         return name
-    quoted = f" (given: {written.strip()})" if len(written) <= _LONGEST_QUOTED else ""
-    return f"{name}, which takes PROVIDER/MODEL such as langgenius/openai/openai/gpt-4o{quoted}"
+    return f"{name}, which takes PROVIDER/MODEL such as langgenius/openai/openai/gpt-4o"
 
 
 ModelChoice = Annotated[ChosenModel | None, BeforeValidator(chosen_model)]
