@@ -3,6 +3,7 @@
 Speaks HTTP only and imports nothing of Dify. What it raises is drawn as a tree in :mod:`tools.errors`.
 """
 
+import hashlib
 import json
 import time
 import uuid
@@ -12,7 +13,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tools.errors import JobCancelled, JobFailed, NotFound, Refused, StillLoading, StillRunning, Unavailable
+from tools.errors import (
+    JobCancelled,
+    JobFailed,
+    NotFound,
+    Refused,
+    StillLoading,
+    StillRunning,
+    Unavailable,
+    Unreachable,
+)
 from tools.exchange import READ_TIMEOUT_S, Answer, Exchange, Update
 from tools.views import Health, Image, InputFile, Job, JobList, Painted
 
@@ -172,10 +182,16 @@ class StudioClient(Exchange):
 
     def _content(self, image: Image) -> Generator[Update, None, bytes]:
         answer = yield from self._patiently(
-            lambda: self._once("GET", f"/v1/images/{image.id}/content", limit=MAX_IMAGE_BYTES),
-            kept=f" The image is kept at the server as {image.id}.",
+            lambda: self._whole(image), kept=f" The image is kept at the server as {image.id}."
         )
         return answer.content
+
+    def _whole(self, image: Image) -> Answer:
+        """One download. What a gateway sends on without its length can end early unnoticed, so its sum is taken."""
+        answer = self._once("GET", f"/v1/images/{image.id}/content", limit=MAX_IMAGE_BYTES)
+        if answer.status == 200 and image.sha256 and hashlib.sha256(answer.content).hexdigest() != image.sha256:
+            raise Unreachable("The image came broken off or changed; look at the network between.", retry_after_s=0.0)
+        return answer
 
     def _rows(self, batch: Job) -> Generator[Update, None, list[Job]]:
         """The jobs of a batch's rows, first row first."""

@@ -1,5 +1,6 @@
 """HTTP servers that play a script: a studio that fails as told, and the file server that Dify would be."""
 
+import hashlib
 import json
 import ssl
 import threading
@@ -189,7 +190,8 @@ class ScriptedStudio(ScriptedServer):
 
     def _image(self, position: int) -> dict[str, Any]:
         link = f"https://studio.example/files/img{position}?sign=s"
-        sizes = {"width": 640, "height": 480, "mime_type": self.mime_type, "seed": 7 + position, "sha256": "0" * 64}
+        sizes = {"width": 640, "height": 480, "mime_type": self.mime_type, "seed": 7 + position}
+        sizes |= {"sha256": hashlib.sha256(self.image).hexdigest()}
         strip = None if self.change is None else link.replace("sign=s", "strip=s")
         more = {"change": self.change, "comparison_url": strip}
         return {"id": f"img{position}", "url": link, "thumbnail_url": link, **sizes, **more}

@@ -142,6 +142,13 @@ def test_a_lost_poll_does_not_lose_the_job(scripted: ScriptedStudio) -> None:
     assert len(scripted.jobs) == 1
 
 
+def test_an_image_that_came_broken_off_unnoticed_is_fetched_again(scripted: ScriptedStudio) -> None:
+    scripted.script["GET /v1/images/img0/content"] += [Answer(200, PNG[:-4]), Answer(200, PNG + b"more")]
+    updates, painted = paint(scripted)
+    assert painted.contents == [PNG]
+    assert len([update for update in updates if isinstance(update, Pause)]) == 2
+
+
 def test_a_server_that_goes_away_while_it_paints_is_named_with_the_job(scripted: ScriptedStudio) -> None:
     scripted.script["GET /v1/jobs/job0"] += [Answer(drop=True)] * 99
     with pytest.raises(Unreachable, match="Job job0 goes on"):
