@@ -3,7 +3,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.13 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 RUN = .venv/bin/python
 # Processes of `make test`. Most of its time is waiting, and each starts servers of its own.
-PROCESSES ?= 2
+PROCESSES ?= 3
 
 .PHONY: help setup setup-tests setup-bench demo serve test lint bench package clean
 .DEFAULT_GOAL := help

@@ -140,7 +140,7 @@ class StudioClient(Exchange):
         for image in ended.images:
             contents.append((yield from self._content(image)))
         rows = [] if ended.rows is None else (yield from self._rows(ended))
-        return Painted(ended, contents, rows)
+        return Painted(ended, contents, rows, self.deadline)
 
     def _asked_about(self, job_id: str, method: str, path: str) -> Generator[Update, None, Job]:
         try:

@@ -10,8 +10,6 @@ from tools.views import Image, Painted
 
 UPLOAD_S = 10
 """How long Dify may take to say where a file can be uploaded; the SDK allows as much for the upload itself."""
-UPLOADS_S = 20
-"""After so long no further upload is begun: the time budget is nearly used up where a painting took most of it."""
 
 _SUFFIXES: Mapping[str, str] = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
@@ -30,11 +28,11 @@ def delivered(tool: Tool, painted: Painted) -> Iterator[ToolInvokeMessage]:
 
     Never the server's URL: Dify's own download of one is blocked for private addresses, and says so nowhere.
     """
-    uploading, until = not is_shown_by_dify(tool), time.monotonic() + UPLOADS_S
+    uploading = not is_shown_by_dify(tool)
     for image, content in zip(painted.job.images, painted.contents, strict=True):
-        link = _uploaded(tool, image, content) if uploading else None
-        # Where one upload fails the next would, too, and each costs its time limit.
-        uploading = link is not None and time.monotonic() < until
+        in_time = time.monotonic() + 2 * UPLOAD_S < painted.deadline  # a call that is killed shows nothing at all
+        link = _uploaded(tool, image, content) if uploading and in_time else None
+        uploading = link is not None  # where one upload fails the next would, too, and each costs its time limit
         meta = {"mime_type": image.mime_type, "filename": filename(image)}
         if link is None:
             yield tool.create_blob_message(content, meta=meta)

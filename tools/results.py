@@ -110,8 +110,12 @@ def summary(job: Job) -> str:
     count = "1 image" if len(job.images) == 1 else f"{len(job.images)} images"
     images = "; ".join(_told_image(image) for image in job.images)
     how = "without a model" if job.engine == "cv" else f"with {job.model}"
-    line = f"{verb} {count}, {first.width}x{first.height}, {how}: {images}"
-    notes = " ".join(" ".join(warning.split()) for warning in job.warnings)
+    return _noted(f"{verb} {count}, {first.width}x{first.height}, {how}: {images}", job.warnings)
+
+
+def _noted(line: str, warnings: Sequence[str]) -> str:
+    """The line with the warnings at its end."""
+    notes = " ".join(" ".join(warning.split()) for warning in warnings)
     return f"{line} Note: {notes}" if notes else line
 
 
@@ -190,8 +194,9 @@ def batch_summary(painted: Painted) -> str:
     if failed:
         line += f", {len(failed)} failed ({_some(failed)})"
     line += f". To edit one, use its image_id: {_some(batch_variables(painted)['image_ids'])}" if succeeded else ""
-    # Without the job's warnings: they tell the failed rows once more.
-    return f"{line}. All images as a ZIP file: {job.archive_url}" if job.archive_url else f"{line}."
+    line += f". All images as a ZIP file: {job.archive_url}" if job.archive_url else "."
+    # What all rows say; the batch's other warnings tell its failed rows once more.
+    return _noted(line, [warning for warning in job.warnings if any(warning in row.warnings for row in painted.rows)])
 
 
 def _some(entries: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """The parts of the server's answers that the tools read; unknown fields are ignored, so the server may grow."""
 
+import math
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
@@ -138,3 +139,5 @@ class Painted:
     job: Job
     contents: list[bytes]
     rows: list[Job] = field(default_factory=list)
+    deadline: float = math.inf
+    """When the time budget of the call ends, in ``time.monotonic`` seconds."""

@@ -44,13 +44,27 @@ def without_unknown(prompt: str, words: VocabularyView) -> tuple[str, list[str]]
     So few words are known that every other one leads a very small model astray. Nothing is left out where nothing is
     known, and an instruction is not for this: "the rest" and "as it is" are words that it needs.
     """
-    pieces = re.split(r"([,，.。;；!！\n]+\s*)", prompt)
-    clauses = [(clause, end) for clause, end in zip(pieces[::2], [*pieces[1::2], ""], strict=True) if clause.strip()]
-    known = [(clause, end) for clause, end in clauses if _says_something(clause, words)]
-    if not known:
-        return prompt, []
-    left_out = [clause.strip() for clause, _ in clauses if not _says_something(clause, words)]
-    return "".join(clause + end for clause, end in known).rstrip(",，;； \n"), left_out
+    clauses = [(clause, end, _says_something(clause, words)) for clause, end in _clauses(prompt)[:MOST_CLAUSES]]
+    kept = "".join(clause + end for clause, end, is_known in clauses if is_known)
+    left_out = [clause.strip() for clause, _, is_known in clauses if not is_known]
+    return (kept.rstrip(",，;； \n"), left_out) if kept and left_out else (prompt, [])
+
+
+_QUOTED = re.compile('"[^"]*"|“[^”]*”')
+_STOP = re.compile(r"(?<!\d)[,.]+\s*|[,.]+(?!\d)\s*|[，。;；!！\n]+\s*")
+"""Where a clause ends; not within a number."""
+MOST_CLAUSES = 100
+"""With more it is no prompt for a very small model, which reads its beginning alone."""
+
+
+def _clauses(prompt: str) -> list[tuple[str, str]]:
+    """The clauses, each with the stop after it; what stands between quotation marks is one piece."""
+    hidden = _QUOTED.sub(lambda quoted: "_" * len(quoted.group()), prompt)
+    found, begin = [], 0
+    for stop in _STOP.finditer(hidden):
+        found.append((prompt[begin : stop.start()], prompt[stop.start() : stop.end()]))
+        begin = stop.end()
+    return [(clause, stop) for clause, stop in [*found, (prompt[begin:], "")] if clause.strip()]
 
 
 def _says_something(clause: str, words: VocabularyView) -> bool:

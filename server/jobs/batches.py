@@ -23,7 +23,7 @@ class SqlBatches:
     def add_row(
         self, lease: Lease, row: int, new: NewJob, refusal: tuple[str, str] | None = None, now: float | None = None
     ) -> bool:
-        values = columns(new, clock(now)) | {"parent_id": lease.job.id, "row": row}
+        values = columns(new, clock(now)) | {"parent_id": lease.job.id, "row": row, "user": lease.job.user}
         if refusal is not None:
             values |= failed(*refusal, clock(now))
         with writing(self.engine) as connection:

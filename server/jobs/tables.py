@@ -56,7 +56,7 @@ jobs = Table(
     Column("row", Integer),
     Column("rows", Integer),
     Column("conversation", String(128)),
-    Column("user", String(512)),
+    Column("user", String(1000)),
     Index("jobs_by_key", "owner", "idempotency_key", unique=True),
     Index("jobs_by_state", "state", "seq"),
     Index("jobs_by_owner", "owner", "seq"),

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from server.adjustments import MAX_ADJUSTMENTS, Adjustment, Region
@@ -33,12 +33,22 @@ Cell = str | int | float | bool | None
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
 
 
+def _named(value: object) -> object:
+    """A name that is empty is none; spaces around it are not part of it."""
+    return (value.strip() or None) if isinstance(value, str) else value
+
+
+_NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
+UserName = Annotated[Annotated[str, Field(max_length=1000, pattern=_NO_CONTROL)] | None, BeforeValidator(_named)]
+"""A caller's own name for a person."""
+
+
 class _Submitted(BaseModel):
     """What every job may say of where it comes from."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    user: str | None = Field(None, min_length=1, max_length=512)
+    user: UserName = None
     """A name of the caller's own for the person it asks for; /v1/jobs?user= lists that one's jobs alone."""
 
 
@@ -49,7 +59,7 @@ class _Kept(_Submitted):
 
     output_quality: int | None = Field(None, ge=1, le=100)
     """Of JPEG and WebP files, 1 to 100. Left out: 95."""
-    conversation: str | None = Field(None, min_length=1, max_length=128)
+    conversation: str | None = Field(None, min_length=1, max_length=128, pattern=_NO_CONTROL)
     """A name of the caller's own. Where an image is needed and none sent, it is the last one of this conversation."""
 
 

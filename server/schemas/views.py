@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from server.schemas.requests import UserName
 from server.vocabulary import AspectRatio, Language, Operation, SlotType, State, Tier
 
 
@@ -288,5 +289,5 @@ class JobsQuery(BaseModel):
     state: State | None = None
     parent_id: str | None = Field(None, max_length=64)
     """The rows of that batch, first row first. Left out: the jobs that are not rows."""
-    user: str | None = Field(None, max_length=512)
+    user: UserName = None
     """The jobs that were submitted for that one. Left out: those of all."""

@@ -23,6 +23,10 @@ New  Brand
 Ωmega
 
 !squirt gun
+knife
+knive＊
+！water knife
+＃comment
 !热炸弹酱
 """
 
@@ -55,6 +59,14 @@ def settings(tmp_path: Path, file: Path) -> Settings:
         ("new brand shoes", "new brand"),
         ("new\nbrand shoes", "new\nbrand"),
         ("newbrand", None),
+        ("a _gun_", "gun"),
+        ("gun_fight", "gun"),
+        ("gu\ufe0fn", "gun"),
+        ("炸\ufe0f弹", "炸弹"),
+        ("炸\u3164弹", "炸弹"),
+        ("a big knife", "knife"),
+        ("two knives", "knive"),
+        ("a water knife", None),
         ("桌上的炸弹很大", "炸弹"),
         ("桌上的炸 弹", "炸 弹"),
         ("ωMEGA", "ωmega"),
@@ -76,8 +88,14 @@ def test_without_a_list_or_with_an_empty_one_nothing_is_found(tmp_path: Path) ->
     assert terms(empty).found("a gun") is None
 
 
-def test_a_long_prompt_is_searched_in_no_time(file: Path) -> None:
-    assert terms(file).found("炸 " * 4000 + "new " * 4000) is None
+def test_a_list_of_tens_of_thousands_is_no_burden(tmp_path: Path) -> None:
+    """Read, and looked through for a batch of hundreds of rows, within a request; as one pattern it took minutes."""
+    path = tmp_path / "long.txt"
+    path.write_text("\n".join(f"bad word {number}\n坏词{number}号" for number in range(15_000)), encoding="utf-8")
+    listed = terms(path)
+    assert listed.found("a cup " * 600 + "bad  word 14999") == "bad  word 14999"
+    assert [listed.found(f"a red cup, number {number}，坏词") for number in range(200)] == [None] * 200
+    assert listed.found("坏 " * 4000 + "bad " * 4000) is None
 
 
 @pytest.mark.parametrize(

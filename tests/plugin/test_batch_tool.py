@@ -125,6 +125,17 @@ def test_many_failures_are_counted_in_the_line_and_all_named_in_the_variable(
     assert (outcome.variables["failed"], len(outcome.variables["failures"])) == (6, 6)
 
 
+def test_what_all_rows_say_is_in_the_line_and_what_tells_of_failures_is_not_said_twice(
+    plugin: Daemon, studio: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    for row in studio.rows:
+        row["warnings"] = ["Painted small.", "Its own."] if row["row"] else ["Painted small."]
+    studio.warnings = ["Painted small.", "1 of 3 rows failed; the first: row 2: The cup broke"]
+    [text] = batch(plugin, credentials).texts
+    assert text.endswith(" Note: Painted small.\n")
+    assert text.count("The cup broke") == 1
+
+
 def test_without_an_archive_the_line_ends_and_the_variable_is_empty(
     plugin: Daemon, studio: ScriptedStudio, credentials: dict[str, object]
 ) -> None:

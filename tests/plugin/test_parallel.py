@@ -64,7 +64,7 @@ class SlowStudio(ScriptedStudio):
         """A JobView whose image has the job's own seed and id."""
         seen, seed = super().view(job_id, state), self._seeds[job_id]
         for image in seen["images"]:
-            image.update(id=f"img-{seed}", seed=seed)
+            image.update(id=f"img-{seed}", seed=seed, sha256=hashlib.sha256(picture(seed)).hexdigest())
         if seed in self.failing and state is SUCCEEDED:
             seen.update(state="failed", images=[], error={"code": "engine_failed", "message": f"Seed {seed} is bad."})
         return seen

@@ -169,6 +169,9 @@ def test_the_miniature_says_what_it_knows(prompt: str, known: bool) -> None:
         ("quarterly results, in blue ink", "in blue ink", 1),
         ("quarterly results, in ink", "quarterly results, in ink", 0),
         ("two cats", "two cats", 0),
+        ('a sign that says "OPEN, NOW", blue background', 'a sign that says "OPEN, NOW", blue background', 0),
+        ("文字“福，到”，黄色背景，超清", "文字“福，到”，黄色背景", 1),
+        ("1.5 times bigger, a cup", "a cup", 1),
         ("", "", 0),
     ],
 )

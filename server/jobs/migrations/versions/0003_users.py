@@ -11,7 +11,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the column and the index of lists by it."""
-    op.add_column("jobs", sa.Column("user", sa.String(512)))
+    op.add_column("jobs", sa.Column("user", sa.String(1000)))
     op.create_index("jobs_by_user", "jobs", ["owner", "user", "seq"])
 
 
