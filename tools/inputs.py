@@ -1,18 +1,26 @@
 """Download the files that Dify hands to a tool: signed links that live about five minutes, so this comes first.
 
 A file that somebody gave to Dify as a link comes with that link, which has to lead to a public host: whoever fills in a
-form must not read, or find out by our errors, what stands in the network of the plugin daemon.
+form must not read, or find out by our errors, what stands in the network of the plugin daemon. What this cannot tell is
+whose a link of the exact shape of Dify's own is: with one written by hand, a person can still learn whether a host of
+that network answers, and read a file that some other service keeps at just such a path.
 """
 
 import ipaddress
+import re
 import socket
 import time
 from collections.abc import Sequence
-from urllib.parse import SplitResult, urljoin, urlsplit
+from typing import Any
+from urllib.parse import SplitResult, parse_qs, urljoin, urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from tools.connection import FAILURES, TooManyBytes, TooSlow, explain, host_of, is_final, proxy_for, read_capped
+from tools.connection import FAILURES, TooManyBytes, TooSlow, explain, host_of, is_final, read_capped
 from tools.errors import InputNotFetched
 from tools.views import InputFile
 
@@ -30,10 +38,24 @@ LINK = "the link"
 """Where any other address comes from."""
 
 _RETRIED = {408, 429, 500, 502, 503, 504}
+# The whole address, so that no two readers of it can differ about where the host ends and what the path is.
+_OF_DIFY = re.compile(
+    r"https?://[\w.:\[\]-]+(?:/[A-Za-z0-9_-]+)*/files/(?:tools/|datasources/)?"
+    r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9]{1,16}|/file-preview|/image-preview)?\?([A-Za-z0-9_=&%.~-]+)",
+    re.IGNORECASE,
+)
+_SIGNED = {"timestamp", "nonce", "sign", "as_attachment"}
+# IPv6 addresses of hosts; NAT64 and most other ways to write an IPv4 address lie outside.
+_HOSTS_V6 = ipaddress.IPv6Network("2000::/3")
+_PROTOCOLS_V4 = ipaddress.IPv4Network("192.0.0.0/24")  # private, which older Pythons do not know
 
 
 class _TryAgain(Exception):
     """This attempt failed in a way that may pass; ``str()`` says how."""
+
+
+class _NotPublic(Exception):
+    """The host of a link is unknown, or not one of the public Internet."""
 
 
 def fetch_all(urls: Sequence[str], deadline: float) -> list[InputFile]:
@@ -41,32 +63,28 @@ def fetch_all(urls: Sequence[str], deadline: float) -> list[InputFile]:
 
     Raises :class:`InputNotFetched`, which names the host and the setting of Dify that decides it.
     """
-    with _session() as session:
-        return [
-            _fetch_image(session, url, f"Image {position}", f"image-{position}", deadline)
-            for position, url in enumerate(urls, start=1)
-        ]
+    return [
+        _fetch_image(url, f"Image {position}", f"image-{position}", deadline)
+        for position, url in enumerate(urls, start=1)
+    ]
 
 
 def fetch_mask(url: str | None, deadline: float) -> InputFile | None:
     """Download a mask, if there is one; limits and errors as of :func:`fetch_all`."""
-    if url is None:
-        return None
-    with _session() as session:
-        return _fetch_image(session, url, "The mask", "mask", deadline)
+    return None if url is None else _fetch_image(url, "The mask", "mask", deadline)
 
 
 def fetch_table(url: str | None, deadline: float) -> bytes | None:
     """Download a file of rows, if there is one; errors as of :func:`fetch_all`."""
-    if url is None:
-        return None
-    with _session() as session:
-        return _fetch(session, url, "The file of rows", MAX_TABLE_BYTES, deadline)
+    return None if url is None else _fetch(url, "The file of rows", MAX_TABLE_BYTES, deadline)
 
 
-def _session() -> requests.Session:
+def _session(url: str) -> requests.Session:
     session = requests.Session()
     session.auth = _anonymous
+    if _setting(url) is LINK:
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, _PublicHosts())
     return session
 
 
@@ -75,8 +93,8 @@ def _anonymous(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
     return prepared
 
 
-def _fetch_image(session: requests.Session, url: str, what: str, name: str, deadline: float) -> InputFile:
-    content = _fetch(session, url, what, MAX_BYTES, deadline)
+def _fetch_image(url: str, what: str, name: str, deadline: float) -> InputFile:
+    content = _fetch(url, what, MAX_BYTES, deadline)
     mime_type = sniff(content)
     if mime_type is None:
         raise InputNotFetched(
@@ -91,20 +109,18 @@ def _fetch_image(session: requests.Session, url: str, what: str, name: str, dead
     return InputFile(f"{name}.{mime_type.removeprefix('image/')}", mime_type, content)
 
 
-def _fetch(session: requests.Session, url: str, what: str, limit: int, deadline: float) -> bytes:
+def _fetch(url: str, what: str, limit: int, deadline: float) -> bytes:
     """Download a file of at most ``limit`` bytes; ``what`` begins the sentences about it."""
-    parts = _parts(url)
-    if parts.scheme not in {"http", "https"}:
+    if _parts(url).scheme not in {"http", "https"}:
         raise InputNotFetched(
             f"{what} has no complete address, so Dify does not know its own: set {SETTING} to an address "
             "at which the plugin daemon reaches Dify, such as http://api:5001, and upload it again."
         )
-    if _setting(url) is LINK:
-        _check_public(parts, what)
     until = min(deadline, time.monotonic() + FILE_TIMEOUT_S)
     for attempt in range(ATTEMPTS):
         try:
-            return _download(session, url, what, limit, until)
+            with _session(url) as session:
+                return _download(session, url, what, limit, until)
         except _TryAgain as failure:
             pause = FIRST_PAUSE_S * 2**attempt
             if attempt + 1 == ATTEMPTS or time.monotonic() + pause > until:
@@ -123,24 +139,70 @@ def _parts(url: str) -> SplitResult:
 
 def _setting(url: str) -> str:
     """Where the address comes from: Dify signs those of its own files."""
-    parts = _parts(url)
-    return SETTING if "/files/" in parts.path and "sign=" in parts.query else LINK
+    own = _OF_DIFY.fullmatch(url)
+    query = parse_qs(own.group(1), keep_blank_values=True) if own else {}
+    return SETTING if "sign" in query and query.keys() <= _SIGNED and all(query["sign"]) else LINK
 
 
-def _check_public(link: SplitResult, what: str) -> None:
-    """Raise :class:`InputNotFetched`, with the same words whatever is there, unless the host is a public one."""
-    if proxy_for(link.geturl()) is not None:
-        return  # which resolves names by itself, and decides what may be reached
+class _PublicConnection(HTTPConnection):
+    """Connects to hosts of the public Internet only, and raises :class:`_NotPublic` whatever else is there.
+
+    The name is looked up once, and the socket connected to what was found: a second look-up could find another host.
+    """
+
+    def _new_conn(self) -> socket.socket:
+        name = self._dns_host
+        failure: Exception = _NotPublic()
+        try:
+            for address in _public_addresses(name, self.port):
+                self._dns_host = address
+                try:
+                    return super()._new_conn()
+                except (ConnectTimeoutError, NewConnectionError) as error:
+                    failure = error
+        finally:
+            self._dns_host = name
+        raise failure
+
+
+class _PublicTlsConnection(_PublicConnection, HTTPSConnection):
+    """The same; the certificate is checked against the name."""
+
+
+class _PublicPool(HTTPConnectionPool):
+    ConnectionCls = _PublicConnection
+
+
+class _PublicTlsPool(HTTPSConnectionPool):
+    ConnectionCls = _PublicTlsConnection
+
+
+class _PublicHosts(HTTPAdapter):
+    """Reaches hosts of the public Internet; where the environment sets a proxy, that decides what may be reached."""
+
+    def init_poolmanager(self, *args: Any, **settings: Any) -> None:
+        """Have the connections that no proxy makes be made by :class:`_PublicConnection`."""
+        super().init_poolmanager(*args, **settings)
+        self.poolmanager.pool_classes_by_scheme = {"http": _PublicPool, "https": _PublicTlsPool}
+
+
+def _public_addresses(name: str, port: int) -> list[str]:
+    """The addresses of a host, each once. Raises :class:`_NotPublic` unless all of them are public."""
     try:
-        found = socket.getaddrinfo(link.hostname, link.port or 80, proto=socket.IPPROTO_TCP)
-        public = all(ipaddress.ip_address(address[4][0]).is_global for address in found)
-    except (OSError, ValueError):
+        found = [str(entry[4][0]) for entry in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)]
+        public = all(_is_public(address) for address in found)
+    except (OSError, ValueError):  # ValueError: what can be no name
         public = False
     if not public:
-        raise InputNotFetched(
-            f"{what}: {link.hostname} is not on the public Internet, where a link to a file has to lead. Upload the "
-            "file itself, or give the link as image_id: the server's operator can allow it hosts of your network."
-        )
+        raise _NotPublic
+    return list(dict.fromkeys(found))
+
+
+def _is_public(address: str) -> bool:
+    host = ipaddress.ip_address(address)
+    if isinstance(host, ipaddress.IPv6Address):
+        return host.is_global and host in _HOSTS_V6 and host.sixtofour is None
+    return host.is_global and not host.is_multicast and host not in _PROTOCOLS_V4
 
 
 def _download(session: requests.Session, url: str, what: str, limit: int, until: float) -> bytes:
@@ -153,6 +215,12 @@ def _download(session: requests.Session, url: str, what: str, limit: int, until:
                     _check_status(response.status_code, what, url)
                     return read_capped(response, limit, until)
                 here = urljoin(here, response.headers["Location"])
+        except _NotPublic:
+            raise InputNotFetched(
+                f"{what}: {_parts(here).hostname} is not on the public Internet, where a link to a file has to lead. "
+                "Upload the file itself, or give the link as image_id: the server's operator can allow it hosts of "
+                "your network."
+            ) from None
         except FAILURES as error:
             sentence = explain(error, here, _setting(url))
             if is_final(error):
@@ -162,17 +230,25 @@ def _download(session: requests.Session, url: str, what: str, limit: int, until:
             raise _TryAgain("The host sends too slowly.") from None
         except TooManyBytes:
             raise InputNotFetched(f"{what} is larger than {limit // 10**6} MB. Send a smaller one.") from None
-        target = _parts(here)
-        if target.scheme not in {"http", "https"} or target.hostname != _parts(url).hostname:
-            way_out = (
-                "Give the address to which it leads."
-                if _setting(url) is LINK
-                else f"Set {SETTING} to the address that delivers the files itself."
-            )
-            raise InputNotFetched(
-                f"{what}: {host_of(url)} redirects to another host, {host_of(here)}, which is not followed. {way_out}"
-            )
+        _check_redirect(url, here, what)
     raise InputNotFetched(f"{what}: {host_of(url)} redirects in a circle. Check {_setting(url)}.")
+
+
+def _check_redirect(url: str, target: str, what: str) -> None:
+    """Raise :class:`InputNotFetched` where ``url`` may not redirect to ``target``."""
+    parts = _parts(target)
+    if parts.scheme not in {"http", "https"} or parts.hostname != _parts(url).hostname:
+        where = f"another host, {host_of(target)},"
+    elif _setting(url) is SETTING and _setting(target) is LINK:
+        where = "another path"  # where nothing keeps the request from leading anywhere in the network
+    else:
+        return
+    way_out = (
+        "Give the address to which it leads."
+        if _setting(url) is LINK
+        else f"Set {SETTING} to the address that delivers the files itself."
+    )
+    raise InputNotFetched(f"{what}: {host_of(url)} redirects to {where} which is not followed. {way_out}")
 
 
 def _timeouts(until: float) -> tuple[float, float]:

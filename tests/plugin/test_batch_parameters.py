@@ -1,12 +1,26 @@
-"""What Dify may send for a batch: tables in every form, columns in texts, and what becomes of them."""
+"""What Dify may send for a batch: tables in every form, columns in texts, and what becomes of them.
 
+At the end, how long any tool may take to read what it was sent.
+"""
+
+import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from tests.plugin.test_parameters import SdkFile, accepted
 from tools.errors import Refused
-from tools.parameters import BatchParameters
+from tools.parameters import (
+    BatchParameters,
+    Credentials,
+    EditParameters,
+    EnhanceParameters,
+    GenerationParameters,
+    JobParameters,
+    OutpaintParameters,
+)
+from tools.parameters.tolerant import Tolerant
 
 ROWS = [{"color": "red", "thing": "apple"}, {"color": "blue", "thing": "cup"}]
 CSV = "color,thing\nred,apple\nblue,cup"
@@ -55,6 +69,7 @@ def test_blank_is_left_out(name: str, blank: object) -> None:
         (CSV, CSV),
         (f"\ufeff{CSV}\n\n", CSV),
         (f"```csv\n{CSV}\n```", CSV),
+        (f"``` \n{CSV}\n \n```\n", CSV),
         ("颜色\n红\n蓝", "颜色\n红\n蓝"),
     ],
 )
@@ -66,7 +81,11 @@ def test_rows_in_every_form(given: object, sent: object) -> None:
     ("given", "said"),
     [
         ("color", "rows: write rows as a JSON list .*CSV"),
-        ("[1, 2]", "rows: write rows as a JSON list"),
+        ("[1, 2]", "rows: row 1 is no object with columns; write rows as a JSON list"),
+        ([{"a": 1}, None, {"a": 2}], "rows: row 2 is no object"),
+        ('[{"a": 1}, {"a": 2}, null]', "rows: row 3 is no object"),
+        ([{"a": 1}, "", {"a": 2}], "rows: row 2 is no object"),
+        ([None], "Give the rows: "),
         ("[{'a': open('x')}]", "rows: write rows as a JSON list"),
         ("[{{1}}]", "rows: write rows as a JSON list"),
         ("[" * 100_000, "rows: write rows as a JSON list"),
@@ -123,6 +142,7 @@ def test_files_of_rows_that_cannot_be_read(content: bytes, said: str) -> None:
     ("given", "sent"),
     [
         ("{{ color }} cup", "{{color}} cup"),
+        ("{{color }}{{ thing}} {{", "{{color}}{{thing}} {{"),
         ("｛｛color｝｝的杯子", "{{color}}的杯子"),
         ("{{颜色}} {1, 2} {other}", "{{颜色}} {1, 2} {other}"),
     ],
@@ -211,9 +231,39 @@ def test_a_size_replaces_the_aspect_ratio(operation: str, size: str) -> None:
         ({"seed_mode": "each"}, "seed_mode: .*per_row.*fixed"),
         ({"seed": 2**32}, "seed: .*4294967295"),
         ({"image": "x" * 4001}, "image: .*4000"),
+        ({"prompt": "x" * 8001}, "prompt: .*8000"),
+        ({"template": "t", "slots": {"new": "x" * 8001}}, "slots: .*8000"),
         ({"output_quality": 0}, "output_quality: .*1"),
     ],
 )
 def test_batches_that_cannot_be(given: dict[str, object], said: str) -> None:
     with pytest.raises(Refused, match=f"(?s)^{said}"):
         batch(**given)
+
+
+NEEDED = {"prompt": "x", "rows": "a\nb", "server_url": "http://a", "job_id": "j", "image_id": "img_1", "left": 8}
+REPEATED = [
+    ("", "{", ""), ("", "{{ ", ""), ("{{", " ", ""), ("a {", " ", "x"), ("", "{{#", ""), ("", "｛", ""),
+    ("```\n", " \n", "x"), ("```", "\n", "x"), ("[", "-", ""), ("", "[", ""), ("", '{"a":', ""), ("[", "1,", ""),
+    ("", "https://(", ""), ("https://a", "()", ""), ("https://a", "/v1/images/img_1", "!"), ("img_", "_", "!"),
+    ("the last", " image", "!"), ("job", " ", "!"), ("1", " ", "x"), ("0.", "0", "x"), ("", "a=b;", ""),
+    ("http://a", "/v1", "!"), ("http://a", "/", "?"), ("bearer", " ", "\n"), ("", "a/", ""), ("", "1,", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [BatchParameters, Credentials, EditParameters, EnhanceParameters, GenerationParameters, JobParameters,
+     OutpaintParameters],
+)  # fmt: skip
+def test_no_text_takes_long_to_read(reader: type[Tolerant]) -> None:
+    """One call must not hold up the others, which share the process."""
+    for length in (7_900, 60_000):
+        for start, part, end in REPEATED:
+            text = f"{start}{part * (length // len(part))}{end}"
+            for name in reader.model_fields:
+                given = {**NEEDED, name: text} | ({"template": "t"} if name == "slots" else {})
+                began = time.monotonic()
+                with suppress(Refused):
+                    reader.parse(given)
+                assert time.monotonic() - began < 2, (name, text[:20], length)

@@ -1,13 +1,17 @@
 """Downloading the files that Dify hands over: limits, retries, redirects, and sentences that name the setting."""
 
 import ipaddress
+import socket
+import subprocess
 import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.plugin.conftest import ROOT
 from tests.plugin.scripted import PNG, Answer, Call, ScriptedServer
 from tools import inputs
 from tools.errors import InputNotFetched
@@ -90,7 +94,8 @@ def test_only_complete_web_addresses(url: str) -> None:
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1:{port}", "127.0.0.1:1", "localhost:{port}", "[::1]:1", "10.1.2.3", "169.254.169.254", "a..b",
-             "no-such-host.invalid", "[fe80::1]", "0.0.0.0:{port}"],
+             "no-such-host.invalid", "[fe80::1]", "0.0.0.0:{port}", "[::ffff:127.0.0.1]:{port}", "[64:ff9b::7f00:1]",
+             "[2002:7f00:1::]", "[::127.0.0.1]", "[fec0::1]", "[ff0e::1]", "224.0.0.1", "192.0.0.192"],
 )  # fmt: skip
 def test_a_link_that_is_not_difys_own_finds_out_nothing_of_the_network(files: Files, host: str) -> None:
     said = set()
@@ -101,6 +106,94 @@ def test_a_link_that_is_not_difys_own_finds_out_nothing_of_the_network(files: Fi
         said.add(str(caught.value))
     assert len(said) == 1
     assert files.calls == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/files/../latest/meta-data/creds?sign=1",
+        "/files/%2e%2e/latest/meta-data?sign=1",
+        "/latest/meta-data/;/files/?sign=",
+        "/latest/meta-data;/files/a?sign=1",
+        "/secrets/files/?design=",
+        "/secrets/files/a?design=1",
+        "/files/a?sign=",
+        "/files/a?sign=&sign=1",
+        "/files/a?sign=1&command=stop",
+        "/files/a?sign=1;command=stop",
+        "/files/a?sign=1#/b",
+        "/files/a/b?sign=1",
+        "/files//a?sign=1",
+        "\\latest\\meta-data/files/a?sign=1",
+        "/latest\n/files/a?sign=1",
+    ],
+)
+def test_what_only_looks_like_difys_own_is_a_link_like_any_other(files: Files, path: str) -> None:
+    for fetch in (
+        lambda url: fetch_all([url], time.monotonic() + 10),
+        lambda url: fetch_table(url, time.monotonic() + 10),
+    ):
+        with pytest.raises(InputNotFetched, match=r"is not on the public Internet|the link is not a usable address"):
+            fetch(f"{files.url}{path}")
+    assert files.calls == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/files/5f0e2d0c-7a4e-4d1c-9d5b-0f6f2b1f7a11/file-preview?timestamp=17&nonce=ab&sign=x-_%3D",
+        "/files/5f0e2d0c-7a4e-4d1c-9d5b-0f6f2b1f7a11/image-preview?timestamp=17&nonce=ab&sign=x-_=&as_attachment=true",
+        "/dify/v2/files/tools/5f0e2d0c7a4e.png?timestamp=17&nonce=ab&sign=x=",
+        "/files/datasources/5f0e2d0c.csv?timestamp=17&nonce=ab&sign=x=",
+        "/files/tools/5f0e2d0c?sign=s",
+    ],
+)
+def test_difys_own_files_are_fetched_from_any_host(files: Files, path: str) -> None:
+    assert files.fetch(path)[0].content == PNG
+    assert files.calls[0].path == path.partition("?")[0]
+
+
+def test_a_name_that_moves_into_the_network_finds_out_nothing(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ipaddress.IPv4Address, "is_global", property(lambda host: str(host) == "127.0.0.2"))
+    known = socket.getaddrinfo
+    answers = iter(["127.0.0.2", *["127.0.0.1"] * 9])
+
+    def moving(host: str, *others: Any, **settings: Any) -> list[Any]:
+        return known(next(answers) if host == "moving.example" else host, *others, **settings)
+
+    monkeypatch.setattr(socket, "getaddrinfo", moving)
+    with pytest.raises(InputNotFetched, match=r"moving\.example is not on the public Internet"):
+        fetch_all([f"http://moving.example:{files.url.rpartition(':')[2]}/a.png"], time.monotonic() + 10)
+    assert files.calls == []
+
+
+def test_a_link_stays_a_link_when_it_redirects(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ipaddress.IPv4Address, "is_global", property(lambda _: not files.calls))
+    files.script.append(Answer(302, b"", {"Location": "/files/b?sign=s"}))
+    with pytest.raises(InputNotFetched, match="is not on the public Internet"):
+        files.fetch("/a.png")
+    assert [call.path for call in files.calls] == ["/a.png"]
+
+
+def test_a_proxy_decides_what_a_link_may_reach(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", files.url)
+    assert fetch_all(["http://10.1.2.3/a.png"], time.monotonic() + 10)[0].content == PNG
+    assert files.calls[0].headers["Host"] == "10.1.2.3"
+
+
+@pytest.mark.parametrize("public", [True, False])
+def test_links_in_the_process_as_the_sdk_patches_it(files: Files, sdk_python: Path, public: bool) -> None:
+    program = (
+        "import dify_plugin, ipaddress, sys, time\n"
+        "from tools.inputs import fetch_all\n"
+        f"ipaddress.IPv4Address.is_global = {public}\n"
+        "print(fetch_all([sys.argv[1]], time.monotonic() + 10)[0].mime_type)\n"
+    )
+    done = subprocess.run(
+        [sdk_python, "-c", program, f"{files.url}/a.png"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == ("image/png\n" if public else ""), done.stderr
+    assert ("is not on the public Internet" in done.stderr, len(files.calls)) == ((False, 1) if public else (True, 0))
 
 
 def test_a_public_link_is_fetched_and_its_faults_are_about_the_link(
@@ -140,9 +233,16 @@ def test_too_slow(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_redirect_on_the_same_host_is_followed(files: Files) -> None:
-    files.script.append(Answer(302, b"", {"Location": "/elsewhere"}))
+    files.script.append(Answer(302, b"", {"Location": "/files/b?sign=s"}))
     assert files.fetch()[0].content == PNG
-    assert [call.path for call in files.calls] == ["/files/a", "/elsewhere"]
+    assert [call.path for call in files.calls] == ["/files/a", "/files/b"]
+
+
+def test_a_redirect_from_difys_files_to_anything_else_is_not(files: Files) -> None:
+    files.script.append(Answer(302, b"", {"Location": "/latest/meta-data"}))
+    with pytest.raises(InputNotFetched, match=r"redirects to another path which is not followed\. Set FILES_URL"):
+        files.fetch()
+    assert [call.path for call in files.calls] == ["/files/a"]
 
 
 def test_a_redirect_to_another_host_is_not(files: Files) -> None:
@@ -155,7 +255,7 @@ def test_a_redirect_to_another_host_is_not(files: Files) -> None:
 
 
 def test_a_circle_of_redirects_ends(files: Files) -> None:
-    files.script += [Answer(302, b"", {"Location": "/files/a"})] * 9
+    files.script += [Answer(302, b"", {"Location": "/files/a?sign=s"})] * 9
     with pytest.raises(InputNotFetched, match="in a circle"):
         files.fetch()
     assert len(files.calls) == 4

@@ -1,12 +1,13 @@
 """The parameters of image_batch: one job for each row of a table."""
 
 import re
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tools.errors import Refused
 from tools.parameters.painting import (
+    MAX_PROMPT_CHARS,
     Instructed,
     NativeRatio,
     checked_ratio,
@@ -23,20 +24,29 @@ SeedMode = Literal["per_row", "fixed"]
 
 TEXTS = ("prompt", "negative_prompt", "image", "aspect_ratio", "size")
 """Parameters that may hold {{column}}, besides the slots."""
+# One stretch up to a brace: the time to search grows with the text and no faster. Names are stripped afterwards.
+_COLUMN = re.compile(r"\{\{([^{}]*)\}\}")
+_SINGLE = re.compile(r"(?<!\{)\{([^{}]{1,100})\}(?!\})")
 
 
 def columns(text: str) -> str:
     """A text with each {{column}} written the server's way.
 
     Dify's own variables look like {{#node.name#}}; it fills in those and lets {{column}} pass. Raises ValueError where
-    one of Dify's was left over.
+    one of Dify's was left over, and for a text that is too long.
     """
-    plain = re.sub(r"\{\{\s*(.*?)\s*\}\}", r"{{\1}}", text.replace("｛｛", "{{").replace("｝｝", "}}"))
-    if left := re.search(r"\{\{#.*?#\}\}", plain):
+    if len(text.strip()) > MAX_PROMPT_CHARS:
+        raise ValueError(f"takes at most {MAX_PROMPT_CHARS} characters")
+    plain = _COLUMN.sub(_without_blanks, text.replace("｛｛", "{{").replace("｝｝", "}}"))
+    if left := re.search(r"\{\{#[^{}]*#\}\}", plain):
         raise ValueError(
             f"the variable {left.group()[:60]} has no value in Dify; choose it anew, or write {{{{column}}}}"
         )
     return plain
+
+
+def _without_blanks(column: re.Match[str]) -> str:
+    return f"{{{{{column[1].strip()}}}}}"
 
 
 def varies(text: str) -> bool:
@@ -46,6 +56,8 @@ def varies(text: str) -> bool:
 
 class BatchParameters(Instructed):
     """Parameters of image_batch; in texts, {{column}} stands for the row's value."""
+
+    TABLES: ClassVar[frozenset[str]] = frozenset(("rows",))
 
     operation: Annotated[Operation, BeforeValidator(lowered)] = "generate"
     rows: Annotated[Rows | None, BeforeValidator(read_rows)] = None
@@ -120,7 +132,7 @@ class BatchParameters(Instructed):
         """Raise ValueError where a column's name stands in single braces, which would be painted as they are."""
         names = column_names(table)
         for text in (*(getattr(self, name) or "" for name in TEXTS), *self.slots.values()):
-            for single in re.findall(r"(?<!\{)\{\s*([^{}]{1,100}?)\s*\}(?!\})", text):
+            for single in (found.strip() for found in _SINGLE.findall(text)):
                 if single in names:
                     raise ValueError(f"write the column {single[:40]} in double braces, {{{{{single[:40]}}}}}")
 

@@ -25,8 +25,10 @@ def read_rows(value: object) -> Rows:
     if isinstance(read, str):
         return read
     listed = [read] if isinstance(read, dict) else read
-    if not isinstance(listed, list | tuple) or not all(isinstance(row, dict) for row in listed):
+    if not isinstance(listed, list | tuple):
         raise ValueError(_WRITE)
+    if odd := next((number for number, row in enumerate(listed, start=1) if not isinstance(row, dict)), None):
+        raise ValueError(f"row {odd} is no object with columns; {_WRITE}")
     if not 1 <= len(listed) <= MAX_ROWS:
         raise ValueError(f"takes 1 to {MAX_ROWS} rows; there are {len(listed)}")
     return [_row(number, row) for number, row in enumerate(listed, start=1)]
@@ -37,8 +39,8 @@ def _read(text: str) -> Any:
     if len(text.encode(errors="replace")) > MAX_TABLE_BYTES:
         raise ValueError(f"has more than {MAX_TABLE_BYTES // 1000} kB; split the table into several batches")
     plain = text.strip("\ufeff \t\r\n")
-    if fenced := re.fullmatch(r"```[a-zA-Z]*\s*\n(.*?)\n?\s*```", plain, re.DOTALL):
-        plain = fenced.group(1).strip()
+    if (opening := re.match(r"```[a-zA-Z]*[^\S\n]*\n", plain)) and plain.endswith("```"):
+        plain = plain[opening.end() : -3].strip()
     if plain[:1] not in {"[", "{"}:
         if len(plain.splitlines()) < 2:
             raise ValueError(_WRITE)

@@ -54,6 +54,8 @@ class Tolerant(BaseModel):
 
     FREE_TEXTS: ClassVar[frozenset[str]] = frozenset()
     """Parameters in which a person's own words stand."""
+    TABLES: ClassVar[frozenset[str]] = frozenset()
+    """Parameters whose lists are taken as they are: a row left out without a word would be missed too late."""
 
     @model_validator(mode="before")
     @classmethod
@@ -63,7 +65,7 @@ class Tolerant(BaseModel):
             blanks = cls._blanks(name)
             value = [each for each in given if not _blank(each, blanks)] if isinstance(given, list | tuple) else given
             if not _blank(value, blanks):
-                told[name] = value
+                told[name] = given if name in cls.TABLES else value
         return cls.relevant(told)
 
     @classmethod
