@@ -16,6 +16,7 @@ from tools.wishes import (
     Language,
     Wish,
     Written,
+    as_spelled,
     by_rules,
     ended_well,
     main_language,
@@ -102,7 +103,7 @@ def messages(wish: Wish) -> tuple[str, str]:
 def _read(answer: str, wish: Wish, plain: Written) -> Written:
     """What the language model wrote. Raises :class:`NoAnswer` where it is no prompt, or not with all its lettering."""
     found = _object(_after_thoughts(answer[:MAX_ANSWER_CHARS]))
-    prompt = one_line(found["prompt"])
+    prompt = as_spelled(wish.quoted, one_line(found["prompt"]))
     lettering = quoted(prompt)
     for text in wish.quoted:
         if text not in lettering and not any(f"{first}{text}{last}" in prompt for first, last in QUOTATION_MARKS):

@@ -21,27 +21,22 @@ from tools.parameters import ChosenModel
 LONGEST_S = 60.0
 SHARE_OF_BUDGET = 0.2
 
+_STATUS = r"(?:code|status|http|error)\W{1,3}"
 _KINDS_OF_FAILURE: Sequence[tuple[str, str]] = (
+    (r"enable llm access", "may not be asked: the plugin has no permission to use models"),
     (
-        r"permission denied|enable llm access",
-        "may not be asked: the plugin has no permission to use models",
-    ),
-    (
-        r"not (?:be )?(?:found|exist|initiali[sz]ed|configured)|n't exist|no such model|Not(?:Found|Init)|\b404\b",
+        r"\b(?:model|provider|credentials?)(?: [^\s,;]+)?(?: (?:is|are|was|were|has|have|does|do))?(?: not|n't)"
+        r"(?: been| be)? (?:found|exist|initiali[sz]ed|configured)"
+        r"|no such model|not found the model|model_?not_?found|TokenNotInit",
         "was not found in this workspace, or is not set up",
     ),
     (
-        r"authori[sz]|authentication|incorrect (?:model credentials|api key)|invalid[\w ]{0,9}[ _-]key|\b40[13]\b",
+        r"authori[sz]|authentication|incorrect (?:model credentials|api key)|credentials ?validate ?failed"
+        rf"|invalid[ _](?:x-)?(?:(?:api|access|secret)[ _-]?)?key|{_STATUS}40[13]\b",
         "could not be asked: its provider refused the key",
     ),
-    (
-        r"rate.?limit|too many requests|quota|\b429\b",
-        "has been asked too often, or its quota is used up",
-    ),
-    (
-        r"timed?[ -]?out|exited without response|deadline",
-        "did not answer in time",
-    ),
+    (rf"rate.?limit|too many requests|quota|{_STATUS}429\b", "has been asked too often, or its quota is used up"),
+    (r"timed?[ -]?out|exited without response|deadline", "did not answer in time"),
 )
 _UNKNOWN = "could not be asked; the model's page in Dify, or its log, says why"
 
@@ -86,11 +81,13 @@ def _chunks(tool: Tool, chosen: ChosenModel, system: str, user: str, seconds: fl
 
 def _why(error: str) -> str:
     """What kind of failure it was, in our words alone: an error of Dify may hold keys, addresses and traces."""
-    told = error.partition("Traceback")[0]
+    told = [error]
     with suppress(ValueError, RecursionError):
         about, _ = json.JSONDecoder(strict=False).raw_decode(error, max(error.find("{"), 0))
-        if isinstance(about, dict) and isinstance(given := about.get("args"), dict):
-            told = f"{about.get('error_type')} {given.get('description') or about.get('message')}".partition(
-                "Traceback"
-            )[0]
-    return next((words for pattern, words in _KINDS_OF_FAILURE if re.search(pattern, told, re.IGNORECASE)), _UNKNOWN)
+        if isinstance(about, dict) and "error_type" in about:
+            given = about.get("args")
+            description = given.get("description") if isinstance(given, dict) else None
+            told = [str(about["error_type"]), str(description or about.get("message"))]
+    told = [one.partition("Traceback")[0] for one in told]
+    kinds = (words for one in told for kind, words in _KINDS_OF_FAILURE if re.search(kind, one, re.IGNORECASE))
+    return next(kinds, _UNKNOWN)

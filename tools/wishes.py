@@ -4,7 +4,8 @@ Text in quotation marks is to be painted into the picture, so it is kept letter 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,8 +24,9 @@ _LETTER = r"[^\W\u3040-\ud7ff]"
 
 def _single(first: str, last: str, never: str) -> str:
     """Lettering in single marks. Inside it they are apostrophes, and what opens it is none: rock 'n' roll, the '90s."""
-    inside = f"[^‘’'{never}]|(?<={_LETTER})['’](?={_LETTER})"
-    return rf"(?<!{_LETTER}){first}(?!\s|n['’]|\d0s)((?:{inside})+?)(?<!\s){last}(?!{_LETTER})"
+    inside = f"(?:[^‘’'{never}]|(?<={_LETTER})['’](?={_LETTER}))"
+    year = rf"\s['’]\d\d{inside}*?"
+    return rf"(?<!{_LETTER}){first}(?!\s|n['’]|\d0s)({inside}+?(?:{year})?)(?<!\s){last}(?!{_LETTER})"
 
 
 _LETTERING = re.compile(
@@ -74,25 +76,30 @@ _FRAMES: Mapping[Language, Mapping[str, str]] = {
 _HAN = r"[\u3400-\u9fff]"
 _SAYS_WHAT_STAYS = r"(?i)\b(keep|keeping|unchanged|as (it|they) (is|are)|nothing else)\b|保持|不变|保留|不要改"
 
-_ANYWHERE: Sequence[tuple[str, str]] = (
-    (r"\b(?:phone|mobile) (?:wall ?paper|background)s?\b|\block ?screen\b|手机壁纸|锁屏|竖屏", "9:16"),
-    (r"\b(?:instagram|insta|ins|snapchat|facebook|whatsapp) (?:stor(?:y|ies)|reels?)\b", "9:16"),
-    (r"\b(?:desktop|computer|laptop) (?:wall ?paper|background)s?\b|\bwidescreen\b", "16:9"),
-    (r"(?:电脑|桌面)壁纸|宽屏|横版", "16:9"),
-    (r"\bportrait (?:format|orientation)\b|竖版", "3:4"),
+_ASKING = r"please|can|could|you|i|we|want|need|would|like|to|make|create|generate|design|draw|paint|me|us|an?|the"
+_AROUND = r"an?|the|my|his|her|with|of|for|on|in|at|by|beside|under|behind|near|holding|wearing|carrying|showing"
+_ABOUT = r"of|for|with|about|that|which|showing|announcing|advertising|in the style"
+
+
+def _asked_for(english: str, chinese: str) -> re.Pattern[str]:
+    """A clause that begins or ends with such a picture, and not with a thing that is held, hung or stood beside."""
+    return re.compile(
+        rf"(?:(?:{_ASKING}) )*(?:(?!(?:{_AROUND}) )\S+ ){{0,3}}(?:{english})(?: (?:{_ABOUT})\b|$)"
+        rf"|(?:.*(?<![上里中边旁])的)?[^的着了满有在带看和挂贴举]*(?:{chinese})(?: |$)"
+    )
+
+
+_TELLING: Sequence[tuple[re.Pattern[str], str]] = (
+    (_asked_for("(?:phone|mobile) (?:wall ?paper|background)|lock ?screen", "手机壁纸|锁屏(?:壁纸)?"), "9:16"),
+    (_asked_for("(?:insta(?:gram)?|snapchat|facebook|whatsapp) (?:story|reel)", "竖屏(?:壁纸|画面)?"), "9:16"),
+    (re.compile(r".*(?:\bwidescreen(?= wall ?paper| format|$)|宽屏(?=壁纸|画面|$)|横版)"), "16:9"),
+    (re.compile(r".*(?:\bportrait (?:format|orientation)\b|竖版)"), "3:4"),
+    (_asked_for("poster|(?:self-)?portrait|book cover|flyer", "海报|肖像|人像|封面|传单"), "3:4"),
+    (_asked_for("banner|panorama", "横幅|全景"), "16:9"),
+    (_asked_for("(?:desktop|computer|laptop) (?:wall ?paper|background)", "(?:电脑|桌面)壁纸"), "16:9"),
+    (_asked_for("avatar|icon|logo|sticker", "头像|图标|标志|贴纸|主图"), "1:1"),
 )
-"""Words that tell the shape of a picture wherever they stand, the more special ones first."""
-_KINDS: Sequence[tuple[str, str]] = (
-    (r"\b(?:posters?|portrait|book cover|flyers?)\b|(?:海报|肖像|人像|封面|传单)(?!的)", "3:4"),
-    (r"\b(?:banners?|panorama)\b|(?:横幅|全景)(?!的)", "16:9"),
-    (r"\b(?:avatars?|icons?|logos?|stickers?)\b|(?:头像|图标|标志|贴纸|主图)(?![的着性])", "1:1"),
-)
-"""Kinds of pictures with a usual shape."""
-_NOT_THE_KIND = (
-    r"\b(?:with|of|for|on|in|at|by|that|which|who|beside|under|behind|near|holding|wearing|carrying|showing)\b.*"
-    r"|(?:[拿挂贴举]着|有|带).*?的|(?:[拿挂贴举]着|有|带).*"
-)
-"""What of a clause tells what is seen in the picture, and not what kind of picture it is."""
+"""What a clause says, in small letters, of a picture with a usual shape; the more special ones first."""
 
 _RATIO = r"(?<![\d:：])((?:16|9|4|3|2|1)\s*[:：]\s*(?:16|9|4|3|2|1))(?![\d:：])"
 _SHAPES = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3")
@@ -166,18 +173,37 @@ def main_language(text: str) -> Language:
 
 def quoted(text: str) -> list[str]:
     """What stands in quotation marks, the outermost ones, without white space at its ends."""
-    found = (match[match.lastindex or 0].strip() for match in _LETTERING.finditer(text))
-    return [inner for inner in found if inner]
+    return [piece.strip() for piece, lettering in _pieces(text) if lettering and piece.strip()]
 
 
 def one_line(text: str) -> str:
     """With one space for all white space, line breaks among it, but within quotation marks as it is."""
-    parts, position = [], 0
+    pieces = (piece if lettering else re.sub(r"\s+", " ", piece) for piece, lettering in _pieces(text))
+    return "".join(pieces).strip()
+
+
+def as_spelled(own: Sequence[str], text: str) -> str:
+    """The text with one's own lettering where that in its quotation marks differs from it by typography alone."""
+    spelled = {_folded(one): one for one in own} | {one: one for one in own}
+    return "".join(
+        spelled.get(piece, spelled.get(_folded(piece), piece)) if lettering else piece
+        for piece, lettering in _pieces(text)
+    )
+
+
+def _folded(text: str) -> str:
+    """Without what a writer sets by habit: full width, the form of an apostrophe, a stop at the end."""
+    return re.sub("[‘’ʼ]", "'", unicodedata.normalize("NFKC", text)).strip().rstrip(".,。")
+
+
+def _pieces(text: str) -> Iterator[tuple[str, bool]]:
+    """The text in parts, each with whether it is lettering; the marks belong to what is none."""
+    position = 0
     for match in _LETTERING.finditer(text):
         start, end = match.span(match.lastindex or 0)
-        parts += [re.sub(r"\s+", " ", text[position:start]), text[start:end]]
+        yield from ((text[position:start], False), (text[start:end], True))
         position = end
-    return "".join((*parts, re.sub(r"\s+", " ", text[position:]))).strip()
+    yield text[position:], False
 
 
 def _around(text: str) -> str:
@@ -224,11 +250,9 @@ def shape_of(text: str) -> str:
     """The aspect ratio that a wish names, or that the kind of picture it asks for usually has, else ``auto``."""
     if (named := named_shape(text)) != "auto":
         return named
-    plain = _in_lines(text).lower()
-    kinds = "\n".join(re.sub(_NOT_THE_KIND, " ", clause) for clause in re.split(r"[,，.。;；:：\n]", plain))
-    told = [shape for words, shape in _ANYWHERE if re.search(words, plain)]
-    told += [shape for words, shape in _KINDS if re.search(words, kinds)]
-    return told[0] if told else "auto"
+    clauses = [clause.strip() for clause in re.split(r"[,，、.。;；:：!！?？()（）\n]", _in_lines(text).lower())]
+    told = (shape for words, shape in _TELLING if any(map(words.match, clauses)))
+    return next(told, "auto")
 
 
 def _in_lines(text: str) -> str:
@@ -256,6 +280,6 @@ def _reason(wish: Wish) -> str:
     kind = (
         "The change, and that the rest stays"
         if wish.purpose == "edit"
-        else "The wish with Qwen-Image's words for quality"
+        else "The wish and Qwen-Image's words for quality"
     )
     return f"{kind}, put together by rules without a language model."

@@ -116,6 +116,8 @@ def test_what_cannot_be_used_gives_the_rules_form_and_says_why(
 
 
 UNKNOWN = "could not be asked; the model's page in Dify, or its log, says why"
+NOT_THERE = "was not found in this workspace, or is not set up"
+REFUSED = "could not be asked: its provider refused the key"
 TRACEBACK = 'Traceback (most recent call last):\n  File "/app/llm.py", line 429, in _invoke\n    api_key="k3y"'
 
 
@@ -128,11 +130,11 @@ def of_dify(description: str, error_type: str = "InvokeError") -> str:
 @pytest.mark.parametrize(
     ("error", "why"),
     [
-        ("Model gpt-4o credentials is not initialized.", "was not found in this workspace, or is not set up"),
-        ("Model provider x does not exist.", "was not found in this workspace, or is not set up"),
+        ("Model gpt-4o credentials is not initialized.", NOT_THERE),
+        ("Model provider x does not exist.", NOT_THERE),
         (
             "[openai] Incorrect model credentials provided, please check",
-            "could not be asked: its provider refused the key",
+            REFUSED,
         ),
         ("[openai] Rate Limit Error,\nError code: 429", "has been asked too often, or its quota is used up"),
         ("Request timed out.", "did not answer in time"),
@@ -143,7 +145,7 @@ def of_dify(description: str, error_type: str = "InvokeError") -> str:
         ("{" * 5000, UNKNOWN),
         (
             of_dify("[openai] Error: invalid key sk-abcdef1234567890"),
-            "could not be asked: its provider refused the key",
+            REFUSED,
         ),
         (
             of_dify("slow\ndown.", "InvokeRateLimitError"),
@@ -151,7 +153,14 @@ def of_dify(description: str, error_type: str = "InvokeError") -> str:
         ),
         (of_dify(f"broke: {TRACEBACK}"), UNKNOWN),
         (of_dify("x " * 300), UNKNOWN),
-        (of_dify(""), "was not found in this workspace, or is not set up"),
+        (of_dify(""), UNKNOWN),
+        ("Model deepseek-chat not exist.", NOT_THERE),
+        ("Error code: 404 - The model `gpt-5` does not exist or you do not have access to it.", NOT_THERE),
+        (of_dify("broke", "ProviderTokenNotInitError"), NOT_THERE),
+        (of_dify("quota of the model not found", "InvokeAuthorizationError"), REFUSED),
+        ("upstream 404 page", UNKNOWN),
+        ("maximum context length is 8192 tokens, key not found in cache", UNKNOWN),
+        (of_dify("the model has 429 layers; page not found", "InvokeBadRequestError"), UNKNOWN),
     ],
 )
 def test_a_failed_call_is_told_in_our_words(

@@ -146,7 +146,7 @@ def test_a_model_that_gives_no_answer_at_all_is_named() -> None:
         ('a poster with "春茶 上新!" in bold type', True),
         ("a poster with 「春茶 上新!」 in bold type", True),
         ("a poster with “春茶上新!” in bold type", False),
-        ("a poster with “春茶 上新！” in bold type", False),
+        ("a poster with “春茶 上新？” in bold type", False),
         ("a poster with “Spring tea” in bold type", False),
         ("a poster with 春茶 上新! in bold type", False),
         ("a poster with “The 春茶 上新!” in bold type", False),
@@ -184,6 +184,32 @@ def test_lettering_may_change_its_marks_but_no_letter(wish: str, prompt: str, ke
     written = enhanced(Wish(wish), saying(as_json(prompt=prompt)))
     assert written.enhanced_by == ("llm" if kept else "rules")
     assert not any("added the text" in warning for warning in written.warnings)
+
+
+@pytest.mark.parametrize(
+    ("wish", "prompt", "written"),
+    [
+        ("a sign 'Don't'", "a sign “Don’t”", "a sign “Don't”"),
+        ("a sign ‘Don’t’", 'a sign "Don\'t"', 'a sign "Don’t"'),
+        ("a sign “5折”", "a sign “５折”", "a sign “5折”"),
+        ("a sign “５折！”", "a sign 「5折!」", "a sign 「５折！」"),
+        ("a sign “OPEN”", "a sign “OPEN.” of wood", "a sign “OPEN” of wood"),
+        ("a sign “OPEN.”", "a sign “OPEN” of wood", "a sign “OPEN.” of wood"),
+        ("招牌，标题《春茶》", "木招牌，标题《春茶。》", "木招牌，标题《春茶》"),
+        ("“春茶” “春茶。”", "a sign “春茶”, a sign “春茶。”", "a sign “春茶”, a sign “春茶。”"),
+        ("“春茶” “春茶。”", "a sign “春茶”", None),
+        ("a sign “OPEN”", "a sign “open.”", None),
+        ("a sign “OPEN”", "a sign “ ”", None),
+        ("a sign “Don't”", "a sign “Dont”", None),
+    ],
+)
+def test_lettering_that_differs_by_typography_alone_gets_the_letters_of_the_wish(
+    wish: str, prompt: str, written: str | None
+) -> None:
+    made = enhanced(Wish(wish, purpose="edit"), saying(as_json(prompt=prompt)))
+    assert made.enhanced_by == ("llm" if written else "rules")
+    if written:
+        assert (made.prompt, made.warnings) == (written, ())
 
 
 def test_every_lettering_counts_also_that_of_the_product() -> None:

@@ -77,6 +77,8 @@ def test_the_language_is_that_of_the_words_around_the_lettering(text: str, langu
         ("the sign 'Don't enter' here", ["Don't enter"]),
         ("the children's and dogs' toys, it's all 'new'", ["new"]),
         ("rock 'n' roll of the '90s, kids' disco", []),
+        ("a shirt 'Class of '26' and 'Summer of '69 tour'", ["Class of '26", "Summer of '69 tour"]),
+        ("the '26 model, in '25 and '26, a sign ‘Class of ’26’, 'NEW' '26'", ["Class of ’26", "NEW", "26"]),
         ("写着'促销'的招牌，还有‘新品’字样", ["促销", "新品"]),
         ("세일 '오늘만' 포스터", ["오늘만"]),
         ("«Soldes» ‹été› „Ausverkauf“ ＂新＂", ["Soldes", "été", "Ausverkauf", "新"]),
@@ -100,7 +102,23 @@ def test_lettering_is_found_in_the_marks_of_any_language(text: str, found: list[
     "signs",
     [
         *("“", "”", '"', "'", "‘", "„", "「", "《", "'a", '“"', '"“', '“1"', "标题 ", " '", "a' "),
-        *("有", "有 的", ",", " ", "\n", "a\n", "1:1", "1 :", "ratio ", "with "),
+        *(
+            "的",
+            "的海报a",
+            "poster ",
+            "the a ",
+            "'26 ",
+            "有",
+            "有 的",
+            ",",
+            " ",
+            "\n",
+            "a\n",
+            "1:1",
+            "1 :",
+            "ratio ",
+            "with ",
+        ),
     ],
 )
 def test_a_wish_of_nothing_but_signs_takes_no_time(signs: str) -> None:
@@ -187,6 +205,35 @@ def test_every_part_of_a_wish_is_put_on_one_line() -> None:
         ("一张4:3的海报", "4:3"),
         ("用2:3画一只狐狸", "2:3"),
         ("a fox, aspect ratio 7:3", "auto"),
+        ("海报：春天的茶园", "3:4"),
+        ("海报 春天", "3:4"),
+        ("为新茶设计一张海报", "3:4"),
+        ("拿着气球的女孩的肖像", "3:4"),
+        ("横版海报", "16:9"),
+        ("竖版手机壁纸", "9:16"),
+        ("Please design a “Sale” poster for my shop!", "3:4"),
+        ("a close-up self-portrait of an old man", "3:4"),
+        ("a fox (sticker)", "1:1"),
+        ("宽屏画面，星空", "16:9"),
+        ("stars, widescreen", "16:9"),
+        ("a widescreen wallpaper of stars", "16:9"),
+        ("海报架", "auto"),
+        ("封面女郎", "auto"),
+        ("肖像画家", "auto"),
+        ("全景天窗汽车", "auto"),
+        ("头像框", "auto"),
+        ("图标志愿者", "auto"),
+        ("宽屏电视", "auto"),
+        ("竖屏电视", "auto"),
+        ("墙上贴着海报", "auto"),
+        ("墙上的电影海报", "auto"),
+        ("一个男人挂海报", "auto"),
+        ("A widescreen TV in a room", "auto"),
+        ("a poster artist", "auto"),
+        ("a poster on a wall", "auto"),
+        ("a man hangs posters", "auto"),
+        ("a man hangs a poster", "auto"),
+        ("a phone with its lock screen on a table", "auto"),
     ],
 )
 def test_the_shape_follows_from_the_wish(text: str, shape: str) -> None:
@@ -196,7 +243,7 @@ def test_the_shape_follows_from_the_wish(text: str, shape: str) -> None:
 
 def test_the_wish_knows_the_words_of_the_parameters() -> None:
     assert {*wishes._SHAPES, "auto"} == set(get_args(NativeRatio))
-    assert {shape for _, shape in (*wishes._ANYWHERE, *wishes._KINDS)} <= set(wishes._SHAPES)
+    assert {shape for _, shape in wishes._TELLING} <= set(wishes._SHAPES)
     assert set(get_args(WishPurpose)) == set(get_args(wishes.Purpose))
     assert set(get_args(WishLanguage)) == {"auto", *get_args(wishes.Language)}
 
