@@ -31,6 +31,8 @@ CHOSEN = {
     "completion_params": {},
 }
 """A language model as Dify's editor writes it into the node where somebody chose it."""
+TOO_LONG = "a cat " * 2000
+"""A prompt that the tools refuse."""
 COLUMNS = "a {{colour}} {{product}} on a {{background}} background"
 
 
@@ -41,11 +43,17 @@ def judge() -> Judge:
 
 
 @pytest.fixture(scope="module")
-def apple(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A picture to upload: a red apple on blue."""
+def apple_id(studio: Studio) -> str:
+    """A picture that the server keeps: a red apple on blue."""
     job = studio.finished(studio.submit(prompt="a red apple on a blue background", seed=4)["id"])
+    return str(job["images"][0]["id"])
+
+
+@pytest.fixture(scope="module")
+def apple(studio: Studio, apple_id: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The same picture to upload."""
     path = tmp_path_factory.mktemp("upload") / "apple.png"
-    path.write_bytes(studio.request("GET", f"/v1/images/{job['images'][0]['id']}/content").content)
+    path.write_bytes(studio.request("GET", f"/v1/images/{apple_id}/content").content)
     return {"path": str(path)}
 
 
@@ -193,9 +201,10 @@ def test_chat_goes_on_from_an_upload(engine: Engine, judge: Judge, apple: dict[s
     ("query", "prompt"),
     [
         ("new picture: a cat on a white background", "a cat on a white background"),
+        ("NEW PICTURE a cat on the white background", "a cat on the white background"),
         ("新图，白色背景上的猫", "白色背景上的猫"),
     ],
-    ids=["en", "zh"],
+    ids=["en", "upper case", "zh"],
 )
 def test_chat_starts_over(engine: Engine, judge: Judge, query: str, prompt: str) -> None:
     engine.run("edit_last_picture.yml", conversation=prompt, query="a red apple on a blue background")
@@ -205,8 +214,26 @@ def test_chat_starts_over(engine: Engine, judge: Judge, query: str, prompt: str)
     assert (seen.icons, seen.colour) == (("cat-face",), "white")
 
 
+@pytest.mark.parametrize("query", ["新图书馆前的樱花", "New pictures of my dog"], ids=["zh", "en"])
+def test_chat_takes_ordinary_words_as_they_are(engine: Engine, query: str) -> None:
+    first = engine.run("edit_last_picture.yml", conversation=query, query=query)
+    assert first["calls"] == [["image_generation", {"prompt": query, "n": 1, "output_format": "png"}]]
+    further = engine.run("edit_last_picture.yml", conversation=query, query=query)
+    assert further["calls"] == [["image_edit", {"prompt": query, "images": [], "n": 1, "output_format": "png"}]]
+
+
+@pytest.mark.parametrize("query", ["新图", "New picture!", ""], ids=["zh", "en", "empty"])
+def test_chat_asks_what_to_paint_where_nothing_is_said(engine: Engine, query: str) -> None:
+    conversation = f"asks after {query!r}"
+    asked = engine.run("edit_last_picture.yml", conversation=conversation, kept={"has_picture": "yes"}, query=query)
+    assert asked["calls"] == []
+    assert shown(asked) == asked["outputs"]["answer"] == "What shall I paint? 想画什么？"
+    told = engine.run("edit_last_picture.yml", conversation=conversation, query="a cat on a white background")
+    assert told["calls"][0][0] == "image_generation"
+
+
 def test_chat_whose_first_picture_failed_paints_with_the_next_message(engine: Engine) -> None:
-    assert engine.try_to_run("edit_last_picture.yml", conversation="5", query="")["error"]
+    assert engine.try_to_run("edit_last_picture.yml", conversation="5", query=TOO_LONG)["error"]
     told = engine.run("edit_last_picture.yml", conversation="5", query="a red apple on a blue background")
     assert "paint" in told["order"]
 
@@ -259,17 +286,48 @@ def test_bilingual_poster(engine: Engine, judge: Judge) -> None:
         "海报，大字“特价”，黄色背景",
     }
     approved = engine.run("bilingual_poster.yml", conversation="7", query="approve")
-    assert approved["order"] == ["start", "review", "final", "forget"]
     assert approved["calls"] == []
     assert_delivers(shown(approved), "English poster", changed["nodes"]["edit_english"]["files"][0])
+    assert_delivers(shown(approved), "中文海报", changed["nodes"]["edit_chinese"]["files"][0])
     assert set(approved["conversation"].values()) == {""}
+
+
+@pytest.mark.parametrize("query", ["Approve", "APPROVED!", " ok. ", "通过。", "定稿"])
+def test_bilingual_poster_is_approved_in_few_words(engine: Engine, query: str) -> None:
+    kept = {"english_id": "1", "chinese_id": "2", "english_url": "http://one", "chinese_url": "http://two"}
+    told = engine.run("bilingual_poster.yml", conversation=f"approved by {query}", kept=kept, query=query)
+    assert told["order"] == ["start", "verdict", "review", "final", "forget"]
+    assert "[English poster](http://one) · [中文海报](http://two)" in shown(told)
+    assert "![" not in shown(told)  # such a picture would be gone with its link
+    assert set(told["conversation"].values()) == {""}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "不通过，背景换成蓝色",
+        "还没通过",
+        "I disapprove, make it blue",
+        "add the words 'approved by doctors'",
+        "ok, but make the background blue",
+        "Approve the English one, make the background blue",
+    ],
+)
+def test_bilingual_poster_is_changed_by_a_rejection(engine: Engine, apple_id: str, query: str) -> None:
+    kept = {"english_id": apple_id, "chinese_id": apple_id, "english_url": "http://one", "chinese_url": "http://two"}
+    told = engine.run("bilingual_poster.yml", conversation=f"changed by {query}", kept=kept, query=query)
+    assert {(tool, asked["prompt"], asked["image_id"]) for tool, asked in told["calls"]} == {
+        ("image_edit", query, apple_id)
+    }
+    for language in ("english", "chinese"):
+        assert told["conversation"][f"{language}_id"] == told["nodes"][f"edit_{language}"]["image_id"]
 
 
 @pytest.mark.parametrize(
     ("app", "inputs", "said"),
     [
         ("product_batch.yml", {"products": "", "prompt": "a {{product}}", "shape": "1:1"}, "rows"),
-        ("edit_last_picture.yml", {"query": ""}, "prompt is missing. Fill it in."),
+        ("edit_last_picture.yml", {"query": TOO_LONG}, "at most 8000 characters"),
     ],
 )
 def test_what_the_tool_refuses_is_what_the_app_says(
