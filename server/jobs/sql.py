@@ -281,15 +281,15 @@ def _follows(after: Job, parent_id: str | None) -> ColumnElement[bool]:
 def _check_room(connection: Connection, queue_limit: int, model: str, *, is_batch: bool) -> None:
     """A batch waits for its rows most of the time, so that batches are counted by themselves."""
     if is_batch:
-        what = "batches have not ended"
+        what = "batches that have not ended"
         counted = select(func.count()).where(jobs.c.state.in_(ACTIVE), jobs.c.rows.is_not(None))
     else:
-        what = "jobs are waiting"
+        what = "jobs that wait"
         same_lane = (jobs.c.model == LIGHT) == (model == LIGHT)
         counted = _count(State.QUEUED).where(same_lane, jobs.c.parent_id.is_(None), jobs.c.rows.is_(None))
     number = connection.scalar(counted) or 0
     if number >= queue_limit:
-        message = f"{number} {what}, as many as this server takes; send it again later."
+        message = f"The queue is full ({what}: {number}). Send it again later."
         raise StudioError("queue_full", message, retry_after=5)
 
 

@@ -5,7 +5,6 @@ JSON on stdout. A file among the inputs is ``{"path": "..."}``. What a chatflow 
 ``kept`` adds to it. ``settings`` are what a person chose in the editor, by node and parameter.
 """
 
-import contextlib
 import json
 import os
 import sys
@@ -164,7 +163,7 @@ def main() -> int:
     os.dup2(2, 1)  # whatever the libraries print must not be taken for an answer
     set_workflow_file_runtime(store)
     plugin_python, hooks = ROOT / ".venv-plugin/bin/python", {"llm": StandInWriter()}
-    with Daemon(plugin_python, ROOT, hooks=hooks) as daemon, contextlib.closing(store):
+    with Daemon(plugin_python, ROOT, hooks=hooks) as daemon, store:
         plugin = Plugin(daemon, credentials)
         importer.SlimDslNodeFactory = node_factory(plugin, store)
         apps = Apps(plugin, store, folder)

@@ -9,7 +9,6 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +24,7 @@ from graphon.nodes.tool.exc import ToolNodeError  # type: ignore[import-not-foun
 from graphon.nodes.tool.tool_node import ToolNode  # type: ignore[import-not-found]
 
 from tests.plugin.daemon import Daemon, Outcome
+from tests.plugin.scripted import Answer, Call, ScriptedServer
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 120.0
@@ -42,18 +42,16 @@ class Stored:
     content: bytes
 
 
-class FileStore:
-    """Files and their links, as Dify's API has them; ``with`` serves the links."""
+class FileStore(ScriptedServer):
+    """Files and their links, as Dify's API has them; ``with`` ends the serving of the links."""
 
     def __init__(self) -> None:
         self.files: dict[str, Stored] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"files": self.files}))
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        super().__init__(self._stored)
 
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
+    def _stored(self, call: Call) -> Answer:
+        stored = self.files.get(Path(call.path).stem)
+        return Answer(200, stored.content, {"Content-Type": stored.mime_type}) if stored else Answer(404)
 
     def create_file_by_raw(self, *, file_binary: bytes, mimetype: str, filename: str | None = None) -> Stored:
         """Keep what a tool returned."""
@@ -75,23 +73,7 @@ class FileStore:
 
     def resolve_file_url(self, *, file: Any, for_external: bool = True) -> str:
         """The link that stands in an answer, and that a tool gets to download the file."""
-        return f"http://127.0.0.1:{self._server.server_port}/files/tools/{file.related_id}{file.extension}?sign=s"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    files: ClassVar[dict[str, Stored]]
-
-    def do_GET(self) -> None:
-        stored = self.files.get(Path(self.path).stem)
-        self.send_response(200 if stored else 404)
-        content = stored.content if stored else b""
-        self.send_header("Content-Type", stored.mime_type if stored else "text/plain")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        return f"{self.url}/files/tools/{file.related_id}{file.extension}?sign=s"
 
 
 @dataclass

@@ -16,10 +16,10 @@ import threading
 import time
 from dataclasses import dataclass
 from enum import Enum
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
+
+from tests.loopback import LoopbackServer
 
 ALWAYS = 10**9
 UPSTREAM_TIMEOUT_S = 60.0
@@ -69,7 +69,7 @@ class Passage:
     act: Cut | Refusal | None
 
 
-class CuttingProxy:
+class CuttingProxy(LoopbackServer):
     """Listens on a free port of loopback and passes requests on to ``upstream_port``."""
 
     def __init__(self, upstream_port: int) -> None:
@@ -77,31 +77,7 @@ class CuttingProxy:
         self._upstream = ("127.0.0.1", upstream_port)
         self._cues: list[Cue] = []
         self._lock = threading.Lock()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def handle_any(self) -> None:
-                outer._handle(self)
-
-            do_GET = do_POST = handle_any
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__()
 
     def cut(self, pattern: str, where: Cut, *, times: int = 1) -> None:
         """Cut the next ``times`` requests that match."""
@@ -136,7 +112,8 @@ class CuttingProxy:
             self.passages.append(Passage(route, time.monotonic(), act))
         return act
 
-    def _handle(self, handler: BaseHTTPRequestHandler) -> None:
+    def handle(self, handler: BaseHTTPRequestHandler) -> None:
+        """Pass a request on, or do what its cue says."""
         handler.close_connection = True
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         act = self._act_on(f"{handler.command} {urlsplit(handler.path).path}")

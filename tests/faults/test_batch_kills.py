@@ -4,12 +4,10 @@ And every call of the light worker to the database or the storage fails in turn:
 """
 
 import csv
-import threading
 import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -33,6 +31,7 @@ from tests.contract.conftest import png
 from tests.faults.conftest import SCRIPTED
 from tests.faults.test_kills import assert_whole, stored_files
 from tests.faults.test_kth_failure import FailKth
+from tests.plugin.scripted import Answer, Call, ScriptedServer
 from tests.studio import Studio
 
 ROWS = 40
@@ -77,22 +76,13 @@ def pictures_in(studio: Studio, batch_id: str) -> tuple[list[str], list[dict[str
     return names, list(csv.DictReader(StringIO(text, newline="")))
 
 
-def kill_everything(studio: Studio) -> None:
-    """kill -9 of the supervisor, the web processes and the workers; nothing of them stays."""
-    family = studio.family()
-    for process in family:
-        process.kill()
-    _, alive = psutil.wait_procs(family, timeout=5)
-    assert not alive
-
-
 def test_everything_killed_while_rows_are_made_and_in_the_middle(make_scripted: Callable[..., Studio]) -> None:
     studio = make_scripted().start()
     batch = submit(studio, [{"number": number} for number in range(ROWS)], seed=1000)
-    kill_everything(studio)
+    studio.kill()
     studio.start()
     wait_for_rows(studio, batch["id"], 12)
-    kill_everything(studio)
+    studio.kill()
     studio.start()
     ended = studio.finished(batch["id"])
     assert_whole(studio, ended)  # the contact sheet
@@ -116,31 +106,16 @@ def test_everything_killed_while_rows_are_made_and_in_the_middle(make_scripted: 
     assert [line["state"] for line in table] == ["succeeded"] * ROWS
 
 
-class _Site(BaseHTTPRequestHandler):
+def _site(call: Call) -> Answer:
     """One picture, and nothing else."""
-
-    def do_GET(self) -> None:
-        picture = png() if self.path == "/cup.png" else b"gone"
-        self.send_response(200 if self.path == "/cup.png" else 404)
-        self.send_header("Content-Type", "image/png")
-        self.send_header("Content-Length", str(len(picture)))
-        self.end_headers()
-        self.wfile.write(picture)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+    return Answer(200, png(), {"Content-Type": "image/png"}) if call.path == "/cup.png" else Answer(404, b"gone")
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
     """Address of a web site."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Site)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with ScriptedServer(_site) as server:
+        yield server.url.removeprefix("http://")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-import psutil
 import pytest
 
 from tests.contract.conftest import png
@@ -193,7 +192,7 @@ def test_a_full_queue_is_waited_out(plugins: Callable[[str], Daemon], small: Stu
         assert_one_picture(caller, outcome)
         assert outcome.seconds >= SERVERS_RETRY_AFTER_S
         first = outcome.streamed["progress"][0]
-        assert first.startswith(f"Trying again in {SERVERS_RETRY_AFTER_S} s: 2 jobs are waiting")
+        assert first.startswith(f"Trying again in {SERVERS_RETRY_AFTER_S} s: The queue is full (jobs that wait: 2)")
 
 
 # -- past the budget ---------------------------------------------------------------------------------------------------
@@ -227,15 +226,6 @@ def outlasting(plugins: Callable[[str], Daemon], studio: Studio, small: Studio) 
 # -- restarted ---------------------------------------------------------------------------------------------------------
 
 
-def killed(studio: Studio) -> None:
-    """kill -9 of every process of the server."""
-    family = studio.family()
-    for process in family:
-        process.kill()
-    _, alive = psutil.wait_procs(family, timeout=10)
-    assert not alive
-
-
 def stopped(studio: Studio) -> None:
     """SIGTERM, as an operator restarts it; what is in hand is given back."""
     assert studio.stop() == 0
@@ -252,7 +242,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 @pytest.mark.usefixtures("outlasting")  # the half minute of the tests below passes meanwhile
 @pytest.mark.parametrize(
     ("end", "balanced", "attempt", "said"),
-    [(killed, False, 2, "refused the connection"), (stopped, True, 1, "a gateway before it cannot reach it")],
+    [(Studio.kill, False, 2, "refused the connection"), (stopped, True, 1, "a gateway before it cannot reach it")],
 )
 def test_a_restart_in_the_middle_of_a_job_is_survived(
     plugins: Callable[[str], Daemon],
@@ -288,9 +278,9 @@ def test_a_queue_that_stays_full_is_told_and_leaves_no_job(outlasting: Outlastin
     outcome = call.result()
     assert outcome.error is not None
     assert outcome.error.type == "InvokeRateLimitError"
-    assert outcome.error.message == "2 jobs are waiting, as many as this server takes; send it again later."
+    assert outcome.error.message == "The queue is full (jobs that wait: 2). Send it again later."
     assert 2 * SERVERS_RETRY_AFTER_S <= outcome.seconds < LEAST_BUDGET_S + 10
-    assert_told(outcome, "2 jobs are waiting")
+    assert_told(outcome, "The queue is full (jobs that wait: 2)")
     assert caller.jobs() == []
     assert (outcome.blobs, outcome.texts) == ([], [])
 

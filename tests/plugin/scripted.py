@@ -3,15 +3,15 @@
 import hashlib
 import json
 import ssl
-import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.loopback import LoopbackServer
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"not really painted"
 QUEUED: dict[str, Any] = {"state": "queued", "queue_position": 2}
@@ -66,41 +66,17 @@ def error(status: int, message: str, *, code: str = "invalid_value", retry_after
     return Answer(status, {"error": detail}, headers)
 
 
-class ScriptedServer:
+class ScriptedServer(LoopbackServer):
     """A server on a free port of loopback that answers by a function and keeps every call in ``calls``."""
 
     def __init__(self, answer: Callable[[Call], Answer], calls: list[Call] | None = None) -> None:
         self.calls: list[Call] = [] if calls is None else calls
         self._answer = answer
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def handle_any(self) -> None:
-                outer._handle(self)
-
-            do_GET = do_POST = handle_any
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__()
 
     def secure(self, context: ssl.SSLContext) -> None:
         """Speak TLS from now on."""
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         self.url = self.url.replace("http://", "https://")
 
     def routes(self) -> list[str]:
@@ -111,7 +87,8 @@ class ScriptedServer:
         """The calls of one route."""
         return [call for call in self.calls if call.route == route]
 
-    def _handle(self, handler: BaseHTTPRequestHandler) -> None:
+    def handle(self, handler: BaseHTTPRequestHandler) -> None:
+        """Answer as the script says."""
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         url = urlsplit(handler.path)
         call = Call(handler.command, url.path, url.query, dict(handler.headers.items()), body, time.monotonic())

@@ -80,9 +80,10 @@ class SlowStudio(ScriptedStudio):
             self.together.wait(30)
         return super()._look(job_id)
 
-    def _handle(self, handler: BaseHTTPRequestHandler) -> None:
+    def handle(self, handler: BaseHTTPRequestHandler) -> None:
+        """Give a picture slowly, and half of a held one."""
         if not handler.path.endswith("/content"):
-            super()._handle(handler)
+            super().handle(handler)
             return
         seed = int(handler.path.split("/")[-2].removeprefix("img-"))
         content = picture(seed)
