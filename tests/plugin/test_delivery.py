@@ -8,8 +8,11 @@ import pytest
 
 from tests.plugin.conftest import CANARY
 from tests.plugin.daemon import Daemon, Outcome
-from tests.plugin.scripted import PNG, Answer, Call, ScriptedServer, ScriptedStudio
+from tests.plugin.scripted import PNG, SUCCEEDED, Answer, Call, ScriptedServer, ScriptedStudio
 from tests.plugin.test_tools import GENERATION_VARIABLES, PROVIDER
+
+UPLOAD_S = 10
+"""How long the plugin gives Dify for each half of an upload."""
 
 
 class Uploads(ScriptedServer):
@@ -113,6 +116,16 @@ def test_where_dify_takes_no_file_the_bytes_go_after_one_attempt(
     assert links(outcome) == []
     assert len(uploads.asked) == 1
     assert CANARY not in str(outcome.raw)
+
+
+def test_near_the_end_of_the_budget_no_upload_is_tried(
+    plugin: Daemon, painted_two: ScriptedStudio, credentials: dict[str, object], uploads: Uploads
+) -> None:
+    late = Answer(200, painted_two.view("job0", SUCCEEDED), delay_s=30 - 2 * UPLOAD_S + 0.5)
+    painted_two.script["GET /v1/jobs/job0"].append(late)
+    outcome = generate(plugin, credentials | {"time_budget": 30})
+    assert [blob.content for blob in outcome.blobs] == [PNG, PNG]
+    assert uploads.asked == []
 
 
 def test_a_surface_with_an_app_shows_bytes_and_is_not_asked(
