@@ -90,7 +90,9 @@ def light(parent: int | None) -> None:
 
     if parent is not None:
         die_with_parent(parent)
-    run_light_worker(Settings())
+    settings = Settings()
+    check_files(settings)
+    run_light_worker(settings)
 
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

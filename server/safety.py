@@ -2,26 +2,33 @@
 
 The list is a text file with one term per line, in any language; an empty line or one that begins with # says nothing.
 A term is a whole word or several; ``gun*`` also finds longer words. A line ``!chicken breast`` is an exception: where
-it stands, no term is found in it. Letters match whatever their case and width, with no invisible characters between.
-The list is read once, at the start.
+it stands, no term is found in it. Letters match whatever their case and width, also struck through, circled, or with
+something invisible between them. Each process reads the list once, at its start.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
 from server.errors import StudioError
+from server.prompts import clean
 from server.schemas import BatchRequest, Request
 
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 """Kana, Han and Hangul: written without spaces, so that a term ends wherever it ends."""
 _LETTER = rf"[^\W_{_CJK}]"
 """A letter or digit of any script that has spaces between its words."""
-_UNSEEN = re.compile("[\u034f\u115f\u1160\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-"""What is invisible and yet not of the category Cf: joiners, fillers, variation selectors."""
+_IGNORABLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
+"""Of Unicode's Default_Ignorable_Code_Point what is not of the category Cf: joiners, fillers, variation selectors and
+what is kept free for more of them.
+"""
+_START, _KEY = 4, 32
+"""Characters of a term by which a place in a text is looked up first, and at most: a longer term's beginning."""
 
 
 class BadTerms(ValueError):
@@ -38,7 +45,7 @@ class Term:
 
     @cached_property
     def squeezed(self) -> str:
-        """Without spaces: a text without it, spaces left out, need not be looked through."""
+        """Without spaces: a text without it, spaces left out, has not the term."""
         return "".join(self.words.split())
 
     @cached_property
@@ -52,25 +59,54 @@ class Term:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """Terms in the order of the list, which may have tens of thousands: a text is gone through once for all of them."""
+
+    terms: Sequence[Term] = ()
+
+    def within(self, plain: str) -> list[Term]:
+        """Those that can be in the text: their letters are there, whatever is around and between them."""
+        if not self.terms:
+            return []
+        squeezed = "".join(plain.split())
+        numbers: set[int] = set()
+        for at in range(len(squeezed)):
+            for start in range(1, _START + 1):
+                for length in self._lengths.get(squeezed[at : at + start], ()):
+                    numbers.update(self._numbers.get(squeezed[at : at + length], ()))
+        return [term for number in sorted(numbers) if (term := self.terms[number]).squeezed in squeezed]
+
+    @cached_property
+    def _numbers(self) -> Mapping[str, Sequence[int]]:
+        """Which terms begin so, by up to `_KEY` characters."""
+        found: dict[str, list[int]] = {}
+        for number, term in enumerate(self.terms):
+            found.setdefault(term.squeezed[:_KEY], []).append(number)
+        return found
+
+    @cached_property
+    def _lengths(self) -> Mapping[str, set[int]]:
+        """How long the keys are that begin so, by up to `_START` characters."""
+        found: dict[str, set[int]] = {}
+        for key in self._numbers:
+            found.setdefault(key[:_START], set()).add(len(key))
+        return found
+
+
+@dataclass(frozen=True)
 class Terms:
     """A list of terms, and of exceptions to them."""
 
-    blocked: Sequence[Term] = ()
-    excepted: Sequence[Term] = ()
+    blocked: Listed = field(default_factory=Listed)
+    excepted: Listed = field(default_factory=Listed)
 
     def found(self, text: str) -> str | None:
         """The first blocked term in the text, as it stands there; None where there is none."""
         plain = _plain(text)
-        for term in _within(plain, self.excepted):
+        for term in self.excepted.within(plain):
             plain = term.pattern.sub("\n.\n", plain)  # no term reaches across the gap
-        found = [match for term in _within(plain, self.blocked) if (match := term.pattern.search(plain))]
+        found = [match for term in self.blocked.within(plain) if (match := term.pattern.search(plain))]
         return min(found, key=re.Match.start).group() if found else None
-
-
-def _within(plain: str, listed: Sequence[Term]) -> Iterable[Term]:
-    """Those that can be in the text. Lists have tens of thousands of terms, so this must cost next to nothing each."""
-    squeezed = "".join(plain.split())
-    return (term for term in listed if term.squeezed in squeezed)
 
 
 @cache
@@ -87,9 +123,9 @@ def terms(file: Path | None) -> Terms:
     return Terms(_listed(line for line in lines if not line.startswith("!")), _listed(excepted))
 
 
-def _listed(lines: Iterable[str]) -> tuple[Term, ...]:
+def _listed(lines: Iterable[str]) -> Listed:
     stems = dict.fromkeys((line.rstrip("* ").strip(), line.endswith("*")) for line in lines)
-    return tuple(Term(words, is_beginning) for words, is_beginning in stems if words)
+    return Listed(tuple(Term(words, is_beginning) for words, is_beginning in stems if words))
 
 
 def check_words(request: Request, file: Path | None) -> None:
@@ -104,7 +140,8 @@ def check_words(request: Request, file: Path | None) -> None:
     for index, adjustment in enumerate(getattr(request, "adjustments", [])):
         texts.append((f"adjustments[{index}].text", getattr(adjustment, "text", "")))
     for param, text in texts:
-        if (term := listed.found(text)) is not None:
+        painted = dict.fromkeys((clean(text), text.strip()))  # the first by a model; a watermark is written as sent
+        if (term := next(filter(None, map(listed.found, painted)), None)) is not None:
             message = (
                 f"{param}: this server does not paint '{term}'. Say it otherwise; what is not painted here is decided "
                 "by the server's operator."
@@ -114,5 +151,18 @@ def check_words(request: Request, file: Path | None) -> None:
 
 def _plain(text: str) -> str:
     """The text as terms are compared: one width and case of letters (NFKC), and nothing invisible."""
-    plain = _UNSEEN.sub("", unicodedata.normalize("NFKC", text).casefold())
-    return "".join(letter for letter in plain if unicodedata.category(letter) != "Cf").strip()
+    for _ in range(2):  # what was taken out may have kept a letter from its accent, and one form may hide in another
+        unseen = {ord(letter): None for letter in set(text) if _is_unseen(letter)}
+        text = unicodedata.normalize("NFKC", text.translate(unseen)).casefold()
+    return text.strip()
+
+
+def _is_unseen(letter: str) -> bool:
+    """Whether it shows nothing of its own, or only a stroke through the letter before it or a circle around that."""
+    category = unicodedata.category(letter)
+    return (
+        category in {"Cf", "Co", "Me"}
+        or (category == "Cc" and not letter.isspace())
+        or unicodedata.combining(letter) == 1  # overlays; accents, which make other letters, are of other classes
+        or _IGNORABLE.match(letter) is not None
+    )

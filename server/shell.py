@@ -19,8 +19,10 @@ from server.intake import Submission, Upload, checked, validated
 from server.pictures import facts
 from server.prompts.rows import check_job, decode, fill, of_row, read_rows
 from server.prompts.templates import filled
+from server.safety import check_words
 from server.schemas import InpaintRequest, Request
 from server.settings import Settings
+from server.supervisor import check_files
 from server.vocabulary import LIGHT, AspectRatio, OutputFormat, PromptKind
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -77,7 +79,7 @@ def paint_to_files(
 ) -> None:
     """Paint one request to files, with a progress bar on stderr and a line per file on stdout.
 
-    Raises StudioError; options are the parameters of the contract, None where left out.
+    Raises StudioError and CannotServe; options are the parameters of the contract, None where left out.
     """
     if output.suffix.lower() not in _FORMATS:
         raise StudioError("invalid_value", f"{output}: the name must end in {', '.join(_FORMATS)}.", param="output")
@@ -130,6 +132,8 @@ class Easel:
     """Paints requests on this machine; what it has loaded for one serves the next."""
 
     def __init__(self, settings: Settings) -> None:
+        """Raises CannotServe for a file of the operator's that cannot be used."""
+        check_files(settings)
         self._settings = settings
         self._models = configured_models(settings, card_gib=largest_card_gib(settings))
         self._engine: Engine | None = None
@@ -142,6 +146,7 @@ class Easel:
         files = [_read(path) for path in inputs]
         uploads = [Upload("image", file) for file in files] + ([] if mask is None else [Upload("mask", _read(mask))])
         request = filled(checked(Submission(request, uploads)).request, self._settings.templates)
+        check_words(request, self._settings.blocked_terms)
         images = [self._opened(path, file) for path, file in zip(inputs, files, strict=True)]
         allowed = self._mask(request, mask, images)
         sizes, has_font = [image.size for image in images], self._settings.font is not None

@@ -192,7 +192,9 @@ def _check_data_dir(settings: Settings) -> None:
 
 
 def check_files(settings: Settings) -> None:
-    """Raise CannotServe for a file of the operator's that cannot be used: better said now than to a caller."""
+    """Read the operator's files, for as long as the process lives. Raises CannotServe for one that cannot be used:
+    better said now than to a caller.
+    """
     try:
         library(settings.templates)
         terms(settings.blocked_terms)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,20 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from server.__main__ import cli
 from server.engine import configured_models
+from server.errors import StudioError
 from server.safety import BadTerms, Terms, terms
 from server.settings import Settings
 from server.supervisor import CannotServe, check_files, serve
 from tests.contract.conftest import png
+from tests.studio import Studio
 
 LIST = """# what our house does not paint
 gun
 pistol*
 New  Brand
+café
 炸弹
 Ωmega
 
@@ -64,6 +69,15 @@ def settings(tmp_path: Path, file: Path) -> Settings:
         ("gu\ufe0fn", "gun"),
         ("炸\ufe0f弹", "炸弹"),
         ("炸\u3164弹", "炸弹"),
+        ("炸\uffa0弹", "炸弹"),
+        *((f"a g{unseen}un", "gun") for unseen in "\x80\x9f\ue000\u17b5\u180c\u180f\u2065\ufff4\U000e0080\U000e0fff"),
+        ("a g\u0336u\u0338n\u20d2", "gun"),
+        ("a g\u20ddun", "gun"),
+        ("cafe\u0301", "café"),
+        ("cafe\u034f\u0301", "café"),
+        ("cafe", None),
+        ("a gün", None),
+        ("a gu\u0331n", None),
         ("a big knife", "knife"),
         ("two knives", "knive"),
         ("a water knife", None),
@@ -98,6 +112,24 @@ def test_a_list_of_tens_of_thousands_is_no_burden(tmp_path: Path) -> None:
     assert listed.found("坏 " * 4000 + "bad " * 4000) is None
 
 
+def test_a_text_is_gone_through_once_for_all_terms(tmp_path: Path) -> None:
+    """Of 50,000 terms of many lengths, also alike for long, those are found that are there; one by one it took 18 s."""
+    path = tmp_path / "long.txt"
+    digits = str.maketrans("0123456789", "aredcuponw")
+    words = [f"{number:05}".translate(digits)[::-1] + "zz" * (number % 200) + "z" for number in range(50_000)]
+    words[1000:] = [word[:6] for word in words[1000:]]
+    path.write_text("\n".join(words), encoding="utf-8")
+    listed = terms(path)
+    texts = [" ".join(f"{word[:2]} {word[2:]}x" for word in words[start : start + 60]) for start in range(0, 300, 60)]
+    for text in (*texts, "z", ""):
+        squeezed = text.replace(" ", "")
+        assert listed.blocked.within(text) == [term for term in listed.blocked.terms if term.squeezed in squeezed]
+    long = "A big red cup on a white table, " * 250
+    started = time.perf_counter()
+    assert [listed.found(long + "x" * number) for number in range(100)] == [None] * 100
+    assert time.perf_counter() - started < 8
+
+
 @pytest.mark.parametrize(
     ("asked", "param"),
     [
@@ -114,6 +146,11 @@ def test_a_list_of_tens_of_thousands_is_no_burden(tmp_path: Path) -> None:
             "adjustments[1].text",
         ),
         ({"operation": "adjust", "prompt": "加水印“炸弹”"}, "prompt"),
+        ({"operation": "generate", "prompt": "a red g<|x|>un on white"}, "prompt"),
+        ({"operation": "generate", "prompt": "a g<|<|x|>|>\x01un"}, "prompt"),
+        ({"operation": "edit", "prompt": 'add the watermark "<|gun|>"'}, "prompt"),
+        ({"operation": "edit", "prompt": 'add the watermark "g\ue000un"'}, "prompt"),
+        ({"operation": "adjust", "adjustments": [{"do": "watermark", "text": "<|gun|>"}]}, "adjustments[0].text"),
     ],
 )
 def test_what_is_asked_for_is_refused_and_nothing_is_kept(
@@ -138,9 +175,10 @@ def test_a_negative_prompt_may_name_it(client: FlaskClient) -> None:
     assert client.post("/v1/jobs", json=body).status_code == 202
 
 
-def test_a_batch_names_the_row(client: FlaskClient) -> None:
+@pytest.mark.parametrize("thing", ["gun", "g<|a|>un"])
+def test_a_batch_names_the_row(client: FlaskClient, thing: str) -> None:
     job = {"operation": "generate", "prompt": "a {{thing}}"}
-    body = {"operation": "batch", "job": job, "rows": [{"thing": "cup"}, {"thing": "gun"}]}
+    body = {"operation": "batch", "job": job, "rows": [{"thing": "cup"}, {"thing": thing}]}
     error = client.post("/v1/jobs", json=body).get_json()["error"]
     assert error["code"] == "content_blocked"
     assert "row 2" in error["message"]
@@ -163,3 +201,63 @@ def test_a_list_that_cannot_be_read_is_said_at_the_start(tmp_path: Path) -> None
         assert configured_models(settings, card_gib=0)
         with pytest.raises(CannotServe, match="STUDIO_BLOCKED_TERMS"):
             serve(settings)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of someone at a shell, whose settings name the list."""
+    (tmp_path / "a.png").write_bytes(png())
+    (tmp_path / "rows.csv").write_text("thing\ngun\n")
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"BLOCKED_TERMS": file, "DATA_DIR": "data", "MODELS": "miniature", "DEVICES": "cpu"}.items():
+        monkeypatch.setenv(f"STUDIO_{name}", str(value))
+    return tmp_path
+
+
+SHELL = {
+    "generate": "generate|a gun|-o|b.png",
+    "edit": "edit|make it a gun|-i|a.png|-o|b.png",
+    "inpaint": "inpaint|a gun|-i|a.png|--region|0,0,8,8|-o|b.png",
+    "outpaint": "outpaint|a gun|-i|a.png|--left|16|-o|b.png",
+    "adjust": "adjust|add the watermark 'gun'|-i|a.png|-o|b.png",
+    "batch": "batch|rows.csv|a {{thing}}|-o|out",
+}
+
+
+@pytest.mark.parametrize("command", SHELL)
+def test_the_shell_looks_at_the_list(folder: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(StudioError) as refused:
+        cli.main(SHELL[command].split("|"), standalone_mode=False)
+    said = capsys.readouterr().err if command == "batch" else refused.value.message
+    assert "prompt: this server does not paint 'gun'" in said
+    assert refused.value.code == ("rows_failed" if command == "batch" else "content_blocked")
+    assert not (folder / "b.png").exists()
+
+
+@pytest.mark.parametrize("command", [*SHELL.values(), "light", "web"])
+def test_no_command_starts_without_its_list(folder: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setenv("STUDIO_BLOCKED_TERMS", str(folder / "gone.txt"))
+    studio = Studio(folder, blocked_terms=folder / "gone.txt")
+    if command in {"light", "web"}:
+        assert studio.spawn(command).wait(60) == 1
+        said = studio.log.read_text()
+        assert re.findall("^Error: (.*)", said, re.MULTILINE)[0].startswith("STUDIO_BLOCKED_TERMS: the terms in "), said
+        assert "Traceback" not in said
+        return
+    with pytest.raises(CannotServe, match=r"STUDIO_BLOCKED_TERMS: .*gone\.txt"):
+        cli.main(command.split("|"), standalone_mode=False)
+
+
+def test_a_list_that_is_changed_or_taken_away_holds_until_the_restart(tmp_path: Path) -> None:
+    """Rows of batches are made by another process than single jobs: both have the list of the start."""
+    path = tmp_path / "terms.txt"
+    path.write_text("gun")
+    job = {"operation": "generate", "prompt": "a {{thing}}", "steps": 2, "size": "64x64"}
+    with Studio(tmp_path, blocked_terms=path) as studio:
+        for change in (lambda: path.write_text("cup"), path.unlink):
+            change()
+            body = {"operation": "batch", "job": job, "rows": [{"thing": "cup"}]}
+            batch = studio.request("POST", "/v1/jobs", json=body).json()
+            assert studio.finished(batch["id"])["rows"]["succeeded"] == 1
+            refused = studio.request("POST", "/v1/jobs", json={"operation": "generate", "prompt": "a gun"})
+            assert refused.json()["error"]["code"] == "content_blocked"
