@@ -104,7 +104,7 @@ class Batches:
     def _prepared(self, lease: Lease, plan: BatchPlan, number: int) -> tuple[NewJob, tuple[str, str] | None]:
         """The job of one row; where none can be made of it, one in its place and why."""
         try:
-            return self._intake.prepare(_submission(plan, number), lease.job.owner, is_row=True), None
+            return self._intake.prepare(_submission(plan, number), lease.job.owner, row_of=lease.job.id), None
         except StudioError as error:
             if error.code in _PASSING and not self._has_waited(lease, number, error):
                 raise

@@ -125,29 +125,35 @@ class Intake:
     def accept(self, submission: Submission, owner: str) -> tuple[Job, bool]:
         """Queue the submission; the flag is false where the same one had come before. Raises StudioError."""
         fingerprint = submission.fingerprint()
-        if earlier := self._store.replay(owner, submission.idempotency_key, fingerprint):
+        key = submission.idempotency_key
+        if earlier := self._store.replay(owner, key, fingerprint):
             return earlier, False
-        new = replace(
-            self.prepare(submission, owner), idempotency_key=submission.idempotency_key, fingerprint=fingerprint
-        )
+        try:
+            new = self.prepare(submission, owner)
+        except StudioError:
+            # It may have come in meanwhile, and be what is in the way: the image in the making, the last place.
+            if earlier := self._store.replay(owner, key, fingerprint):
+                return earlier, False
+            raise
+        new = replace(new, idempotency_key=key, fingerprint=fingerprint)
         return self._store.submit(new, queue_limit=self._settings.queue_limit)
 
-    def prepare(self, submission: Submission, owner: str, *, is_row: bool = False) -> NewJob:
+    def prepare(self, submission: Submission, owner: str, *, row_of: str | None = None) -> NewJob:
         """The job that the submission makes: its inputs kept, everything decided. Raises StudioError.
 
-        A row of a batch needs no room in the queue.
+        A row of a batch needs no room in the queue, and goes on with what was last when the batch came.
         """
         if isinstance(submission.request, BatchRequest):
             return self._batch(submission.request, owner)
         asked = filled(submission.request, self._settings.templates)
         assert not isinstance(asked, BatchRequest)  # noqa: S101 - that was no batch
         check_words(asked, self._settings.blocked_terms)
-        inputs = self._inputs(asked, submission.uploads, owner)
+        inputs = self._inputs(asked, submission.uploads, owner, row_of)
         mask = self._mask(asked, submission.uploads, owner, inputs)
         planned, warnings = plan(
             asked, self._models, [each.size for each in inputs], mask, has_font=self._settings.font is not None
         )
-        if not is_row:  # before files are kept for a job that cannot be
+        if row_of is None:  # before files are kept for a job that cannot be
             self._store.check_room(self._settings.queue_limit, planned.model)
         if mask is not None:
             inputs.append(Input(mask.image.size, image=mask.image))
@@ -186,6 +192,7 @@ class Intake:
             tier=planned.tier,
             plan=planned.model_dump(mode="json"),
             rows=len(table),
+            conversation=asked.conversation or _shared_conversation(requests),
             user=asked.user,
         )
 
@@ -213,12 +220,12 @@ class Intake:
 
     # -- inputs ----------------------------------------------------------------------------------------------------
 
-    def _inputs(self, asked: Request, uploads: Sequence[Upload], owner: str) -> list[Input]:
+    def _inputs(self, asked: Request, uploads: Sequence[Upload], owner: str, row_of: str | None) -> list[Input]:
         assert not isinstance(asked, BatchRequest)  # noqa: S101 - its rows have inputs, not itself
         if files := [upload for upload in uploads if upload.param != "mask"]:
             return [self._opened(file.data, file.param) for file in files]
         if not asked.images and asked.TAKES_IMAGES[0] and asked.conversation is not None:
-            return [self._remembered(asked.conversation, owner)]
+            return [self._remembered(asked.conversation, owner, row_of)]
         named = zip(asked.images, image_params(len(asked.images)), strict=True)
         return [self._referred(reference, owner, param) for reference, param in named]
 
@@ -232,8 +239,9 @@ class Intake:
         data = files[0] if files else self._bytes(str(asked.mask), owner, "mask")
         return open_mask(data, size, **self._settings.image_limits)
 
-    def _remembered(self, conversation: str, owner: str) -> Input:
-        image = self._store.last_image(owner, conversation, time.time() - self._settings.memory_s)
+    def _remembered(self, conversation: str, owner: str, row_of: str | None) -> Input:
+        since = time.time() - self._settings.memory_s
+        image = self._store.last_image(owner, conversation, since, before=row_of)
         if image is None:
             message = "image: there is no image in this conversation yet, or it was long ago; send the one you mean."
             raise StudioError("image_not_found", message, param="image")
@@ -311,6 +319,12 @@ class Intake:
             )
         )
         return image_id
+
+
+def _shared_conversation(requests: Sequence[Request]) -> str | None:
+    """The conversation that all rows name, to which their images belong then."""
+    named = {request.conversation for request in requests}
+    return named.pop() if len(named) == 1 else None
 
 
 def _row_seeds(asked: BatchRequest, requests: Sequence[Request]) -> list[int | None]:

@@ -118,10 +118,11 @@ def delete(storage: Storage, *keys: str) -> None:
             _log.warning("%s stays behind: %s", key, error)
 
 
-def stem(lease: Lease, token: int) -> str:
-    """Beginning of the keys of an attempt's files: each attempt has its own, so that none disturbs another."""
-    return f"{time.strftime('%Y/%m/%d', time.gmtime(lease.job.created_at))}/{lease.job.id}-{token}"
+def folder(lease: Lease) -> str:
+    """Where the files of a job are kept."""
+    return time.strftime("%Y/%m/%d", time.gmtime(lease.job.created_at))
 
 
 def preview_key(lease: Lease, token: int) -> str:
-    return f"{stem(lease, token)}.preview.webp"
+    """Of an attempt's last preview."""
+    return f"{folder(lease)}/{lease.job.id}-{token}.preview.webp"

@@ -15,7 +15,7 @@ from server.imaging import Facts, encode, thumbnail
 from server.imaging.comparing import Change, comparison, measure_change, shared_outlines
 from server.imaging.masks import MAX_ASPECT_GAP
 from server.jobs import Lease, StoredImage
-from server.keeper import delete, preview_key, stem
+from server.keeper import delete, folder, preview_key
 from server.storage import Storage
 from server.vocabulary import LIGHT, Operation, OutputFormat
 
@@ -78,7 +78,7 @@ class Pictures:
             inside, outside = self._changed(painted.image)
         self.stored.append(
             StoredImage(
-                id=f"img_{hashlib.sha256(f'{lease.job.id}/{lease.token}/{number}'.encode()).hexdigest()[:24]}",
+                id=_image_id(lease, lease.token, number),
                 owner=lease.job.owner,
                 job_id=lease.job.id,
                 number=number,
@@ -165,7 +165,12 @@ def _earlier_adjustments(before: Facts) -> list[Any]:
     return done if isinstance(done, list) else []
 
 
+def _image_id(lease: Lease, token: int, number: int) -> str:
+    """Each attempt has its own, so that none disturbs another."""
+    return f"img_{hashlib.sha256(f'{lease.job.id}/{token}/{number}'.encode()).hexdigest()[:24]}"
+
+
 def _keys(lease: Lease, token: int, number: int, extension: str) -> tuple[str, str, str]:
-    """Of a picture, its thumbnail and its comparison."""
-    beginning = f"{stem(lease, token)}-{number:02d}"
+    """Of a picture, its thumbnail and its comparison: a link to any of them tells whose it is."""
+    beginning = f"{folder(lease)}/{_image_id(lease, token, number)}"
     return f"{beginning}.{extension}", f"{beginning}.thumbnail.webp", f"{beginning}.comparison.webp"

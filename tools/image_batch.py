@@ -7,7 +7,7 @@ from dify_plugin import Tool  # type: ignore[import-untyped]
 from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
 
 from tools import inputs, messages, results
-from tools.conversation import person
+from tools.conversation import remembered
 from tools.parameters import BatchParameters, Credentials
 
 
@@ -19,6 +19,6 @@ class ImageBatchTool(Tool):  # type: ignore[misc]
             asked = BatchParameters.parse(tool_parameters)
             with Credentials.parse(self.runtime.credentials).client() as studio:
                 table = inputs.fetch_table(asked.rows_file, studio.deadline)
-                body = asked.body(table) | person(self)
+                body = asked.body(table) | remembered(self)
                 painted = yield from messages.streamed(self, studio.paint(body, wait=asked.wait))
             yield from results.of_batch(self, painted)

@@ -304,10 +304,14 @@ class JobStore(Protocol):
     def image(self, image_id: str, owner: str | None = None) -> StoredImage:
         """One image. Raises StudioError ``not_found``, also where it is another owner's."""
 
-    def last_image(self, owner: str, conversation: str, since: float) -> StoredImage | None:
-        """The first image of the conversation's last job that made one since then (Unix seconds).
+    def last_image(
+        self, owner: str, conversation: str, since: float, *, before: str | None = None
+    ) -> StoredImage | None:
+        """The first image of the conversation's last job that made one since then (Unix seconds); of the jobs that came
+        `before` that one, if there is one.
 
-        Raises StudioError ``image_not_ready`` where a later job of the conversation has not ended.
+        Raises StudioError ``image_not_ready`` where a later job of the conversation has not ended, and
+        ``image_not_found`` where the last one is a batch with several images.
         """
 
     def images(self, job_ids: Collection[str]) -> Mapping[str, Sequence[StoredImage]]:

@@ -44,35 +44,47 @@ class SqlImages:
             raise StudioError("not_found", f"There is no image '{image_id}' of yours on this server.", param="image")
         return StoredImage(**row._mapping)
 
-    def last_image(self, owner: str, conversation: str, since: float) -> StoredImage | None:
-        here = (jobs.c.owner == owner, jobs.c.conversation == conversation)
-        made = (
-            select(images, jobs.c.seq)
-            .join(jobs, jobs.c.id == images.c.job_id)
-            .where(*here, jobs.c.finished_at >= since)
-            .order_by(jobs.c.seq.desc(), images.c.number)
-            .limit(1)
+    def last_image(
+        self, owner: str, conversation: str, since: float, *, before: str | None = None
+    ) -> StoredImage | None:
+        rows = jobs.alias()
+        has_images = select(images.c.id).where(images.c.job_id == jobs.c.id).exists()
+        has_rows_images = (
+            select(images.c.id)
+            .join(rows, rows.c.id == images.c.job_id)
+            .where(rows.c.parent_id == jobs.c.id)
+            .correlate(jobs)
+            .exists()
         )
-        # Rows are not waited for: those of one batch start from the same image.
-        coming = (
-            select(jobs.c.id, jobs.c.seq)
-            .where(*here, jobs.c.state.in_(ACTIVE), jobs.c.parent_id.is_(None))
+        made = jobs.c.state.in_(ACTIVE) | ((jobs.c.finished_at >= since) & (has_images | has_rows_images))
+        query = (
+            select(jobs.c.id, jobs.c.state, jobs.c.rows)
+            .where(jobs.c.owner == owner, jobs.c.conversation == conversation, jobs.c.parent_id.is_(None), made)
             .order_by(jobs.c.seq.desc())
             .limit(1)
         )
+        if before is not None:
+            query = query.where(jobs.c.seq < select(rows.c.seq).where(rows.c.id == before).scalar_subquery())
         with reading(self.engine) as connection:
-            last, next_ = connection.execute(made).one_or_none(), connection.execute(coming).one_or_none()
-        if next_ is not None and (last is None or next_.seq > last.seq):
-            message = (
-                f"image: job {next_.id}, which makes the last image of this conversation, has not ended; "
-                "fetch it first, or send the image that you mean."
+            last = connection.execute(query).one_or_none()
+            if last is None:
+                return None
+            if last.state in ACTIVE:
+                raise _refusal(
+                    "image_not_ready",
+                    f"job {last.id}, which makes the last image of this conversation, has not ended; fetch it first "
+                    "(in Dify with image_job), or send the image that you mean",
+                )
+            of_rows = select(rows.c.id).where(rows.c.parent_id == last.id)
+            of_job = images.c.job_id == last.id if last.rows is None else images.c.job_id.in_(of_rows)
+            found = connection.execute(select(images).where(of_job).order_by(images.c.number)).all()
+        if last.rows is not None and len(found) > 1:
+            raise _refusal(
+                "image_not_found",
+                f"the last job of this conversation is batch {last.id} with {len(found)} images; name the one that you "
+                "mean by its id",
             )
-            raise StudioError("image_not_ready", message, param="image")
-        if last is None:
-            return None
-        values = dict(last._mapping)
-        del values["seq"]
-        return StoredImage(**values)
+        return StoredImage(**found[0]._mapping)
 
     def images(self, job_ids: Collection[str]) -> Mapping[str, Sequence[StoredImage]]:
         query = select(images).where(images.c.job_id.in_(job_ids)).order_by(images.c.number)
@@ -81,3 +93,7 @@ class SqlImages:
             for row in connection.execute(query):
                 found[row.job_id].append(StoredImage(**row._mapping))
         return found
+
+
+def _refusal(code: str, said: str) -> StudioError:
+    return StudioError(code, f"image: {said}.", param="image")

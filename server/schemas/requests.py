@@ -34,13 +34,19 @@ Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
 
 
 def _named(value: object) -> object:
-    """A name that is empty is none; spaces around it are not part of it."""
-    return (value.strip() or None) if isinstance(value, str) else value
+    """A name without the spaces around it. Raises ValueError where nothing is left."""
+    if isinstance(value, str) and not (value := value.strip()):
+        raise ValueError("is empty; send a name, or leave it out")
+    return value
+
+
+def _none_if_empty(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
 
 
 _NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
 UserName = Annotated[Annotated[str, Field(max_length=1000, pattern=_NO_CONTROL)] | None, BeforeValidator(_named)]
-"""A caller's own name for a person."""
+"""A caller's own name for a person; an empty one is refused, for in a query it would mean everybody."""
 
 
 class _Submitted(BaseModel):
@@ -48,7 +54,9 @@ class _Submitted(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    user: UserName = None
+    conversation: str | None = Field(None, min_length=1, max_length=128, pattern=_NO_CONTROL)
+    """A name of the caller's own. Where an image is needed and none sent, it is the last one of this conversation."""
+    user: Annotated[UserName, BeforeValidator(_none_if_empty)] = None
     """A name of the caller's own for the person it asks for; /v1/jobs?user= lists that one's jobs alone."""
 
 
@@ -59,8 +67,6 @@ class _Kept(_Submitted):
 
     output_quality: int | None = Field(None, ge=1, le=100)
     """Of JPEG and WebP files, 1 to 100. Left out: 95."""
-    conversation: str | None = Field(None, min_length=1, max_length=128, pattern=_NO_CONTROL)
-    """A name of the caller's own. Where an image is needed and none sent, it is the last one of this conversation."""
 
 
 class _Prompted(_Kept):

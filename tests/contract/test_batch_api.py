@@ -699,7 +699,7 @@ def test_painted_rows_count_without_their_sheet(
     put = type(parts.storage).put
 
     def failing(self: Any, key: str, data: bytes, mime_type: str) -> None:
-        if batch["id"] in key and "thumbnail" in key:
+        if "thumbnail" in key:  # the rows have theirs
             raise planted
         put(self, key, data, mime_type)
 
@@ -766,7 +766,8 @@ def test_a_long_batch_deletes_little(
     assert not deleted
     run(light, worker)
     assert look(client, batch["id"])["state"] == "succeeded"
-    assert len([key for key in deleted if batch["id"] in key]) <= 4 * LAST_CLAIMS
+    its = [key for key in deleted if "preview" not in key or batch["id"] in key]  # not the previews of the rows
+    assert 0 < len(its) <= 4 * LAST_CLAIMS
 
 
 @pytest.mark.parametrize("end", ["cancelled", "lost"])

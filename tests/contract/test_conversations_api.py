@@ -1,14 +1,18 @@
 """Editing the last image of a conversation without naming it."""
 
+import threading
 import time
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from server.jobs import JobStore
-from server.worker import JobWorker
+from server.web.services import Services
+from server.worker import JobWorker, light_worker
 from tests.contract.conftest import png
+from tests.contract.test_batch_api import run
 from tests.contract.test_parts_api import send
 
 
@@ -93,3 +97,63 @@ def test_rows_of_a_batch_may_go_on_with_the_last_image(client: FlaskClient, job:
     asked = {"prompt": "a {{thing}}", "conversation": "c1", **job}
     answer = client.post("/v1/jobs", json={"operation": "batch", "job": asked, "rows": rows})
     assert answer.status_code == 202, answer.json
+
+
+# Where the name of the conversation stands: with the batch, or in the job that the rows are made from.
+@pytest.mark.parametrize("of_rows", [False, True])
+def test_a_batch_is_what_was_last(
+    app: Flask, client: FlaskClient, worker: JobWorker, store: JobStore, of_rows: bool
+) -> None:
+    parts: Services = app.extensions["qwen-image-studio"]
+    light = light_worker(parts.settings, parts.models, parts.store)
+    edit = {"operation": "edit", "prompt": "red sky", "prefer": "model", "conversation": "c1"}
+
+    def batch(rows: int, **job: Any) -> dict[str, Any]:
+        named = {"conversation": "c1"}
+        asked = {"operation": "generate", "prompt": "a cup {{n}}", "size": "64x64", "steps": 2, **job}
+        table = [{"n": number} for number in range(rows)]
+        body = {"operation": "batch", "job": asked | (named if of_rows else {}), "rows": table}
+        answer = client.post("/v1/jobs", json=body | ({} if of_rows else named))
+        assert answer.status_code == 202, answer.json
+        return dict(answer.json or {})
+
+    going = batch(2)
+    refused: Any = client.post("/v1/jobs", json=edit)
+    assert (refused.status_code, going["id"] in refused.json["error"]["message"]) == (409, True)
+    run(light, worker)
+    refused = client.post("/v1/jobs", json=edit)
+    assert refused.json["error"]["code"] == "image_not_found"
+    assert f"batch {going['id']} with 2 images; name the one" in refused.json["error"]["message"]
+    one = batch(1)
+    run(light, worker)
+    rows: Any = client.get(f"/v1/jobs?parent_id={one['id']}").json
+    [row] = rows["data"]
+    taken: Any = client.post("/v1/jobs", json=edit)
+    assert taken.status_code == 202, taken.json
+    assert store.get(taken.json["id"]).inputs == (row["images"][0]["id"],)
+
+
+def test_a_repeat_whose_first_attempt_comes_in_meanwhile_is_that_job(
+    app: Flask, client: FlaskClient, worker: JobWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    painted(client, worker, operation="generate", conversation="c1")
+    store = type(app.extensions["qwen-image-studio"].store)
+    looked, known = [False], store.last_image
+    edit = {"operation": "edit", "prompt": "red sky", "prefer": "model", "conversation": "c1"}
+    answers: list[Any] = []
+
+    def submit() -> None:
+        answers.append(app.test_client().post("/v1/jobs", json=edit, headers={"Idempotency-Key": "k1"}))
+
+    def overtaken(*asked: Any, **how: Any) -> Any:
+        if not looked[0]:  # the second attempt, before it looks: the first one comes in
+            looked[0] = True
+            first = threading.Thread(target=submit)
+            first.start()
+            first.join()
+        return known(*asked, **how)
+
+    monkeypatch.setattr(store, "last_image", overtaken)
+    submit()
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert answers[0].json["id"] == answers[1].json["id"]

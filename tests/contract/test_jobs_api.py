@@ -308,5 +308,7 @@ def test_a_list_of_one_users_jobs(client: FlaskClient) -> None:
     for name, status in (("x" * 1000, 202), ("x" * 1001, 422), ("", 202), (" ann ", 202), (7, 422), ("a\0b", 422)):
         assert client.post("/v1/jobs", json=asked | {"user": name}).status_code == status
     assert len(listed("?user=ann")) == len(listed("?user=%20ann%20")) == 3
-    for query in ("x" * 1001, "a%00b"):
-        assert client.get(f"/v1/jobs?user={query}").status_code == 422
+    for query in ("x" * 1001, "a%00b", "", "%20"):
+        answer = client.get(f"/v1/jobs?user={query}")
+        assert (answer.status_code, answer.get_json()["error"]["param"]) == (422, "user"), query
+    assert "leave it out" in client.get("/v1/jobs?user=").get_json()["error"]["message"]
