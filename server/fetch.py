@@ -107,9 +107,12 @@ class _Errand:
         names = {host, f"{host}:{port}"}
         return any(entry.lower() in names for entry in self.allow)
 
-    def not_allowed(self, why: str = "it is not on the public Internet") -> StudioError:
-        """The error for an address that may not be fetched."""
-        remedy = "Send the picture as a file, or have the operator add the host to STUDIO_FETCH_ALLOW."
+    def not_allowed(self, why: str | None = None) -> StudioError:
+        """The error for an address that may not be fetched: for the way it is written, or for its host."""
+        remedy = "Send an image's id, a plain http:// or https:// address, or the picture as a file."
+        if why is None:
+            why = "it is not on the public Internet"
+            remedy = "Send the picture as a file, or have the operator add the host to STUDIO_FETCH_ALLOW."
         return StudioError("url_not_allowed", f"The address may not be fetched: {why}. {remedy}", param=self.param)
 
     def failed(self, why: str) -> StudioError:

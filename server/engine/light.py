@@ -78,8 +78,8 @@ def batch_plan(
 
 def light_plan(
     request: AdjustRequest | EditRequest, inputs: Sequence[Size], *, has_font: bool
-) -> tuple[Plan, list[str]] | None:
-    """The plan of a job that needs no model, and its warnings; None where one is needed.
+) -> tuple[Plan | None, list[str]]:
+    """The plan of a job that needs no model, None where one is needed; and the warnings that go with that.
 
     Raises StudioError ``invalid_value`` where no model may be used and the request cannot do without, or where the
     adjustments do not fit the image.
@@ -94,16 +94,26 @@ def light_plan(
                 raise StudioError("invalid_value", message, param=param)
         said = _understood(request.prompt)
         return _checked(request, said, said.output_format or request.output_format, inputs[0], has_font=has_font), []
-    # A caller who names any of these wants a painting.
-    paints = _is_shaped(request) or request.n > 1 or request.model or request.negative_prompt
-    if request.prefer is Prefer.MODEL or len(inputs) != 1 or paints:
-        return None
+    if request.prefer is Prefer.MODEL or len(inputs) != 1:
+        return None, []
     try:
         said = parse_light(request.prompt)
+    except NotLight:
+        return None, []
+    try:
         plan = _checked(request, said, said.output_format or request.output_format, inputs[0], has_font=has_font)
-    except (NotLight, StudioError):  # what cannot be done here the model may do in its own way
-        return None
+    except StudioError as why:  # what cannot be done here the model may do in its own way
+        return None, [f"Painted by the model, since it cannot be done without: {why.message}"]
+    if named := _asks_for_painting(request):
+        return None, [f"Painted by the model, since {named} is given; without that it is done exactly, and at once."]
     return plan, ["Done at once without the model, since nothing else was asked; prefer=model has the model do it."]
+
+
+def _asks_for_painting(request: EditRequest) -> str:
+    """The parameters that only a caller names who wants a painting."""
+    given = {"size": _is_shaped(request), "n": request.n > 1, "model": request.model}
+    given |= {"negative_prompt": request.negative_prompt}
+    return ", ".join(name for name, value in given.items() if value)
 
 
 def _is_shaped(request: EditRequest) -> bool:

@@ -43,11 +43,14 @@ def plan(
     parameter's name.
     """
     assert not isinstance(request, BatchRequest)  # noqa: S101 - its rows are planned, each by itself
-    if isinstance(request, AdjustRequest | EditRequest) and (light := light_plan(request, inputs, has_font=has_font)):
-        return light
+    why_painted: list[str] = []
+    if isinstance(request, AdjustRequest | EditRequest):
+        light, why_painted = light_plan(request, inputs, has_font=has_font)
+        if light is not None:
+            return light, why_painted
     assert not isinstance(request, AdjustRequest)  # noqa: S101 - that is always light, or an error
     model, through = _choose_model(request, models)
-    warnings = _model_warnings(request, model, through)
+    warnings = why_painted + _model_warnings(request, model, through)
     _check_inputs(request, model, through, inputs)
     shape, said = shape_of(request, model, inputs, mask)
     prompt, texts = _texts(request, model, through, len(inputs))

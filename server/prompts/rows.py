@@ -54,7 +54,7 @@ def decode(data: bytes) -> str:
 def read_rows(text: str) -> list[Row]:
     """The rows of a list of objects as JSON, or of a table as CSV, whose first line names the columns.
 
-    Lines are parted by commas; by tabs or semicolons where the first line has no comma. Raises StudioError
+    Lines are parted by commas; by tabs, semicolons or Chinese commas where the first line has none. Raises StudioError
     ``invalid_value``.
     """
     text = text.removeprefix("\ufeff")
@@ -137,7 +137,7 @@ def _read_table(text: str) -> list[Row]:
 def _delimiter(text: str) -> str:
     """What parts the columns of the first line, outside double quotes."""
     first = re.sub(r'"[^"]*"?', "", text.lstrip("\r\n").partition("\n")[0])
-    return "," if "," in first else next((one for one in "\t;" if one in first), ",")
+    return "," if "," in first else next((one for one in "\t;，" if one in first), ",")
 
 
 # -- filling -------------------------------------------------------------------------------------------------------

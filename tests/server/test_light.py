@@ -1,5 +1,6 @@
 """The light path: instructions that need no model, what is done with them, and that it equals Pillow's own."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -255,6 +256,22 @@ def test_an_edit_that_only_adjusts_needs_no_model() -> None:
     assert planned(prompt="crop to 2000x2000")[0].model == "miniature", "it does not fit; the model may try"
     assert planned(prompt="加水印“样品”")[0].model == "miniature", "there is no font for it"
     assert planned(prompt="convert it to webp", output_format="png")[0].output_format is OutputFormat.WEBP
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"model": "miniature"}, "since model is given; without that it is done exactly"),
+        ({"size": "64x64", "n": 2, "negative_prompt": "red"}, "since size, n, negative_prompt is given"),
+        ({"prompt": "crop to 2000x2000"}, "since it cannot be done without: .*resize it first"),
+    ],
+)
+def test_a_model_that_paints_what_could_be_adjusted_says_why(asked: dict[str, Any], said: str) -> None:
+    made, warnings = planned(**{"prompt": "rotate it 90 degrees", **asked})
+    assert made.model == "miniature"
+    assert re.search(f"^Painted by the model, {said}", warnings[0])
+    for other in ({"prompt": "remove the cup"}, {"prompt": "rotate it 90 degrees", "prefer": "model"}):
+        assert not any("Painted by the model" in warning for warning in planned(**other, model="miniature")[1])
 
 
 @pytest.mark.parametrize("asked", [{"prefer": "cv"}, {"operation": "adjust"}])
