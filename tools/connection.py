@@ -13,7 +13,9 @@ from requests.utils import get_environ_proxies, select_proxy
 
 CHUNK_BYTES = 64 * 1024
 FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError)
-"""What an exchange can end with. For some hosts that cannot be, requests lets the errors of others through."""
+"""What an exchange can end with: before a body mostly requests' errors, within it urllib3's."""
+SERVER_URL = "server_url"
+"""The one setting of an address that is the plugin's own; all others are of Dify or of a person."""
 
 
 class TooManyBytes(Exception):
@@ -77,7 +79,8 @@ def _is_about_tls(error: Exception) -> bool:
 def _cause(error: Exception, host: str, setting: str) -> str:
     text = str(error)
     if _is_malformed(error):
-        return f"{setting} is not a usable address; write it like http://gpu-box:8300."
+        advice = "; write it like http://gpu-box:8300." if setting == SERVER_URL else "."
+        return f"{setting} is not a usable address{advice}"
     if isinstance(error, requests.exceptions.ProxyError):
         return f"{host} could not be reached through the proxy."
     if _is_about_tls(error):
@@ -98,21 +101,25 @@ def _cause(error: Exception, host: str, setting: str) -> str:
 
 def _tls_cause(text: str, host: str, setting: str) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in text or "certificate" in text.lower():
-        return (
-            f"The TLS certificate of {host} could not be verified. Install a certificate that the plugin daemon "
-            "trusts, or, for a self-signed one on your own network, switch verify_tls off."
+        advice = (
+            "Install a certificate that the plugin daemon trusts, or, for a self-signed one on your own network, "
+            "switch verify_tls off."
+            if setting == SERVER_URL
+            else "The authority that issued it has to be in the plugin daemon's trust store (REQUESTS_CA_BUNDLE)."
         )
+        return f"The TLS certificate of {host} could not be verified. {advice}"
     return f"{host} does not speak TLS as asked. Check whether {setting} should start with http:// instead of https://."
 
 
 def read_capped(response: requests.Response, limit: int, deadline: float) -> bytes:
     """Read a streamed body of at most ``limit`` bytes before ``deadline`` (``time.monotonic`` seconds).
 
-    Raises :class:`TooManyBytes`, :class:`TooSlow` or what requests raises on a broken connection.
+    Raises :class:`TooManyBytes`, :class:`TooSlow` or what urllib3 raises on a broken connection.
     """
-    # A server may announce any length or none, so the bytes are counted as they come.
+    # A server may announce any length or none, so the bytes are counted as they come; and as they come they have to be
+    # taken, since whatever waits for a whole chunk waits for as long as a byte comes now and then.
     content = bytearray()
-    for chunk in response.iter_content(CHUNK_BYTES):
+    while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
         content += chunk
         if len(content) > limit:
             raise TooManyBytes

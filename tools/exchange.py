@@ -14,7 +14,7 @@ import urllib3
 from pydantic import BaseModel, ValidationError
 from requests.auth import AuthBase
 
-from tools.connection import FAILURES, TooManyBytes, TooSlow, explain, is_final, proxy_advice, read_capped
+from tools.connection import FAILURES, SERVER_URL, TooManyBytes, TooSlow, explain, is_final, proxy_advice, read_capped
 from tools.errors import (
     ClientError,
     KeyRefused,
@@ -118,11 +118,12 @@ class Exchange:
                 stream=True,
                 **body,
             ) as response:
-                content = read_capped(response, limit, time.monotonic() + left)
+                # What the headers took is spent: the body has the rest of the budget, or the last seconds.
+                content = read_capped(response, limit, max(self.deadline, time.monotonic() + LAST_BYTES_S))
                 return Answer(response.status_code, response.headers, content)
         except FAILURES as error:
             retry = None if is_final(error) else 0.0
-            raise Unreachable(explain(error, url, "server_url"), retry_after_s=retry) from None
+            raise Unreachable(explain(error, url, SERVER_URL), retry_after_s=retry) from None
         except TooSlow:
             raise Unreachable("The server sends too slowly; look at the network between.", retry_after_s=0.0) from None
         except TooManyBytes:

@@ -51,7 +51,7 @@ _PROTOCOLS_V4 = ipaddress.IPv4Network("192.0.0.0/24")  # private, which older Py
 
 
 class _TryAgain(Exception):
-    """This attempt failed in a way that may pass; ``str()`` says how."""
+    """This attempt failed in a way that may pass; ``str()`` is what to say when it does not."""
 
 
 class _NotPublic(Exception):
@@ -124,8 +124,7 @@ def _fetch(url: str, what: str, limit: int, deadline: float) -> bytes:
         except _TryAgain as failure:
             pause = FIRST_PAUSE_S * 2**attempt
             if attempt + 1 == ATTEMPTS or time.monotonic() + pause > until:
-                said = f"{what} could not be downloaded from {host_of(url)}: {failure}"
-                raise InputNotFetched(f"{said} The address comes from {_setting(url)}.") from None
+                raise InputNotFetched(str(failure)) from None
             time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
 
@@ -151,17 +150,24 @@ class _PublicConnection(HTTPConnection):
     """
 
     def _new_conn(self) -> socket.socket:
-        name = self._dns_host
+        name, timeout = self._dns_host, self.timeout
         failure: Exception = _NotPublic()
+        addresses = _public_addresses(name, self.port)
+        until = time.monotonic() + (timeout or CONNECT_TIMEOUT_S)
         try:
-            for address in _public_addresses(name, self.port):
+            for position, address in enumerate(addresses):
+                # What is left is shared out, so that silent addresses take no longer than one.
+                self.timeout = max(until - time.monotonic(), 0.1) / (len(addresses) - position)
                 self._dns_host = address
                 try:
-                    return super()._new_conn()
+                    connected = super()._new_conn()
                 except (ConnectTimeoutError, NewConnectionError) as error:
                     failure = error
+                else:
+                    connected.settimeout(timeout)  # the handshake of TLS is not to be shorter for it
+                    return connected
         finally:
-            self._dns_host = name
+            self._dns_host, self.timeout = name, timeout
         raise failure
 
 
@@ -215,23 +221,27 @@ def _download(session: requests.Session, url: str, what: str, limit: int, until:
                     _check_status(response.status_code, what, url)
                     return read_capped(response, limit, until)
                 here = urljoin(here, response.headers["Location"])
-        except _NotPublic:
-            raise InputNotFetched(
-                f"{what}: {_parts(here).hostname} is not on the public Internet, where a link to a file has to lead. "
-                "Upload the file itself, or give the link as image_id: the server's operator can allow it hosts of "
-                "your network."
+        except _NotPublic:  # tried again whatever the cause: a look-up may fail in passing, and nobody is told which
+            raise _TryAgain(
+                f"{what}: {_parts(here).hostname} is unknown, or not on the public Internet, where a link to a file "
+                "has to lead. Check the link, upload the file itself, or give the link as image_id: the server's "
+                "operator can allow it hosts of your network."
             ) from None
         except FAILURES as error:
-            sentence = explain(error, here, _setting(url))
-            if is_final(error):
-                raise InputNotFetched(f"{what} could not be downloaded: {sentence}") from None
-            raise _TryAgain(sentence) from None
+            said = _said(what, explain(error, here, _setting(url)), url)
+            raise (InputNotFetched if is_final(error) else _TryAgain)(said) from None
         except TooSlow:
-            raise _TryAgain("The host sends too slowly.") from None
+            raise _TryAgain(_said(what, f"{host_of(here)} sends too slowly.", url)) from None
         except TooManyBytes:
             raise InputNotFetched(f"{what} is larger than {limit // 10**6} MB. Send a smaller one.") from None
         _check_redirect(url, here, what)
     raise InputNotFetched(f"{what}: {host_of(url)} redirects in a circle. Check {_setting(url)}.")
+
+
+def _said(what: str, why: str, url: str) -> str:
+    """Why a download failed, with the setting of its address named once; ``why`` names the host."""
+    setting = _setting(url)
+    return f"{what} could not be downloaded: {why}" + ("" if setting in why else f" The address comes from {setting}.")
 
 
 def _check_redirect(url: str, target: str, what: str) -> None:
@@ -260,7 +270,7 @@ def _check_status(status: int, what: str, url: str) -> None:
     if status < 300:
         return
     if status in _RETRIED:
-        raise _TryAgain(f"It answered HTTP {status}.")
+        raise _TryAgain(_said(what, f"{host_of(url)} answered HTTP {status}.", url))
     if _setting(url) is LINK:
         raise InputNotFetched(f"{what}: {host_of(url)} answered HTTP {status}. Check the link, or upload the file.")
     raise InputNotFetched(

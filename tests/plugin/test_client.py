@@ -1,10 +1,6 @@
-"""The client alone, in this process: retries, budget, keys, proxies, TLS, and the check of the connection."""
+"""The client alone, in this process: retries, budget, keys, proxies, and the check of the connection."""
 
-import os
-import shutil
 import socket
-import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -14,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.plugin.conftest import CANARY
-from tests.plugin.scripted import PNG, QUEUED, RUNNING, SUCCEEDED, Answer, ScriptedServer, ScriptedStudio, error
+from tests.plugin.scripted import PNG, QUEUED, RUNNING, Answer, ScriptedServer, ScriptedStudio, error
 from tools import client as client_module
 from tools import exchange
 from tools.client import StudioClient, Update
@@ -280,53 +276,14 @@ def test_a_handshake_that_is_cut_off_is_tried_again() -> None:
     assert "broke off" in update.reason
 
 
+def test_an_address_that_cannot_be_is_told_with_one_that_can() -> None:
+    with StudioClient("http://[abc") as studio, pytest.raises(Unreachable, match="write it like http://gpu-box:8300"):
+        studio.check()
+
+
 def test_an_unknown_host_is_named() -> None:
     with StudioClient("http://no-such-host.invalid") as studio, pytest.raises(Unreachable, match=r"no-such-host.*DNS"):
         studio.check()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate with its key, in one file."""
-    if not (openssl := shutil.which("openssl")):
-        if os.environ.get("CI"):
-            pytest.fail("openssl is missing")
-        pytest.skip("openssl is missing: no self-signed certificate to test with")
-    folder = tmp_path_factory.mktemp("tls")
-    wanted = ["-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-    subprocess.run([openssl, "req", "-x509", *wanted, *files], check=True, capture_output=True)
-    both = folder / "both.pem"
-    both.write_text((folder / "key.pem").read_text() + (folder / "cert.pem").read_text())
-    return both
-
-
-@pytest.fixture
-def secured(scripted: ScriptedStudio, certificate: Path) -> ScriptedStudio:
-    """The scripted studio behind a self-signed certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    scripted.secure(context)
-    return scripted
-
-
-def test_a_self_signed_certificate_is_refused_and_verify_tls_named(secured: ScriptedStudio) -> None:
-    with StudioClient(secured.url, CANARY) as studio, pytest.raises(Unreachable, match="switch verify_tls off"):
-        studio.check()
-    assert secured.calls == [], "the key must not go to a server that is not verified"
-
-
-def test_verify_tls_off_holds_against_a_bundle_of_the_environment(
-    secured: ScriptedStudio, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import certifi
-
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certifi.where())
-    secured.states = [SUCCEEDED]
-    with StudioClient(secured.url, CANARY, verify_tls=False) as studio:
-        studio.check()
-        _, painted = drained(studio.paint(PROMPT))
-    assert painted.contents == [PNG]
 
 
 def test_a_batch_that_outlasts_the_budget_names_itself_and_how_far_it_is(scripted: ScriptedStudio) -> None:

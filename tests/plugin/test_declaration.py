@@ -330,4 +330,4 @@ def test_modules_import_no_tool_and_nothing_of_the_server(path: Path) -> None:
 
 def test_requirements_are_few_and_ranged() -> None:
     lines = (ROOT / "requirements.txt").read_text().split("\n")
-    assert lines == ["dify_plugin>=0.7.4,<1.0.0", "requests>=2.32.3,<3", "pydantic>=2.8.2,<3", ""]
+    assert lines == ["dify_plugin>=0.7.4,<1.0.0", "requests>=2.32.3,<3", "pydantic>=2.8.2,<3", "urllib3>=2.2.0,<3", ""]
