@@ -37,16 +37,6 @@ PAGE = 100
 """Jobs in one list of the server."""
 MAX_IMAGE_BYTES = 50 * 1024 * 1024  # what Dify takes as one file of a tool
 
-# What to do about a failed job whose error came without a sentence; the server's own says it better.
-JOB_ADVICE: Mapping[str, str] = {
-    "out_of_memory": "Ask for a smaller size or fewer images.",
-    "worker_lost": "The server's log says why its worker died; run it again.",
-    "engine_timeout": "Ask for fewer steps, fewer images or a smaller size.",
-    "engine_failed": "Run it again; if it fails again, the server's log says why.",
-    "model_unavailable": "Choose another model or ask the server's operator to install this one.",
-    "content_blocked": "The server does not paint this. Say it otherwise.",
-}
-
 # A job that was taken in can fail through what was asked for: the rows of a batch are looked at late.
 REFUSALS = {
     *("content_blocked", "rows_failed", "invalid_value", "unsupported_operation", "unknown_model", "image_not_found"),
@@ -211,15 +201,15 @@ class StudioClient(Exchange):
 def _succeeded(job: Job, said: str) -> Job:
     if job.state == "cancelled":
         done = job.rows.succeeded if job.rows else 0
-        rest = f" What {done} of its rows painted is kept; image_job with action list links to it." if done else ""
+        link = f": {job.archive_url}" if job.archive_url else "."
+        rest = f" What {done} of its rows painted is kept{link}" if done else ""
         raise JobCancelled(
             f"Job {job.id} was cancelled at the server. Run it again if the image is still wanted.{rest}"
         )
     if job.state == "failed":
         code = job.error.code if job.error else ""
-        advice = f"{code or 'no reason given'}. {JOB_ADVICE.get(code, '')}".rstrip()
         kind = Refused if code in REFUSALS else JobFailed
-        raise kind(f"Job {job.id} failed: {said or advice}")
+        raise kind(f"Job {job.id} failed: " + (said or f"{code or 'no reason given'}."))
     if not job.images:
         raise JobFailed(f"Job {job.id} succeeded without an image; the server's log may say why.")
     return job

@@ -12,7 +12,6 @@ from typing import Any, get_args
 
 from tools.parameters.painting import MAX_PROMPT_CHARS, NativeRatio, ratio
 from tools.wishes import (
-    QUOTATION_MARKS,
     Language,
     Wish,
     Written,
@@ -106,7 +105,7 @@ def _read(answer: str, wish: Wish, plain: Written) -> Written:
     prompt = as_spelled(wish.quoted, one_line(found["prompt"]))
     lettering = quoted(prompt)
     for text in wish.quoted:
-        if text not in lettering and not any(f"{first}{text}{last}" in prompt for first, last in QUOTATION_MARKS):
+        if text not in lettering and f'"{text}"' not in prompt:  # which has such marks within it
             raise NoAnswer(f"left out or changed the text “{_short(text)}”")
     added = [text for text in dict.fromkeys(lettering) if not any(text in said for said in wish.parts.values())]
     warnings = [f"The language model added the text “{_short(text)}”, which the wish does not have." for text in added]

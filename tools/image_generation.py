@@ -9,7 +9,7 @@ from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-u
 from tools import inputs, language_model, messages, results
 from tools.conversation import remembered
 from tools.enhancement import enhanced
-from tools.parameters import Credentials, GenerationParameters, model_setting
+from tools.parameters import Credentials, GenerationParameters
 from tools.wishes import Written
 
 
@@ -26,8 +26,7 @@ class ImageGenerationTool(Tool):  # type: ignore[misc]
                 if asked.enhance != "off":
                     yield messages.line_of_progress(self, "Writing the prompt.")
                     seconds = language_model.seconds_for(credentials.time_budget)
-                    setting = model_setting("enhance_model", tool_parameters, asked.enhance_model)
-                    ask = language_model.asking(self, asked.enhance_model, seconds, setting=setting)
+                    ask = language_model.asking(self, asked.enhance_model, seconds)
                     written = enhanced(asked.wish(), ask if asked.enhance == "llm" else None)
                     asked = asked.written(written)
                 body = asked.body() | remembered(self)

@@ -1,11 +1,9 @@
 """Ask the workspace's own language model, through Dify: the plugin has no key and no address of one."""
 
-import json
 import math
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 from dify_plugin import Tool  # type: ignore[import-untyped]
@@ -21,23 +19,18 @@ from tools.parameters import ChosenModel
 LONGEST_S = 60.0
 SHARE_OF_BUDGET = 0.2
 
-_STATUS = r"(?:code|status|http|error)\W{1,3}"
-_KINDS_OF_FAILURE: Sequence[tuple[str, str]] = (
-    (r"enable llm access", "may not be asked: the plugin has no permission to use models"),
+_KINDS_OF_FAILURE: Sequence[tuple[str, Sequence[str]]] = (
+    ("may not be asked: the plugin has no permission to use models", ("enable llm access",)),
+    ("was not found in this workspace, or is not set up", ("credentials is not initialized", "does not exist")),
+    ("could not be asked: its provider refused the key", ("Incorrect model credentials", "InvokeAuthorizationError")),
     (
-        r"\b(?:model|provider|credentials?)(?: [^\s,;]+)?(?: (?:is|are|was|were|has|have|does|do))?(?: not|n't)"
-        r"(?: been| be)? (?:found|exist|initiali[sz]ed|configured)"
-        r"|no such model|not found the model|model_?not_?found|TokenNotInit",
-        "was not found in this workspace, or is not set up",
+        "has been asked too often, or its quota is used up",
+        ("Rate Limit Error", "InvokeRateLimitError", "quota exceeded"),
     ),
-    (
-        r"authori[sz]|authentication|incorrect (?:model credentials|api key)|credentials ?validate ?failed"
-        rf"|invalid[ _](?:x-)?(?:(?:api|access|secret)[ _-]?)?key|{_STATUS}40[13]\b",
-        "could not be asked: its provider refused the key",
-    ),
-    (rf"rate.?limit|too many requests|quota|{_STATUS}429\b", "has been asked too often, or its quota is used up"),
-    (r"timed?[ -]?out|exited without response|deadline", "did not answer in time"),
+    ("could not be asked: its provider cannot be reached", ("Connection Error", "Server Unavailable Error")),
+    ("did not answer in time", ("exited without response",)),
 )
+"""What Dify and its SDK write, or the name that they give to the error of a model's plugin."""
 _UNKNOWN = "could not be asked; the model's page in Dify, or its log, says why"
 
 
@@ -46,12 +39,12 @@ def seconds_for(time_budget_s: float) -> float:
     return min(LONGEST_S, SHARE_OF_BUDGET * time_budget_s)
 
 
-def asking(tool: Tool, chosen: ChosenModel | None, seconds: float, *, setting: str) -> Ask:
-    """How to ask the chosen model within ``seconds``; ``setting`` is where it is chosen."""
+def asking(tool: Tool, chosen: ChosenModel | None, seconds: float) -> Ask:
+    """How to ask the chosen model within ``seconds``."""
 
     def ask(system: str, user: str) -> str:
         if chosen is None:
-            raise NoAnswer(f"is not chosen in the setting {setting}")
+            raise NoAnswer("is not chosen, or not written as PROVIDER/MODEL such as langgenius/openai/openai/gpt-4o")
         try:
             return "".join(_chunks(tool, chosen, system, user, seconds))
         except NoAnswer:
@@ -81,13 +74,7 @@ def _chunks(tool: Tool, chosen: ChosenModel, system: str, user: str, seconds: fl
 
 def _why(error: str) -> str:
     """What kind of failure it was, in our words alone: an error of Dify may hold keys, addresses and traces."""
-    told = [error]
-    with suppress(ValueError, RecursionError):
-        about, _ = json.JSONDecoder(strict=False).raw_decode(error, max(error.find("{"), 0))
-        if isinstance(about, dict) and "error_type" in about:
-            given = about.get("args")
-            description = given.get("description") if isinstance(given, dict) else None
-            told = [str(about["error_type"]), str(description or about.get("message"))]
-    told = [one.partition("Traceback")[0] for one in told]
-    kinds = (words for one in told for kind, words in _KINDS_OF_FAILURE if re.search(kind, one, re.IGNORECASE))
-    return next(kinds, _UNKNOWN)
+    # Errors of models come as JSON with a type, or as "[provider] Rate Limit Error, " before the provider's own words.
+    named = re.search(r'"error_type":\s*"(\w+)"|^\[[^\]]*\] ([^,:]*)', error)
+    told = named[named.lastindex or 0] if named else error
+    return next((words for words, texts in _KINDS_OF_FAILURE if any(text in told for text in texts)), _UNKNOWN)

@@ -37,6 +37,11 @@ _PHASES: Mapping[str, str] = {
     "decoding": "Turning the result into pixels.",
     "storing": "Storing the images.",
 }
+_ENDS: Mapping[str, str] = {
+    "succeeded": "Done.",
+    "failed": "The job failed.",
+    "cancelled": "The job was cancelled.",
+}
 
 
 @contextmanager
@@ -108,7 +113,7 @@ def progress_line(update: Update) -> str:
     if update.state == "review":
         return "Waiting for a person to approve the result."
     if update.state != "running":
-        return {"succeeded": "Done."}.get(update.state, f"The job {update.state}.")
+        return _ENDS.get(update.state, f"The job is {update.state}.")
     progress = update.progress
     if progress.phase in {"denoising", ""} and progress.step:
         left = f", about {max(1, round(progress.eta_s))} s left" if progress.eta_s is not None else ""

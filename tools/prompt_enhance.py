@@ -8,7 +8,7 @@ from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-u
 
 from tools import language_model, messages, results
 from tools.enhancement import enhanced
-from tools.parameters import Credentials, EnhanceParameters, model_setting
+from tools.parameters import Credentials, EnhanceParameters
 
 
 class PromptEnhanceTool(Tool):  # type: ignore[misc]
@@ -18,6 +18,5 @@ class PromptEnhanceTool(Tool):  # type: ignore[misc]
         with messages.reported_errors():
             asked = EnhanceParameters.parse(tool_parameters)
             seconds = language_model.seconds_for(Credentials.parse(self.runtime.credentials).time_budget)
-            setting = model_setting("model", tool_parameters, asked.model)
-            ask = language_model.asking(self, asked.model, seconds, setting=setting)
+            ask = language_model.asking(self, asked.model, seconds)
             yield from results.of_prompt(self, enhanced(asked.wish(), ask))

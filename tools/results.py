@@ -63,7 +63,8 @@ def of_cancelled(tool: Tool, job: Job) -> Iterator[ToolInvokeMessage]:
     done = job.rows.succeeded if job.rows else 0
     link = f": {job.archive_url}" if job.archive_url else "."
     line += f" What {done} of its rows painted is kept{link}" if done else " It leaves no image; all others stay."
-    known = {"job_id": job.id, "state": job.state, "model": job.model, "warnings": job.warnings}
+    model = "" if job.rows else job.model  # as the other answers about a batch
+    known = {"job_id": job.id, "state": job.state, "model": model, "warnings": job.warnings}
     named = {**known, "archive_url": job.archive_url or "", "succeeded": done}
     yield from _messages(tool, None, line, _told(job) | {"archive_url": job.archive_url}, {**NOTHING, **named})
 
@@ -137,12 +138,21 @@ def _listed(job: Job, now: float) -> str:
     """One job as a line of a list."""
     parts = [job.operation, job.state]
     if job.rows:
-        parts.append(f"{job.rows.done} of {job.rows.total} rows done")
+        parts.append(_stand(job, job.rows))
     elif job.images:
         parts.append(("image_id " if len(job.images) == 1 else "image_ids ") + "; ".join(i.id for i in job.images))
     if job.state == "queued" and job.queue_position:
         parts.append(f"place {job.queue_position} in the queue")
     return f"{job.id}: {', '.join([*parts, _ago(now - job.created_at)])}"
+
+
+def _stand(job: Job, rows: Rows) -> str:
+    """How the rows of a batch stand; of one that has ended, what came of them and where that lies."""
+    if not job.ended:
+        return f"{rows.done} of {rows.total} rows done"
+    failed = f", {rows.failed} failed" if rows.failed else ""
+    link = f": {job.archive_url}" if job.archive_url and rows.succeeded else ""
+    return f"{rows.succeeded} of {rows.total} rows succeeded{failed}{link}"
 
 
 def _ago(seconds: float) -> str:

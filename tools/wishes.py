@@ -12,12 +12,6 @@ from typing import Literal
 Language = Literal["en", "zh"]
 Purpose = Literal["generate", "edit"]
 
-QUOTATION_MARKS = (
-    *(("“", "”"), ('"', '"'), ("＂", "＂"), ("„", "“"), ("‘", "’"), ("'", "'")),
-    *(("「", "」"), ("『", "』"), ("«", "»"), ("‹", "›")),
-)
-"""What lettering stands between. Beside these, 《》 after a word such as 标题, as it else holds the title of a book."""
-
 _LETTER = r"[^\W\u3040-\ud7ff]"
 """What an apostrophe stands beside: a letter or digit, but of no script that is written without spaces."""
 
@@ -76,46 +70,38 @@ _FRAMES: Mapping[Language, Mapping[str, str]] = {
 _HAN = r"[\u3400-\u9fff]"
 _SAYS_WHAT_STAYS = r"(?i)\b(keep|keeping|unchanged|as (it|they) (is|are)|nothing else)\b|保持|不变|保留|不要改"
 
-_ASKING = r"please|can|could|you|i|we|want|need|would|like|to|make|create|generate|design|draw|paint|me|us|an?|the"
-_AROUND = r"an?|the|my|his|her|with|of|for|on|in|at|by|beside|under|behind|near|holding|wearing|carrying|showing"
-_ABOUT = r"of|for|with|about|that|which|showing|announcing|advertising|in the style"
+_KINDS: Mapping[str, str] = {
+    "9:16": "phone wallpaper|iphone wallpaper|mobile wallpaper|phone background|lock screen|lockscreen|instagram story"
+    "|instagram reel|snapchat story|facebook story|whatsapp story|手机壁纸|锁屏|锁屏壁纸|竖屏|竖屏壁纸|竖屏画面",
+    "16:9": "banner|panorama|desktop wallpaper|computer wallpaper|laptop wallpaper|desktop background|widescreen"
+    "|widescreen wallpaper|横幅|全景|全景图|电脑壁纸|桌面壁纸|宽屏|宽屏壁纸|宽屏画面",
+    "3:4": "poster|portrait|book cover|flyer|海报|肖像|人像|封面|传单",
+    "1:1": "avatar|icon|logo|sticker|头像|图标|标志|贴纸|主图",
+}
+"""Kinds of pictures by the shape that they usually have."""
 
-
-def _asked_for(english: str, chinese: str) -> re.Pattern[str]:
-    """A clause that begins or ends with such a picture, and not with a thing that is held, hung or stood beside."""
-    return re.compile(
-        rf"(?:(?:{_ASKING}) )*(?:(?!(?:{_AROUND}) )\S+ ){{0,3}}(?:{english})(?: (?:{_ABOUT})\b|$)"
-        rf"|(?:.*(?<![上里中边旁])的)?[^的着了满有在带看和挂贴举]*(?:{chinese})(?: |$)"
-    )
-
-
-_TELLING: Sequence[tuple[re.Pattern[str], str]] = (
-    (_asked_for("(?:phone|mobile) (?:wall ?paper|background)|lock ?screen", "手机壁纸|锁屏(?:壁纸)?"), "9:16"),
-    (_asked_for("(?:insta(?:gram)?|snapchat|facebook|whatsapp) (?:story|reel)", "竖屏(?:壁纸|画面)?"), "9:16"),
-    (re.compile(r".*(?:\bwidescreen(?= wall ?paper| format|$)|宽屏(?=壁纸|画面|$)|横版)"), "16:9"),
-    (re.compile(r".*(?:\bportrait (?:format|orientation)\b|竖版)"), "3:4"),
-    (_asked_for("poster|(?:self-)?portrait|book cover|flyer", "海报|肖像|人像|封面|传单"), "3:4"),
-    (_asked_for("banner|panorama", "横幅|全景"), "16:9"),
-    (_asked_for("(?:desktop|computer|laptop) (?:wall ?paper|background)", "(?:电脑|桌面)壁纸"), "16:9"),
-    (_asked_for("avatar|icon|logo|sticker", "头像|图标|标志|贴纸|主图"), "1:1"),
+_ASKING = "please|can|could|you|i|we|want|need|would|like|to|make|create|generate|design|draw|paint|me|us|it|as|an?|the"
+_HELD = "an?|the|his|her|with|of|for|on|in|at|by|under|behind|holding"
+_ABOUT_A_KIND = re.compile(
+    rf"(?:(?:(?:{_ASKING}) )*(?:(?!(?:{_HELD}) )[^\s\u3400-\u9fff]+ ){{0,5}}?"  # the first noun, with what it is like
+    r"|(?:.*[^上里中边旁]的)?[^的着了满有在带看和挂贴举]*?"  # in Chinese the last one, not after a place, not in a hand
+    rf"(?:(?=[^a-z])|(?<={_HAN})|(?<={_HAN} )))"  # which may be English, but not after English
+    rf"({'|'.join(_KINDS.values())})"
+    r"(?:$| (?:of|for|with|about|that|showing|saying|announcing|in the style)\b| [^a-z]|上[写印画有是])"
 )
-"""What a clause says, in small letters, of a picture with a usual shape; the more special ones first."""
 
-_RATIO = r"(?<![\d:：])((?:16|9|4|3|2|1)\s*[:：]\s*(?:16|9|4|3|2|1))(?![\d:：])"
 _SHAPES = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3")
-_LYING = r"vertical|horizontal|portrait|landscape|[竖横]版|[竖横]屏"
-_SAID_AS_SHAPE = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        rf"(?:ratio|aspect|format|shape|比例|[宽长]高比|画幅|尺寸|{_LYING})(?:\s*(?:of|is|[:：=为是]))?\s*{_RATIO}",
-        rf"{_RATIO}\s*(?:的\s*)?(?:aspect|ratio|format|比例|画幅|尺寸|{_LYING})",
-        rf"{_RATIO}\s*(?:的\s*)?(?:poster|photo|picture|image|banner|wallpaper|cover|海报|图|照片|壁纸|封面|画面|横幅)",
-        rf"(?:\b(?:in|as)|用)\s*{_RATIO}",
-        rf"(?:^|[,，、.。;；(（\n])\s*{_RATIO}\s*(?:$|[,，、.。;；)）\n])",
-        r"(?<![\d:：])(16\s*[:：]\s*9)(?![\d:：])",
-    )
+_SHAPE = "aspect|ratio|format|shape|比例|[宽长]高比|画幅|尺寸|vertical|horizontal|portrait|landscape|[竖横][版屏]"
+_RATIO = re.compile(
+    rf"(?P<before>(?:{_SHAPE}|\b(?:in|as)|用)(?:\s*(?:of|is|[:：=为是]))?"
+    # alone in its clause, or with no more than "at" before it
+    r"|(?:^|\bat|[,，、.。;；(（])(?=[\d :：比]+(?:$|[,，、.。;；!！?？)）])))?\s*"
+    r"(?<![\d:：])(?P<width>16|9|[1-4])\s*[:：比]\s*(?P<height>16|9|[1-4])(?![\d:：]| scale)"
+    rf"(?P<after>\s*(?:的\s*)?(?:{_SHAPE}|poster|photo|picture|image|banner|wallpaper|cover"
+    r"|海报|图|照片|壁纸|封面|画面|横幅))?",
+    re.IGNORECASE | re.MULTILINE,
 )
-"""Ways to name a shape: two numbers alone may be a score, a time or a mixture."""
+"""Two numbers, and what says that they are a shape, not a score, a time or a mixture."""
 
 
 @dataclass(frozen=True)
@@ -238,21 +224,29 @@ def ended_well(description: str) -> str:
 
 def named_shape(text: str) -> str:
     """The aspect ratio that a wish names outside quotation marks, else ``auto``."""
-    plain = _in_lines(text)
-    for said in _SAID_AS_SHAPE:
-        for match in said.finditer(plain):
-            if (shape := re.sub(r"\s*[:：]\s*", ":", match[1])) in _SHAPES:
-                return shape
+    for named in _RATIO.finditer(_in_lines(text)):
+        shape = f"{named['width']}:{named['height']}"
+        if shape in _SHAPES and (shape == "16:9" or named["before"] is not None or named["after"]):
+            return shape
     return "auto"
 
 
 def shape_of(text: str) -> str:
-    """The aspect ratio that a wish names, or that the kind of picture it asks for usually has, else ``auto``."""
+    """The aspect ratio that a wish names, else that of the kind of picture which it is about, else ``auto``.
+
+    It is about a kind of picture where the first or the last clause of a sentence is: "a poster of a fox" or "a fox,
+    poster", in Chinese also the end of a clause. What is held, hung or stands beside is no such thing.
+    """
     if (named := named_shape(text)) != "auto":
         return named
-    clauses = [clause.strip() for clause in re.split(r"[,，、.。;；:：!！?？()（）\n]", _in_lines(text).lower())]
-    told = (shape for words, shape in _TELLING if any(map(words.match, clauses)))
-    return next(told, "auto")
+    plain = _in_lines(text).lower().replace("-", " ")
+    if re.search("横版|landscape (?:format|orientation)", plain):
+        return "16:9"
+    for sentence in re.split(r"[.。!！?？;；\n]", plain):
+        clauses = [clause.strip() for clause in re.split(r"[,，、:：()（）]", sentence) if clause.strip()]
+        for about in filter(None, map(_ABOUT_A_KIND.match, clauses[:1] + clauses[-1:])):
+            return next(shape for shape, kinds in _KINDS.items() if about[1] in kinds.split("|"))
+    return "3:4" if re.search("竖版|portrait (?:format|orientation)", plain) else "auto"
 
 
 def _in_lines(text: str) -> str:

@@ -3,13 +3,14 @@
 At the end, how long any tool may take to read what it was sent.
 """
 
+import json
 import time
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from tests.plugin.test_parameters import SdkFile, accepted
+from tests.plugin.test_parameters import STORED, SdkFile, accepted
 from tools.errors import Refused
 from tools.parameters import (
     BatchParameters,
@@ -71,6 +72,11 @@ def test_blank_is_left_out(name: str, blank: object) -> None:
         (f"```csv\n{CSV}\n```", CSV),
         (f"``` \n{CSV}\n \n```\n", CSV),
         ("颜色\n红\n蓝", "颜色\n红\n蓝"),
+        (f"Here are the rows:\n```json\n{json.dumps(ROWS)}\n```\nShall I go on?", ROWS),
+        ("| color | thing |\n|---|:-:|\n| red | apple |\n| blue | cup |", ROWS),
+        ("The rows:\n\ncolor | thing\n--- | ---\nred | apple\nblue | cup\n\nThat is all.", ROWS),
+        ("```markdown\n|color|thing|\n|-|-|\n|red|apple|\n|blue|cup|\n```", ROWS),
+        ("| a |\n| - |\n| x\\|y |", [{"a": "x|y"}]),
     ],
 )
 def test_rows_in_every_form(given: object, sent: object) -> None:
@@ -96,6 +102,8 @@ def test_rows_in_every_form(given: object, sent: object) -> None:
         ('[{"a": NaN}]', "rows: row 1 has no number in the column a"),
         ('[{"a": 1e999}]', "rows: row 1 has no number in the column a"),
         ("a\n" + "b" * 900_000, "rows: has more than 900 kB"),
+        ("| a | b |\n|---|---|\n| 1 | 2 |\n| 3 |", "rows: row 2 has 1 cells, and the table 2 columns"),
+        ("| a | b |\n|---|---|", "rows: takes 1 to 500 rows; there are 0"),
         (None, "Give the rows: as JSON or CSV in rows, or as a file in rows_file"),
     ],
 )
@@ -151,6 +159,22 @@ def test_columns_in_texts(given: str, sent: str) -> None:
     assert job(prompt=given)["prompt"] == sent
     assert job(negative_prompt=given)["negative_prompt"] == sent
     assert job(template="replace_object", slots={"new": given})["slots"] == {"new": sent}
+
+
+@pytest.mark.parametrize("form", ["{}", "![image]({})", "image_id {}, seed 7, https://a/files/{}.png?signature=s"])
+def test_images_of_rows_are_read_as_everywhere(form: str) -> None:
+    told = form.format(STORED, STORED)
+    assert job(operation="edit", image=told)["image"] == STORED
+    rows = batch(operation="edit", rows=[{"image": told, "color": told}, {"image": None}])["rows"]
+    assert rows == [{"image": STORED, "color": told}, {"image": None}]
+    assert batch(image="{{ pic }}", rows=[{"pic": told}])["rows"] == [{"pic": STORED}]
+    for given, said in (
+        ({"image": "img_1, img_2"}, "image: names 2 images; it takes the id or URL of one"),
+        ({"image": "last"}, "image: names 0 images"),
+        ({"rows": [{"image": STORED}, {"image": "/files/tools/a.png"}]}, "row 2: image: takes no link of Dify's"),
+    ):
+        with pytest.raises(Refused, match=f"^{said}"):
+            batch(**{"operation": "edit", **given})
 
 
 @pytest.mark.parametrize("rows", [CSV, ROWS])
@@ -247,6 +271,7 @@ REPEATED = [
     ("```\n", " \n", "x"), ("```", "\n", "x"), ("[", "-", ""), ("", "[", ""), ("", '{"a":', ""), ("[", "1,", ""),
     ("", "https://(", ""), ("https://a", "()", ""), ("https://a", "/v1/images/img_1", "!"), ("img_", "_", "!"),
     ("the last", " image", "!"), ("job", " ", "!"), ("1", " ", "x"), ("0.", "0", "x"), ("", "a=b;", ""),
+    ("", "|", ""), ("", "|-|\n", ""), ("a|b\n", "-", "|-"), ("", "job_0", ""), ("", "```", ""),
     ("http://a", "/v1", "!"), ("http://a", "/", "?"), ("bearer", " ", "\n"), ("", "a/", ""), ("", "1,", ""),
 ]  # fmt: skip
 
@@ -263,7 +288,7 @@ def test_no_text_takes_long_to_read(reader: type[Tolerant]) -> None:
             text = f"{start}{part * (length // len(part))}{end}"
             for name in reader.model_fields:
                 given = {**NEEDED, name: text} | ({"template": "t"} if name == "slots" else {})
-                began = time.monotonic()
+                began = time.thread_time()
                 with suppress(Refused):
                     reader.parse(given)
-                assert time.monotonic() - began < 2, (name, text[:20], length)
+                assert time.thread_time() - began < 2, (name, text[:20], length)

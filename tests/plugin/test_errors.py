@@ -45,7 +45,7 @@ def going_on(studio: ScriptedStudio) -> None:
 
 
 LOADING = error(503, "The model is still loading, 40 % so far.", retry_after=9999)
-BLOCKED = error(422, "prompt: this server does not paint 'gun'. Say it otherwise; ask its operator.")
+NOT_PAINTED = "prompt: this server does not paint 'gun'. Say it otherwise; ask its operator."
 MEMORY = "64x64 does not fit into the memory of cuda:0; ask for 32x32 or smaller."
 TROUBLES = {
     "wrong key": Trouble(KEY, ["Enter a valid api_key"], credentials={"api_key": f"{CANARY}-2"}),
@@ -54,8 +54,8 @@ TROUBLES = {
     ),
     "model loading": Trouble(DOWN, ["still loading, 40 %"], scripted(LOADING)),
     "out of memory": Trouble(DOWN, ["job0", "32x32 or smaller"], failing("out_of_memory", MEMORY)),
-    "blocked at once": Trouble(BAD, ["'gun'", "Say it otherwise"], scripted(BLOCKED)),
-    "blocked later": Trouble(BAD, ["job0", "Say it otherwise"], failing("content_blocked", "")),
+    "blocked at once": Trouble(BAD, ["'gun'", "Say it otherwise"], scripted(error(422, NOT_PAINTED))),
+    "blocked later": Trouble(BAD, ["job0", "Say it otherwise"], failing("content_blocked", NOT_PAINTED)),
     "FILES_URL unset": Trouble(
         BAD,
         ["Image 1 has no complete address", "FILES_URL", "http://api:5001"],

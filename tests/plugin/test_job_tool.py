@@ -136,10 +136,10 @@ def test_the_result_of_a_batch_has_its_sheet_and_rows(
             "Job job0 was cancelled at the server. Run it again if the image is still wanted.",
         ),
         (
-            {"state": "cancelled", "rows": counted(3, 2)},
+            {"state": "cancelled", "rows": counted(3, 2), "archive_url": ARCHIVE},
             "InvokeBadRequestError",
             "Job job0 was cancelled at the server. Run it again if the image is still wanted. What 2 of its rows "
-            "painted is kept; image_job with action list links to it.",
+            f"painted is kept: {ARCHIVE}",
         ),
     ],
 )
@@ -187,19 +187,25 @@ def test_the_list_is_readable_and_complete(
             **scripted.view("job2", {"state": "running", "operation": "batch", "rows": counted(9, 3, 1)}),
             **{"created_at": now - 3 * 86400 - 60, "archive_url": ARCHIVE},
         },
+        {
+            **scripted.view("job6", {"state": "cancelled", "operation": "batch", "rows": counted(9, 3, 1)}),
+            **{"created_at": now - 4 * 86400, "archive_url": ARCHIVE},
+        },
     ]
     outcome = image_job(plugin, credentials, action="list")
     outcome.raise_on_error()
     assert outcome.texts[0].splitlines() == [
-        "5 jobs, newest first:",
+        "6 jobs, newest first:",
         "job5: generate, queued, place 2 in the queue, just now",
         "job4: edit, running, 3 min ago",
         "job3: generate, succeeded, image_id img0, 2 h ago",
         "job1: generate, failed, 5 h ago",
         "job2: batch, running, 4 of 9 rows done, 3 d ago",
+        f"job6: batch, cancelled, 3 of 9 rows succeeded, 1 failed: {ARCHIVE}, 4 d ago",
     ]
     assert set(outcome.variables) == JOB_VARIABLES
-    ids, states = ["job5", "job4", "job3", "job1", "job2"], ["queued", "running", "succeeded", "failed", "running"]
+    ids = ["job5", "job4", "job3", "job1", "job2", "job6"]
+    states = ["queued", "running", "succeeded", "failed", "running", "cancelled"]
     assert_empty(outcome, job_ids=ids, states=states, job_id="", state="", model="")
     [view] = outcome.jsons
     assert [job["job_id"] for job in view["jobs"]] == outcome.variables["job_ids"]
@@ -233,17 +239,17 @@ def test_the_list_may_be_shorter_or_empty(
         (
             {"state": "cancelled"},
             "Job job7 is cancelled. It leaves no image; all others stay.",
-            {"state": "cancelled"},
+            {"state": "cancelled", "model": "qwen-image"},
         ),
         (
             RUNNING,
             "Job job7 stops at its next step. It leaves no image; all others stay.",
-            {"state": "running"},
+            {"state": "running", "model": "qwen-image"},
         ),
         (
             {"state": "running", "operation": "batch", "rows": counted(9, 3, 1), "archive_url": ARCHIVE},
             f"Job job7 stops at its next step. What 3 of its rows painted is kept: {ARCHIVE}",
-            {"state": "running", "archive_url": ARCHIVE, "succeeded": 3},
+            {"state": "running", "archive_url": ARCHIVE, "succeeded": 3, "model": ""},
         ),
     ],
 )
@@ -260,7 +266,7 @@ def test_cancelling_says_what_is_kept(
     outcome.raise_on_error()
     assert outcome.texts == [f"{said}\n"]
     assert set(outcome.variables) == JOB_VARIABLES
-    assert_empty(outcome, job_id="job7", model="qwen-image", **known)
+    assert_empty(outcome, job_id="job7", **known)
     assert outcome.variables["progress"] == "Done.\n"
     assert scripted.routes() == ["POST /v1/jobs/job7/cancel"]
 

@@ -6,9 +6,11 @@ import pytest
 
 from server.schemas import JOB_REQUEST
 from tools.errors import Refused
-from tools.parameters import Credentials, EditParameters, GenerationParameters, JobParameters, model_setting
+from tools.parameters import Credentials, EditParameters, GenerationParameters, JobParameters
 
 STORED = "img_0123456789abcdef01234567"
+OTHER = STORED.replace("0", "f")
+LINK = f"http://gpu-box:8300/files/2026/11/22/{STORED}.png?expires=1&signature=s"
 
 
 class SdkFile:
@@ -46,8 +48,10 @@ def test_blank_is_left_out(name: str, blank: object) -> None:
 
 
 def test_a_persons_own_words_stand_for_themselves() -> None:
-    for word in ("none", "auto", "default"):
+    for word in ("auto", "default"):
         assert body(prompt=word)["prompt"] == word
+    with pytest.raises(Refused, match=r"^prompt is missing\. Fill it in\.$"):
+        body(prompt="None")  # a language model that has nothing to say
     edited = EditParameters.parse({"prompt": "auto", "image_id": "img_1"})
     assert edited.body()["prompt"] == "auto"
     keyed = Credentials.parse({"server_url": "http://a", "api_key": "default", "time_budget": "default"})
@@ -60,6 +64,11 @@ def test_a_persons_own_words_stand_for_themselves() -> None:
         ("seed", "7", 7),
         ("seed", 7.0, 7),
         ("seed", "7.0", 7),
+        ("seed", "７", 7),
+        ("steps", "２０．０", 20),
+        ("guidance_scale", "２．５", 2.5),
+        ("size", "６４ｘ６４", "64x64"),
+        ("size", "1024＊768", "1024x768"),
         ("seed", 0, 0),
         ("seed", 2**32 - 1, 2**32 - 1),
         ("n", "3", 3),
@@ -121,24 +130,6 @@ def test_enhancing_as_a_truth_value(given: dict[str, object], read: str) -> None
 def test_a_language_model_that_cannot_be_read_is_none(written: object, enhance: str) -> None:
     asked = GenerationParameters.parse({"prompt": "x", "enhance": enhance, "enhance_model": written})
     assert (asked.enhance_model, asked.enhance) == (None, enhance)
-
-
-@pytest.mark.parametrize(
-    ("given", "setting"),
-    [
-        (
-            {"enhance_model": " gpt-4o "},
-            "enhance_model, which takes PROVIDER/MODEL such as langgenius/openai/openai/gpt-4o",
-        ),
-        ({"enhance_model": " "}, "enhance_model"),
-        ({"enhance_model": {"provider": "p"}}, "enhance_model"),
-        ({}, "enhance_model"),
-        ({"enhance_model": '"a/b/c/d"'}, "enhance_model"),
-    ],
-)
-def test_the_setting_says_how_to_choose_a_language_model(given: dict[str, object], setting: str) -> None:
-    asked = GenerationParameters.parse({"prompt": "x", **given})
-    assert model_setting("enhance_model", given, asked.enhance_model) == setting
 
 
 @pytest.mark.parametrize(
@@ -226,6 +217,14 @@ def test_files_in_every_shape(given: object, addresses: list[str]) -> None:
         (f"http://gpu-box:8300/v1/images/{STORED}/content", [STORED]),
         (f"https://gpu.example/studio/v1/images/{STORED}, img_2", [STORED, "img_2"]),
         ("i,a2", ["i", "a2"]),
+        (f"image_id {STORED}, seed 7, {LINK}", [STORED]),
+        (f"1 image: image_id {STORED}, {LINK} Show it to the person with: ![image]({LINK})", [STORED]),
+        (f"![{STORED}]({LINK})", [STORED]),
+        (f"<img src='{LINK}' alt='{STORED}'>", [STORED]),
+        ({"image_id": STORED, "image_url": LINK}, [STORED]),
+        ([LINK, STORED, OTHER], [STORED, OTHER]),
+        ([STORED, LINK.replace(STORED, OTHER)], [STORED, LINK.replace(STORED, OTHER)]),
+        (LINK, [LINK]),
     ],
 )
 def test_references_in_one_string(given: object, references: list[str]) -> None:
@@ -305,6 +304,20 @@ def test_an_unusable_key_is_not_quoted() -> None:
 )
 def test_a_job_in_every_form(given: str) -> None:
     assert JobParameters.parse({"job_id": given}).job_id == "job_a1"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Job {} is queued at place 1; fetch it with image_job.",
+        "The time budget ended while job {0} was running. Fetch its result with image_job and job_id {0}.",
+    ],
+)
+def test_a_job_in_the_line_that_named_it(line: str) -> None:
+    named = "job_0123456789abcdef01234567"
+    assert JobParameters.parse({"job_id": line.format(named)}).job_id == named
+    with pytest.raises(Refused, match="job_id: takes one id"):
+        JobParameters.parse({"job_id": f"{named} {named[::-1]} job_{'f' * 24}"})
 
 
 @pytest.mark.parametrize(

@@ -199,12 +199,8 @@ def test_the_servers_own_sentence_is_told_once(
 @pytest.mark.parametrize(
     ("state", "code", "type_", "said"),
     [
-        ("failed", "worker_lost", DOWN, "log"),
-        ("failed", "engine_timeout", DOWN, "fewer steps"),
-        ("failed", "engine_failed", DOWN, "log"),
-        ("failed", "out_of_memory", DOWN, "smaller size"),
-        ("failed", "model_unavailable", DOWN, "another model"),
-        ("failed", "content_blocked", BAD, "Say it otherwise"),
+        ("failed", "worker_lost", DOWN, "Job job0 failed: worker_lost."),
+        ("failed", "content_blocked", BAD, "Job job0 failed: content_blocked."),
         ("cancelled", "", BAD, "cancelled"),
     ],
 )

@@ -116,6 +116,11 @@ def test_lettering_is_found_in_the_marks_of_any_language(text: str, found: list[
             "a\n",
             "1:1",
             "1 :",
+            "1:1 at ",
+            "\n1:1",
+            ",1比",
+            "please ",
+            "a-b ",
             "ratio ",
             "with ",
         ),
@@ -234,6 +239,28 @@ def test_every_part_of_a_wish_is_put_on_one_line() -> None:
         ("a man hangs posters", "auto"),
         ("a man hangs a poster", "auto"),
         ("a phone with its lock screen on a table", "auto"),
+        ("a fox at 9:16", "9:16"),
+        ("a fox at 4:3, snow", "4:3"),
+        ("狐狸，16比9", "16:9"),
+        ("狐狸，3比4", "3:4"),
+        ("3比2获胜的球队", "auto"),
+        ("a car in 1:1 scale", "auto"),
+        ("设计一个咖啡店的logo", "1:1"),
+        ("杯子上的logo", "auto"),
+        ("一张 NBA 海报", "3:4"),
+        ("a catalogo", "auto"),
+        ("a girl holding a 2026 poster", "auto"),
+        ("man holding poster", "auto"),
+        ("silicon", "auto"),
+        ("a movie-poster of a fox", "3:4"),
+        ("iPhone wallpaper with stars", "9:16"),
+        ("海报上写着“夏日特惠”", "3:4"),
+        ("a Chinese New Year sale poster saying “SALE”", "3:4"),
+        ("A tea shop in spring. Please make a poster for it, with birds. Green, light.", "3:4"),
+        ("a street at night, neon signs, poster, rain", "auto"),
+        ("横版的海报", "16:9"),
+        ("竖版的狐狸插画", "3:4"),
+        ("a fox, portrait format", "3:4"),
     ],
 )
 def test_the_shape_follows_from_the_wish(text: str, shape: str) -> None:
@@ -243,7 +270,7 @@ def test_the_shape_follows_from_the_wish(text: str, shape: str) -> None:
 
 def test_the_wish_knows_the_words_of_the_parameters() -> None:
     assert {*wishes._SHAPES, "auto"} == set(get_args(NativeRatio))
-    assert {shape for _, shape in wishes._TELLING} <= set(wishes._SHAPES)
+    assert set(wishes._KINDS) <= set(wishes._SHAPES)
     assert set(get_args(WishPurpose)) == set(get_args(wishes.Purpose))
     assert set(get_args(WishLanguage)) == {"auto", *get_args(wishes.Language)}
 

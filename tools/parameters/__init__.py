@@ -6,7 +6,7 @@ A value that cannot be used raises :class:`tools.errors.Refused` with a sentence
 from tools.parameters.batch import BatchParameters
 from tools.parameters.credentials import Credentials
 from tools.parameters.editing import EditParameters
-from tools.parameters.enhancing import ChosenModel, EnhanceParameters, model_setting
+from tools.parameters.enhancing import ChosenModel, EnhanceParameters
 from tools.parameters.jobs import JobParameters
 from tools.parameters.outpainting import OutpaintParameters
 from tools.parameters.painting import GenerationParameters
@@ -20,5 +20,4 @@ __all__ = [
     "GenerationParameters",
     "JobParameters",
     "OutpaintParameters",
-    "model_setting",
 ]

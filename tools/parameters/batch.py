@@ -15,7 +15,7 @@ from tools.parameters.painting import (
     ratio,
     without_ratio_beside_size,
 )
-from tools.parameters.pictures import MAX_REFERENCE_CHARS, Address
+from tools.parameters.pictures import MAX_REFERENCE_CHARS, Address, one_reference
 from tools.parameters.table import Rows, column_names, decoded, read_rows
 from tools.parameters.tolerant import lowered
 
@@ -73,6 +73,11 @@ class BatchParameters(Instructed):
     def _double_braces(cls, value: object) -> object:
         return columns(value) if isinstance(value, str) else value
 
+    @field_validator("image")
+    @classmethod
+    def _one_image(cls, value: str | None) -> str | None:
+        return value if value is None or "{" in value else one_reference(value)
+
     @field_validator("slots")
     @classmethod
     def _double_braces_in_slots(cls, value: dict[str, str]) -> dict[str, str]:
@@ -118,6 +123,8 @@ class BatchParameters(Instructed):
         told = {"image": image, "aspect_ratio": self.aspect_ratio}
         job = {"operation": self.operation, **super().body(), **{name: text for name, text in told.items() if text}}
         table = self.rows if file is None else self._rows_of(file)
+        if isinstance(table, list) and image and (column := _COLUMN.fullmatch(image)):
+            table = [_with_reference(number, row, column[1]) for number, row in enumerate(table, start=1)]
         return {"operation": "batch", "job": job, "rows": table, "seed_mode": self.seed_mode}
 
     def _rows_of(self, file: bytes) -> Rows:
@@ -135,6 +142,17 @@ class BatchParameters(Instructed):
             for single in (found.strip() for found in _SINGLE.findall(text)):
                 if single in names:
                     raise ValueError(f"write the column {single[:40]} in double braces, {{{{{single[:40]}}}}}")
+
+
+def _with_reference(number: int, row: dict[str, Any], column: str) -> dict[str, Any]:
+    """The row with the id or URL in that column, whatever stands around it. Raises :class:`Refused`."""
+    value = row.get(column)
+    if not isinstance(value, str) or not value.strip():
+        return row
+    try:
+        return row | {column: one_reference(value)}
+    except ValueError as error:
+        raise Refused(f"row {number}: {column}: {error}.") from None
 
 
 def _check_ratio(value: str, operation: Operation) -> None:

@@ -5,7 +5,6 @@ painting has to go on there. Elsewhere the model is written as PROVIDER/MODEL.
 """
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -59,14 +58,6 @@ def chosen_model(value: object) -> ChosenModel | None:
     except ValidationError:
         return None
     return chosen if chosen.provider and chosen.model else None
-
-
-def model_setting(name: str, given: Mapping[str, Any], chosen: ChosenModel | None) -> str:
-    """The setting in which the model is chosen, and how to write it where what was given there is none."""
-    written = given.get(name)
-    if chosen is not None or not isinstance(written, str) or not written.strip():
-        return name
-    return f"{name}, which takes PROVIDER/MODEL such as langgenius/openai/openai/gpt-4o"
 
 
 ModelChoice = Annotated[ChosenModel | None, BeforeValidator(chosen_model)]

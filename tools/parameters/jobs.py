@@ -13,9 +13,13 @@ JobAction = Literal["result", "list", "cancel"]
 
 
 def one_id(value: object) -> object:
-    """An id as people and models write it: in quotation marks or brackets, with a stop, after the word job."""
+    """An id as people and models write it: in quotation marks or brackets, after the word job, or in the whole line in
+    which a tool named it.
+    """
     if not isinstance(value, str):
         return value
+    if len(named := set(re.findall(r"\bjob_[0-9a-f]{8,60}\b", value))) == 1:
+        return named.pop()
     around = f"{QUOTES}.,;:[](){{}}<>"
     found = re.sub(r"(?i)^job([_ ]id)?[\s:=\"']+", "", value.strip(around)).strip(around)
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", found):

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from tools.parameters.enhancing import ModelChoice
 from tools.parameters.pictures import MAX_SIDE, OneImage, means_last
-from tools.parameters.tolerant import Tolerant, Whole, lowered, read_value, whole
+from tools.parameters.tolerant import Tolerant, Whole, lowered, number, read_value, whole
 from tools.wishes import Wish, Written
 
 MIN_SIDE = 64
@@ -22,7 +22,7 @@ NativeRatio = Literal["auto", "1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3"]
 OutputFormat = Literal["png", "jpeg", "webp"]
 PromptKind = Literal["instruction", "description"]
 Enhance = Literal["off", "rules", "llm"]
-Strength = Annotated[float | None, Field(ge=0.01, le=1, allow_inf_nan=False)]
+Strength = Annotated[float | None, BeforeValidator(number), Field(ge=0.01, le=1, allow_inf_nan=False)]
 
 SENT = {"negative_prompt", "size", "seed", "n", "steps", "guidance_scale", "model", "output_format", "output_quality"}
 
@@ -71,7 +71,7 @@ def checked_ratio(value: str) -> str:
 
 def checked_size(value: str) -> str:
     """WIDTHxHEIGHT with any multiplication sign. Raises ValueError for another size."""
-    if not (match := re.fullmatch(r"(\d{1,5})\s*[xX×*]\s*(\d{1,5})", value)):
+    if not (match := re.fullmatch(r"(\d{1,5})\s*[xX×*]\s*(\d{1,5})", unicodedata.normalize("NFKC", value))):
         raise ValueError("write WIDTHxHEIGHT in pixels, such as 1024x768, or leave it empty")
     if not all(MIN_SIDE <= int(side) <= MAX_SIDE for side in match.groups()):
         raise ValueError(f"each side must be {MIN_SIDE} to {MAX_SIDE} pixels")
@@ -88,7 +88,7 @@ class Painting(Tolerant):
     size: str | None = None
     seed: Annotated[int | None, BeforeValidator(whole), Field(le=MAX_SEED)] = None
     steps: Annotated[int | None, BeforeValidator(whole), Field(ge=2, le=150)] = None
-    guidance_scale: float | None = Field(None, ge=1, le=20, allow_inf_nan=False)
+    guidance_scale: Annotated[float | None, BeforeValidator(number), Field(ge=1, le=20, allow_inf_nan=False)] = None
     model: str | None = Field(None, max_length=200)
     output_format: Annotated[OutputFormat, BeforeValidator(file_format)] = "png"
     output_quality: Annotated[int | None, BeforeValidator(whole), Field(ge=1, le=100)] = None

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tools.parameters.tolerant import QUOTES, Tolerant, read_value
+from tools.parameters.tolerant import QUOTES, Tolerant, number, read_value
 
 MAX_REFERENCE_CHARS = 4000
 MAX_SIDE = 4096
@@ -53,7 +53,17 @@ def references(value: object) -> list[str]:
     The last image of a conversation is what the server takes where none is named, so words for it are no reference.
     """
     texts = value if isinstance(value, list) else [value]
-    return list(dict.fromkeys(found for text in texts for found in _referred(str(text))))
+    found = list(dict.fromkeys(found for text in texts for found in _referred(str(text))))
+    # An answer names each image by its id and by a link, which has the id in it: that is one image.
+    named = [one for one in found if re.fullmatch("img_[0-9a-f]{24}", one)]
+    return [one for one in found if one in named or not any(name in one for name in named)]
+
+
+def one_reference(text: str) -> str:
+    """The one id or URL in a text. Raises ValueError."""
+    if len(found := references(text)) != 1:
+        raise ValueError(f"names {len(found)} images; it takes the id or URL of one")
+    return found[0]
 
 
 def means_last(value: object) -> bool:
@@ -148,12 +158,9 @@ def _numbers(text: str) -> Any:
 def _number(name: str, value: object) -> float:
     """A number of a box; with a percent sign, the fraction."""
     try:
-        if isinstance(value, str) and value.strip().endswith("%"):
-            number = float(value.strip().removesuffix("%")) / 100
-        else:
-            number = float(value) if isinstance(value, str | int | float) else math.nan
+        found = float(read) if isinstance(read := number(value), str | int | float) else math.nan
     except (ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
+        found = math.nan
+    if not math.isfinite(found):
         raise ValueError(f"{name} of the box is no number")
-    return number
+    return found

@@ -2,6 +2,7 @@
 
 import math
 import re
+from itertools import takewhile
 from typing import Any
 
 from tools.parameters.tolerant import read_value
@@ -18,7 +19,8 @@ _WRITE = 'write rows as a JSON list such as [{"name": "red apple"}], or as CSV w
 def read_rows(value: object) -> Rows:
     """Rows as a list of objects, or CSV as the text that it is, for the server to read.
 
-    Takes JSON, CSV, either in a code fence, and lists as Dify writes them into a text, which is Python's way.
+    Takes JSON, CSV and Markdown, also with words around them as language models answer, and lists as Dify writes them
+    into a text, which is Python's way.
     Raises ValueError.
     """
     read = _read(value) if isinstance(value, str) else value
@@ -39,9 +41,11 @@ def _read(text: str) -> Any:
     if len(text.encode(errors="replace")) > MAX_TABLE_BYTES:
         raise ValueError(f"has more than {MAX_TABLE_BYTES // 1000} kB; split the table into several batches")
     plain = text.strip("\ufeff \t\r\n")
-    if (opening := re.match(r"```[a-zA-Z]*[^\S\n]*\n", plain)) and plain.endswith("```"):
-        plain = plain[opening.end() : -3].strip()
+    if len(parts := plain.split("```")) == 3:
+        plain = re.sub(r"^[a-zA-Z]*[^\S\n]*\n", "", parts[1]).strip()
     if plain[:1] not in {"[", "{"}:
+        if (table := _markdown(plain.splitlines())) is not None:
+            return table
         if len(plain.splitlines()) < 2:
             raise ValueError(_WRITE)
         return plain
@@ -51,10 +55,30 @@ def _read(text: str) -> Any:
         raise ValueError(_WRITE) from None
 
 
+def _markdown(lines: list[str]) -> list[dict[str, str]] | None:
+    """The rows of the first table in Markdown, whose second line is made of strokes; None where there is none."""
+    cells = [_cells(line) if "|" in line else [] for line in lines]
+    first = next((n for n, line in enumerate(cells) if line and all(re.fullmatch(":?-+:?", each) for each in line)), 0)
+    if not first or len(cells[first - 1]) != len(cells[first]):
+        return None
+    rows = list(takewhile(bool, cells[first + 1 :]))
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(cells[first]):
+            raise ValueError(f"row {number} has {len(row)} cells, and the table {len(cells[first])} columns")
+    return [dict(zip(cells[first - 1], row, strict=True)) for row in rows]
+
+
+def _cells(line: str) -> list[str]:
+    """What stands between the strokes of a line; a stroke within a cell has a backslash before it."""
+    inner = line.strip().removeprefix("|")
+    inner = inner.removesuffix("|") if not inner.endswith("\\|") else inner
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", inner)]
+
+
 def column_names(table: Rows) -> set[str]:
     """The columns of a table; of CSV as far as its first line tells them without reading it properly."""
     if isinstance(table, str):
-        return {name.strip(' "') for name in re.split(r"[,;\t]", table.splitlines()[0])}
+        return {name.strip(' "') for name in re.split(r"[,;\t，]", table.splitlines()[0])}
     return {name for row in table for name in row}
 
 

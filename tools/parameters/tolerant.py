@@ -8,6 +8,7 @@ Here all of these become one thing.
 import ast
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Self
 
@@ -27,11 +28,20 @@ def lowered(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
 
+def number(value: object) -> object:
+    """A number in digits of any width; with a percent sign, the fraction."""
+    if not isinstance(value, str):
+        return value
+    plain = unicodedata.normalize("NFKC", value).strip()
+    if share := re.fullmatch(r"(\d{1,3}(?:\.\d{0,3})?)\s*%", plain):
+        return float(share[1]) / 100
+    return plain
+
+
 def whole(value: object) -> object:
-    """A whole number that came as 7.0 or "7.0" is 7."""
-    if isinstance(value, str) and re.fullmatch(r"\s*-?\d+\.0*\s*", value):
-        return value.strip().split(".")[0]
-    return value
+    """A whole number in digits of any width, also as 7.0."""
+    plain = unicodedata.normalize("NFKC", value).strip() if isinstance(value, str) else value
+    return plain.split(".")[0] if isinstance(plain, str) and re.fullmatch(r"-?\d+\.0*", plain) else plain
 
 
 Whole = Annotated[int, BeforeValidator(whole)]
@@ -71,8 +81,6 @@ class Tolerant(BaseModel):
     @classmethod
     def _blanks(cls, name: str) -> frozenset[str]:
         """The words that leave a parameter out."""
-        if name in cls.model_fields and cls.model_fields[name].is_required():
-            return frozenset(("",))
         return NOTHING if name in cls.FREE_TEXTS else NOTHING | AS_USUAL
 
     @classmethod
@@ -93,6 +101,14 @@ class Tolerant(BaseModel):
             raise Refused(_complaint(error)) from None
 
 
+_WORDS = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "takes a whole number such as 7"),
+    **dict.fromkeys(("float_parsing", "float_type"), "takes a number such as 0.5"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "takes true or false"),
+}
+"""In place of the library's words, by its kinds of errors."""
+
+
 def _blank(value: object, blanks: frozenset[str]) -> bool:
     return value is None or value == [] or (isinstance(value, str) and value.strip(QUOTES).lower() in blanks)
 
@@ -102,7 +118,7 @@ def _complaint(error: ValidationError) -> str:
     name = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "missing":
         return f"{name} is missing. Fill it in."
-    said = str(first["msg"]).removeprefix("Value error, ")
+    said = _WORDS.get(first["type"]) or str(first["msg"]).removeprefix("Value error, ")
     sentence = f"{name}: {said[0].lower()}{said[1:]}" if name else said
     value = first["input"]
     # Only short scalars are quoted back: a prompt is the person's own, and a credential may be secret.
