@@ -153,8 +153,10 @@ def declared(tool: str) -> dict[str, dict[str, Any]]:
 
 def as_sent(parameter: Mapping[str, Any], value: Any) -> Any:
     """A value as Dify's API sends it to a plugin: files as mappings, one or several as the parameter's type wants."""
-    if parameter["type"] not in {"file", "files"} or value is None:
+    if parameter["type"] not in {"file", "files"}:
         return value
+    if value is None:
+        return [None] if parameter["type"] == "files" else None
     files = value if isinstance(value, list) else [value]
     sent = [file.to_plugin_parameter() for file in files]
     if parameter["type"] == "files":

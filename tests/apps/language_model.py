@@ -2,7 +2,7 @@
 
 Dify's engine starts ``dify-plugin-daemon-slim -id PLUGIN -action ACTION``, writes ``{"data": ...}`` to its stdin and
 reads one event per line. This file takes that program's place (``SLIM_BINARY_PATH``) and reads the same out of every
-brief, so that a test knows what follows from it. Standard library only. The model that the plugin itself asks through
+brief, so that a test knows what follows from it; in a greeting it finds none. Standard library only. The model that the plugin itself asks through
 Dify has a stand-in of its own, in ``tests/plugin/hooks.py``.
 """
 
@@ -26,6 +26,7 @@ BRIEF = {
     "scene_zh": "黄色背景",
 }
 """What is read out of every brief."""
+GREETING = "hello there"
 
 
 def main() -> int:
@@ -46,6 +47,8 @@ def answers(action: str, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"num_tokens": 100}
     elif action == "invoke_llm":
         words = f"```json\n{json.dumps(BRIEF, ensure_ascii=False)}\n```"
+        if GREETING in json.dumps(asked["prompt_messages"]):
+            words = "I am sorry, there is no brief in this text."
         half = len(words) // 2
         yield from (chunk(asked["model"], words[:half], None), chunk(asked["model"], words[half:], "stop"))
     else:

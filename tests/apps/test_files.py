@@ -100,13 +100,15 @@ def test_nodes_and_edges_make_one_graph(app: dict[str, Any]) -> None:
         assert edge["sourceHandle"] in ways_out(source)
     assert len({edge["id"] for edge in graph["edges"]}) == len(graph["edges"])
     taken = {(edge["source"], edge["sourceHandle"]) for edge in graph["edges"]}
-    assert {(i, way) for i, data in nodes.items() if data["type"] == "if-else" for way in ways_out(data)} <= taken
+    assert {(i, way) for i, data in nodes.items() if len(ways_out(data)) > 1 for way in ways_out(data)} <= taken
     assert set(nodes) == {"start", *(node_id for node_id in nodes if ancestors(app, node_id))}
 
 
 def ways_out(data: dict[str, Any]) -> set[str]:
     """Names of a node's exits."""
-    return {*(case["case_id"] for case in data["cases"]), "false"} if data["type"] == "if-else" else {"source"}
+    if data["type"] == "if-else":
+        return {*(case["case_id"] for case in data["cases"]), "false"}
+    return {"source", "fail-branch"} if data.get("error_strategy") == "fail-branch" else {"source"}
 
 
 def ancestors(app: dict[str, Any], node_id: str) -> set[str]:
@@ -212,7 +214,8 @@ def outputs(data: dict[str, Any], plugin: dict[str, Any]) -> set[str]:
             return {variable["variable"] for variable in data["variables"]}
         case "tool":
             declared = plugin["tools"][data["tool_name"]]["output_schema"]["properties"]
-            return {*declared, "text", "files", "json"}
+            failed = {"error_message", "error_type"} if data.get("error_strategy") == "fail-branch" else set()
+            return {*declared, "text", "files", "json", *failed}
         case "parameter-extractor":
             return {parameter["name"] for parameter in data["parameters"]}
         case "template-transform":

@@ -4,6 +4,7 @@ Only the language models are stand-ins: language_model.py for the engine's own n
 """
 
 import io
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.apps.conftest import PYTHON, ROOT, Engine
 from tests.studio import Studio
 
 pytestmark = pytest.mark.skipif(
-    not PYTHON.exists(),
+    not (PYTHON.exists() or os.environ.get("CI")),
     reason="Dify's workflow engine needs Python 3.12 or 3.13; make setup-tests installs it where there is one",
 )
 WEIGHTS = ROOT / "server/miniature/weights"
@@ -133,8 +134,7 @@ def test_form_to_image_without_a_language_model(
     assert told["nodes"]["enhance"]["enhanced_by"] == "rules"
     assert told["calls"][1][1]["prompt"].startswith(prompt)
     assert f"**Prompt:** {prompt}" in told["outputs"]["answer"]
-    warning = "The language model is not chosen in the setting model; the prompt was put together by rules instead."
-    assert f"\n> {warning}\n" in told["outputs"]["answer"]
+    assert "\n> The language model is not chosen, or not written as PROVIDER/MODEL " in told["outputs"]["answer"]
 
 
 @pytest.mark.parametrize("instruction", ["make the background green", "把背景改成绿色"])
@@ -240,8 +240,10 @@ def test_chat_whose_first_picture_failed_paints_with_the_next_message(engine: En
 
 def test_chat_whose_picture_is_forgotten_says_so_and_has_a_way_out(engine: Engine) -> None:
     kept = {"has_picture": "yes"}  # by the app; by the server only for as long as its memory reaches
-    told = engine.try_to_run("edit_last_picture.yml", conversation="6", kept=kept, query="make the background green")
-    assert "there is no image in this conversation yet, or it was long ago; send the one you mean." in told["error"]
+    told = engine.run("edit_last_picture.yml", conversation="6", kept=kept, query="make the background green")
+    assert told["order"][-1] == "say_why"
+    assert "there is no image in this conversation yet, or it was long ago; send the one you mean." in shown(told)
+    assert "write “new picture: …” to start over" in shown(told)
     again = engine.run("edit_last_picture.yml", conversation="6", query="new picture: a red apple")
     assert again["calls"][0] == ["image_generation", {"prompt": "a red apple", "n": 1, "output_format": "png"}]
 
@@ -292,7 +294,15 @@ def test_bilingual_poster(engine: Engine, judge: Judge) -> None:
     assert set(approved["conversation"].values()) == {""}
 
 
-@pytest.mark.parametrize("query", ["Approve", "APPROVED!", " ok. ", "通过。", "定稿"])
+def test_bilingual_poster_paints_nothing_without_a_brief(engine: Engine) -> None:
+    told = engine.run("bilingual_poster.yml", conversation="8", query="hello there")
+    assert told["calls"] == []
+    assert shown(told).startswith("I found no headline in this. Say what the poster is for")
+    drafts = engine.run("bilingual_poster.yml", conversation="8", query="Hot prices in our shop")
+    assert {tool for tool, _ in drafts["calls"]} == {"image_generation"}
+
+
+@pytest.mark.parametrize("query", ["Approve", "APPROVED!", " ok. ", "**approve**", "“通过”", "looks good", "定稿。"])
 def test_bilingual_poster_is_approved_in_few_words(engine: Engine, query: str) -> None:
     kept = {"english_id": "1", "chinese_id": "2", "english_url": "http://one", "chinese_url": "http://two"}
     told = engine.run("bilingual_poster.yml", conversation=f"approved by {query}", kept=kept, query=query)
