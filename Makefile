@@ -23,7 +23,7 @@ setup-bench:
 	@test -n "$(PYTHON)" || { echo "setup: no Python 3.11 or newer found; install one, or run make PYTHON=/path/to/it" >&2; exit 1; }
 	@$(PYTHON) .ci/bootstrap.py server plugin tests miniature
 
-demo: setup ## start the server, call both tools as Dify does, save the pictures under demo/, stop
+demo: setup ## start the server, call every tool as Dify does, save the pictures under demo/, stop
 	@$(RUN) -m examples.demo
 
 serve: setup ## run the server until Ctrl-C

@@ -13,6 +13,11 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST = 2 * 10**6
+TOP = {
+    *("manifest.yaml", "main.py", "requirements.txt", "README.md", "PRIVACY.md", "LICENSE"),
+    *("_assets", "provider", "tools", "readme"),
+}
+"""What the root of a package holds, no more and no less."""
 
 
 def files() -> list[Path]:
@@ -23,6 +28,12 @@ def files() -> list[Path]:
 
 def main() -> int:
     """Write the package and say what is in it."""
+    if strays := sorted({path.parts[0] for path in files()} ^ TOP):
+        print(
+            f"package: {', '.join(strays)}: does not belong into a package, or is missing; see .difyignore",
+            file=sys.stderr,
+        )
+        return 1
     manifest = yaml.safe_load((ROOT / "manifest.yaml").read_text())
     target = ROOT / "dist" / f"{manifest['name']}-{manifest['version']}.difypkg"
     target.parent.mkdir(exist_ok=True)
@@ -33,7 +44,7 @@ def main() -> int:
             package.writestr(entry, (ROOT / path).read_bytes(), zipfile.ZIP_DEFLATED)
             print(f"  {path}")
     size = target.stat().st_size
-    print(f"{target.relative_to(ROOT)}: {size / 1000:.0f} kB")
+    print(f"{target.relative_to(ROOT)}: {len(files())} files, {size / 1000:.0f} kB")
     if size > LARGEST:
         print(f"package: larger than {LARGEST} bytes; see what .difyignore lets through", file=sys.stderr)
         return 1

@@ -33,9 +33,10 @@ OUT = ROOT / "demo"
 START_S = 120
 CHINESE = "蓝色背景上的红苹果"
 ENGLISH = "make the background green"
+LATER = {"prompt": "a dog on a purple background", "wait": False}
 REGION = {"prompt": "把苹果换成猫", "region": "0.1,0.1,0.8,0.8"}
 WIDER = {"prompt": "", "aspect_ratio": "16:9"}
-AGAIN = {"prompt": "make the background green"}
+CHAT = ({"prompt": "白色背景上的红苹果"}, {"prompt": "now make the background blue"})
 WISH = {"prompt": "红灯笼", "theme": "春节", "purpose": "generate"}
 ROWS = "thing,colour\nstar,purple\ncup,pink\n小狗,蓝色\n"
 BATCH = {"operation": "generate", "prompt": "a {{thing}} on a {{colour}} background", "rows": ROWS, "seed": 7}
@@ -83,8 +84,13 @@ def play(settings: Settings, key: str) -> None:
         save(call(daemon, "image_batch", BATCH, credentials), "5-batch")
         print("\nIn a chat, where the last picture needs no name:")
         chat = {"conversation_id": "demo"}
-        call(daemon, "image_generation", {"prompt": CHINESE}, credentials, **chat)
-        save(call(daemon, "image_edit", AGAIN, credentials, **chat), "6-chat")
+        call(daemon, "image_generation", CHAT[0], credentials, **chat)
+        save(call(daemon, "image_edit", CHAT[1], credentials, **chat), "6-chat")
+        print("\nStarted now, fetched later:")
+        begun = daemon.invoke("qwen_image", "image_generation", LATER, credentials)
+        begun.raise_on_error()
+        print(f"  {begun.texts[0].strip()}")
+        save(call(daemon, "image_job", {"job_id": begun.variables["job_id"]}, credentials), "7-later")
         written = daemon.invoke("qwen_image", "prompt_enhance", WISH, credentials)
         written.raise_on_error()
         print(f"\nprompt_enhance by its rules, as no language model is chosen: {WISH}\n  {written.variables['prompt']}")

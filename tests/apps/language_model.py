@@ -2,8 +2,8 @@
 
 Dify's engine starts ``dify-plugin-daemon-slim -id PLUGIN -action ACTION``, writes ``{"data": ...}`` to its stdin and
 reads one event per line. This file takes that program's place (``SLIM_BINARY_PATH``) and reads the same out of every
-brief, so that a test knows what follows from it; in a greeting it finds none. Standard library only. The model that the plugin itself asks through
-Dify has a stand-in of its own, in ``tests/plugin/hooks.py``.
+brief, so that a test knows what follows from it; in a greeting it finds none. Standard library only. The model that the
+plugin itself asks through Dify has a stand-in of its own, in ``tests/plugin/hooks.py``.
 """
 
 import json
@@ -27,6 +27,7 @@ BRIEF = {
 }
 """What is read out of every brief."""
 GREETING = "hello there"
+"""What a message without a brief says."""
 
 
 def main() -> int:

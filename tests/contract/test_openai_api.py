@@ -252,10 +252,15 @@ def test_models_are_listed(official: OpenAI) -> None:
 
 
 def test_a_client_that_goes_away_leaves_a_job_that_is_painted(official: OpenAI, studio: Studio) -> None:
+    def jobs() -> set[str]:
+        return {job["id"] for job in studio.request("GET", "/v1/jobs", params={"limit": 100}).json()["data"]}
+
+    before, deadline = jobs(), time.monotonic() + 20
     with pytest.raises(openai.APITimeoutError):
         official.with_options(timeout=0.3).images.generate(prompt="a red apple", extra_body={"seed": 77, "steps": 50})
-    job = studio.request("GET", "/v1/jobs", params={"limit": 1}).json()["data"][0]
-    done = studio.finished(job["id"])
+    while not (new := jobs() - before):  # the client may have gone before its job was written down
+        assert time.monotonic() < deadline
+    done = studio.finished(new.pop())
     assert (done["state"], done["images"][0]["seed"]) == ("succeeded", 77)
 
 

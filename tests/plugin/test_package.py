@@ -5,6 +5,7 @@ import re
 import runpy
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,10 +23,7 @@ from tests.plugin.daemon import Daemon
 from tests.plugin.test_declaration import LANGUAGES, MANIFEST, PROVIDER, TOOLS
 from tests.studio import free_port
 
-TOP = {
-    *("manifest.yaml", "main.py", "requirements.txt", "README.md", "PRIVACY.md", "LICENSE"),
-    *("_assets", "provider", "tools", "readme"),
-}
+PACKAGER = runpy.run_path(str(ROOT / ".ci/package.py"))
 MAX_BYTES = 2_000_000
 START_S = 20.0
 """How long the marketplace waits for a plugin to start."""
@@ -59,7 +57,7 @@ def unpacked(package: list[Path], tmp_path: Path) -> Path:
 
 
 def test_top_level_is_exactly_the_plugin(package: list[Path]) -> None:
-    assert {path.parts[0] for path in package} == TOP
+    assert {path.parts[0] for path in package} == PACKAGER["TOP"]
 
 
 def test_nothing_else_travels(package: list[Path]) -> None:
@@ -107,7 +105,22 @@ def test_no_pattern_brings_back() -> None:
 
 
 def test_make_package_takes_the_same_files(package: list[Path]) -> None:
-    assert runpy.run_path(str(ROOT / ".ci/package.py"))["files"]() == package
+    assert PACKAGER["files"]() == package
+
+
+@pytest.mark.parametrize("stray", ["pictures/customer.png", ".DS_Store", "notes.txt"])
+def test_nothing_that_lies_about_is_packed(package: list[Path], unpacked: Path, stray: str) -> None:
+    (unpacked / ".ci").mkdir()
+    for name in (".ci/package.py", ".difyignore"):
+        shutil.copy(ROOT / name, unpacked / name)
+    command = [sys.executable, ".ci/package.py"]
+    packed = subprocess.run(command, cwd=unpacked, capture_output=True, text=True, check=True)
+    assert f"{len(package)} files" in packed.stdout
+    (unpacked / stray).parent.mkdir(exist_ok=True)
+    (unpacked / stray).write_text("somebody's")
+    refused = subprocess.run(command, cwd=unpacked, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"package: {stray.partition('/')[0]}: does not belong")
 
 
 def test_the_package_runs_without_the_repository(unpacked: Path, sdk_python: Path) -> None:

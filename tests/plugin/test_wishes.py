@@ -128,9 +128,9 @@ def test_lettering_is_found_in_the_marks_of_any_language(text: str, found: list[
 )
 def test_a_wish_of_nothing_but_signs_takes_no_time(signs: str) -> None:
     long = "a" + signs * (MAX_PROMPT_CHARS // len(signs)) + "b"
-    began = time.monotonic()
+    began = time.thread_time()
     enhanced(Wish(long), saying(as_json(prompt=long)))
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1
 
 
 @pytest.mark.parametrize(
