@@ -6,7 +6,7 @@ import pytest
 
 from tests.plugin.daemon import Daemon, Outcome
 from tests.plugin.scripted import PNG, Answer, ScriptedServer, ScriptedStudio, error
-from tests.plugin.test_tools import BATCH_VARIABLES, PERSON, PROVIDER, dify_file
+from tests.plugin.test_tools import BATCH_VARIABLES, PLACE, PROVIDER, dify_file
 
 CSV = "thing\napple\ncup\npear"
 ARCHIVE = "https://studio.example/files/batch.zip?sign=s"
@@ -78,7 +78,7 @@ def test_success_gives_sheet_line_rows_and_every_variable(
         "job": {"operation": "generate", "prompt": "a {{thing}}", "output_format": "png"},
         "rows": CSV,
         "seed_mode": "per_row",
-        **PERSON,
+        **PLACE,
     }
 
 
