@@ -27,7 +27,10 @@ _KINDS_OF_FAILURE: Sequence[tuple[str, Sequence[str]]] = (
         "has been asked too often, or its quota is used up",
         ("Rate Limit Error", "InvokeRateLimitError", "quota exceeded"),
     ),
-    ("could not be asked: its provider cannot be reached", ("Connection Error", "Server Unavailable Error")),
+    (
+        "could not be asked: its provider cannot be reached",
+        ("Connection Error", "InvokeConnectionError", "Server Unavailable Error", "InvokeServerUnavailableError"),
+    ),
     ("did not answer in time", ("exited without response",)),
 )
 """What Dify and its SDK write, or the name that they give to the error of a model's plugin."""

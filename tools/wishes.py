@@ -72,30 +72,29 @@ _SAYS_WHAT_STAYS = r"(?i)\b(keep|keeping|unchanged|as (it|they) (is|are)|nothing
 
 _KINDS: Mapping[str, str] = {
     "9:16": "phone wallpaper|iphone wallpaper|mobile wallpaper|phone background|lock screen|lockscreen|instagram story"
-    "|instagram reel|snapchat story|facebook story|whatsapp story|手机壁纸|锁屏|锁屏壁纸|竖屏|竖屏壁纸|竖屏画面",
+    "|instagram stories|instagram reel|snapchat story|facebook story|whatsapp story|手机壁纸|锁屏|锁屏壁纸",
     "16:9": "banner|panorama|desktop wallpaper|computer wallpaper|laptop wallpaper|desktop background|widescreen"
     "|widescreen wallpaper|横幅|全景|全景图|电脑壁纸|桌面壁纸|宽屏|宽屏壁纸|宽屏画面",
-    "3:4": "poster|portrait|book cover|flyer|海报|肖像|人像|封面|传单",
+    "3:4": "poster|portrait|portrait photo|book cover|flyer|海报|肖像|人像|封面|传单",
     "1:1": "avatar|icon|logo|sticker|头像|图标|标志|贴纸|主图",
 }
 """Kinds of pictures by the shape that they usually have."""
 
-_ASKING = "please|can|could|you|i|we|want|need|would|like|to|make|create|generate|design|draw|paint|me|us|it|as|an?|the"
+_ASKING = "please|can|could|you|i|we|want|need|would|like|to|have|make|create|generate|design|draw|paint|me|us|it|as"
 _HELD = "an?|the|his|her|with|of|for|on|in|at|by|under|behind|holding"
 _ABOUT_A_KIND = re.compile(
-    rf"(?:(?:(?:{_ASKING}) )*(?:(?!(?:{_HELD}) )[^\s\u3400-\u9fff]+ ){{0,5}}?"  # the first noun, with what it is like
+    rf"(?:(?:(?:{_ASKING}|an?|the) )*(?:(?!(?:{_HELD}) )[^\s\u3400-\u9fff]+ ){{0,5}}?"  # its first noun
     r"|(?:.*[^上里中边旁]的)?[^的着了满有在带看和挂贴举]*?"  # in Chinese the last one, not after a place, not in a hand
     rf"(?:(?=[^a-z])|(?<={_HAN})|(?<={_HAN} )))"  # which may be English, but not after English
-    rf"({'|'.join(_KINDS.values())})"
-    r"(?:$| (?:of|for|with|about|that|showing|saying|announcing|in the style)\b| [^a-z]|上[写印画有是])"
+    rf"({'|'.join(_KINDS.values())})(?:s(?= (?:of|for|with|about) )|设计|图|画|写真|摄影)?"
+    r"(?:$| (?:of|for|with|about|that|showing|saying|announcing|in (?:[a-z]+ ){1,3}style)\b| [^a-z]|上[写印画有是])"
 )
 
 _SHAPES = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3")
 _SHAPE = "aspect|ratio|format|shape|比例|[宽长]高比|画幅|尺寸|vertical|horizontal|portrait|landscape|[竖横][版屏]"
 _RATIO = re.compile(
     rf"(?P<before>(?:{_SHAPE}|\b(?:in|as)|用)(?:\s*(?:of|is|[:：=为是]))?"
-    # alone in its clause, or with no more than "at" before it
-    r"|(?:^|\bat|[,，、.。;；(（])(?=[\d :：比]+(?:$|[,，、.。;；!！?？)）])))?\s*"
+    r"|(?:^|[,，、.。;；(（])(?=[\d :：比]+(?:$|[,，、.。;；!！?？)）])))?\s*"  # alone in its clause
     r"(?<![\d:：])(?P<width>16|9|[1-4])\s*[:：比]\s*(?P<height>16|9|[1-4])(?![\d:：]| scale)"
     rf"(?P<after>\s*(?:的\s*)?(?:{_SHAPE}|poster|photo|picture|image|banner|wallpaper|cover"
     r"|海报|图|照片|壁纸|封面|画面|横幅))?",
@@ -240,8 +239,10 @@ def shape_of(text: str) -> str:
     if (named := named_shape(text)) != "auto":
         return named
     plain = _in_lines(text).lower().replace("-", " ")
-    if re.search("横版|landscape (?:format|orientation)", plain):
+    if re.search("横版|横屏|in widescreen|landscape (?:format|orientation)", plain):
         return "16:9"
+    if re.search("竖屏(?!电视|手机|显示)", plain):
+        return "9:16"
     for sentence in re.split(r"[.。!！?？;；\n]", plain):
         clauses = [clause.strip() for clause in re.split(r"[,，、:：()（）]", sentence) if clause.strip()]
         for about in filter(None, map(_ABOUT_A_KIND.match, clauses[:1] + clauses[-1:])):

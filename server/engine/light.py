@@ -103,16 +103,22 @@ def light_plan(
     try:
         plan = _checked(request, said, said.output_format or request.output_format, inputs[0], has_font=has_font)
     except StudioError as why:  # what cannot be done here the model may do in its own way
-        return None, [f"Painted by the model, since it cannot be done without: {why.message}"]
+        reason = why.message.removeprefix(f"{why.param}: ")
+        return None, [f"Painted by the model, since it cannot be done without: {reason}"]
     if named := _asks_for_painting(request):
-        return None, [f"Painted by the model, since {named} is given; without that it is done exactly, and at once."]
+        return None, [f"Painted by the model, because of {named}; without that it is done exactly, and at once."]
     return plan, ["Done at once without the model, since nothing else was asked; prefer=model has the model do it."]
 
 
 def _asks_for_painting(request: EditRequest) -> str:
     """The parameters that only a caller names who wants a painting."""
-    given = {"size": _is_shaped(request), "n": request.n > 1, "model": request.model}
-    given |= {"negative_prompt": request.negative_prompt}
+    given = {
+        "size": request.asked_size is not None,
+        "aspect_ratio": request.aspect_ratio is not None,
+        "n": request.n > 1,
+        "model": bool(request.model),
+        "negative_prompt": bool(request.negative_prompt),
+    }
     return ", ".join(name for name, value in given.items() if value)
 
 

@@ -56,10 +56,14 @@ class SqlImages:
             .correlate(jobs)
             .exists()
         )
-        made = jobs.c.state.in_(ACTIVE) | ((jobs.c.finished_at >= since) & (has_images | has_rows_images))
+        # The rows of a batch count with it where it belongs to the same conversation, else each by itself; those that
+        # are still to be painted are not waited for.
+        batch_is_here = select(rows.c.id).where(rows.c.id == jobs.c.parent_id, rows.c.conversation == conversation)
+        made = (jobs.c.finished_at >= since) & (has_images | has_rows_images) & ~batch_is_here.correlate(jobs).exists()
+        coming = jobs.c.state.in_(ACTIVE) & jobs.c.parent_id.is_(None)
         query = (
             select(jobs.c.id, jobs.c.state, jobs.c.rows)
-            .where(jobs.c.owner == owner, jobs.c.conversation == conversation, jobs.c.parent_id.is_(None), made)
+            .where(jobs.c.owner == owner, jobs.c.conversation == conversation, made | coming)
             .order_by(jobs.c.seq.desc())
             .limit(1)
         )

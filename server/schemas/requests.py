@@ -49,12 +49,16 @@ UserName = Annotated[Annotated[str, Field(max_length=1000, pattern=_NO_CONTROL)]
 """A caller's own name for a person; an empty one is refused, for in a query it would mean everybody."""
 
 
+ConversationName = Annotated[str, Field(min_length=1, max_length=128, pattern=_NO_CONTROL)] | None
+"""A caller's own name for a conversation."""
+
+
 class _Submitted(BaseModel):
     """What every job may say of where it comes from."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    conversation: str | None = Field(None, min_length=1, max_length=128, pattern=_NO_CONTROL)
+    conversation: ConversationName = None
     """A name of the caller's own. Where an image is needed and none sent, it is the last one of this conversation."""
     user: Annotated[UserName, BeforeValidator(_none_if_empty)] = None
     """A name of the caller's own for the person it asks for; /v1/jobs?user= lists that one's jobs alone."""
@@ -280,6 +284,8 @@ class BatchRequest(_Submitted):
 
     # Texts are not stripped: in a table, a tab at the end of a line is an empty cell.
     operation: Literal[Operation.BATCH]
+    conversation: ConversationName = None
+    """A name of the caller's own, to which the images belong; a `job` that goes on with the last one names it, too."""
     job: dict[str, Any]
     """A job of any other operation, in whose texts {{column}} stands for the row's value. A text that is nothing but
     {{column}} becomes the value itself, also a number; where the row has none, the parameter is left out."""

@@ -203,8 +203,9 @@ def test_chat_goes_on_from_an_upload(engine: Engine, judge: Judge, apple: dict[s
         ("new picture: a cat on a white background", "a cat on a white background"),
         ("NEW PICTURE a cat on the white background", "a cat on the white background"),
         ("新图，白色背景上的猫", "白色背景上的猫"),
+        ("“新图片”：白色的背景上有猫", "白色的背景上有猫"),
     ],
-    ids=["en", "upper case", "zh"],
+    ids=["en", "upper case", "zh", "quoted"],
 )
 def test_chat_starts_over(engine: Engine, judge: Judge, query: str, prompt: str) -> None:
     engine.run("edit_last_picture.yml", conversation=prompt, query="a red apple on a blue background")
@@ -302,7 +303,7 @@ def test_bilingual_poster_paints_nothing_without_a_brief(engine: Engine) -> None
     assert {tool for tool, _ in drafts["calls"]} == {"image_generation"}
 
 
-@pytest.mark.parametrize("query", ["Approve", "APPROVED!", " ok. ", "**approve**", "“通过”", "looks good", "定稿。"])
+@pytest.mark.parametrize("query", ["Approve", "APPROVED!", " ok. ", "**approve**", "“通过”", "looks good\t", "定稿。"])
 def test_bilingual_poster_is_approved_in_few_words(engine: Engine, query: str) -> None:
     kept = {"english_id": "1", "chinese_id": "2", "english_url": "http://one", "chinese_url": "http://two"}
     told = engine.run("bilingual_poster.yml", conversation=f"approved by {query}", kept=kept, query=query)

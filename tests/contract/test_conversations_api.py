@@ -133,6 +133,23 @@ def test_a_batch_is_what_was_last(
     assert store.get(taken.json["id"]).inputs == (row["images"][0]["id"],)
 
 
+def test_rows_may_belong_to_conversations_of_their_own(
+    app: Flask, client: FlaskClient, worker: JobWorker, store: JobStore
+) -> None:
+    parts: Services = app.extensions["qwen-image-studio"]
+    paint = {"operation": "generate", "prompt": "a {{thing}}", "size": "64x64", "steps": 2}
+    rows = [{"thing": "cat"}, {"thing": "dog"}]
+    body = {"operation": "batch", "job": {**paint, "conversation": "c-{{thing}}"}, "rows": rows, "conversation": "all"}
+    batch: Any = client.post("/v1/jobs", json=body).json
+    run(light_worker(parts.settings, parts.models, parts.store), worker)
+    painted_rows: Any = client.get(f"/v1/jobs?parent_id={batch['id']}").json
+    for thing, row in zip(("cat", "dog"), painted_rows["data"], strict=True):
+        taken = send(client, operation="edit", prompt="red sky", prefer="model", conversation=f"c-{thing}")
+        assert store.get(taken.json["id"]).inputs == (row["images"][0]["id"],)
+    refused = send(client, operation="edit", prompt="red sky", conversation="all")
+    assert f"batch {batch['id']} with 2 images" in refused.json["error"]["message"]
+
+
 def test_a_repeat_whose_first_attempt_comes_in_meanwhile_is_that_job(
     app: Flask, client: FlaskClient, worker: JobWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,11 @@ def test_blank_is_left_out(name: str, blank: object) -> None:
         ("颜色\n红\n蓝", "颜色\n红\n蓝"),
         (f"Here are the rows:\n```json\n{json.dumps(ROWS)}\n```\nShall I go on?", ROWS),
         ("| color | thing |\n|---|:-:|\n| red | apple |\n| blue | cup |", ROWS),
-        ("The rows:\n\ncolor | thing\n--- | ---\nred | apple\nblue | cup\n\nThat is all.", ROWS),
+        ("The rows, as asked:\n\n| color | thing |\n| --- | --- |\n| red | apple |\n| blue | cup |\nUse a|b.", ROWS),
+        ('a,"x | y\n--|--\n1 | 2"\nb,c', 'a,"x | y\n--|--\n1 | 2"\nb,c'),
+        ('a,b\nstar,"x ```y"\ncup,"z``` d"', 'a,b\nstar,"x ```y"\ncup,"z``` d"'),
+        ([{"name": "```a```"}], [{"name": "```a```"}]),
+        ('[{"name": "```a```"}]', [{"name": "```a```"}]),
         ("```markdown\n|color|thing|\n|-|-|\n|red|apple|\n|blue|cup|\n```", ROWS),
         ("| a |\n| - |\n| x\\|y |", [{"a": "x|y"}]),
     ],
@@ -103,6 +107,9 @@ def test_rows_in_every_form(given: object, sent: object) -> None:
         ('[{"a": 1e999}]', "rows: row 1 has no number in the column a"),
         ("a\n" + "b" * 900_000, "rows: has more than 900 kB"),
         ("| a | b |\n|---|---|\n| 1 | 2 |\n| 3 |", "rows: row 2 has 1 cells, and the table 2 columns"),
+        ("|a|\n|-|\n|1|\n\n|2|", "rows: has a second table, or an empty line within"),
+        ("|a|a|\n|-|-|\n|1|2|", "rows: has a column twice"),
+        ("```\na\n1\n```\nor\n```\na\n2\n```", "rows: has more than one code block"),
         ("| a | b |\n|---|---|", "rows: takes 1 to 500 rows; there are 0"),
         (None, "Give the rows: as JSON or CSV in rows, or as a file in rows_file"),
     ],
@@ -168,9 +175,16 @@ def test_images_of_rows_are_read_as_everywhere(form: str) -> None:
     rows = batch(operation="edit", rows=[{"image": told, "color": told}, {"image": None}])["rows"]
     assert rows == [{"image": STORED, "color": told}, {"image": None}]
     assert batch(image="{{ pic }}", rows=[{"pic": told}])["rows"] == [{"pic": STORED}]
+    for url in (
+        "https://cdn.cn/苹果（大）.png",
+        "https://cdn.cn/红，绿.png",
+        f"http://a/files/{STORED}.png?signature=s",
+    ):
+        assert batch(operation="edit", rows=[{"image": url}])["rows"] == [{"image": url}]
+        assert job(operation="edit", image=f" {url}")["image"] == url
     for given, said in (
         ({"image": "img_1, img_2"}, "image: names 2 images; it takes the id or URL of one"),
-        ({"image": "last"}, "image: names 0 images"),
+        ({"image": "last"}, "image: knows no last image; it takes the id or URL of one"),
         ({"rows": [{"image": STORED}, {"image": "/files/tools/a.png"}]}, "row 2: image: takes no link of Dify's"),
     ):
         with pytest.raises(Refused, match=f"^{said}"):

@@ -261,9 +261,9 @@ def test_an_edit_that_only_adjusts_needs_no_model() -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"model": "miniature"}, "since model is given; without that it is done exactly"),
-        ({"size": "64x64", "n": 2, "negative_prompt": "red"}, "since size, n, negative_prompt is given"),
-        ({"prompt": "crop to 2000x2000"}, "since it cannot be done without: .*resize it first"),
+        ({"model": "miniature"}, "because of model; without that it is done exactly"),
+        ({"size": "64x64", "n": 2, "negative_prompt": "red"}, "because of size, n, negative_prompt;"),
+        ({"prompt": "crop to 2000x2000"}, "since it cannot be done without: the .*resize it first"),
     ],
 )
 def test_a_model_that_paints_what_could_be_adjusted_says_why(asked: dict[str, Any], said: str) -> None:

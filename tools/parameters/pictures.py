@@ -60,7 +60,11 @@ def references(value: object) -> list[str]:
 
 
 def one_reference(text: str) -> str:
-    """The one id or URL in a text. Raises ValueError."""
+    """The one id or URL in a text; of a text that is nothing but a URL, all of it. Raises ValueError."""
+    if re.fullmatch(r"(?i:https?)://\S+", plain := text.strip()) and len(plain) <= MAX_REFERENCE_CHARS:
+        return plain
+    if means_last(plain):
+        raise ValueError("knows no last image; it takes the id or URL of one")
     if len(found := references(text)) != 1:
         raise ValueError(f"names {len(found)} images; it takes the id or URL of one")
     return found[0]

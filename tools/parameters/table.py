@@ -41,8 +41,8 @@ def _read(text: str) -> Any:
     if len(text.encode(errors="replace")) > MAX_TABLE_BYTES:
         raise ValueError(f"has more than {MAX_TABLE_BYTES // 1000} kB; split the table into several batches")
     plain = text.strip("\ufeff \t\r\n")
-    if len(parts := plain.split("```")) == 3:
-        plain = re.sub(r"^[a-zA-Z]*[^\S\n]*\n", "", parts[1]).strip()
+    if plain[:1] not in {"[", "{"}:
+        plain = _unfenced(plain.splitlines()) or plain
     if plain[:1] not in {"[", "{"}:
         if (table := _markdown(plain.splitlines())) is not None:
             return table
@@ -55,17 +55,32 @@ def _read(text: str) -> Any:
         raise ValueError(_WRITE) from None
 
 
+def _unfenced(lines: list[str]) -> str | None:
+    """What stands in the one code block of an answer; None where there is none."""
+    fences = [number for number, line in enumerate(lines) if re.fullmatch(r"```[a-zA-Z]*\s*", line)]
+    if len(fences) < 2:
+        return None
+    if len(fences) > 2:
+        raise ValueError("has more than one code block; send one table")
+    return "\n".join(lines[fences[0] + 1 : fences[1]]).strip()
+
+
 def _markdown(lines: list[str]) -> list[dict[str, str]] | None:
-    """The rows of the first table in Markdown, whose second line is made of strokes; None where there is none."""
-    cells = [_cells(line) if "|" in line else [] for line in lines]
-    first = next((n for n, line in enumerate(cells) if line and all(re.fullmatch(":?-+:?", each) for each in line)), 0)
+    """The rows of the one table in Markdown, whose lines begin with a stroke; None where there is none."""
+    cells = [_cells(line) if line.lstrip().startswith("|") else [] for line in lines]
+    is_under = [line != [] and all(re.fullmatch(":?-+:?", cell) for cell in line) for line in cells]
+    first = is_under.index(True) if any(is_under) else 0
     if not first or len(cells[first - 1]) != len(cells[first]):
         return None
-    rows = list(takewhile(bool, cells[first + 1 :]))
+    names, rows = cells[first - 1], list(takewhile(bool, cells[first + 1 :]))
+    if any(cells[first + 1 + len(rows) :]):
+        raise ValueError("has a second table, or an empty line within the one; send one table")
+    if len(set(names)) != len(names):
+        raise ValueError("has a column twice; rename one")
     for number, row in enumerate(rows, start=1):
-        if len(row) != len(cells[first]):
-            raise ValueError(f"row {number} has {len(row)} cells, and the table {len(cells[first])} columns")
-    return [dict(zip(cells[first - 1], row, strict=True)) for row in rows]
+        if len(row) != len(names):
+            raise ValueError(f"row {number} has {len(row)} cells, and the table {len(names)} columns")
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def _cells(line: str) -> list[str]:

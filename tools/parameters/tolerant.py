@@ -10,6 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
@@ -33,8 +34,9 @@ def number(value: object) -> object:
     if not isinstance(value, str):
         return value
     plain = unicodedata.normalize("NFKC", value).strip()
-    if share := re.fullmatch(r"(\d{1,3}(?:\.\d{0,3})?)\s*%", plain):
-        return float(share[1]) / 100
+    if plain.endswith("%"):
+        with suppress(ValueError):
+            return float(plain[:-1]) / 100
     return plain
 
 
@@ -102,8 +104,8 @@ class Tolerant(BaseModel):
 
 
 _WORDS = {
-    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "takes a whole number such as 7"),
-    **dict.fromkeys(("float_parsing", "float_type"), "takes a number such as 0.5"),
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "takes a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "takes a number"),
     **dict.fromkeys(("bool_parsing", "bool_type"), "takes true or false"),
 }
 """In place of the library's words, by its kinds of errors."""
