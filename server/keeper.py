@@ -118,11 +118,10 @@ def delete(storage: Storage, *keys: str) -> None:
             _log.warning("%s stays behind: %s", key, error)
 
 
-def folder(lease: Lease) -> str:
-    """Where the files of a job are kept."""
-    return time.strftime("%Y/%m/%d", time.gmtime(lease.job.created_at))
+def stem(lease: Lease, token: int) -> str:
+    """Beginning of the keys of an attempt's files: each attempt has its own, so that none disturbs another."""
+    return f"{time.strftime('%Y/%m/%d', time.gmtime(lease.job.created_at))}/{lease.job.id}-{token}"
 
 
 def preview_key(lease: Lease, token: int) -> str:
-    """Of an attempt's last preview."""
-    return f"{folder(lease)}/{lease.job.id}-{token}.preview.webp"
+    return f"{stem(lease, token)}.preview.webp"

@@ -15,7 +15,7 @@ from server.imaging import Facts, encode, thumbnail
 from server.imaging.comparing import Change, comparison, measure_change, shared_outlines
 from server.imaging.masks import MAX_ASPECT_GAP
 from server.jobs import Lease, StoredImage
-from server.keeper import delete, folder, preview_key
+from server.keeper import delete, preview_key, stem
 from server.storage import Storage
 from server.vocabulary import LIGHT, Operation, OutputFormat
 
@@ -172,5 +172,5 @@ def _image_id(lease: Lease, token: int, number: int) -> str:
 
 def _keys(lease: Lease, token: int, number: int, extension: str) -> tuple[str, str, str]:
     """Of a picture, its thumbnail and its comparison: a link to any of them tells whose it is."""
-    beginning = f"{folder(lease)}/{_image_id(lease, token, number)}"
+    beginning = f"{stem(lease, token)}-{_image_id(lease, token, number)}"
     return f"{beginning}.{extension}", f"{beginning}.thumbnail.webp", f"{beginning}.comparison.webp"

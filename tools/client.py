@@ -152,7 +152,7 @@ class StudioClient(Exchange):
         path, kept = f"/v1/jobs/{job.id}", f" Job {job.id} goes on at the server; image_job fetches its result later."
         while not job.ended:
             if self._left() <= 0:
-                far = f", with {job.rows.done} of {job.rows.total} rows done" if job.rows else ""
+                far = f", with {job.rows.so_far}" if job.rows else ""
                 raise StillRunning(
                     f"The time budget ended while job {job.id} was {job.state}{far}. It goes on at the server: fetch "
                     f"its result later with the tool image_job and job_id {job.id}. To wait longer in one call, raise "
@@ -200,12 +200,8 @@ class StudioClient(Exchange):
 
 def _succeeded(job: Job, said: str) -> Job:
     if job.state == "cancelled":
-        done = job.rows.succeeded if job.rows else 0
-        link = f": {job.archive_url}" if job.archive_url else "."
-        rest = f" What {done} of its rows painted is kept{link}" if done else ""
-        raise JobCancelled(
-            f"Job {job.id} was cancelled at the server. Run it again if the image is still wanted.{rest}"
-        )
+        again = "Run it again if the image is still wanted."
+        raise JobCancelled(f"Job {job.id} was cancelled at the server. {again} {job.what_is_kept}".rstrip())
     if job.state == "failed":
         code = job.error.code if job.error else ""
         kind = Refused if code in REFUSALS else JobFailed

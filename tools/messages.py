@@ -106,7 +106,7 @@ def progress_line(update: Update) -> str:
         return f"Trying again in {max(1, round(update.seconds))} s: {update.reason}"
     if update.rows is not None and not update.ended:
         failed = f", {update.rows.failed} failed" if update.rows.failed else ""
-        return f"{update.rows.done} of {update.rows.total} rows done{failed}."
+        return f"{update.rows.so_far}{failed}."
     if update.state == "queued":
         place = update.queue_position or 1
         return "Waiting: next in the queue." if place == 1 else f"Waiting: place {place} in the queue."

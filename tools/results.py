@@ -60,12 +60,10 @@ def of_list(tool: Tool, jobs: Sequence[Job], now: float) -> Iterator[ToolInvokeM
 def of_cancelled(tool: Tool, job: Job) -> Iterator[ToolInvokeMessage]:
     """What was cancelled and what of it is kept."""
     line = f"Job {job.id} is cancelled." if job.ended else f"Job {job.id} stops at its next step."
-    done = job.rows.succeeded if job.rows else 0
-    link = f": {job.archive_url}" if job.archive_url else "."
-    line += f" What {done} of its rows painted is kept{link}" if done else " It leaves no image; all others stay."
+    line += f" {job.what_is_kept or 'It leaves no image; all others stay.'}"
     model = "" if job.rows else job.model  # as the other answers about a batch
     known = {"job_id": job.id, "state": job.state, "model": model, "warnings": job.warnings}
-    named = {**known, "archive_url": job.archive_url or "", "succeeded": done}
+    named = {**known, "archive_url": job.archive_url or "", "succeeded": job.rows.succeeded if job.rows else 0}
     yield from _messages(tool, None, line, _told(job) | {"archive_url": job.archive_url}, {**NOTHING, **named})
 
 
@@ -94,7 +92,7 @@ def _messages(
 def pending_summary(job: Job) -> str:
     """One line about a job that goes on: where it stands and how to get what it makes."""
     place = f" at place {job.queue_position}" if job.state == "queued" and job.queue_position else ""
-    rows = f", {job.rows.done} of {job.rows.total} rows done" if job.rows else ""
+    rows = f", {job.rows.so_far}" if job.rows else ""
     states = {"queued": f"is queued{place}", "running": "is running", "review": "waits for a person's approval"}
     return f"Job {job.id} {states.get(job.state, job.state)}{rows}; fetch it with image_job."
 
@@ -149,7 +147,7 @@ def _listed(job: Job, now: float) -> str:
 def _stand(job: Job, rows: Rows) -> str:
     """How the rows of a batch stand; of one that has ended, what came of them and where that lies."""
     if not job.ended:
-        return f"{rows.done} of {rows.total} rows done"
+        return rows.so_far
     failed = f", {rows.failed} failed" if rows.failed else ""
     link = f": {job.archive_url}" if job.archive_url and rows.succeeded else ""
     return f"{rows.succeeded} of {rows.total} rows succeeded{failed}{link}"

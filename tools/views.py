@@ -57,6 +57,11 @@ class Rows(BaseModel):
         """How many have ended."""
         return self.succeeded + self.failed + self.cancelled
 
+    @property
+    def so_far(self) -> str:
+        """Such as ``3 of 9 rows done``."""
+        return f"{self.done} of {self.total} rows done"
+
 
 class Job(BaseModel):
     """One job; ``state`` is queued, running, review, succeeded, failed or cancelled."""
@@ -85,6 +90,14 @@ class Job(BaseModel):
     def ended(self) -> bool:
         """Whether the job can change no more."""
         return self.state in {"succeeded", "failed", "cancelled"}
+
+    @property
+    def what_is_kept(self) -> str:
+        """A sentence about the images of a batch that was cancelled; empty where there are none."""
+        if not (self.rows and self.rows.succeeded):
+            return ""
+        link = f": {self.archive_url}" if self.archive_url else "."
+        return f"What {self.rows.succeeded} of its rows painted is kept{link}"
 
 
 class JobList(BaseModel):

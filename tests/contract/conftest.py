@@ -14,7 +14,7 @@ from server.engine import configured_models
 from server.jobs import JobStore
 from server.settings import Settings
 from server.web.services import Services
-from server.worker import JobWorker
+from server.worker import JobWorker, light_worker
 from tests.faults.engine import ScriptedEngine
 
 
@@ -40,16 +40,27 @@ def client(app: Flask) -> Iterator[FlaskClient]:
 
 
 @pytest.fixture
-def store(app: Flask) -> JobStore:
+def parts(app: Flask) -> Services:
+    """What the application was made of."""
+    found: Services = app.extensions["qwen-image-studio"]
+    return found
+
+
+@pytest.fixture
+def store(parts: Services) -> JobStore:
     """The job store behind the application."""
-    parts: Services = app.extensions["qwen-image-studio"]
     return parts.store
 
 
 @pytest.fixture
-def worker(app: Flask) -> JobWorker:
+def light(parts: Services) -> JobWorker:
+    """The worker that runs batches and adjustments."""
+    return light_worker(parts.settings, parts.models, parts.store)
+
+
+@pytest.fixture
+def worker(parts: Services) -> JobWorker:
     """A worker without an engine's weight: it paints plain pictures when the test lets it."""
-    parts: Services = app.extensions["qwen-image-studio"]
     engine = ScriptedEngine("miniature", "cpu")
     engine.load("miniature")
     return JobWorker(parts.settings, "cpu", engine, list(parts.models), parts.store)

@@ -6,26 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 
-from server.engine import LIGHT_DEVICE
-from server.engine.light import LightEngine
 from server.imaging import read_facts
-from server.vocabulary import LIGHT
-from server.web.services import Services
 from server.worker import JobWorker
 from tests.contract.conftest import png
 
 TURN = [{"do": "rotate", "degrees": 90}]
-
-
-@pytest.fixture
-def light(app: Flask) -> JobWorker:
-    """The worker of the light path."""
-    parts: Services = app.extensions["qwen-image-studio"]
-    return JobWorker(parts.settings, LIGHT_DEVICE, LightEngine(parts.settings), [LIGHT], parts.store)
 
 
 def send(client: FlaskClient, *files: bytes, **params: Any) -> Any:

@@ -9,8 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from server.jobs import JobStore
-from server.web.services import Services
-from server.worker import JobWorker, light_worker
+from server.worker import JobWorker
 from tests.contract.conftest import png
 from tests.contract.test_batch_api import run
 from tests.contract.test_parts_api import send
@@ -102,10 +101,8 @@ def test_rows_of_a_batch_may_go_on_with_the_last_image(client: FlaskClient, job:
 # Where the name of the conversation stands: with the batch, or in the job that the rows are made from.
 @pytest.mark.parametrize("of_rows", [False, True])
 def test_a_batch_is_what_was_last(
-    app: Flask, client: FlaskClient, worker: JobWorker, store: JobStore, of_rows: bool
+    client: FlaskClient, light: JobWorker, worker: JobWorker, store: JobStore, of_rows: bool
 ) -> None:
-    parts: Services = app.extensions["qwen-image-studio"]
-    light = light_worker(parts.settings, parts.models, parts.store)
     edit = {"operation": "edit", "prompt": "red sky", "prefer": "model", "conversation": "c1"}
 
     def batch(rows: int, **job: Any) -> dict[str, Any]:
@@ -134,14 +131,13 @@ def test_a_batch_is_what_was_last(
 
 
 def test_rows_may_belong_to_conversations_of_their_own(
-    app: Flask, client: FlaskClient, worker: JobWorker, store: JobStore
+    client: FlaskClient, light: JobWorker, worker: JobWorker, store: JobStore
 ) -> None:
-    parts: Services = app.extensions["qwen-image-studio"]
     paint = {"operation": "generate", "prompt": "a {{thing}}", "size": "64x64", "steps": 2}
     rows = [{"thing": "cat"}, {"thing": "dog"}]
     body = {"operation": "batch", "job": {**paint, "conversation": "c-{{thing}}"}, "rows": rows, "conversation": "all"}
     batch: Any = client.post("/v1/jobs", json=body).json
-    run(light_worker(parts.settings, parts.models, parts.store), worker)
+    run(light, worker)
     painted_rows: Any = client.get(f"/v1/jobs?parent_id={batch['id']}").json
     for thing, row in zip(("cat", "dog"), painted_rows["data"], strict=True):
         taken = send(client, operation="edit", prompt="red sky", prefer="model", conversation=f"c-{thing}")
@@ -151,11 +147,10 @@ def test_rows_may_belong_to_conversations_of_their_own(
 
 
 def test_a_repeat_whose_first_attempt_comes_in_meanwhile_is_that_job(
-    app: Flask, client: FlaskClient, worker: JobWorker, monkeypatch: pytest.MonkeyPatch
+    app: Flask, client: FlaskClient, worker: JobWorker, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     painted(client, worker, operation="generate", conversation="c1")
-    store = type(app.extensions["qwen-image-studio"].store)
-    looked, known = [False], store.last_image
+    looked, known = [False], type(store).last_image
     edit = {"operation": "edit", "prompt": "red sky", "prefer": "model", "conversation": "c1"}
     answers: list[Any] = []
 
@@ -170,7 +165,7 @@ def test_a_repeat_whose_first_attempt_comes_in_meanwhile_is_that_job(
             first.join()
         return known(*asked, **how)
 
-    monkeypatch.setattr(store, "last_image", overtaken)
+    monkeypatch.setattr(type(store), "last_image", overtaken)
     submit()
     assert [answer.status_code for answer in answers] == [202, 202]
     assert answers[0].json["id"] == answers[1].json["id"]

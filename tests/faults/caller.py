@@ -85,7 +85,7 @@ def assert_one_picture(caller: Caller, outcome: Outcome, *, attempt: int = 1) ->
     picture = Image.open(BytesIO(blob.content)).convert("RGB")
     assert picture.size == (image["width"], image["height"])
     assert picture.getpixel((0, 0)) == (caller.number % 256, caller.number // 256 % 256, 128)
-    stored = (caller.studio.folder / "data" / "images").rglob(f"{image['id']}*.png")
+    stored = (caller.studio.folder / "data" / "images").rglob(f"{job['id']}*.png")
     assert len(list(stored)) == 1
 
 

@@ -10,7 +10,7 @@ from tools.parameters import Credentials, EditParameters, GenerationParameters, 
 
 STORED = "img_0123456789abcdef01234567"
 OTHER = STORED.replace("0", "f")
-LINK = f"http://gpu-box:8300/files/2026/11/22/{STORED}.png?expires=1&signature=s"
+LINK = f"http://gpu-box:8300/files/2026/11/22/job_1-1-{STORED}.png?expires=1&signature=s"
 
 
 class SdkFile:

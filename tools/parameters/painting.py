@@ -1,7 +1,6 @@
 """What all painting tools take, and the parameters of image_generation."""
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -9,7 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from tools.parameters.enhancing import ModelChoice
 from tools.parameters.pictures import MAX_SIDE, OneImage, means_last
-from tools.parameters.tolerant import Tolerant, Whole, lowered, number, read_value, whole
+from tools.parameters.tolerant import Tolerant, Whole, lowered, narrow, number, read_value, whole
 from tools.wishes import Wish, Written
 
 MIN_SIDE = 64
@@ -41,7 +40,7 @@ def ratio(value: object) -> object:
     """A shape with any sign between its sides, with or without spaces, or as a word."""
     if not isinstance(value, str):
         return value
-    plain = unicodedata.normalize("NFKC", value).strip()
+    plain = narrow(value)
     if sides := re.fullmatch(r"(\d+)\s*[:/x×*]\s*(\d+)", plain, re.IGNORECASE):
         return ":".join(sides.groups())
     return _SHAPES.get(plain.lower(), plain)
@@ -71,7 +70,7 @@ def checked_ratio(value: str) -> str:
 
 def checked_size(value: str) -> str:
     """WIDTHxHEIGHT with any multiplication sign. Raises ValueError for another size."""
-    if not (match := re.fullmatch(r"(\d{1,5})\s*[xX×*]\s*(\d{1,5})", unicodedata.normalize("NFKC", value))):
+    if not (match := re.fullmatch(r"(\d{1,5})\s*[xX×*]\s*(\d{1,5})", narrow(value))):
         raise ValueError("write WIDTHxHEIGHT in pixels, such as 1024x768, or leave it empty")
     if not all(MIN_SIDE <= int(side) <= MAX_SIDE for side in match.groups()):
         raise ValueError(f"each side must be {MIN_SIDE} to {MAX_SIDE} pixels")

@@ -2,13 +2,12 @@
 
 import math
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tools.parameters.tolerant import QUOTES, Tolerant, number, read_value
+from tools.parameters.tolerant import QUOTES, Tolerant, narrow, number, read_value
 
 MAX_REFERENCE_CHARS = 4000
 MAX_SIDE = 4096
@@ -152,7 +151,7 @@ def box(value: object) -> dict[str, float]:
 
 
 def _numbers(text: str) -> Any:
-    plain = unicodedata.normalize("NFKC", text).translate(str.maketrans("“”、", '"",')).strip(QUOTES)
+    plain = narrow(text).translate(str.maketrans("“”、", '"",')).strip(QUOTES)
     try:
         return read_value(plain)
     except ValueError:

@@ -29,11 +29,16 @@ def lowered(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
 
+def narrow(text: str) -> str:
+    """Letters, digits and signs of full width as usual ones, without blanks at the ends."""
+    return unicodedata.normalize("NFKC", text).strip()
+
+
 def number(value: object) -> object:
     """A number in digits of any width; with a percent sign, the fraction."""
     if not isinstance(value, str):
         return value
-    plain = unicodedata.normalize("NFKC", value).strip()
+    plain = narrow(value)
     if plain.endswith("%"):
         with suppress(ValueError):
             return float(plain[:-1]) / 100
@@ -42,7 +47,7 @@ def number(value: object) -> object:
 
 def whole(value: object) -> object:
     """A whole number in digits of any width, also as 7.0."""
-    plain = unicodedata.normalize("NFKC", value).strip() if isinstance(value, str) else value
+    plain = narrow(value) if isinstance(value, str) else value
     return plain.split(".")[0] if isinstance(plain, str) and re.fullmatch(r"-?\d+\.0*", plain) else plain
 
 
