@@ -5,11 +5,11 @@ RUN = .venv/bin/python
 # Processes of `make test`. Most of its time is waiting, and each starts servers of its own.
 PROCESSES ?= 3
 
-.PHONY: help setup setup-tests setup-bench demo serve test lint bench package clean
+.PHONY: help setup setup-tests setup-bench demo serve test test-training lint bench package clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 setup: ## make the environments of the server and the plugin
 	@test -n "$(PYTHON)" || { echo "setup: no Python 3.11 or newer found; install one, or run make PYTHON=/path/to/it" >&2; exit 1; }
@@ -27,7 +27,10 @@ demo: setup ## start the server, call every tool as Dify does, save the pictures
 	@$(RUN) -m examples.demo
 
 serve: setup ## run the server until Ctrl-C
-	@$(RUN) -m server serve
+	@$(RUN) -m qwen_image_studio serve
+
+test-training: setup-tests ## the tests of the miniature's trainer
+	$(RUN) -m pytest server/training --numprocesses 2 --dist loadfile
 
 test: setup-tests ## everything that runs without a GPU
 	$(RUN) -m pytest tests --numprocesses $(PROCESSES) --dist loadfile
@@ -35,7 +38,7 @@ test: setup-tests ## everything that runs without a GPU
 lint: setup-tests ## ruff and mypy
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m mypy server tests benchmarks examples
+	MYPYPATH=server $(RUN) -m mypy -p qwen_image_studio -p training -p tests -p benchmarks -p examples
 	$(RUN) -m mypy --python-executable .venv-plugin/bin/python tools provider main.py
 
 bench: setup-bench ## measure the service, what regions save, and judge the pictures of the miniature

@@ -44,7 +44,7 @@ def make_server(*, tests: bool, miniature: bool = False) -> None:
     """``.venv``: the pinned requirements, torch before whatever depends on it; more for the tests and for training."""
     requirements, constraints = ROOT / "server/requirements.txt", ROOT / "server/constraints.txt"
     python = ROOT / ".venv/bin/python"
-    served = Stamp(ROOT / ".venv", [requirements, constraints])
+    served = Stamp(ROOT / ".venv", [requirements, constraints, ROOT / "server/pyproject.toml"])
     if not served.fresh():
         need_space()
         if not works(python):  # where the requirements changed, what is there already is kept
@@ -53,10 +53,12 @@ def make_server(*, tests: bool, miniature: bool = False) -> None:
         print("setup: installing torch and the server's packages; this takes some minutes the first time")
         install(python, "-c", constraints, torch)
         install(python, "-r", requirements)
+        # The package itself, from the tree as it stands: what is edited there runs.
+        install(python, "--no-deps", "--editable", ROOT / "server")
         served.add()
     for wanted, name, what in (
         (tests, "tests/requirements.txt", "what the tests need"),
-        (miniature, "server/miniature/requirements.txt", "what draws the miniature's objects"),
+        (miniature, "server/training/requirements.txt", "what draws the miniature's objects"),
     ):
         more = Stamp(ROOT / ".venv", [ROOT / name, constraints])
         if wanted and not more.fresh():

@@ -12,9 +12,9 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import Row, show
-from server.engine import MODELS
-from server.miniature.evaluation.report import report
+from qwen_image_studio.models.table import MODELS
 from tests.studio import ROOT, Studio
+from training.evaluation.report import report
 
 WEIGHTS = Path(MODELS["miniature"].repository)
 CACHE = ROOT / ".cache/miniature"
@@ -22,12 +22,12 @@ ALONE = """
 import statistics, time, sys
 import torch, diffusers, transformers
 from PIL import Image
-import server.engine.qwen
-from server.engine import MODELS
+import qwen_image_studio.painting.qwen
+from qwen_image_studio.planning import MODELS
 from tests.server.conftest import a_plan
 from server.vocabulary import Operation
 model = MODELS["miniature"]
-engine = server.engine.qwen.open_engine({model.name: model}, "cpu")
+engine = qwen_image_studio.painting.qwen.open_engine({model.name: model}, "cpu")
 started = time.perf_counter()
 engine.load(model.name)
 print(time.perf_counter() - started)

@@ -3,7 +3,7 @@
 The same picture is painted by a full-frame masked pipeline and by region, with the same steps, in turns. For the
 text-to-image family that pipeline is diffusers' own; for editing models no library has one, so it is ours with a
 window of the whole frame. The miniature's weights paint at 512 x 512 here, as a large model would. FLOPs are the
-transformer's, counted by torch; beside them stands what the formula of `server.engine.cost` says from the tokens, and
+transformer's, counted by torch; beside them stands what the formula of `painting.cost` says from the tokens, and
 the same for the 20B model.
 """
 
@@ -23,15 +23,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import Row, show
-from server.adjustments import Region
-from server.engine import MODELS, Model, Plan
-from server.engine.cost import forward_flops, image_tokens
-from server.engine.plan import plan
-from server.engine.qwen import QwenEngine
-from server.engine.weights import PARTS
-from server.imaging.masks import Mask, region_mask
-from server.schemas import JOB_REQUEST
-from server.vocabulary import Operation
+from qwen_image_studio.contract.adjustments import Region
+from qwen_image_studio.contract.words import Operation, Way
+from qwen_image_studio.imaging.masks import Mask, region_mask
+from qwen_image_studio.models.table import MODELS, Model
+from qwen_image_studio.models.weights import PARTS
+from qwen_image_studio.operations.plan import plan
+from qwen_image_studio.operations.requests import JOB_REQUEST
+from qwen_image_studio.painting.cost import forward_flops, image_tokens
+from qwen_image_studio.painting.qwen import QwenEngine
+from qwen_image_studio.planning.plan import Plan
 
 SIDE = 512
 FRAME = (SIDE, SIDE)
@@ -106,12 +107,12 @@ def whole_frame(
     engine: QwenEngine, model: Model, planned: Plan, mask: Mask, picture: Image.Image
 ) -> Callable[[], object]:
     """What paints the same plan over the whole frame."""
-    if planned.through is Operation.EDIT:
+    if planned.way is Way.EDIT:
         everything = planned.passes[0].model_copy(update={"window": (0, 0, *FRAME), "width": SIDE, "height": SIDE})
         whole = planned.model_copy(update={"passes": (everything,)})
         return lambda: list(engine.paint(whole, [picture, mask.image]))
     parts = engine._weights.parts(model)
-    pipeline = QwenImageInpaintPipeline(**{name: parts[name] for name in PARTS[model.families[Operation.GENERATE]]})
+    pipeline = QwenImageInpaintPipeline(**{name: parts[name] for name in PARTS[model.families[Way.GENERATE]]})
     pipeline.set_progress_bar_config(disable=True)
     named: dict[str, Any] = {
         "prompt": planned.prompt,
@@ -138,7 +139,7 @@ def counted(engine: QwenEngine, paint: Callable[[], object]) -> float:
 
 def saved_by_large(family: Operation, side: int) -> float:
     """What the formula says of Qwen-Image for a mask of the same share of 1024 x 1024."""
-    model = next(each for each in MODELS.values() if not each.miniature and family in each.families)
+    model = next(each for each in MODELS.values() if not each.miniature and Way(family) in each.families)
     times = 2 if family is Operation.EDIT else 1
     scale = 1024 // SIDE
     start = (1024 - side * scale) // 2

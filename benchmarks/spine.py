@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks import Row, show
-from server.engine import MODELS
+from qwen_image_studio.models.table import MODELS
 from tests.studio import Studio
 
 PROMPT = "蓝色背景上的红苹果"

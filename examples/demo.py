@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 import requests
 from PIL import Image
 
-from server.auth import KeyStore
-from server.errors import StudioError
-from server.settings import Settings
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.guard.keys import KeyStore
+from qwen_image_studio.settings import Settings
 from tests.plugin.daemon import Daemon, DaemonError, Outcome, ToolError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -153,14 +153,14 @@ def dify_file(url: str, path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def running_server(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    """``python -m server serve``, ready to paint; stopped with all its processes afterwards."""
+    """``qwen-image-studio serve``, ready to paint; stopped with all its processes afterwards."""
     refuse_taken_port(settings)
     on_any_machine = {"STUDIO_MODELS": "miniature", "STUDIO_DEVICES": "cpu"}
     environment = {**os.environ, "STUDIO_DATA_DIR": str(settings.data_dir), **on_any_machine}
     log = OUT / "server.log"
     with log.open("wb") as file:
         server = subprocess.Popen(
-            [sys.executable, "-m", "server", "serve"], env=environment, cwd=ROOT, stdout=file, stderr=file
+            [sys.executable, "-m", "qwen_image_studio", "serve"], env=environment, cwd=ROOT, stdout=file, stderr=file
         )
     try:
         wait_until_ready(settings, server, log)

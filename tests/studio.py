@@ -1,4 +1,4 @@
-"""A real server for tests: ``python -m server serve`` as a process group of its own, on a private port and folder."""
+"""A real server for tests: ``qwen-image-studio serve`` as a process group of its own, on a private port and folder."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import requests
 
-from server.auth import KeyStore
-from server.settings import Settings
+from qwen_image_studio.guard.keys import KeyStore
+from qwen_image_studio.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 
@@ -51,7 +51,7 @@ class Studio:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *command: str) -> "Studio":
-        """Start ``python -m server COMMAND`` (serve by default) and wait until it can paint."""
+        """Start ``qwen-image-studio COMMAND`` (serve by default) and wait until it can paint."""
         if self.process is not None:
             self.process.wait(30)
         self.process = self.spawn(*(command or ("serve",)))
@@ -62,7 +62,7 @@ class Studio:
         """Start one command of the server; its output goes to the log."""
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "server", *command],
+                [sys.executable, "-m", "qwen_image_studio", *command],
                 env=self.environment,
                 cwd=self.folder,
                 stdout=log,

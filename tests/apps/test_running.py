@@ -14,15 +14,14 @@ import pytest
 import requests
 from PIL import Image
 
-from server.miniature.judge import Judge, load_judge
-from tests.apps.conftest import PYTHON, ROOT, Engine
+from tests.apps.conftest import PYTHON, Engine
 from tests.studio import Studio
+from training.judge import Judge, load_judge
 
 pytestmark = pytest.mark.skipif(
     not (PYTHON.exists() or os.environ.get("CI")),
     reason="Dify's workflow engine needs Python 3.12 or 3.13; make setup-tests installs it where there is one",
 )
-WEIGHTS = ROOT / "server/miniature/weights"
 FORM = {"style": "photo", "shape": "1:1"}
 CHOSEN = {
     "provider": "langgenius/openai/openai",
@@ -40,7 +39,7 @@ COLUMNS = "a {{colour}} {{product}} on a {{background}} background"
 @pytest.fixture(scope="module")
 def judge() -> Judge:
     """Tells what a picture of the miniature shows."""
-    return load_judge(WEIGHTS)
+    return load_judge()
 
 
 @pytest.fixture(scope="module")

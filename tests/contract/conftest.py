@@ -9,12 +9,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 
-from server.app import create_app
-from server.engine import configured_models
-from server.jobs import JobStore
-from server.settings import Settings
-from server.web.services import Services
-from server.worker import JobWorker, light_worker
+from qwen_image_studio.jobs import JobStore
+from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.web.app import create_app
+from qwen_image_studio.web.services import Services
+from qwen_image_studio.worker.loop import JobWorker, light_worker
 from tests.faults.engine import ScriptedEngine
 
 

@@ -8,12 +8,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from server.app import create_app
-from server.auth import KeyStore
-from server.engine import configured_models
-from server.settings import Settings
-from server.web.auth import OPEN_ENDPOINTS
-from server.worker import JobWorker
+from qwen_image_studio.guard.keys import KeyStore
+from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.web.app import create_app
+from qwen_image_studio.web.auth import OPEN_ENDPOINTS
+from qwen_image_studio.worker.loop import JobWorker
 
 ASK = {"operation": "generate", "prompt": "a cup", "steps": 2}
 
@@ -79,7 +79,7 @@ def test_the_log_names_requests_but_no_secret(
     answer = client.get("/v1/jobs", headers=bearer(key))
     client.get("/v1/jobs", headers=bearer("canary-key"))
     client.get(link)
-    lines = [record.getMessage() for record in caplog.records if record.name == "server.web.log"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "qwen_image_studio.web.log"]
     assert len(lines) == 3
     assert "GET '/v1/jobs' 200" in lines[0]
     assert "owner ann" in lines[0]
@@ -134,9 +134,9 @@ def test_any_changed_byte_refuses_the_link(client: FlaskClient, link: str) -> No
 
 def test_an_expired_link_is_refused(client: FlaskClient, link: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expires = int(parse_qs(urlsplit(link).query)["expires"][0])
-    monkeypatch.setattr("server.web.files.time.time", lambda: expires - 1.0)
+    monkeypatch.setattr("qwen_image_studio.web.files.time.time", lambda: expires - 1.0)
     assert client.get(link).status_code == 200
-    monkeypatch.setattr("server.web.files.time.time", lambda: expires + 0.0)
+    monkeypatch.setattr("qwen_image_studio.web.files.time.time", lambda: expires + 0.0)
     assert client.get(link).status_code == 403
 
 

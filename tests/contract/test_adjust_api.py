@@ -9,8 +9,8 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from server.imaging import read_facts
-from server.worker import JobWorker
+from qwen_image_studio.imaging import read_facts
+from qwen_image_studio.worker.loop import JobWorker
 from tests.contract.conftest import png
 
 TURN = [{"do": "rotate", "degrees": 90}]

@@ -14,10 +14,10 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from PIL import Image
 
-from server.errors import ERRORS
-from server.jobs import JobStore
-from server.vocabulary import MAX_PROMPT_CHARS
-from server.worker import JobWorker
+from qwen_image_studio.contract.errors import ERRORS
+from qwen_image_studio.contract.words import MAX_PROMPT_CHARS
+from qwen_image_studio.jobs import JobStore
+from qwen_image_studio.worker.loop import JobWorker
 from tests.contract.conftest import png
 
 
@@ -297,7 +297,7 @@ def test_a_fault_of_ours_shows_nothing_of_itself(app: Flask, monkeypatch: pytest
     def fail(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("server.web.ops._judge", fail)
+    monkeypatch.setattr("qwen_image_studio.web.ops._judge", fail)
     answer = app.test_client().get("/v1/health", headers={"X-Request-Id": "mine-1"})
     assert_refused(answer, 500, "internal_error", None)
     assert "secret detail" not in answer.text

@@ -15,15 +15,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 
-from server.archives import archive
-from server.errors import StudioError
-from server.imaging import read_facts
-from server.jobs import OPEN_ROWS, JobStore
-from server.schemas import JobView
-from server.vocabulary import MAX_ROWS, State
-from server.web.services import Services
-from server.web.views import job_view, tag_of
-from server.worker import LAST_CLAIMS, JobWorker
+from qwen_image_studio.contract.answers import JobView
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import MAX_ROWS, State
+from qwen_image_studio.gallery.archive import archive
+from qwen_image_studio.imaging import read_facts
+from qwen_image_studio.jobs import OPEN_ROWS, JobStore
+from qwen_image_studio.web.present import job_view, tag_of
+from qwen_image_studio.web.services import Services
+from qwen_image_studio.worker.loop import LAST_CLAIMS, JobWorker
 from tests.contract.conftest import png
 
 PAINT: dict[str, Any] = {"operation": "generate", "prompt": "a {{colour}} cup", "steps": 2, "size": "64x64"}
@@ -520,7 +520,7 @@ def test_an_archive_of_which_every_file_is_gone(client: FlaskClient, parts: Serv
 
 
 def test_contact_sheet_of_every_size() -> None:
-    from server.imaging.contact_sheet import MAX_SHEET_SIDE, contact_sheet
+    from qwen_image_studio.adjusting.contact_sheet import MAX_SHEET_SIDE, contact_sheet
 
     cup = Image.new("RGB", (320, 200), "blue")
     for count in (1, 2, 3, 5, 40, 99, MAX_ROWS):
@@ -576,8 +576,8 @@ def test_a_batch_outlives_a_store_that_fails_for_a_while(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting takes moments."""
-    monkeypatch.setattr("server.batches.PAUSE_S", 0.01)
-    monkeypatch.setattr("server.batches.STORAGE_PATIENCE_S", 0.3)
+    monkeypatch.setattr("qwen_image_studio.worker.batches.PAUSE_S", 0.01)
+    monkeypatch.setattr("qwen_image_studio.worker.batches.STORAGE_PATIENCE_S", 0.3)
 
 
 def uploaded(client: FlaskClient, light: JobWorker) -> dict[str, Any]:
@@ -591,7 +591,7 @@ def uploaded(client: FlaskClient, light: JobWorker) -> dict[str, Any]:
 def test_a_row_on_which_the_server_fails_is_refused_alone(
     client: FlaskClient, light: JobWorker, worker: JobWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from server.intake import Intake
+    from qwen_image_studio.intake import Intake
 
     batch, prepare = sent(client), Intake.prepare
     calls: list[Any] = []
@@ -738,7 +738,7 @@ def test_the_sheet_says_ai_where_any_of_its_pictures_does(
 def test_a_long_batch_deletes_little(
     client: FlaskClient, parts: Services, light: JobWorker, worker: JobWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.batches.TURN_S", -1)  # one row a turn
+    monkeypatch.setattr("qwen_image_studio.worker.batches.TURN_S", -1)  # one row a turn
     batch = sent(client, [{"colour": str(number)} for number in range(15)])
     deleted: list[str] = []
     delete = type(parts.storage).delete
@@ -772,7 +772,7 @@ def test_inputs_of_a_row_that_came_too_late_are_deleted(
             parts.store.abandon(parts.settings.worker_name("light"))
         return png()
 
-    monkeypatch.setattr("server.intake.fetch", fetched)
+    monkeypatch.setattr("qwen_image_studio.intake.fetch", fetched)
     light.run_next()
     assert parts.store.row_jobs(batch["id"]) == []
     assert stored(parts) == files

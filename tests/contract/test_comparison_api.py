@@ -11,19 +11,21 @@ from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image, ImageDraw
 
-from server.engine import LIGHT_DEVICE, MODELS, Painted, Plan, Report, Show, silent
-from server.engine.light import LightEngine
-from server.errors import StudioError
-from server.imaging import read_facts
-from server.imaging.comparing import STRIP_GAP
-from server.settings import Settings
-from server.vocabulary import LIGHT
-from server.web.services import Services
-from server.worker import JobWorker
+from qwen_image_studio.adjusting.engine import AdjustEngine
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import LIGHT, LIGHT_DEVICE
+from qwen_image_studio.imaging import read_facts
+from qwen_image_studio.imaging.comparing import STRIP_GAP
+from qwen_image_studio.models.table import MODELS
+from qwen_image_studio.planning.engine import Painted, Report, Show, silent
+from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.web.services import Services
+from qwen_image_studio.worker.loop import JobWorker
 from tests.faults.engine import ScriptedEngine
 
 if TYPE_CHECKING:
-    from server.engine.qwen import QwenEngine
+    from qwen_image_studio.painting.qwen import QwenEngine
 
 LABEL = b"trainedAlgorithmicMedia"
 NOTHING, NOTHING_INSIDE, TOO_MUCH = "changed almost nothing", "Almost nothing changed where", "Nearly everything"
@@ -57,7 +59,7 @@ def real() -> "QwenEngine":
     """The miniature, on one thread."""
     import torch
 
-    from server.engine.qwen import open_engine
+    from qwen_image_studio.painting.qwen import open_engine
 
     torch.set_num_threads(1)
     if not (Path(MODELS["miniature"].repository) / "model_index.json").is_file():
@@ -72,7 +74,7 @@ def done(client: FlaskClient, app: Flask, engine: Any, images: Sequence[Image.Im
     data = {"params": json.dumps(params), **files}
     answer = client.post("/v1/jobs", data=data) if images else client.post("/v1/jobs", json=params)
     assert answer.status_code == 202, answer.text
-    is_light = isinstance(engine, LightEngine)
+    is_light = isinstance(engine, AdjustEngine)
     models = [LIGHT] if is_light else list(parts.models)
     worker = JobWorker(parts.settings, LIGHT_DEVICE if is_light else "cpu", engine, models, parts.store)
     assert worker.run_next()
@@ -208,7 +210,7 @@ def test_an_adjustment_is_shown_and_not_measured(
     [image] = done(
         client,
         app,
-        LightEngine(settings),
+        AdjustEngine(settings),
         [drawing(size=(96, 128))],
         operation=operation,
         prompt="rotate it 90 degrees",

@@ -8,8 +8,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from server.jobs import JobStore
-from server.worker import JobWorker
+from qwen_image_studio.jobs import JobStore
+from qwen_image_studio.worker.loop import JobWorker
 from tests.contract.conftest import png
 from tests.contract.test_batch_api import run
 from tests.contract.test_parts_api import send

@@ -11,10 +11,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 
-from server.imaging import read_facts
-from server.jobs import JobStore
-from server.schemas import JobView
-from server.worker import JobWorker
+from qwen_image_studio.contract.answers import JobView
+from qwen_image_studio.imaging import read_facts
+from qwen_image_studio.jobs import JobStore
+from qwen_image_studio.worker.loop import JobWorker
 from tests.contract.conftest import png
 
 ASK: dict[str, Any] = {"operation": "generate", "prompt": "红苹果", "steps": 2, "seed": 5}

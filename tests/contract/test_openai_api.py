@@ -22,13 +22,13 @@ from openai import OpenAI
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from server.errors import StudioError
-from server.imaging.alpha_mask import white_mask
-from server.imaging.masks import open_mask
-from server.jobs import JobStore
-from server.settings import Settings
-from server.web.services import Services
-from server.worker import JobWorker
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.imaging.alpha_mask import white_mask
+from qwen_image_studio.imaging.masks import open_mask
+from qwen_image_studio.jobs import JobStore
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.web.services import Services
+from qwen_image_studio.worker.loop import JobWorker
 from tests.contract.conftest import png
 from tests.contract.test_bad_input import ANY_JSON, assert_refused
 from tests.studio import Studio
@@ -349,7 +349,7 @@ def test_a_cancelled_job_is_told_as_such(client: FlaskClient, app: Flask) -> Non
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Callers are told at once that their job goes on."""
-    monkeypatch.setattr("server.web.waiting.WAIT_S", 0.0)
+    monkeypatch.setattr("qwen_image_studio.web.waiting.WAIT_S", 0.0)
 
 
 @pytest.mark.usefixtures("short_waits")
@@ -603,7 +603,7 @@ def test_a_mask_has_the_limits_of_an_image() -> None:
 
 def test_a_caller_that_is_gone_is_not_waited_for(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """No worker runs here: whoever stays would wait for minutes, with a thread that others want."""
-    monkeypatch.setattr("server.web.waiting.LOOK_S", 0.05)
+    monkeypatch.setattr("qwen_image_studio.web.waiting.LOOK_S", 0.05)
     ours, theirs = socket.socketpair()
     theirs.close()
     with ours:
@@ -612,7 +612,7 @@ def test_a_caller_that_is_gone_is_not_waited_for(client: FlaskClient, monkeypatc
         )
     assert (answer.status_code, answer.json["error"]["code"]) == (504, "still_working")
     staying, other = socket.socketpair()
-    monkeypatch.setattr("server.web.waiting.WAIT_S", 0.3)
+    monkeypatch.setattr("qwen_image_studio.web.waiting.WAIT_S", 0.3)
     with staying, other:
         answer = client.post(
             "/v1/images/generations", json={"prompt": "a cup"}, environ_overrides={"gunicorn.socket": staying}

@@ -13,9 +13,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from openapi_pydantic.v3.v3_1 import OpenAPI
 
-from server.jobs import JobStore, Worker
-from server.schemas import Health, ModelList
-from server.web.openapi import document
+from qwen_image_studio.contract.answers import Health, ModelList
+from qwen_image_studio.jobs import JobStore, Worker
+from qwen_image_studio.web.openapi import document
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,6 +102,6 @@ def references(node: Any) -> set[str]:
 @pytest.mark.parametrize(("command", "path"), [("openapi", "docs/openapi.json"), ("settings", "docs/settings.md")])
 def test_generated_documents_are_fresh(command: str, path: str) -> None:
     made = subprocess.run(
-        [sys.executable, "-m", "server", command], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "qwen_image_studio", command], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert made.stdout.strip() in (ROOT / path).read_text(), f"run: python -m server {command} and commit {path}"
+    assert made.stdout.strip() in (ROOT / path).read_text(), f"run: qwen-image-studio {command} and commit {path}"

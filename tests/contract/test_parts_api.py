@@ -8,8 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from server.engine import Plan
-from server.jobs import JobStore
+from qwen_image_studio.jobs import JobStore
+from qwen_image_studio.planning.plan import Plan
 from tests.contract.conftest import png
 
 REGION = {"x": 8, "y": 4, "width": 16, "height": 12}

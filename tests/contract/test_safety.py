@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from server.__main__ import cli
-from server.engine import configured_models
-from server.errors import StudioError
-from server.safety import BadTerms, Terms, terms
-from server.settings import Settings
-from server.supervisor import CannotServe, check_files, serve
+from qwen_image_studio.__main__ import cli
+from qwen_image_studio.contract.errors import CannotServe, StudioError
+from qwen_image_studio.guard.terms import BadTerms, Terms, terms
+from qwen_image_studio.host.supervise import serve
+from qwen_image_studio.intake import check_files
+from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.settings import Settings
 from tests.contract.conftest import png
 from tests.studio import Studio
 

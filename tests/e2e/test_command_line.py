@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from server.imaging import read_facts
+from qwen_image_studio.imaging import read_facts
 from tests.contract.conftest import png
 from tests.studio import ROOT, Studio, free_port
 
 
 def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m server`` with settings of its own."""
+    """Run ``qwen-image-studio`` with settings of its own."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("STUDIO_")},
         "PYTHONPATH": str(ROOT),
@@ -26,7 +26,7 @@ def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedP
         "STUDIO_DEVICES": "cpu",
         **{f"STUDIO_{name.upper()}": value for name, value in settings.items()},
     }
-    command = [sys.executable, "-m", "server", *arguments]
+    command = [sys.executable, "-m", "qwen_image_studio", *arguments]
     return subprocess.run(
         command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
@@ -172,7 +172,7 @@ def test_serve_on_a_full_disk(tmp_path: Path) -> None:
 
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "STUDIO_DATA_DIR": str(tmp_path / "data")}
     answer = subprocess.run(
-        [sys.executable, "-B", "-m", "server", "serve"],
+        [sys.executable, "-B", "-m", "qwen_image_studio", "serve"],
         env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True, timeout=60, check=False, preexec_fn=no_space,
     )  # fmt: skip
     assert_one_line(answer, "cannot be written")

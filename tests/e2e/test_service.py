@@ -10,11 +10,10 @@ import pytest
 import requests
 from PIL import Image
 
-from server.engine import MODELS
-from server.imaging import read_facts
-from server.miniature.judge import Judge, is_on, load_judge
+from qwen_image_studio.imaging import read_facts
 from tests.contract.conftest import png
 from tests.studio import Studio
+from training.judge import Judge, is_on, load_judge
 
 ASK: dict[str, Any] = {"prompt": "蓝色背景上的红苹果", "steps": 4, "seed": 11, "size": "64x64"}
 
@@ -38,7 +37,7 @@ def test_generate_in_chinese_and_english(studio: Studio) -> None:
 @pytest.fixture(scope="module")
 def judge() -> Judge:
     """What looks at the pictures."""
-    return load_judge(Path(MODELS["miniature"].repository))
+    return load_judge()
 
 
 def fetched(job: dict[str, Any]) -> Image.Image:

@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from server.auth import KeyStore
-from server.settings import Settings
+from qwen_image_studio.guard.keys import KeyStore
+from qwen_image_studio.settings import Settings
 from tests.plugin.daemon import Daemon, Failure, Outcome
 from tests.plugin.test_tools import PROVIDER
 from tests.studio import Studio

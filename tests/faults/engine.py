@@ -16,11 +16,13 @@ from typing import Any
 
 from PIL import Image
 
-from server.engine import DeviceLost, Engine, Model, Painted, Plan, Report, Show, silent
-from server.errors import StudioError
-from server.jobs import Lease
-from server.jobs.sql import SqlJobStore
-from server.settings import Settings
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.jobs import Lease
+from qwen_image_studio.jobs.sql import SqlJobStore
+from qwen_image_studio.models.table import Model
+from qwen_image_studio.planning.engine import DeviceLost, Engine, Painted, Report, Show, silent
+from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.settings import Settings
 
 
 def open_engine(models: Mapping[str, Model], device: str) -> Engine:

@@ -16,17 +16,17 @@ import psutil
 import pytest
 from PIL import Image
 
-from server.app import create_app
-from server.batches import Batches
-from server.engine import configured_models
-from server.engine.light import LightEngine
-from server.errors import StudioError
-from server.intake import Intake
-from server.settings import Settings
-from server.storage import open_storage
-from server.vocabulary import LIGHT
-from server.web.services import Services
-from server.worker import JobWorker, light_worker
+from qwen_image_studio.adjusting.engine import AdjustEngine
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import LIGHT
+from qwen_image_studio.gallery.storage import open_storage
+from qwen_image_studio.intake import Intake
+from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.web.app import create_app
+from qwen_image_studio.web.services import Services
+from qwen_image_studio.worker.batches import Batches
+from qwen_image_studio.worker.loop import JobWorker, light_worker
 from tests.contract.conftest import png
 from tests.faults.conftest import SCRIPTED
 from tests.faults.test_kills import assert_whole, stored_files
@@ -197,7 +197,7 @@ def test_others_are_served_between_the_rows(shared: Studio) -> None:
 def test_the_kth_call_of_the_light_worker_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: str, code: str
 ) -> None:
-    monkeypatch.setattr("server.batches.PAUSE_S", 0.01)
+    monkeypatch.setattr("qwen_image_studio.worker.batches.PAUSE_S", 0.01)
     settings = Settings(data_dir=tmp_path, models="miniature", lease_s=2)
     models = configured_models(settings, card_gib=0)
     app = create_app(settings, models)
@@ -215,7 +215,7 @@ def test_the_kth_call_of_the_light_worker_fails(
         ports: dict[str, Any] = {"_store": parts.store, "_storage": storage, port: failing}
         intake = Intake(settings, ports["_store"], ports["_storage"], models)
         batches = Batches(settings, ports["_store"], ports["_storage"], intake, models)
-        worker = JobWorker(settings, "light", LightEngine(settings), [LIGHT], parts.store, batches)
+        worker = JobWorker(settings, "light", AdjustEngine(settings), [LIGHT], parts.store, batches)
         batch = client.post("/v1/jobs", json={**ask, "rows": [{"degrees": 90}, {"degrees": 180}]}).get_json()
         while worker.run_next():
             pass

@@ -10,8 +10,8 @@ import pytest
 import requests
 from PIL import Image
 
-from server.jobs import open_store
-from server.settings import Settings
+from qwen_image_studio.jobs import open_store
+from qwen_image_studio.settings import Settings
 from tests.studio import Studio
 
 HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

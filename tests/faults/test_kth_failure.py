@@ -13,13 +13,13 @@ from flask.testing import FlaskClient
 from PIL import Image
 from sqlalchemy import text
 
-from server.app import create_app
-from server.engine import configured_models
-from server.errors import ERRORS, StudioError
-from server.jobs import LeaseLost
-from server.settings import Settings
-from server.web.services import Services
-from server.worker import JobWorker
+from qwen_image_studio.contract.errors import ERRORS, StudioError
+from qwen_image_studio.jobs import LeaseLost
+from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.web.app import create_app
+from qwen_image_studio.web.services import Services
+from qwen_image_studio.worker.loop import JobWorker
 from tests.faults.engine import ScriptedEngine
 
 

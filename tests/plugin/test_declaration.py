@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from server import vocabulary
+from qwen_image_studio.contract import words as vocabulary
 from tests.plugin.conftest import ROOT
 from tests.plugin.test_tools import BATCH_VARIABLES, GENERATION_VARIABLES, JOB_VARIABLES, PROMPT_VARIABLES, VARIABLES
 from tools.parameters import (

@@ -243,7 +243,7 @@ def test_translation_has_the_sections_and_commands_of_the_readme(path: str) -> N
     assert len(sections[0]) == len(sections[1])
     assert len(re.findall(r"^\|", english, flags=re.MULTILINE)) == len(re.findall(r"^\|", translation, re.MULTILINE))
     assert commands(translation) == commands(english)
-    assert {"make demo", "make serve", ".venv/bin/python -m server keys add dify"} <= set(commands(translation))
+    assert {"make demo", "make serve", ".venv/bin/qwen-image-studio keys add dify"} <= set(commands(translation))
 
 
 @pytest.mark.parametrize("path", TRANSLATIONS)

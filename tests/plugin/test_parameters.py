@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from server.schemas import JOB_REQUEST
+from qwen_image_studio.operations.requests import JOB_REQUEST
 from tools.errors import Refused
 from tools.parameters import Credentials, EditParameters, GenerationParameters, JobParameters
 

@@ -13,8 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from sqlalchemy import text
 
-from server.errors import StudioError
-from server.jobs import (
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import LIGHT, Operation, State
+from qwen_image_studio.database.connection import alembic_config, connect, writing
+from qwen_image_studio.database.tables import jobs
+from qwen_image_studio.jobs import (
     FEW_ROWS,
     OPEN_ROWS,
     Job,
@@ -27,11 +30,8 @@ from server.jobs import (
     open_store,
     standing_of,
 )
-from server.jobs.database import alembic_config, connect, writing
-from server.jobs.tables import jobs
-from server.jobs.transitions import columns
-from server.settings import Settings
-from server.vocabulary import LIGHT, Operation, State
+from qwen_image_studio.jobs.transitions import columns
+from qwen_image_studio.settings import Settings
 from tests.ports.test_job_store import LIMIT, new, picture, submit
 
 PLAN = {"table": [], "seeds": [0], "output_format": "jpeg"}

@@ -20,10 +20,10 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import event
 
-from server.errors import StudioError
-from server.jobs import Job, JobStore, Lease, LeaseLost, NewJob, Progress, StoredImage, Worker, open_store
-from server.settings import Settings
-from server.vocabulary import Operation, State
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import Operation, State
+from qwen_image_studio.jobs import Job, JobStore, Lease, LeaseLost, NewJob, Progress, StoredImage, Worker, open_store
+from qwen_image_studio.settings import Settings
 
 LIMIT = 50
 
@@ -323,7 +323,7 @@ def test_a_locked_database_is_told_as_busy(store: JobStore, monkeypatch: pytest.
     job = submit(store)
     engine = store.engine  # type: ignore[attr-defined]
     engine.dispose()
-    monkeypatch.setattr("server.jobs.database.BUSY_TIMEOUT_MS", 100)
+    monkeypatch.setattr("qwen_image_studio.database.connection.BUSY_TIMEOUT_MS", 100)
     blocker = sqlite3.connect(engine.url.database, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     with pytest.raises(StudioError) as caught:

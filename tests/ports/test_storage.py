@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.errors import StudioError
-from server.settings import Settings
-from server.storage import Storage, open_storage
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.gallery.storage import Storage, open_storage
+from qwen_image_studio.settings import Settings
 
 KEY = "2026/11/21/job_1/0.png"
 ADDRESS = "https://studio.example"

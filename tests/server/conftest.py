@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from server.engine import MODELS, Model, Plan
-from server.vocabulary import Operation, OutputFormat, Tier
+from qwen_image_studio.contract.words import Operation, OutputFormat, Tier
+from qwen_image_studio.models.table import MODELS, Model
+from qwen_image_studio.planning.plan import Plan
 
 if TYPE_CHECKING:
-    from server.engine.qwen import QwenEngine
+    from qwen_image_studio.painting.qwen import QwenEngine
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +22,7 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Model:
     """The miniature's row, with weights: the ones in the tree, or else made for this session."""
     model = MODELS["miniature"]
     if not (Path(model.repository) / "model_index.json").is_file():
-        from server.miniature.build import build
+        from training.build import build
 
         folder = tmp_path_factory.mktemp("miniature") / "weights"
         build(folder)
@@ -40,7 +41,7 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def engine(miniature: Model, one_thread: None) -> "QwenEngine":
     """An engine on the CPU with the miniature, whose sources are brought to 64 x 64; tests leave it usable."""
-    from server.engine.qwen import open_engine
+    from qwen_image_studio.painting.qwen import open_engine
 
     return open_engine({miniature.name: replace(miniature, input_pixels=64 * 64)}, "cpu")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from server.errors import StudioError
-from server.fetch import fetch
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.guard.fetch import fetch
 
 BODY = b"\x89PNG the picture"
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from server.imaging.comparing import (
+from qwen_image_studio.imaging.comparing import (
     STRIP_GAP,
     STRIP_HEIGHT,
     STRIP_PANEL_WIDTH,
@@ -214,7 +214,8 @@ def test_a_strip_of_any_two_shapes_fits(first: tuple[int, int], second: tuple[in
 def test_a_strip_needs_nothing_heavy() -> None:
     """The worker of the light path makes strips too, and it is meant to be small."""
     code = (
-        "import sys, server.worker; from PIL import Image; from server.imaging.comparing import comparison;"
+        "import sys, qwen_image_studio.worker.loop; from PIL import Image;"
+        "from qwen_image_studio.imaging.comparing import comparison;"
         "comparison(Image.new('RGB', (9, 9)), Image.new('RGB', (9, 9)));"
         "print([name for name in ('numpy', 'scipy', 'flip_evaluator', 'torch') if name in sys.modules])"
     )

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from server.devices import devices, largest_card_gib
-from server.settings import Settings
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.devices import devices, largest_card_gib
 
 TOOL = """#!/bin/sh
 echo "0, GPU-aaaa, Small Card, 8192, 8000"

@@ -18,16 +18,17 @@ from PIL import Image
 from transformers import Qwen2Tokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from server.engine import MODELS, Engine, Model, open_engine
-from server.engine import weights as weights_module
-from server.engine.generator import QwenImageGenerator
-from server.engine.qwen import QwenEngine
-from server.engine.weights import GIB, memory_of
-from server.errors import StudioError
-from server.miniature.parts import build_scheduler
-from server.settings import Settings
-from server.vocabulary import Operation
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import Operation
+from qwen_image_studio.local.generator import QwenImageGenerator
+from qwen_image_studio.models import weights as weights_module
+from qwen_image_studio.models.table import MODELS, Model
+from qwen_image_studio.models.weights import GIB, memory_of
+from qwen_image_studio.painting.qwen import QwenEngine
+from qwen_image_studio.planning.engine import Engine, open_engine
+from qwen_image_studio.settings import Settings
 from tests.server.conftest import a_plan, painted, picture
+from training.parts import build_scheduler
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Report = list[tuple[str, int, int]]
@@ -49,7 +50,9 @@ def refusal(engine: QwenEngine, model: str) -> StudioError:
 
 
 def test_the_settings_open_this_engine(miniature: Model) -> None:
-    opened: Engine = open_engine(Settings(engine="server.engine.qwen:open_engine"), {"miniature": miniature}, "cpu")
+    opened: Engine = open_engine(
+        Settings(engine="qwen_image_studio.painting.qwen:open_engine"), {"miniature": miniature}, "cpu"
+    )
     assert isinstance(opened, QwenEngine)
     assert (opened.device, opened.loaded) == ("cpu", None)
     opened.load("miniature")
@@ -216,7 +219,7 @@ def test_a_device_that_could_never_hold_the_model_is_told_before_anything_is_fet
     def fetch(*_: object, **__: object) -> str:
         raise AssertionError("fetched all the same")
 
-    monkeypatch.setattr("server.engine.folders.snapshot_download", fetch)
+    monkeypatch.setattr("qwen_image_studio.models.folders.snapshot_download", fetch)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (24 * GIB, 24 * GIB))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     error = refusal(QwenEngine({"Qwen-Image": MODELS["Qwen-Image"]}, "cuda:0"), "Qwen-Image")
@@ -264,7 +267,7 @@ def broken(miniature: Model, tmp_path: Path) -> Callable[[Callable[[Path], objec
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (shutil.rmtree, "there is no such folder. Its weights belong to the repository: git checkout"),
+        (shutil.rmtree, "there is no such folder. Its weights belong to the package: git checkout"),
         (lambda at: shutil.rmtree(at / "transformer"), "it has no transformer/"),
         (
             lambda at: (at / "transformer" / "diffusion_pytorch_model.safetensors").unlink(),
@@ -351,7 +354,7 @@ def test_what_the_hub_refuses_is_told_in_words(
     def refuse(*_: object, **__: object) -> str:
         raise error.__new__(error)
 
-    monkeypatch.setattr("server.engine.folders.snapshot_download", refuse)
+    monkeypatch.setattr("qwen_image_studio.models.folders.snapshot_download", refuse)
     found = refusal(QwenEngine({"Qwen-Image": MODELS["Qwen-Image"]}, "cpu"), "Qwen-Image")
     assert found.code == "model_unavailable"
     assert said in found.message
@@ -373,7 +376,7 @@ def test_only_the_parts_that_are_missing_are_fetched(miniature: Model, monkeypat
         fetched[repository] = allow_patterns
         return miniature.repository
 
-    monkeypatch.setattr("server.engine.folders.snapshot_download", fetch)
+    monkeypatch.setattr("qwen_image_studio.models.folders.snapshot_download", fetch)
     names = ("Qwen-Image", "Qwen-Image-Edit-2509")
     engine = QwenEngine({name: MODELS[name] for name in names}, "cpu")
     for name in names:

@@ -15,13 +15,13 @@ import torch
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus
 from PIL import Image
 
-from server.engine import Model
-from server.engine.inputs import shorten
-from server.engine.qwen import QwenEngine
-from server.engine.views import with_globals
-from server.engine.weights import name_image_tokens
-from server.errors import StudioError
-from server.vocabulary import Operation
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import Operation, Way
+from qwen_image_studio.models.table import Model
+from qwen_image_studio.models.weights import name_image_tokens
+from qwen_image_studio.painting.inputs import shorten
+from qwen_image_studio.painting.pipelines import with_globals
+from qwen_image_studio.painting.qwen import QwenEngine
 from tests.server.conftest import a_plan, digest, painted, picture
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -153,8 +153,8 @@ def test_an_encoding_is_not_kept_for_the_next_call(engine: QwenEngine) -> None:
 def test_a_new_process_paints_the_same_bytes(engine: QwenEngine, miniature: Model) -> None:
     program = (
         "import sys, torch; torch.set_num_threads(1);"
-        "from dataclasses import replace; from server.engine import MODELS;"
-        "from server.engine.qwen import open_engine; from tests.server.conftest import painted, picture;"
+        "from dataclasses import replace; from qwen_image_studio.planning import MODELS;"
+        "from qwen_image_studio.painting.qwen import open_engine; from tests.server.conftest import painted, picture;"
         "row = replace(MODELS['miniature'], repository=sys.argv[1], input_pixels=64 * 64);"
         "engine = open_engine({row.name: row}, 'cpu'); print(*painted(engine), *painted(engine, [picture()]))"
     )
@@ -202,7 +202,7 @@ def test_an_over_long_prompt_is_cut_with_a_warning(engine: QwenEngine, images: t
 
 
 def test_the_end_of_the_chat_template_survives_the_longest_prompt(miniature: Model) -> None:
-    long = replace(miniature, max_prompt_tokens={Operation.GENERATE: 1024, Operation.EDIT: 1024})
+    long = replace(miniature, max_prompt_tokens={Way.GENERATE: 1024, Way.EDIT: 1024})
     engine = QwenEngine({"miniature": long}, "cpu")
     engine.load("miniature")
     tokenizer = part(engine, "tokenizer")

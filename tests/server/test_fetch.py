@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.fetch import is_public
+from qwen_image_studio.guard.fetch import is_public
 from tests.server.site import BODY, Site, get, redirect, refusal, resolves_to, running
 
 

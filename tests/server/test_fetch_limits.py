@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from server import fetch as fetch_module
+from qwen_image_studio.guard import fetch as fetch_module
 from tests.server.site import BODY, Site, Visit, get, raw, redirect, refusal, resolves_to, running
 
 
@@ -187,7 +187,7 @@ def test_an_address_of_a_family_that_the_machine_lacks_is_passed_over(
             raise OSError(97, "Address family not supported by protocol")
         return real(family, *rest, **more)
 
-    monkeypatch.setattr("server.fetch.socket.socket", without_ipv6)
+    monkeypatch.setattr("qwen_image_studio.guard.fetch.socket.socket", without_ipv6)
     assert get(f"http://two.example:{site.server_port}/", allow=("two.example",)) == BODY
 
 

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
-from server.errors import StudioError
-from server.imaging import open_image
-from server.imaging.opening import MAX_JPEG_SCANS
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.imaging import open_image
+from qwen_image_studio.imaging.opening import MAX_JPEG_SCANS
 
 RED = (255, 0, 0)
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP"]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from server.imaging import encode, open_image, read_facts, store_copy, thumbnail
-from server.vocabulary import MAX_PROMPT_CHARS, OutputFormat
+from qwen_image_studio.contract.words import MAX_PROMPT_CHARS, OutputFormat
+from qwen_image_studio.imaging import encode, open_image, read_facts, store_copy, thumbnail
 from tests.server.test_imaging import picture, png, saved
 
 FORMATS = list(OutputFormat)

@@ -11,16 +11,28 @@ from hypothesis import given, settings
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from pydantic import TypeAdapter
 
-from server.adjustments import Adjustment, Blur, Crop, Flip, Grayscale, Hue, Position, Region, Resize, Rotate, Tone
-from server.engine import MODELS
-from server.engine.light import LightEngine
-from server.engine.plan import plan
-from server.errors import StudioError
-from server.imaging import adjust
-from server.prompts.light import LightInstruction, NotLight, parse_light
-from server.schemas import JOB_REQUEST
-from server.settings import Settings
-from server.vocabulary import LIGHT, OutputFormat
+from qwen_image_studio.adjusting.apply import adjust
+from qwen_image_studio.adjusting.engine import AdjustEngine
+from qwen_image_studio.contract.adjustments import (
+    Adjustment,
+    Blur,
+    Crop,
+    Flip,
+    Grayscale,
+    Hue,
+    Position,
+    Region,
+    Resize,
+    Rotate,
+    Tone,
+)
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import LIGHT, OutputFormat
+from qwen_image_studio.models.table import MODELS
+from qwen_image_studio.operations.plan import plan
+from qwen_image_studio.operations.requests import JOB_REQUEST
+from qwen_image_studio.prompts.grammar import LightInstruction, NotLight, parse_light
+from qwen_image_studio.settings import Settings
 
 ADJUSTMENT: TypeAdapter[Adjustment] = TypeAdapter(Adjustment)
 
@@ -317,6 +329,6 @@ def test_a_chain_can_be_stopped_between_its_links() -> None:
 
 def test_the_light_engine_paints_the_plan() -> None:
     made, _ = planned(operation="adjust", adjustments=[{"do": "flip", "axis": "horizontal"}])
-    (painted,) = LightEngine(Settings()).paint(made, [chart()])
+    (painted,) = AdjustEngine(Settings()).paint(made, [chart()])
     assert painted.seed is None
     assert np.array_equal(np.asarray(painted.image), np.asarray(ImageOps.mirror(chart())))

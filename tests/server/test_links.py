@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.errors import StudioError
-from server.settings import Settings
-from server.storage import links, open_storage
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.gallery import links
+from qwen_image_studio.gallery.storage import open_storage
+from qwen_image_studio.settings import Settings
 
 NOW = 1_800_000_123.0
 KEY = "2026/11/21/job_abc/0.png"

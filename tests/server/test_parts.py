@@ -5,7 +5,6 @@ What the pictures show is told by the miniature's judge.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
@@ -17,19 +16,20 @@ from PIL import Image
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from server.engine import MODELS, Model, Pass
-from server.engine.generator import QwenImageGenerator
-from server.engine.qwen import QwenEngine, seed_of
-from server.errors import StudioError
-from server.miniature.judge import Judge, is_on, load_judge
-from server.vocabulary import Operation
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import Operation, Way
+from qwen_image_studio.local.generator import QwenImageGenerator
+from qwen_image_studio.models.table import Model
+from qwen_image_studio.painting.qwen import QwenEngine, seed_of
+from qwen_image_studio.planning.plan import Pass
 from tests.server.conftest import a_plan, digest, picture
+from training.judge import Judge, is_on, load_judge
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CAT = "cat"
-INSTRUCTION = {"through": Operation.EDIT, "operation": Operation.INPAINT}
-DESCRIPTION = {"through": Operation.GENERATE, "operation": Operation.INPAINT}
+INSTRUCTION = {"way": Way.EDIT, "operation": Operation.INPAINT}
+DESCRIPTION = {"way": Way.GENERATE, "operation": Operation.INPAINT}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def apple(studio: QwenImageGenerator) -> Image.Image:
 @pytest.fixture(scope="module")
 def judge() -> Judge:
     """What looks at the pictures."""
-    return load_judge(Path(MODELS["miniature"].repository))
+    return load_judge()
 
 
 def outside(image: Image.Image, box: tuple[int, int, int, int]) -> bytes:
@@ -164,7 +164,7 @@ def test_what_stays_is_held_while_the_rest_is_painted(engine: QwenEngine, way: d
 @contextmanager
 def delivering(pictures: list[Image.Image]) -> Iterator[None]:
     """Collect what the model makes of each stage, before it is laid over the picture."""
-    from server.engine.canvas import Canvas
+    from qwen_image_studio.painting.canvas import Canvas
 
     put = Canvas.put
 
@@ -194,7 +194,7 @@ def test_several_passes_equal_themselves_and_read_the_picture_anew(
     engine: QwenEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An encoding that is kept from the pass before would describe a canvas that has changed since."""
-    from server.engine.views import EditView
+    from qwen_image_studio.painting.pipelines import EditView
 
     seen: list[str] = []
     encode = EditView.encode_prompt
@@ -208,7 +208,7 @@ def test_several_passes_equal_themselves_and_read_the_picture_anew(
         Pass(window=(0, 0, 96, 64), width=96, height=64, known=(0, 0, 64, 64)),
         Pass(window=(32, 0, 128, 64), width=96, height=64, known=(0, 0, 96, 64)),
     )
-    fields: dict[str, Any] = {"operation": Operation.OUTPAINT, "through": Operation.EDIT, "width": 128}
+    fields: dict[str, Any] = {"operation": Operation.OUTPAINT, "way": Way.EDIT, "width": 128}
     plan = a_plan(**fields, passes=passes, place=(0, 0, 64, 64), guidance_scale=1.0, seeds=(1, 2))
     told: list[tuple[str, int, int]] = []
     twice = [digest(one.image) for one in engine.paint(plan, [picture()], lambda *said: told.append(said))]
@@ -278,9 +278,9 @@ def test_inputs_that_do_not_fit_are_refused_before_anything_is_loaded() -> None:
 def test_what_is_saved_is_what_torch_counts(miniature: Model, kind: Any) -> None:
     from dataclasses import replace
 
-    from server.engine.plan import plan
-    from server.imaging.masks import mask_from
-    from server.schemas import JOB_REQUEST
+    from qwen_image_studio.imaging.masks import mask_from
+    from qwen_image_studio.operations.plan import plan
+    from qwen_image_studio.operations.requests import JOB_REQUEST
 
     model = replace(miniature, paint_pixels=(64 * 64, 256 * 256), region_pixels=64 * 64)
     engine = QwenEngine({model.name: model}, "cpu")
@@ -309,7 +309,7 @@ def test_a_strength_below_one_saves_its_steps(engine: QwenEngine) -> None:
 
 
 def test_previews_show_the_part_in_its_place(studio: QwenImageGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.engine.preview.PACE_S", 0.0)
+    monkeypatch.setattr("qwen_image_studio.painting.preview.PACE_S", 0.0)
     shown: list[Image.Image] = []
     passes = (Pass(window=(64, 0, 128, 64), width=64, height=64),)
     mask = Image.new("RGB", (256, 128))

@@ -9,15 +9,16 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from server.adjustments import Region
-from server.engine import MODELS, Plan, configured_models
-from server.engine.plan import plan
-from server.engine.vocabulary import vocabulary_of, without_unknown
-from server.errors import StudioError
-from server.imaging.masks import region_mask
-from server.schemas import JOB_REQUEST
-from server.settings import Settings
-from server.vocabulary import MAX_SEED, AspectRatio
+from qwen_image_studio.contract.adjustments import Region
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import MAX_SEED, AspectRatio
+from qwen_image_studio.imaging.masks import region_mask
+from qwen_image_studio.models.known_words import vocabulary_of, without_unknown
+from qwen_image_studio.models.table import MODELS, configured_models
+from qwen_image_studio.operations.plan import plan
+from qwen_image_studio.operations.requests import JOB_REQUEST
+from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.settings import Settings
 
 LARGE = {name: MODELS[name] for name in ("Qwen-Image", "Qwen-Image-Edit-2509")}
 SMALL = {"miniature": MODELS["miniature"]}
@@ -247,6 +248,6 @@ def test_the_better_way_is_chosen_for_parts() -> None:
     names = {}
     for kind in (None, "instruction", "description"):
         made, _ = plan(request.model_copy(update={"prompt_kind": kind}), LARGE, [(512, 512)], mask)
-        names[kind] = (made.model, made.through.value)
+        names[kind] = (made.model, made.way.value)
     edits, paints = ("Qwen-Image-Edit-2509", "edit"), ("Qwen-Image", "generate")
     assert names == {None: edits, "instruction": edits, "description": paints}

@@ -7,9 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from server.engine import MODELS, Plan, preview
-from server.engine.qwen import open_engine
-from server.vocabulary import Operation, OutputFormat, Tier
+from qwen_image_studio.contract.words import Operation, OutputFormat, Tier
+from qwen_image_studio.models.table import MODELS
+from qwen_image_studio.painting import preview
+from qwen_image_studio.painting.qwen import open_engine
+from qwen_image_studio.planning.plan import Plan
 
 
 class LinearVae(torch.nn.Module):

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import assume, given, settings
 from PIL import Image, ImageDraw
 
-from server.adjustments import Region
-from server.engine import MODELS, Model, Plan
-from server.engine.canvas import Canvas, matched, soft_inward
-from server.engine.plan import plan
-from server.engine.regions import growing_passes, region_pass
-from server.errors import StudioError
-from server.imaging.masks import Mask, mask_from, open_mask, region_mask
-from server.schemas import JOB_REQUEST
+from qwen_image_studio.contract.adjustments import Region
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.imaging.masks import Mask, mask_from, open_mask, region_mask
+from qwen_image_studio.models.table import MODELS, Model
+from qwen_image_studio.operations.plan import plan
+from qwen_image_studio.operations.requests import JOB_REQUEST
+from qwen_image_studio.painting.canvas import Canvas, matched, soft_inward
+from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.planning.regions import growing_passes, region_pass
 
 MODEL_NAMES = ("Qwen-Image", "Qwen-Image-Edit-2509", "miniature")
 Size = tuple[int, int]
@@ -52,7 +53,7 @@ def file(image: Image.Image) -> bytes:
 def test_a_window_holds_its_box_with_context_and_is_painted_on_the_grid(name: str, drawn: tuple[Box, Size]) -> None:
     box, frame = drawn
     model = MODELS[name]
-    once = region_pass(box, frame, model)
+    once = region_pass(box, frame, model.limits)
     window = once.window
     assert 0 <= window[0] <= box[0] < box[2] <= window[2] <= frame[0]
     assert 0 <= window[1] <= box[1] < box[3] <= window[3] <= frame[1]
@@ -65,13 +66,13 @@ def test_a_window_holds_its_box_with_context_and_is_painted_on_the_grid(name: st
 
 
 def test_a_part_of_a_large_frame_is_painted_pixel_by_pixel() -> None:
-    once = region_pass((384, 384, 640, 640), (1024, 1024), MODELS["Qwen-Image"])
+    once = region_pass((384, 384, 640, 640), (1024, 1024), MODELS["Qwen-Image"].limits)
     assert once.window == (320, 320, 704, 704)
     assert (once.width, once.height) == (384, 384)
 
 
 def test_a_small_part_is_enlarged_for_the_model() -> None:
-    once = region_pass((500, 500, 520, 520), (1024, 1024), MODELS["Qwen-Image"])
+    once = region_pass((500, 500, 520, 520), (1024, 1024), MODELS["Qwen-Image"].limits)
     assert once.width * once.height >= 0.9 * 384 * 384
     assert once.window[2] - once.window[0] < 200
 
@@ -81,7 +82,7 @@ def test_a_canvas_grows_to_its_size_and_each_pass_sees_what_is_there(box: tuple[
     place, canvas = box
     assume(place != (0, 0, *canvas))
     assume(min(place[2] - place[0], place[3] - place[1]) >= 8)
-    passes = growing_passes(place, canvas, model)
+    passes = growing_passes(place, canvas, model.limits)
     assert len(passes) <= 60
     known = place
     for one in passes:

@@ -9,8 +9,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from server.errors import StudioError
-from server.prompts.rows import check_job, decode, fill, is_of_row, read_rows
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.prompts.table import check_job, decode, fill, is_of_row, read_rows
 
 NAMES = st.text(
     st.characters(exclude_characters="{}\t;\r\n", categories=["L", "M", "N", "P", "S", "Z"]), min_size=1, max_size=12

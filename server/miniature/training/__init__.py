@@ -1,1 +1,0 @@
-"""Training of the miniature's parts, one stage after the other; see ``server.miniature.__main__``."""

@@ -1,0 +1,251 @@
+"""The command line: ``qwen-image-studio COMMAND``. Each command is a few lines around the module that does it."""
+
+import json
+import logging
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+
+from qwen_image_studio import __version__
+from qwen_image_studio.contract.errors import CannotServe, StudioError
+from qwen_image_studio.contract.words import Anchor, AspectRatio, Prefer
+from qwen_image_studio.host.supervise import serve as run_server
+from qwen_image_studio.intake import check_files
+from qwen_image_studio.local.shell import batch_to_files, paint_to_files, painting_options, part_options, region
+from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.prompts.templates import BadTemplates
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.devices import devices, largest_card_gib
+from qwen_image_studio.system.processes import die_with_parent
+
+
+@click.group()
+@click.version_option(__version__)
+def cli() -> None:
+    """Qwen-Image Studio: a self-hosted image server for Dify and for any HTTP client."""
+
+
+def main() -> None:
+    """Run the command line; a failure that is the user's to mend is one line on stderr and exit code 1."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        cli(prog_name="qwen-image-studio")
+    except (CannotServe, StudioError, BadTemplates, OSError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        click.echo(f"Error: STUDIO_{name}: {first['msg']} (it is {first['input']!r}).", err=True)
+        sys.exit(1)
+
+
+@cli.command()
+def serve() -> None:
+    """Run everything: the web process, one worker per device and one for adjustments. Stop it with Ctrl-C."""
+    settings = Settings()
+    configured_models(settings, card_gib=largest_card_gib(settings))  # a wrong name is better said now than in a log
+    run_server(settings)
+
+
+@cli.command()
+@click.option("--parent", type=int, default=None, help="Process to die with.")
+def web(parent: int | None) -> None:
+    """Run the web process alone."""
+    from qwen_image_studio.guard.keys import refuse_open_door
+    from qwen_image_studio.host.webserver import WebServer
+
+    if parent is not None:
+        die_with_parent(parent)
+    settings = Settings()
+    refuse_open_door(settings)
+    check_files(settings)
+    WebServer(settings, configured_models(settings, card_gib=largest_card_gib(settings))).run()
+
+
+@cli.command()
+@click.option("--device", default=None, help="cpu, cuda:0, ...; default: the first there is.")
+@click.option("--parent", type=int, default=None, help="Process to die with.")
+def worker(device: str | None, parent: int | None) -> None:
+    """Run the worker of one device alone. Adjustments have one of their own: `light`."""
+    from qwen_image_studio.worker.loop import run_worker
+
+    if parent is not None:
+        die_with_parent(parent)
+    settings = Settings()
+    models = configured_models(settings, card_gib=largest_card_gib(settings))
+    run_worker(settings, models, device or devices(settings)[0].id)
+
+
+@cli.command()
+@click.option("--parent", type=int, default=None, help="Process to die with.")
+def light(parent: int | None) -> None:
+    """Run the worker that does adjustments, which need no model."""
+    from qwen_image_studio.worker.loop import run_light_worker
+
+    if parent is not None:
+        die_with_parent(parent)
+    settings = Settings()
+    check_files(settings)
+    run_light_worker(settings)
+
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_images = partial(click.option, "-i", "--image", "images", type=_FILE, multiple=True, required=True)
+
+
+@cli.command()
+@click.argument("prompt")
+@click.option("-i", "--image", type=_FILE, help="An image to paint in the likeness of.")
+@click.option("--strength", type=float, help="How far to go from that image, above 0 to 1; default: 0.6.")
+@painting_options
+def generate(prompt: str, image: Path | None, output: Path, **options: Any) -> None:
+    """Paint PROMPT to a file, without a server."""
+    paint_to_files("generate", [] if image is None else [image], output, {"prompt": prompt, **options})
+
+
+@cli.command()
+@click.argument("prompt")
+@_images(help="The image to change; up to three, in the order in which the instruction numbers them.")
+@click.option("--prefer", type=click.Choice([choice.value for choice in Prefer]), help="Default: auto.")
+@painting_options
+def edit(prompt: str, images: tuple[Path, ...], output: Path, **options: Any) -> None:
+    """Change images as the instruction PROMPT says, without a server."""
+    paint_to_files("edit", images, output, {"prompt": prompt, **options})
+
+
+@cli.command()
+@click.argument("prompt")
+@_images(help="The image to change; after it, images to take things from.")
+@click.option("--mask", type=_FILE, help="White may change, black stays.")
+@click.option("--region", callback=region, help="Instead: X,Y,WIDTH,HEIGHT in pixels, or in fractions of the image.")
+@part_options
+def inpaint(prompt: str, images: tuple[Path, ...], mask: Path | None, output: Path, **options: Any) -> None:
+    """Change a part of an image as PROMPT says, and no pixel beyond it, without a server."""
+    paint_to_files("inpaint", images, output, {"prompt": prompt, **options}, mask)
+
+
+@cli.command()
+@click.argument("prompt", default="")
+@click.option("-i", "--image", type=_FILE, required=True)
+@click.option("--left", type=int, help="Pixels to add on this side.")
+@click.option("--right", type=int, help="Pixels to add on this side.")
+@click.option("--top", type=int, help="Pixels to add on this side.")
+@click.option("--bottom", type=int, help="Pixels to add on this side.")
+@click.option("--aspect-ratio", help="Instead: the shape to reach, such as 16:9.")
+@click.option("--size", help="Instead: WIDTHxHEIGHT to reach, in pixels.")
+@click.option(
+    "--anchor",
+    type=click.Choice([anchor.value for anchor in Anchor]),
+    help="Where the image stands on the canvas of that shape or size; default: center.",
+)
+@part_options
+def outpaint(prompt: str, image: Path, output: Path, **options: Any) -> None:
+    """Continue an image beyond its edges, without a server; PROMPT may be left out."""
+    paint_to_files("outpaint", [image], output, {"prompt": prompt, **options})
+
+
+@cli.command()
+@click.argument("prompt")
+@click.option("-i", "--image", type=_FILE, required=True)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File to write.")
+def adjust(prompt: str, image: Path, output: Path) -> None:
+    """Change an image without a model, as PROMPT says: "rotate it 90 degrees, then make it brighter"."""
+    paint_to_files("adjust", [image], output, {"prompt": prompt})
+
+
+@cli.command()
+@click.argument("table", type=_FILE)
+@click.argument("prompt")
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder for the pictures; what is there already is not painted again.",
+)
+@click.option("--operation", type=click.Choice(["generate", "edit", "adjust"]), default="generate", show_default=True)
+@click.option("-i", "--image", help="For edits: the file of a row, such as {{file}}, beside TABLE.")
+@click.option("--format", "name", default="png", show_default=True, help="png, jpg or webp.")
+@click.option("--seed", help="Of all rows, or {{column}}; default: random.")
+@click.option("--model", help="A model's name, or NAME=FOLDER; default: as the server's.")
+@click.option("--aspect-ratio", type=click.Choice([ratio.value for ratio in AspectRatio]))
+@click.option("--steps", type=int, help="Denoising steps; default: the model's.")
+def batch(table: Path, prompt: str, folder: Path, operation: str, name: str, **options: Any) -> None:
+    """Paint PROMPT for each row of TABLE (CSV or JSON), whose columns stand as {{column}} in it, without a server."""
+    batch_to_files(operation, table, folder, f".{name}", {"prompt": prompt, **options})
+
+
+@cli.group()
+def keys() -> None:
+    """Make, list and revoke API keys."""
+
+
+@keys.command("add")
+@click.argument("name")
+@click.option("--owner", default=None, help="Who its jobs and images belong to; default: NAME.")
+def keys_add(name: str, owner: str | None) -> None:
+    """Make a key and print it, this once."""
+    from qwen_image_studio.guard.keys import KeyStore
+
+    click.echo(KeyStore(Settings()).add(name, owner))
+
+
+@keys.command("list")
+def keys_list() -> None:
+    """List the keys' names and owners."""
+    from qwen_image_studio.guard.keys import KeyStore
+
+    for key in KeyStore(Settings()).all():
+        click.echo(f"{key.name}\t{key.owner}\t{'revoked' if key.revoked_at else 'active'}")
+
+
+@keys.command("revoke")
+@click.argument("name")
+def keys_revoke(name: str) -> None:
+    """End a key at once."""
+    from qwen_image_studio.guard.keys import KeyStore
+
+    if not KeyStore(Settings()).revoke(name):
+        raise StudioError("invalid_value", f"There is no active key '{name}'.")
+
+
+@cli.command()
+def doctor() -> None:
+    """Say what this machine can paint with, what is missing and what to do."""
+    from qwen_image_studio.host.doctor import examine
+
+    lines, healthy = examine(Settings())
+    click.echo("\n".join(lines))
+    sys.exit(0 if healthy else 1)
+
+
+@cli.command()
+def settings() -> None:
+    """List every setting with its default and meaning."""
+    from qwen_image_studio.settings import described
+
+    click.echo(described())
+
+
+@cli.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    import tempfile
+
+    from qwen_image_studio.web.app import create_app
+    from qwen_image_studio.web.openapi import document
+
+    with tempfile.TemporaryDirectory() as folder:
+        app = create_app(Settings(data_dir=Path(folder), database_url=""), {})
+        click.echo(json.dumps(document(app), indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

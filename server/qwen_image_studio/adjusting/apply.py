@@ -1,0 +1,127 @@
+"""Adjustments of a picture with Pillow: what the light path does instead of a model."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
+
+from qwen_image_studio.contract.adjustments import (
+    Adjustment,
+    Blur,
+    Crop,
+    Flip,
+    Grayscale,
+    Hue,
+    Position,
+    Resize,
+    Rotate,
+    Tone,
+    Watermark,
+)
+from qwen_image_studio.imaging.adjustments import crop_box, new_size, of_adjustment, refuse_letters, turned_size
+
+_TONES: dict[str, Callable[[Image.Image], ImageEnhance._Enhance]] = {
+    "brightness": ImageEnhance.Brightness,
+    "contrast": ImageEnhance.Contrast,
+    "saturation": ImageEnhance.Color,
+    "sharpness": ImageEnhance.Sharpness,
+}
+_RIGHT_ANGLES = {
+    90: Image.Transpose.ROTATE_270,  # Pillow counts the other way round
+    180: Image.Transpose.ROTATE_180,
+    270: Image.Transpose.ROTATE_90,
+}
+
+
+def adjust(
+    picture: Image.Image,
+    adjustments: Sequence[Adjustment],
+    font: Path | None = None,
+    report: Callable[[int], None] = lambda done: None,
+) -> Image.Image:
+    """Make the changes one after the other, on an RGB picture. `font` is for watermarks beyond Latin letters.
+
+    `report` hears how many are done, and may raise. Raises StudioError ``invalid_value`` for a change that this picture
+    does not allow; see `check_adjustments`, which finds most of them without the pixels.
+    """
+    for number, one in enumerate(adjustments):
+        report(number)
+        with of_adjustment(number):
+            picture = _adjusted(picture, one, font)
+    return picture
+
+
+def _adjusted(picture: Image.Image, one: Adjustment, font: Path | None) -> Image.Image:
+    match one:
+        case Crop():
+            return picture.crop(crop_box(one, picture.size))
+        case Resize():
+            return picture.resize(new_size(one, picture.size), Image.Resampling.LANCZOS)
+        case Rotate():
+            return _rotated(picture, one.degrees)
+        case Flip():
+            return ImageOps.mirror(picture) if one.axis == "horizontal" else ImageOps.flip(picture)
+        case Tone():
+            return _TONES[one.do](picture).enhance(one.factor)
+        case Hue():
+            return _turned_hue(picture, one.degrees)
+        case Grayscale():
+            return ImageOps.grayscale(picture).convert("RGB")
+        case Blur():
+            return picture.filter(ImageFilter.GaussianBlur(one.radius))
+        case Watermark():
+            return _marked(picture, one, font)
+
+
+def _rotated(picture: Image.Image, degrees: float) -> Image.Image:
+    turned = degrees % 360
+    if turned == 0:
+        return picture.copy()
+    if turned in _RIGHT_ANGLES:
+        return picture.transpose(_RIGHT_ANGLES[int(turned)])
+    turned_size(degrees, picture.size)
+    return picture.rotate(-turned, Image.Resampling.BICUBIC, expand=True, fillcolor=(255, 255, 255))
+
+
+def _turned_hue(picture: Image.Image, degrees: float) -> Image.Image:
+    hue, saturation, value = picture.convert("HSV").split()
+    shift = round(degrees / 360 * 256)
+    return Image.merge("HSV", (hue.point([(one + shift) % 256 for one in range(256)]), saturation, value)).convert(
+        "RGB"
+    )
+
+
+def _marked(picture: Image.Image, one: Watermark, font_file: Path | None) -> Image.Image:
+    size = max(10, min(picture.size) // 16)
+    while True:
+        font = _font(font_file, size, one.text)
+        edge = max(1, size // 16)
+        draw = ImageDraw.Draw(Image.new("L", (1, 1)))
+        left, top, right, bottom = draw.textbbox((0, 0), one.text, font, stroke_width=edge)
+        if right - left <= picture.width * 0.9 or size <= 8:
+            break
+        size = max(8, size * 9 // 10)
+    margin = max(2, size // 2)
+    across = {"left": margin, "right": picture.width - (right - left) - margin}
+    down = {"top": margin, "bottom": picture.height - (bottom - top) - margin}
+    if one.position is Position.CENTER:
+        x, y = (picture.width - (right - left)) / 2, (picture.height - (bottom - top)) / 2
+    else:
+        vertical, horizontal = one.position.value.split("_")
+        x, y = across[horizontal], down[vertical]
+    layer = Image.new("RGBA", picture.size, (0, 0, 0, 0))
+    alpha = round(255 * one.opacity)
+    ImageDraw.Draw(layer).text(
+        (x - left, y - top), one.text, (255, 255, 255, alpha), font, stroke_width=edge, stroke_fill=(0, 0, 0, alpha)
+    )
+    return Image.alpha_composite(picture.convert("RGBA"), layer).convert("RGB")
+
+
+def _font(file: Path | None, size: int, text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    if file is not None:
+        try:
+            return ImageFont.truetype(str(file), size)
+        except OSError as error:
+            raise ValueError("the font of STUDIO_FONT cannot be read; the operator has to correct it") from error
+    refuse_letters(text)
+    return ImageFont.load_default(size)

@@ -1,0 +1,138 @@
+"""Every error that a caller or a job can end with: one table, one exception, one JSON shape.
+
+The shape is OpenAI's: ``{"error": {"code", "message", "param", "type", "request_id"}}``. A message names what
+was wrong and what to do about it; it never carries a key, a path of the host or a traceback.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from qwen_image_studio.contract.words import Operation
+
+
+@dataclass(frozen=True)
+class ErrorKind:
+    """HTTP status and OpenAI error type of one error code."""
+
+    status: int
+    type: str
+    meaning: str
+
+
+ERRORS: Mapping[str, ErrorKind] = {
+    # what a caller sent
+    "malformed_body": ErrorKind(400, "invalid_request_error", "The body is not JSON or multipart that can be read."),
+    "invalid_value": ErrorKind(422, "invalid_request_error", "A parameter has a value that cannot be used."),
+    "unknown_parameter": ErrorKind(422, "invalid_request_error", "A parameter that the operation does not take."),
+    "unknown_operation": ErrorKind(422, "invalid_request_error", "No such operation."),
+    "unknown_model": ErrorKind(422, "invalid_request_error", "No such model on this server."),
+    "unsupported_operation": ErrorKind(422, "invalid_request_error", "The model does not do this operation."),
+    "unsupported_image": ErrorKind(422, "invalid_request_error", "The bytes are not an image that can be opened."),
+    "image_too_large": ErrorKind(422, "invalid_request_error", "The image has too many pixels or bytes."),
+    "image_not_found": ErrorKind(422, "invalid_request_error", "An input names an image that is not the owner's."),
+    "image_not_ready": ErrorKind(409, "conflict_error", "The conversation's last image is still being made."),
+    "url_not_allowed": ErrorKind(422, "invalid_request_error", "The address may not be fetched."),
+    "url_not_fetched": ErrorKind(422, "invalid_request_error", "The address did not deliver an image."),
+    "body_too_large": ErrorKind(413, "invalid_request_error", "The body is larger than the server takes."),
+    "unsupported_media_type": ErrorKind(415, "invalid_request_error", "The Content-Type is not served."),
+    "content_blocked": ErrorKind(422, "invalid_request_error", "The operator's list of terms forbids what is asked."),
+    "idempotency_key_reused": ErrorKind(422, "invalid_request_error", "The key came before with another request."),
+    # who sent it
+    "invalid_api_key": ErrorKind(401, "authentication_error", "The API key is missing or wrong."),
+    "link_refused": ErrorKind(403, "permission_error", "The link is expired or was changed."),
+    # what is there
+    "not_found": ErrorKind(404, "not_found_error", "Nothing of this owner's has that name."),
+    "method_not_allowed": ErrorKind(405, "invalid_request_error", "The route does not take this method."),
+    "job_finished": ErrorKind(409, "conflict_error", "The job has ended and cannot be changed."),
+    # how the server is
+    "queue_full": ErrorKind(429, "rate_limit_error", "Too many jobs are waiting."),
+    "database_busy": ErrorKind(503, "server_error", "The job store could not be written in time."),
+    "storage_failed": ErrorKind(503, "server_error", "The image store could not be written."),
+    "internal_error": ErrorKind(500, "server_error", "A fault of the server's own."),
+    "still_working": ErrorKind(504, "server_error", "The job goes on; the answer could wait for it no longer."),
+    # how a job ends (in JobView.error, never as an HTTP status)
+    "worker_lost": ErrorKind(500, "job_error", "The worker died on every attempt."),
+    "engine_timeout": ErrorKind(500, "job_error", "The job ran past the time limit."),
+    "engine_failed": ErrorKind(500, "job_error", "The engine raised an error."),
+    "out_of_memory": ErrorKind(500, "job_error", "The device has too little memory for the job."),
+    "model_unavailable": ErrorKind(500, "job_error", "The model's weights could not be loaded."),
+    "rows_failed": ErrorKind(500, "job_error", "No row of the batch succeeded."),
+}
+
+
+class StudioError(Exception):
+    """An error with a code from :data:`ERRORS`, a sentence for a person, and the parameter it is about."""
+
+    def __init__(self, code: str, message: str, *, param: str | None = None, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the error's code."""
+        return ERRORS[self.code].status
+
+    def body(self, request_id: str) -> dict[str, dict[str, str | None]]:
+        """The JSON body in OpenAI's shape."""
+        return {
+            "error": {
+                "code": self.code,
+                "message": self.message,
+                "param": self.param,
+                "type": ERRORS[self.code].type,
+                "request_id": request_id,
+            }
+        }
+
+
+class CannotServe(RuntimeError):
+    """Why the server cannot start, in one line that says what to do."""
+
+
+def refusal(param: str, said: str) -> StudioError:
+    """The error of a value that cannot be used, from a sentence without its parameter and without its full stop."""
+    return StudioError("invalid_value", f"{param}: {said}.", param=param)
+
+
+def from_validation(error: ValidationError, *, where: str = "request") -> StudioError:
+    """Turn pydantic's first complaint into a :class:`StudioError` that names the parameter and the remedy."""
+    first = error.errors(include_url=False)[0]
+    # A discriminated union and a str|list union put their tags into the path; the caller's own name comes first.
+    path = [part for part in first["loc"] if not _is_union_tag(part)]
+    param = str(path[0]) if path else first.get("ctx", {}).get("param")
+    if len(path) > 2 and isinstance(path[1], int):  # an entry of a list of objects: adjustments[0], after it its kind
+        inner = path[3:] if path[0] == "adjustments" else path[2:3]
+        param = ".".join([f"{path[0]}[{path[1]}]", *(str(part) for part in inner)])
+    elif len(path) == 2 and isinstance(path[1], int):  # an entry that is no object at all
+        param = f"{path[0]}[{path[1]}]"
+    elif len(path) > 1 and all(isinstance(part, str) for part in path):  # a field of an object: region.width
+        param = ".".join(str(part) for part in path)
+    if first["type"] == "extra_forbidden":
+        param = str(first["loc"][-1])[:60]
+        return StudioError(
+            "unknown_parameter",
+            f"'{param}' is not a parameter of this {where}. See /openapi.json for the ones there are.",
+            param=param,
+        )
+    message = str(first["msg"]).removeprefix("Value error, ")
+    named = f"{param}: {message[0].lower()}{message[1:]}" if param else message
+    shown = _shown(first)
+    return StudioError("invalid_value", f"{named}{shown}.", param=param)
+
+
+def _is_union_tag(part: object) -> bool:
+    return part in {*Operation, "str", "constrained-str"} or (isinstance(part, str) and "[" in part)
+
+
+def _shown(first: Any) -> str:
+    value = first.get("input")
+    if first["type"] == "missing" or isinstance(value, dict | list | bytes):
+        return ""
+    text = repr(value)
+    return f" (you sent {text if len(text) <= 60 else text[:57] + '...'})"

@@ -1,0 +1,142 @@
+"""The product's words as code: operations, states, formats, and the limits that every caller meets."""
+
+from enum import StrEnum
+
+MIN_SIDE = 64
+MAX_SIDE = 4096
+MAX_SEED = 2**32 - 1
+MAX_IMAGES = 10
+MAX_INPUTS = 3
+MAX_PROMPT_CHARS = 8000
+MAX_ROWS = 500
+MIN_STEPS = 2  # one step is 0/0 in the scheduler's shift_terminal stretch: a black picture, no exception
+MAX_STEPS = 150
+
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+LIGHT_DEVICE = "light"
+"""In place of a device's name, for the worker of what needs no model."""
+LIGHT = "cv"
+"""In place of a model's name, in jobs that need none."""
+
+
+class Operation(StrEnum):
+    """What can be asked."""
+
+    GENERATE = "generate"
+    EDIT = "edit"
+    INPAINT = "inpaint"
+    OUTPAINT = "outpaint"
+    ADJUST = "adjust"
+    BATCH = "batch"
+
+
+class Way(StrEnum):
+    """How a model paints."""
+
+    GENERATE = "generate"
+    """From a description of the whole picture."""
+    EDIT = "edit"
+    """By an instruction that changes pictures."""
+
+
+class Language(StrEnum):
+    """Of prompts and templates."""
+
+    EN = "en"
+    ZH = "zh"
+
+
+class SlotType(StrEnum):
+    """What may stand in a slot of a template."""
+
+    TEXT = "text"
+    COLOR = "color"
+    PLACE = "place"
+    CHOICE = "choice"
+
+
+class PromptKind(StrEnum):
+    """What the prompt of an inpaint or outpaint is."""
+
+    INSTRUCTION = "instruction"
+    """What to do, such as "replace the apple with a cat": for models that edit."""
+    DESCRIPTION = "description"
+    """What the whole picture shows, such as "a cat on a table": for models that paint from text."""
+
+
+class Anchor(StrEnum):
+    """Where the image stands on a larger canvas."""
+
+    CENTER = "center"
+    LEFT = "left"
+    RIGHT = "right"
+    TOP = "top"
+    BOTTOM = "bottom"
+
+
+class SeedMode(StrEnum):
+    """How the rows of a batch get their seeds."""
+
+    FIXED = "fixed"
+    """All rows have the same."""
+    PER_ROW = "per_row"
+    """Row i has the first row's seed + i * n."""
+
+
+class Prefer(StrEnum):
+    """Who does an edit that needs no model."""
+
+    AUTO = "auto"
+    """No model where the instruction says nothing but adjustments."""
+    MODEL = "model"
+    CV = "cv"
+    """Never a model; an instruction that needs one is an error."""
+
+
+class State(StrEnum):
+    """Where a job is in its life; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    REVIEW = "review"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether the job can change no more."""
+        return self in {State.SUCCEEDED, State.FAILED, State.CANCELLED}
+
+
+class OutputFormat(StrEnum):
+    """File format of the images of a job."""
+
+    PNG = "png"
+    JPEG = "jpeg"
+    WEBP = "webp"
+
+    @property
+    def mime_type(self) -> str:
+        """Media type of the format."""
+        return f"image/{self.value}"
+
+
+class Tier(StrEnum):
+    """Speed/quality setting of a model."""
+
+    QUALITY = "quality"
+
+
+class AspectRatio(StrEnum):
+    """Names of the shapes for which every model has a native size."""
+
+    SQUARE = "1:1"
+    WIDE = "16:9"
+    TALL = "9:16"
+    LANDSCAPE = "4:3"
+    PORTRAIT = "3:4"
+    PHOTO = "3:2"
+    PHOTO_TALL = "2:3"

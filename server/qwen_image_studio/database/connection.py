@@ -1,0 +1,103 @@
+"""The database connection: SQLite tuned to lose nothing, migrations, and a busy database said as what it is."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import OperationalError
+
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.database.tables import REVISION
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.processes import lock
+
+BUSY_TIMEOUT_MS = 3000
+
+
+def open_database(settings: Settings) -> Engine:
+    """The engine of the settings' database, migrated to the newest revision."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    engine = connect(settings.database)
+    with lock(settings.data_dir / "migrate.lock"):
+        if _revision(engine) != REVISION:
+            migrate(engine)
+    return engine
+
+
+def connect(url: str) -> Engine:
+    """An engine for a SQLAlchemy URL; opens nothing yet."""
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, pool_size=16, max_overflow=64)
+    event.listen(engine, "connect", _tune_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _tune_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, see below
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # a 202 survives a power cut
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that turns writer half-way is refused at once when another one wrote meanwhile;
+    # one that starts as a writer waits its turn.
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that only reads; in SQLite it never waits for a writer."""
+    with told_plainly(), engine.execution_options(reading=True).connect() as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes, committed at the end of the block."""
+    with told_plainly(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Turn a database that cannot be used into StudioError ``database_busy`` or ``storage_failed``."""
+    try:
+        yield
+    except OperationalError as error:
+        if "locked" in str(error.orig) or "busy" in str(error.orig):
+            message = "The job store is busy; nothing was changed. Send the same request again."
+            raise StudioError("database_busy", message, retry_after=2) from error
+        message = f"The job store cannot be used ({error.orig}); nothing was changed. Is its disk full or read-only?"
+        raise StudioError("storage_failed", message, retry_after=30) from error
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables to the newest revision."""
+    from alembic import command  # heavy, and needed only when the schema is old
+
+    with writing(engine) as connection:
+        command.upgrade(alembic_config(connection), "head")
+
+
+def alembic_config(connection: Connection | None = None) -> Any:
+    """Alembic's configuration, for the migrations beside this module."""
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", "qwen_image_studio.database:migrations")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _revision(engine: Engine) -> str | None:
+    with reading(engine) as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

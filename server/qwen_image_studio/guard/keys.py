@@ -1,0 +1,89 @@
+"""API keys: made here, kept hashed in the database, each belonging to an owner."""
+
+import hashlib
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.database.connection import open_database, reading, writing
+from qwen_image_studio.database.tables import api_keys
+from qwen_image_studio.settings import Settings
+
+LOCAL_OWNER = "local"
+"""Who a request belongs to while the server has no keys (and listens on loopback only)."""
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """One key's record; the key itself is shown once, when it is made."""
+
+    name: str
+    owner: str
+    created_at: float
+    revoked_at: float | None
+
+
+class KeyStore:
+    """The API keys of one database."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._engine = open_database(settings)
+
+    def add(self, name: str, owner: str | None = None) -> str:
+        """Make a key and return it. Raises StudioError ``invalid_value`` for a name that is taken or unusable."""
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", owner or name):
+            raise StudioError("invalid_value", "name: use 1 to 64 letters, digits, dots, dashes or underscores.")
+        key = f"qis_{secrets.token_urlsafe(32)}"
+        row = {"name": name, "owner": owner or name, "hash": _hash(key), "created_at": time.time()}
+        try:
+            with writing(self._engine) as connection:
+                connection.execute(api_keys.insert().values(row))
+        except IntegrityError as error:
+            raise StudioError("invalid_value", f"name: there is a key '{name}' already; choose another.") from error
+        return key
+
+    def revoke(self, name: str) -> bool:
+        """End a key; whether there was one to end."""
+        statement = update(api_keys).where(api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
+        with writing(self._engine) as connection:
+            return connection.execute(statement.values(revoked_at=time.time())).rowcount > 0
+
+    def all(self) -> list[ApiKey]:
+        """Every key that was ever made, oldest first."""
+        query = select(api_keys.c.name, api_keys.c.owner, api_keys.c.created_at, api_keys.c.revoked_at)
+        with reading(self._engine) as connection:
+            return [ApiKey(**row._mapping) for row in connection.execute(query.order_by(api_keys.c.created_at))]
+
+    def any(self) -> bool:
+        """Whether keys were ever made; from then on every request needs one."""
+        with reading(self._engine) as connection:
+            return connection.execute(select(api_keys.c.name).limit(1)).first() is not None
+
+    def owner(self, key: str) -> str | None:
+        """Who the key belongs to; None for a key that is unknown or revoked."""
+        query = select(api_keys.c.owner).where(api_keys.c.hash == _hash(key), api_keys.c.revoked_at.is_(None))
+        with reading(self._engine) as connection:
+            return connection.scalar(query)
+
+
+def refuse_open_door(settings: Settings) -> None:
+    """Raise StudioError where the settings would let anybody on the network use the server."""
+    public = urlsplit(settings.public_url).hostname
+    is_open = not settings.listens_on_loopback or public not in {None, "localhost", "127.0.0.1", "::1"}
+    if is_open and not KeyStore(settings).any():
+        raise StudioError(
+            "invalid_api_key",
+            f"At {settings.public_url or settings.host} anybody could use this server; make an API key first: "
+            "qwen-image-studio keys add NAME",
+        )
+
+
+def _hash(key: str) -> str:
+    # A key carries 256 random bits, so a plain hash is enough: there is nothing to guess.
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

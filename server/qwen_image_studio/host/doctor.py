@@ -1,0 +1,167 @@
+"""``doctor``: what this machine has, which models fit, what is missing, and what to do about it."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.guard.keys import KeyStore
+from qwen_image_studio.models.folders import is_whole
+from qwen_image_studio.models.table import MODELS, Model, configured_models
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.devices import Device, devices, graphics_cards, largest_card_gib
+
+_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "flask", "gunicorn", "sqlalchemy")
+
+
+class Report:
+    """Lines for a person; healthy until something is wrong."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.healthy = True
+
+    def good(self, text: str) -> None:
+        """Say what is well."""
+        self.lines.append(f"  ok    {text}")
+
+    def note(self, text: str) -> None:
+        """Say what is worth knowing."""
+        self.lines.append(f"  note  {text}")
+
+    def bad(self, text: str, remedy: str) -> None:
+        """Say what is wrong and what to do."""
+        self.healthy = False
+        self.lines += [f"  BAD   {text}", f"        -> {remedy}"]
+
+    def head(self, text: str) -> None:
+        """Begin a part."""
+        self.lines.append(text)
+
+
+def examine(settings: Settings) -> tuple[list[str], bool]:
+    """Look at the machine; the lines to show, and whether the server can paint as it is set up."""
+    report = Report()
+    found = devices(settings)
+    _examine_software(report)
+    _examine_devices(report, found)
+    _examine_models(report, settings, found)
+    _examine_place(report, settings)
+    report.head("All is well." if report.healthy else "The server cannot paint yet; see the lines marked BAD.")
+    return report.lines, report.healthy
+
+
+def _examine_software(report: Report) -> None:
+    report.head("Software")
+    for package in _PACKAGES:
+        try:
+            report.good(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            report.bad(f"{package} is missing", "pip install -r server/requirements.txt")
+
+
+def _examine_devices(report: Report, found: tuple[Device, ...]) -> None:
+    report.head("Devices")
+    for device in found:
+        report.good(f"{device.id}: {device.name}, {device.memory_gib:.1f} GiB, {device.free_gib:.1f} GiB free")
+    if graphics_cards() and "+cpu" in _version("torch"):
+        report.bad(
+            "there is an NVIDIA card, but torch is built for processors only",
+            "install the CUDA build of the torch version in server/requirements.txt",
+        )
+    if not any(device.gpu for device in found):
+        report.note("no graphics card found: the miniature stands in for the large models")
+    elif max(device.memory_gib for device in found) < min(
+        model.needed_gib for model in MODELS.values() if not model.miniature
+    ):
+        report.note("no card can hold a large model: unless STUDIO_MODELS says else, the miniature stands in")
+
+
+def _examine_models(report: Report, settings: Settings, found: tuple[Device, ...]) -> None:
+    try:
+        configured = configured_models(settings, card_gib=largest_card_gib(settings))
+    except StudioError as error:
+        report.bad(error.message, "correct STUDIO_MODELS")
+        configured = {}
+    # In bf16 on a card; a processor computes in float32, which takes twice as much.
+    memory = max(device.memory_gib if device.gpu else device.memory_gib / 2 for device in found)
+    report.head("Models of this server")
+    for model in configured.values():
+        _examine_model(report, model, memory)
+    report.head(f"Models that {memory:.0f} GiB can hold in bf16, with room to work in")
+    for line in _fitting(memory, configured):
+        report.lines.append(line)
+
+
+def _examine_model(report: Report, model: Model, memory: float) -> None:
+    place = weights_place(model)
+    if place is None:
+        fetch = (
+            "git checkout -- server/qwen_image_studio/miniature/weights"
+            if model.miniature
+            else f"hf download {model.repository}"
+        )
+        remedy = f"{fetch}, or name a folder: STUDIO_MODELS={model.name}=/path/to/folder"
+        report.bad(f"{model.name}: its weights are not here ({_shown(model)})", remedy)
+    elif model.needed_gib > memory:
+        report.bad(
+            f"{model.name}: needs {model.memory_gib:.0f} GiB and {model.working_gib:.0f} to work in; "
+            f"the largest device has {memory:.0f}",
+            "use a larger card, or a smaller model of the list below",
+        )
+    else:
+        report.good(f"{model.name}: weights in {place}, {model.memory_gib:g} GiB")
+
+
+def _fitting(memory: float, configured: Mapping[str, Model]) -> Iterator[str]:
+    for model in MODELS.values():
+        fits = model.needed_gib <= memory
+        mark = "fits  " if fits else "too big"
+        chosen = ", configured" if model.name in configured else ""
+        does = " and ".join(operation.value for operation in model.operations)
+        yield f"  {mark:8}{model.name}: {model.memory_gib:g} GiB, does {does}{chosen}"
+
+
+def weights_place(model: Model) -> str | None:
+    """Where the model's weights lie on this machine, all of them: its folder, or the hub's cache; None otherwise."""
+    folder = Path(model.repository).expanduser()
+    if folder.is_dir():
+        return "its folder" if is_whole(folder) else None
+    from huggingface_hub import snapshot_download
+
+    try:
+        cached = Path(snapshot_download(model.repository, local_files_only=True))
+    except (OSError, ValueError):  # not there, or not a name that the hub could know
+        return None
+    return "the hub's cache" if is_whole(cached) else None
+
+
+def _examine_place(report: Report, settings: Settings) -> None:
+    report.head("Place")
+    folder = settings.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free / 2**30
+        keys = [key for key in KeyStore(settings).all() if key.revoked_at is None]
+    except OSError as error:
+        report.bad(f"{folder} cannot be written ({error.strerror})", "set STUDIO_DATA_DIR to a folder that can")
+        return
+    report.good(f"data in {folder}, {free:.1f} GiB free")
+    if settings.listens_on_loopback:
+        report.note(f"listens on {settings.host}: only this machine can reach it (STUDIO_HOST=0.0.0.0 opens it)")
+    elif keys:
+        report.good(f"listens on {settings.host} with {len(keys)} API keys")
+    else:
+        report.bad(f"listens on {settings.host} without an API key", "qwen-image-studio keys add NAME")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _shown(model: Model) -> str:
+    return "qwen_image_studio/miniature/weights" if model.miniature else model.repository

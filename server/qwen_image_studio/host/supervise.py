@@ -1,0 +1,200 @@
+"""``serve``: one command that runs the web process and a worker per device, restarts what dies and leaves no orphan."""
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from types import FrameType
+
+from qwen_image_studio.contract.errors import CannotServe, StudioError
+from qwen_image_studio.contract.words import LIGHT, LIGHT_DEVICE
+from qwen_image_studio.guard.keys import refuse_open_door
+from qwen_image_studio.intake import check_files
+from qwen_image_studio.jobs import JobStore, Worker, open_store
+from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.devices import devices, largest_card_gib
+from qwen_image_studio.system.processes import Locked, lock
+
+_log = logging.getLogger(__name__)
+
+LOOK_S = 0.2
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 10.0
+STEADY_S = 10.0
+"""A web process that ran so long had started."""
+WORRYING_PAUSE_S = 1.0
+"""A worker whose restart waits longer has died several times in a row."""
+LEAST_FREE_MB = 200
+
+
+@dataclass
+class Child:
+    """One supervised process and when to start it again."""
+
+    name: str
+    command: list[str]
+    device: str | None = None
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    pause_s: float = 0.0
+    start_at: float = field(default=0.0)
+
+    def start(self) -> None:
+        """Start the process; it dies with this one (``die_with_parent``)."""
+        # CUDA numbers cards by speed unless told to number them as nvidia-smi does.
+        environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **os.environ}
+        self.process = subprocess.Popen([*self.command, "--parent", str(os.getpid())], env=environment)
+        self.started_at = time.monotonic()
+
+    def died(self) -> bool:
+        """Whether it has died since the last look."""
+        return self.process is not None and self.process.poll() is not None
+
+    def plan_restart(self, *, had_started: bool) -> None:
+        """Start it again at once, or ever later while it keeps dying before it had really started."""
+        assert self.process is not None  # noqa: S101 - it died, so it was there
+        self.pause_s = FIRST_PAUSE_S if had_started else min(max(self.pause_s * 2, 0.5), LONGEST_PAUSE_S)
+        self.start_at = time.monotonic() + self.pause_s
+        _log.warning("%s ended with %s; starting it again", self.name, self.process.returncode)
+        self.process = None
+
+
+class Supervisor:
+    """Keeps the children of one DATA_DIR running until told to stop."""
+
+    def __init__(self, settings: Settings, store: JobStore) -> None:
+        self._settings, self._store = settings, store
+        self._stopping = False
+        self._children = [Child("web", _command("web")), Child("light worker", _command("light"), LIGHT_DEVICE)]
+        found = devices(settings)
+        store.forget_workers([settings.worker_name(name) for name in (LIGHT_DEVICE, *(each.id for each in found))])
+        self._note(LIGHT_DEVICE, "starting", "Starting.")
+        for device in found:
+            child = Child(f"worker {device.id}", _command("worker", "--device", device.id), device.id)
+            self._children.append(child)
+            self._note(device.id, "starting", "Starting.")
+
+    def run(self) -> None:
+        """Supervise until SIGTERM or SIGINT; then stop the children, workers within their grace period."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        try:
+            while not self._stopping:
+                try:
+                    self._tend()
+                except StudioError as busy:  # the database; the next look may fare better
+                    _log.warning("%s", busy)
+                time.sleep(LOOK_S)
+        finally:
+            self._stop_children()
+
+    def _tend(self) -> None:
+        for child in self._children:
+            if child.died():
+                self._bury(child)
+            if child.process is None and time.monotonic() >= child.start_at:
+                child.start()
+        overdue = set(self._store.overdue())
+        for child in self._children:
+            # It neither renewed its lease nor ended: stuck where no thread of its own can help it.
+            if child.process and child.device and self._settings.worker_name(child.device) in overdue:
+                _log.error("%s let its lease run out; ending it", child.name)
+                child.process.kill()
+                child.process.wait()
+
+    def _bury(self, child: Child) -> None:
+        """Plan the next start of a child that died, and free what it held."""
+        if child.device is None:
+            child.plan_restart(had_started=time.monotonic() - child.started_at > STEADY_S)
+            return
+        name = self._settings.worker_name(child.device)
+        said = {worker.name: worker.state for worker in self._store.workers()}
+        child.plan_restart(had_started=said.get(name) in {"ready", "busy"})  # however long the weights took to load
+        self._store.abandon(name)
+        if child.pause_s > WORRYING_PAUSE_S:
+            self._note(child.device, "failed", "The worker keeps dying; the server's log says why.")
+
+    def _note(self, device: str, state: str, message: str) -> None:
+        name = self._settings.worker_name(device)
+        self._store.note_worker(Worker(name, device, state, None, message, time.time()))
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _stop_children(self) -> None:
+        running = [child.process for child in self._children if child.process is not None]
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + self._settings.shutdown_grace_s + 5
+        for process in running:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def serve(settings: Settings) -> None:
+    """Run the whole server. Raises CannotServe with one readable line."""
+    _check_data_dir(settings)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lock(settings.data_dir / "serve.lock", wait=False))
+        except Locked as error:
+            raise CannotServe(
+                f"Another server uses the folder {settings.data_dir}; stop it, or set STUDIO_DATA_DIR to another one."
+            ) from error
+        store = open_store(settings)
+        refuse_open_door(settings)
+        models = configured_models(settings, card_gib=largest_card_gib(settings))
+        check_files(settings)
+        if refused := store.refuse_unserved([*models, LIGHT]):
+            _log.warning("%d waiting jobs were for models that are no longer served; they have failed", refused)
+        _check_port(settings)
+        _log.info("Qwen-Image Studio on %s, data in %s; Ctrl-C stops it", settings.address, settings.data_dir)
+        Supervisor(settings, store).run()
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "qwen_image_studio", *arguments]
+
+
+def _check_data_dir(settings: Settings) -> None:
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        probe = settings.data_dir / f".probe-{os.getpid()}"
+        probe.write_bytes(b"\0" * 4096)
+        probe.unlink()
+        free_mb = shutil.disk_usage(settings.data_dir).free // 10**6
+    except OSError as error:
+        raise CannotServe(
+            f"The folder {settings.data_dir} cannot be written ({error.strerror}); "
+            "free some space or set STUDIO_DATA_DIR to another one."
+        ) from error
+    if free_mb < LEAST_FREE_MB:
+        raise CannotServe(
+            f"Only {free_mb} MB are free for {settings.data_dir}, less than {LEAST_FREE_MB} MB; free some space or set "
+            "STUDIO_DATA_DIR to another disk."
+        )
+
+
+def _check_port(settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            taken = error.errno == errno.EADDRINUSE
+            cause = "is taken by another program" if taken else f"cannot be listened on ({error.strerror})"
+            raise CannotServe(
+                f"Port {settings.port} of {settings.host} {cause}; set STUDIO_PORT (or STUDIO_HOST) to another one."
+            ) from error

@@ -1,0 +1,63 @@
+"""The web process: gunicorn around the Flask application, one process with threads."""
+
+import os
+import socket
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from qwen_image_studio.models.table import Model
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.processes import die_with_parent
+from qwen_image_studio.web.app import create_app
+
+
+class WebServer(BaseApplication):  # type: ignore[misc] # gunicorn has no types
+    """Gunicorn with our settings. The application is made in the child: threads do not survive a fork."""
+
+    def __init__(self, settings: Settings, models: Mapping[str, Model]) -> None:
+        self._settings, self._models = settings, models
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Tell gunicorn what it is to do."""
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        options = {
+            "bind": f"{host}:{self._settings.port}",
+            "workers": 1,
+            "threads": self._settings.web_threads,
+            "worker_class": "gthread",
+            "timeout": 120,
+            "graceful_timeout": 3,
+            "keepalive": 30,
+            "loglevel": "warning",
+            "proc_name": "qwen-image-studio-web",
+            "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 - gunicorn's heartbeat
+            "post_fork": _tie_to_master,
+            "post_worker_init": self._limit_silence,
+            "control_socket_disable": True,
+        }
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def _limit_silence(self, worker: Any) -> None:
+        """A caller that stops sending or reading must not keep a thread: gunicorn's have no limit of their own for it.
+
+        Accepted sockets inherit the listener's SO_RCVTIMEO and SO_SNDTIMEO (socket(7)).
+        """
+        seconds, fraction = divmod(self._settings.read_timeout_s, 1)
+        limit = struct.pack("ll", int(seconds), int(fraction * 1e6))
+        for listener in worker.sockets:
+            listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+    def load(self) -> Flask:
+        """The application, for gunicorn."""
+        return create_app(self._settings, self._models)
+
+
+def _tie_to_master(_server: Any, worker: Any) -> None:
+    die_with_parent(worker.ppid)

@@ -1,0 +1,7 @@
+"""Untrusted bytes in, encoded pictures out. In between a picture is an upright 8-bit RGB ``PIL.Image`` in sRGB."""
+
+from qwen_image_studio.imaging.encoding import encode, store_copy, thumbnail
+from qwen_image_studio.imaging.opening import open_image
+from qwen_image_studio.imaging.origin import Facts, read_facts
+
+__all__ = ["Facts", "encode", "open_image", "read_facts", "store_copy", "thumbnail"]

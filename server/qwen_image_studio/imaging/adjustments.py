@@ -1,0 +1,101 @@
+"""What adjustments do to the size of a picture, and which of them it does not allow. No pixels here."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from qwen_image_studio.contract.adjustments import Adjustment, Crop, Resize, Rotate, Watermark
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import MAX_SIDE, OutputFormat
+from qwen_image_studio.imaging.opening import MAX_INPUT_ASPECT, MIN_INPUT_SIDE
+
+MAX_WEBP_SIDE = 16383
+
+
+def check_adjustments(
+    size: tuple[int, int], adjustments: Sequence[Adjustment], output_format: OutputFormat, *, has_font: bool
+) -> None:
+    """Raise StudioError ``invalid_value`` for what cannot be done with an image of that size."""
+    for number, one in enumerate(adjustments):
+        with of_adjustment(number):
+            size = _size_after(one, size)
+            if isinstance(one, Watermark) and not has_font:
+                refuse_letters(one.text)
+    width, height = size
+    if min(size) < MIN_INPUT_SIDE or max(size) > MAX_INPUT_ASPECT * min(size):
+        message = f"the result would be {width}x{height}; it must have sides of {MIN_INPUT_SIDE} and at most 20:1"
+        raise StudioError("invalid_value", f"adjustments: {message}.", param="adjustments")
+    if output_format is OutputFormat.WEBP and max(size) > MAX_WEBP_SIDE:
+        message = f"output_format: WebP holds {MAX_WEBP_SIDE} pixels a side, and the result has {max(size)}; use png."
+        raise StudioError("invalid_value", message, param="output_format")
+
+
+@contextmanager
+def of_adjustment(number: int) -> Iterator[None]:
+    """Tell of which adjustment a ValueError is."""
+    try:
+        yield
+    except ValueError as error:
+        param = f"adjustments[{number}]"
+        raise StudioError("invalid_value", f"{param}: {error}.", param=param) from error
+
+
+def _size_after(one: Adjustment, size: tuple[int, int]) -> tuple[int, int]:
+    if isinstance(one, Crop):
+        left, top, right, bottom = crop_box(one, size)
+        return right - left, bottom - top
+    if isinstance(one, Resize):
+        return new_size(one, size)
+    if isinstance(one, Rotate):
+        return turned_size(one.degrees, size)
+    return size
+
+
+def crop_box(one: Crop, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    width, height = size
+    if one.region is not None:
+        return one.region.box(size)
+    if one.aspect_ratio is not None:
+        across, down = (int(side) for side in one.aspect_ratio.split(":"))
+        wide = min(width, max(1, round(height * across / down)))
+        high = min(height, max(1, round(width * down / across)))
+    else:
+        wide, high = int(one.width or 0), int(one.height or 0)
+        if wide > width or high > height:
+            raise ValueError(
+                f"the image is {width}x{height}, too small to cut {wide}x{high} out of it; resize it first"
+            )
+    left, top = (width - wide) // 2, (height - high) // 2
+    return left, top, left + wide, top + high
+
+
+def new_size(one: Resize, size: tuple[int, int]) -> tuple[int, int]:
+    width, height = size
+    if one.scale is not None:
+        wanted = round(width * one.scale), round(height * one.scale)
+    else:
+        scale = (one.width or 0) / width or (one.height or 0) / height
+        wanted = one.width or round(width * scale), one.height or round(height * scale)
+    if not all(1 <= side <= max(MAX_SIDE, before) for side, before in zip(wanted, size, strict=True)):
+        raise ValueError(f"the result would be {wanted[0]}x{wanted[1]}; each side must be 1 to {MAX_SIDE} pixels")
+    return wanted
+
+
+def turned_size(degrees: float, size: tuple[int, int]) -> tuple[int, int]:
+    turned, (width, height) = degrees % 360, size
+    if turned % 90 == 0:
+        return (height, width) if turned % 180 else size
+    angle = math.radians(turned)
+    across, down = abs(math.cos(angle)), abs(math.sin(angle))
+    grown = math.ceil(across * width + down * height), math.ceil(across * height + down * width)
+    if max(grown) > MAX_SIDE:
+        raise ValueError(f"the turned image would be larger than {MAX_SIDE} pixels; resize it first")
+    return grown
+
+
+def refuse_letters(text: str) -> None:
+    """Pillow's own font has Latin letters and common signs."""
+    if any(ord(letter) > 0x24F and not 0x2010 <= ord(letter) <= 0x2122 for letter in text):
+        raise ValueError(
+            "this server has no font for the watermark's letters; the operator can name one in STUDIO_FONT"
+        )

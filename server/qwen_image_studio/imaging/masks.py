@@ -1,0 +1,88 @@
+"""Masks: which pixels of an image may change. White may, black stays."""
+
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps
+
+from qwen_image_studio.contract.adjustments import Box, Region
+from qwen_image_studio.contract.errors import refusal
+from qwen_image_studio.imaging.opening import BROKEN, in_eight_bits, open_image, read_header
+
+WHITE_FROM = 128
+"""Grey levels from here on count as white."""
+MAX_ASPECT_GAP = 0.02
+"""A mask of another size is stretched to the image where the shapes differ by no more than this share."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Which pixels may change, at the size of the image."""
+
+    image: Image.Image
+    """Mode L, 255 where the image may change and 0 elsewhere."""
+    box: Box
+    """The smallest box that holds all white."""
+    share: float
+    """How much of that box is white, 0 to 1."""
+    warnings: tuple[str, ...] = ()
+
+
+def region_mask(region: Region, size: tuple[int, int]) -> Mask:
+    """The mask of a box in an image of that size. Raises StudioError ``invalid_value`` where it lies outside."""
+    try:
+        box = region.box(size)
+    except ValueError as error:
+        raise refusal("region", str(error)) from error
+    image = Image.new("L", size, 0)
+    image.paste(255, box)
+    return Mask(image, box, 1.0)
+
+
+def open_mask(data: bytes, size: tuple[int, int], *, max_bytes: int, max_pixels: int) -> Mask:
+    """The mask in a file, for an image of that size: white may change.
+
+    A mask of another size and the same shape is stretched. Raises StudioError, as `open_image` does, and
+    ``invalid_value`` for one of another shape, one with transparency, and one without any white.
+    """
+    picture = open_image(data, max_bytes=max_bytes, max_pixels=max_pixels, param="mask")
+    header = read_header(data)
+    _refuse_transparency(header)
+    return mask_from(picture, size)
+
+
+def mask_from(picture: Image.Image, size: tuple[int, int]) -> Mask:
+    """The mask that a picture of any mode is, for an image of that size; raises StudioError as `open_mask`."""
+    _refuse_transparency(picture)
+    picture = in_eight_bits(ImageOps.exif_transpose(picture))
+    mask = picture.convert("L").point(lambda value: 255 * (value >= WHITE_FROM))
+    warnings: list[str] = []
+    if mask.size != size:
+        (width, height), (wide, high) = size, mask.size
+        if abs(width * high / (height * wide) - 1) > MAX_ASPECT_GAP:
+            raise refusal(
+                "mask",
+                f"has {wide}x{high} pixels and the image {width}x{height}, another shape; send one of the image's size",
+            )
+        # In floating point, so that a line of one pixel is not lost in a smaller mask.
+        mask = mask.convert("F").resize(size, Image.Resampling.BOX).point(lambda value: value * 1e6).convert("L")
+        warnings.append(f"The mask of {wide}x{high} was stretched to the image's {width}x{height}.")
+    box = mask.getbbox()
+    if box is None:
+        raise refusal("mask", "is black all over, so nothing may change; paint white what is to change")
+    white = mask.histogram()[255]
+    return Mask(mask, box, white / ((box[2] - box[0]) * (box[3] - box[1])), tuple(warnings))
+
+
+def _refuse_transparency(picture: Image.Image | None) -> None:
+    try:
+        if picture is None or not picture.has_transparency_data:
+            return
+        lowest, _ = picture.convert("RGBA").getchannel("A").getextrema()
+    except BROKEN:
+        return
+    if isinstance(lowest, int | float) and lowest < 255:
+        raise refusal(
+            "mask",
+            "has transparent pixels, and it is not clear whether they may change; send white where the image may "
+            "change, black elsewhere, and nothing transparent, or send a region",
+        )

@@ -1,0 +1,338 @@
+"""Port: the job store. The table is the truth; whoever paints, waits or cancels asks here.
+
+    queued ──claim──> running ──finish──> succeeded
+      │  ^              │  │ └──fail────> failed
+      │  └─release, ────┘  └────stop────> cancelled
+      │    lease expired (until max_attempts, then failed / worker_lost)
+      └──cancel──> cancelled
+
+A claim gives a lease with a fencing token. Every later word of the worker names the token; once the lease went to
+another attempt the store answers LeaseLost and changes nothing. A job whose cancel was accepted ends cancelled.
+
+A batch is a job of which each row is a job too, made one after the other while somebody holds the batch's lease; then
+the lease is given back, and the batch can be claimed again once no row is under way any more.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from qwen_image_studio.contract.words import Operation, State
+from qwen_image_studio.settings import Settings
+
+OPEN_ROWS = 20
+"""Rows of one batch that are jobs and have not ended; each claim ranks those of all batches, so they stay few."""
+FEW_ROWS = 10
+"""A batch with fewer is given out to make more, several at a time."""
+
+
+class LeaseLost(RuntimeError):
+    """The job was given to another attempt, or ended, since it was claimed."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an attempt is; steps count over all images of the job."""
+
+    phase: str = ""
+    step: int = 0
+    steps: int = 0
+    preview_key: str | None = None
+    """Where the storage has a small picture of the state in between."""
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """What submit() needs; `plan` is kept as it is and handed to the engine."""
+
+    owner: str
+    operation: Operation
+    model: str
+    tier: str
+    plan: Mapping[str, Any]
+    inputs: Sequence[str] = ()
+    """Ids of the images to edit, in order."""
+    warnings: Sequence[str] = ()
+    idempotency_key: str | None = None
+    conversation: str | None = None
+    """Under which the owner will ask for the last image."""
+    user: str | None = None
+    """For whom the owner asks."""
+    fingerprint: str = ""
+    """Of the request as it was sent; the same key with another fingerprint is refused."""
+    rows: int | None = None
+    """Of a batch: how many rows it has."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of the table."""
+
+    id: str
+    owner: str
+    operation: Operation
+    model: str
+    tier: str
+    state: State
+    plan: Mapping[str, Any]
+    inputs: tuple[str, ...]
+    warnings: tuple[str, ...]
+    idempotency_key: str | None
+    fingerprint: str
+    attempt: int
+    lease_token: int
+    leased_by: str | None
+    leased_until: float | None
+    cancel_requested: bool
+    progress: Progress
+    error_code: str | None
+    error_message: str | None
+    created_at: float
+    claimed_at: float | None
+    started_at: float | None
+    finished_at: float | None
+    version: int
+    """Grows with every change of the row, and with every change of a row of the batch."""
+    compute_saved: float | None = None
+    """Share of the model's work that was not needed, 0 to 1."""
+    parent_id: str | None = None
+    """The batch that this job is a row of."""
+    row: int | None = None
+    """Which of its rows, from 0."""
+    rows: int | None = None
+    """Of a batch: how many rows it has."""
+    conversation: str | None = None
+    """Under which the owner asks for the last image."""
+    user: str | None = None
+    """For whom the owner asked."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How the rows of a batch stand."""
+
+    total: int
+    missing: int
+    """Rows that are no jobs yet; they count as queued, and once the batch has ended or is to, as cancelled."""
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    started: bool = field(default=False, compare=False)
+    """Whether somebody has begun one of those that are jobs, or ended it."""
+    started_at: float | None = field(default=None, compare=False)
+    """When the first attempt at one of them began."""
+
+    @property
+    def ended(self) -> int:
+        """How many have ended, however."""
+        return self.succeeded + self.failed + self.cancelled
+
+
+def standing_of(job: Job, rows: Rows | None) -> State:
+    """The state as people see it: a batch runs from its first row's start to its end, whoever holds its own lease."""
+    if rows is None or job.state.final:
+        return job.state
+    return State.RUNNING if rows.started else State.QUEUED
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to run one attempt of a job."""
+
+    job: Job
+    token: int
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """One row of the images table; the bytes are in the storage under `key`."""
+
+    id: str
+    owner: str
+    key: str
+    thumbnail_key: str
+    width: int
+    height: int
+    mime_type: str
+    bytes: int
+    sha256: str
+    job_id: str | None = None
+    number: int = 0
+    """Place among the images of its job."""
+    seed: int | None = None
+    created_at: float = 0.0
+    change_inside: float | None = None
+    change_outside: float | None = None
+    """How much an edit changed, 0 to 1, within the area that was to change and beyond it."""
+    comparison_key: str | None = None
+    """Where the storage has a strip of before and after."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a worker process last said of itself."""
+
+    name: str
+    device: str
+    state: str
+    model: str | None
+    message: str
+    seen_at: float
+
+
+@dataclass(frozen=True)
+class Tag:
+    """Changes whenever the owner's view of a job does."""
+
+    version: int
+    position: int | None = field(default=None)
+
+
+class JobStore(Protocol):
+    """Every method is one transaction. `now` is Unix seconds, passed in by tests and taken from the clock else.
+
+    Any method may raise StudioError ``database_busy``, or ``storage_failed`` where the database cannot be used at all.
+    """
+
+    def submit(self, new: NewJob, *, queue_limit: int, now: float | None = None) -> tuple[Job, bool]:
+        """Add a job, or find the one that came before with the same owner and key; the flag says which.
+
+        The limit holds for the jobs that wait in one lane, and for the batches that have not ended; rows need no room.
+        Raises StudioError ``queue_full`` or ``idempotency_key_reused``.
+        """
+
+    def check_room(self, queue_limit: int, model: str) -> None:
+        """Raise StudioError ``queue_full`` where no job for the model, other than a batch, could be submitted now."""
+
+    def replay(self, owner: str, key: str | None, fingerprint: str) -> Job | None:
+        """The job that came before with this owner and key. Raises StudioError ``idempotency_key_reused``."""
+
+    def get(self, job_id: str, owner: str | None = None) -> Job:
+        """One job. Raises StudioError ``not_found``, also where it is another owner's."""
+
+    def page(
+        self,
+        owner: str,
+        *,
+        limit: int,
+        after: str | None,
+        state: State | None,
+        parent_id: str | None = None,
+        user: str | None = None,
+    ) -> tuple[list[Job], bool]:
+        """The owner's jobs that are no rows, newest first, or the rows of a batch, first row first; with `user` only
+        those that were submitted for that one; and whether more follow. Raises StudioError ``not_found`` for `after`
+        and `parent_id`.
+        """
+
+    def tags(self, job_ids: Collection[str]) -> Mapping[str, Tag]:
+        """The tags of several jobs in one look."""
+
+    def cancel(self, job_id: str, owner: str, now: float | None = None) -> Job:
+        """Cancel a queued job now, a running one at its next step, a batch with all its rows that have not ended;
+        repeating it changes nothing.
+
+        Raises StudioError ``not_found`` or ``job_finished``.
+        """
+
+    def claim(self, worker: str, models: Collection[str], loaded: str | None, now: float | None = None) -> Lease | None:
+        """Take the next job for these models, or None. Expired leases are queued again or failed first.
+
+        Owners take turns; jobs of the loaded model go first until others have waited for `affinity_patience_s` since
+        their model last painted for their owner or batch. A batch is given out while rows of it are missing and few
+        are under way, and once all have ended.
+        """
+
+    def renew(self, lease: Lease, progress: Progress, now: float | None = None) -> bool:
+        """Keep the lease and tell the progress; the answer is whether the job is to stop. Raises LeaseLost."""
+
+    def finish(
+        self,
+        lease: Lease,
+        images: Sequence[StoredImage],
+        warnings: Sequence[str],
+        compute_saved: float | None = None,
+        now: float | None = None,
+    ) -> State:
+        """End the job with its images; cancelled, without them, where a cancel came first. Raises LeaseLost."""
+
+    def fail(self, lease: Lease, code: str, message: str, now: float | None = None) -> None:
+        """End the job with an error. Raises LeaseLost."""
+
+    def stop(self, lease: Lease, now: float | None = None) -> None:
+        """End the job as cancelled. Raises LeaseLost."""
+
+    def release(self, lease: Lease, now: float | None = None) -> None:
+        """Give the job back unharmed; the attempt does not count. Raises LeaseLost."""
+
+    def add_row(
+        self, lease: Lease, row: int, new: NewJob, refusal: tuple[str, str] | None = None, now: float | None = None
+    ) -> bool:
+        """Add the job of one row (from 0) to the leased batch, failed at once where there is a `refusal` (an error's
+        code and message). A row that is there already stays as it is. The answer is False, and nothing is added, where
+        the batch is to be cancelled. Raises LeaseLost.
+        """
+
+    def rows(self, job_ids: Collection[str]) -> Mapping[str, Rows]:
+        """How the rows of those of the jobs stand that are batches."""
+
+    def row_jobs(self, batch_id: str) -> list[Job]:
+        """All rows of a batch that are jobs yet, first row first. Raises StudioError ``not_found``."""
+
+    def abandon(self, worker: str, now: float | None = None) -> int:
+        """Expire the leases of a worker that is known to be dead; the answer is how many."""
+
+    def expire(self, now: float | None = None) -> int:
+        """Queue or fail the jobs whose lease ran out; the answer is how many."""
+
+    def overdue(self, now: float | None = None) -> Sequence[str]:
+        """Names of the workers that hold an expired lease."""
+
+    def refuse_unserved(self, models: Collection[str], now: float | None = None) -> int:
+        """Fail the queued jobs whose model is not among these, which nobody would ever claim; how many."""
+
+    def add_image(self, image: StoredImage) -> None:
+        """Record an image that was uploaded."""
+
+    def forget_image(self, image_id: str, since: float) -> StoredImage | None:
+        """Delete the record of an image that was uploaded since then (Unix seconds) and that no job uses. The answer is
+        that image, whose files are to be deleted now; None where it stays.
+        """
+
+    def image(self, image_id: str, owner: str | None = None) -> StoredImage:
+        """One image. Raises StudioError ``not_found``, also where it is another owner's."""
+
+    def last_image(
+        self, owner: str, conversation: str, since: float, *, before: str | None = None
+    ) -> StoredImage | None:
+        """The first image of the conversation's last job that made one since then (Unix seconds); of the jobs that came
+        `before` that one, if there is one.
+
+        Raises StudioError ``image_not_ready`` where a later job of the conversation has not ended, and
+        ``image_not_found`` where the last one is a batch with several images.
+        """
+
+    def images(self, job_ids: Collection[str]) -> Mapping[str, Sequence[StoredImage]]:
+        """The images of several jobs, in order."""
+
+    def counts(self) -> tuple[int, int]:
+        """How many jobs are queued and how many run."""
+
+    def note_worker(self, worker: Worker) -> None:
+        """Record what a worker says of itself."""
+
+    def forget_workers(self, names: Collection[str]) -> None:
+        """Forget all workers but these."""
+
+    def workers(self) -> Sequence[Worker]:
+        """What the workers last said."""
+
+
+def open_store(settings: Settings) -> JobStore:
+    """The job store of the settings, its tables brought up to date."""
+    from qwen_image_studio.database.connection import open_database
+    from qwen_image_studio.jobs.sql import SqlJobStore
+
+    return SqlJobStore(open_database(settings), settings)

@@ -1,0 +1,103 @@
+"""The images of the job store in SQL."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+
+from sqlalchemy import Engine, String, cast, select
+
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.database.connection import reading, writing
+from qwen_image_studio.database.tables import images, jobs
+from qwen_image_studio.jobs import StoredImage
+from qwen_image_studio.jobs.batches import ACTIVE
+
+
+class SqlImages:
+    """What JobStore promises of images."""
+
+    engine: Engine
+
+    def add_image(self, image: StoredImage) -> None:
+        with writing(self.engine) as connection:
+            connection.execute(images.insert().values(asdict(image)))
+
+    def forget_image(self, image_id: str, since: float) -> StoredImage | None:
+        used = select(jobs.c.id).where(jobs.c.owner == images.c.owner, cast(jobs.c.inputs, String).contains(image_id))
+        forgotten = (
+            images.delete()
+            .where(images.c.id == image_id, images.c.job_id.is_(None), images.c.created_at >= since)
+            .where(~used.exists())
+            .returning(images)
+        )
+        with writing(self.engine) as connection:
+            row = connection.execute(forgotten).one_or_none()
+        return None if row is None else StoredImage(**row._mapping)
+
+    def image(self, image_id: str, owner: str | None = None) -> StoredImage:
+        query = select(images).where(images.c.id == image_id)
+        if owner is not None:
+            query = query.where(images.c.owner == owner)
+        with reading(self.engine) as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise StudioError("not_found", f"There is no image '{image_id}' of yours on this server.", param="image")
+        return StoredImage(**row._mapping)
+
+    def last_image(
+        self, owner: str, conversation: str, since: float, *, before: str | None = None
+    ) -> StoredImage | None:
+        rows = jobs.alias()
+        has_images = select(images.c.id).where(images.c.job_id == jobs.c.id).exists()
+        has_rows_images = (
+            select(images.c.id)
+            .join(rows, rows.c.id == images.c.job_id)
+            .where(rows.c.parent_id == jobs.c.id)
+            .correlate(jobs)
+            .exists()
+        )
+        # The rows of a batch count with it where it belongs to the same conversation, else each by itself; those that
+        # are still to be painted are not waited for.
+        batch_is_here = select(rows.c.id).where(rows.c.id == jobs.c.parent_id, rows.c.conversation == conversation)
+        made = (jobs.c.finished_at >= since) & (has_images | has_rows_images) & ~batch_is_here.correlate(jobs).exists()
+        coming = jobs.c.state.in_(ACTIVE) & jobs.c.parent_id.is_(None)
+        query = (
+            select(jobs.c.id, jobs.c.state, jobs.c.rows)
+            .where(jobs.c.owner == owner, jobs.c.conversation == conversation, made | coming)
+            .order_by(jobs.c.seq.desc())
+            .limit(1)
+        )
+        if before is not None:
+            query = query.where(jobs.c.seq < select(rows.c.seq).where(rows.c.id == before).scalar_subquery())
+        with reading(self.engine) as connection:
+            last = connection.execute(query).one_or_none()
+            if last is None:
+                return None
+            if last.state in ACTIVE:
+                raise _refusal(
+                    "image_not_ready",
+                    f"job {last.id}, which makes the last image of this conversation, has not ended; fetch it first "
+                    "(in Dify with image_job), or send the image that you mean",
+                )
+            of_rows = select(rows.c.id).where(rows.c.parent_id == last.id)
+            of_job = images.c.job_id == last.id if last.rows is None else images.c.job_id.in_(of_rows)
+            found = connection.execute(select(images).where(of_job).order_by(images.c.number)).all()
+        if last.rows is not None and len(found) > 1:
+            raise _refusal(
+                "image_not_found",
+                f"the last job of this conversation is batch {last.id} with {len(found)} images; name the one that you "
+                "mean by its id",
+            )
+        return StoredImage(**found[0]._mapping)
+
+    def images(self, job_ids: Collection[str]) -> Mapping[str, Sequence[StoredImage]]:
+        query = select(images).where(images.c.job_id.in_(job_ids)).order_by(images.c.number)
+        found: dict[str, list[StoredImage]] = defaultdict(list)
+        with reading(self.engine) as connection:
+            for row in connection.execute(query):
+                found[row.job_id].append(StoredImage(**row._mapping))
+        return found
+
+
+def _refusal(code: str, said: str) -> StudioError:
+    return StudioError(code, f"image: {said}.", param="image")

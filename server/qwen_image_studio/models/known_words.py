@@ -1,0 +1,112 @@
+"""What a very small model knows, from the file beside its weights: told to callers, and held against their prompts."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from qwen_image_studio.contract.answers import VocabularyView
+from qwen_image_studio.models.table import Model
+
+FILE = "vocabulary.json"
+
+
+def vocabulary_of(model: Model) -> VocabularyView | None:
+    """All that the model knows; None where no file says so, as with the large models."""
+    return _read(Path(model.repository).expanduser() / FILE) if model.miniature else None
+
+
+@cache
+def _read(file: Path) -> VocabularyView | None:
+    try:
+        return VocabularyView.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValidationError):  # random weights know nothing
+        return None
+
+
+def known_in(prompt: str, words: VocabularyView) -> bool:
+    """Whether the prompt names an object or a text that the model knows, or asks for a background alone."""
+    told = prompt.casefold()
+    english = set(re.findall(r"[a-z]+", told))
+    for names in words.objects:
+        if any(_stands(name, told) for name in names.zh) or any(_is_said(name, english) for name in names.en):
+            return True
+    for text in words.texts:
+        if text.casefold() in english or (not text.isascii() and (f"{text}字" in told or _stands(text, told))):
+            return True
+    return _asks_for_background(told, words)
+
+
+def without_unknown(prompt: str, words: VocabularyView) -> tuple[str, list[str]]:
+    """The prompt without the clauses in which the model knows no word, and those clauses.
+
+    So few words are known that every other one leads a very small model astray. Nothing is left out where nothing is
+    known, and an instruction is not for this: "the rest" and "as it is" are words that it needs.
+    """
+    clauses = [(clause, end, _says_something(clause, words)) for clause, end in _clauses(prompt)[:MOST_CLAUSES]]
+    kept = "".join(clause + end for clause, end, is_known in clauses if is_known)
+    left_out = [clause.strip() for clause, _, is_known in clauses if not is_known]
+    return (kept.rstrip(",，;； \n"), left_out) if kept and left_out else (prompt, [])
+
+
+_QUOTED = re.compile('"[^"]*"|“[^”]*”')
+_STOP = re.compile(r"(?<!\d)[,.]+\s*|[,.]+(?!\d)\s*|[，。;；!！\n]+\s*")
+"""Where a clause ends; not within a number."""
+MOST_CLAUSES = 100
+"""With more it is no prompt for a very small model, which reads its beginning alone."""
+
+
+def _clauses(prompt: str) -> list[tuple[str, str]]:
+    """The clauses, each with the stop after it; what stands between quotation marks is one piece."""
+    hidden = _QUOTED.sub(lambda quoted: "_" * len(quoted.group()), prompt)
+    found, begin = [], 0
+    for stop in _STOP.finditer(hidden):
+        found.append((prompt[begin : stop.start()], prompt[stop.start() : stop.end()]))
+        begin = stop.end()
+    return [(clause, stop) for clause, stop in [*found, (prompt[begin:], "")] if clause.strip()]
+
+
+def _says_something(clause: str, words: VocabularyView) -> bool:
+    if known_in(clause, words):
+        return True
+    told = clause.casefold()
+    english = set(re.findall(r"[a-z]+", told))
+    names = [*words.backgrounds, *words.materials, words.layouts]
+    return any(_is_said(name, english) for one in names for name in one.en) or any(
+        name in told for one in names for name in one.zh
+    )
+
+
+def _is_said(name: str, said: set[str]) -> bool:
+    """Whether each of the English name's words is there, as it stands or as more than one of it."""
+    return all(_plurals(word) & said for word in re.findall(r"[a-z]+", name.casefold()))
+
+
+def _plurals(word: str) -> set[str]:
+    stem, *_ = re.split(r"fe?$", word)
+    forms = {word, f"{word}s", f"{word}es", f"{word[:-1]}ies", f"{stem}ves"}
+    return forms | {"mouse": {"mice"}, "snowman": {"snowmen"}}.get(word, set())
+
+
+def _stands(name: str, told: str) -> bool:
+    """Whether the Chinese name is there; one character has to stand alone, since it is part of many other words."""
+    if len(name) > 1:
+        return name in told
+    return re.search(rf"(?:^|[\W\d{_BEFORE}]){name}(?:$|[\W{_AFTER}])", told) is not None
+
+
+_BEFORE = (
+    "一两二三个只条头匹辆本朵棵片块把顶件串颗枚艘架座副部台支张团道份杯碗根列幅的和与是有画大小成换加上变放在图掉去除"
+)
+_AFTER = "和与在的背换变放移是有里上下左右旁大缩图"
+_FILLING = "a|an|the|on|with|plain|empty|flat|background|nothing|but|only|picture|of|draw|paint"
+_ZH_FILLING = "纯|空白|背景|底色|只有|的|什么都没有|画"
+
+
+def _asks_for_background(told: str, words: VocabularyView) -> bool:
+    """Whether nothing is left of the prompt but a background's name and words around it."""
+    colours = [name for names in words.backgrounds for name in (*names.en, *names.zh)]
+    asked = "|".join(sorted(map(re.escape, colours), key=len, reverse=True))
+    rest = re.sub(rf"\b(?:{asked})\b|(?:{asked})", " ", told)
+    return rest != told and not re.sub(rf"\b(?:{_FILLING})\b|{_ZH_FILLING}|\W", "", rest)

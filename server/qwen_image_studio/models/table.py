@@ -1,0 +1,235 @@
+"""The table of models: everything the product knows of each. Adding a model of a known family is a row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import AspectRatio, Operation, Size, Way
+from qwen_image_studio.planning.sizes import Limits
+from qwen_image_studio.settings import Settings
+
+
+class Family(StrEnum):
+    """Which pipeline runs a model, and so what its parts are."""
+
+    QWEN_IMAGE = "qwen-image"
+    QWEN_IMAGE_EDIT_PLUS = "qwen-image-edit-plus"
+    QWEN_IMAGE_21 = "qwen-image-2.1"
+
+
+@dataclass(frozen=True)
+class Model:
+    """One row of the table: everything the product knows of a model. Adding a model of a known family is a row."""
+
+    name: str
+    repository: str
+    """Where ``from_pretrained`` finds it: a repository id or a local folder."""
+    families: Mapping[Way, Family]
+    """The pipeline family that paints from a description (generate), and the one that follows instructions (edit)."""
+    sizes: Mapping[AspectRatio, Size]
+    """Native sizes."""
+    grid: int
+    """Sides are painted in multiples of this."""
+    max_pixels: int
+    """Largest area that may be asked for."""
+    paint_pixels: tuple[int, int]
+    """Least and largest area that the model paints itself; anything else is resized from there."""
+    region_pixels: int
+    """Least area at which a part of an image is painted: what is smaller is enlarged for it, and so gains detail."""
+    max_aspect: float
+    steps: int
+    guidance_scale: float
+    negative_prompt: str
+    """Filled in where the caller gives none: without one, guidance is silently off."""
+    max_prompt_tokens: Mapping[Way, int]
+    memory_gib: float
+    """Of the weights in bf16, text encoder and VAE included."""
+    working_gib: float = 12.0
+    """What painting takes beside the weights: activations, and above all the VAE's decoding."""
+    max_inputs: int = 0
+    input_pixels: int = 1024 * 1024
+    """Area to which an edit's inputs are brought for the VAE."""
+    input_grid: int = 32
+    """Sides of inputs are brought to multiples of this, for both."""
+    vision_pixels: int = 384 * 384
+    """Area to which an edit's inputs are brought for the text encoder's eye."""
+    cpu_threads: int | None = None
+    """Threads that the model gets on a processor; torch's own choice where None."""
+    miniature: bool = False
+    shares: str = ""
+    """Models with the same word here have the same text encoder and VAE."""
+
+    @property
+    def needed_gib(self) -> float:
+        """Memory that a device must have to paint with the model in bf16."""
+        return self.memory_gib + self.working_gib
+
+    @property
+    def limits(self) -> Limits:
+        """What the model paints, in numbers."""
+        square = self.sizes[AspectRatio.SQUARE]
+        return Limits(square, self.grid, self.paint_pixels, self.region_pixels, self.max_aspect)
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """What the model does; a part of an image or its surroundings, it paints in either way."""
+        return (*(Operation(way) for way in self.families), Operation.INPAINT, Operation.OUTPAINT)
+
+
+_OFFICIAL_SIZES: Mapping[AspectRatio, Size] = {
+    AspectRatio.SQUARE: (1328, 1328),
+    AspectRatio.WIDE: (1664, 928),
+    AspectRatio.TALL: (928, 1664),
+    AspectRatio.LANDSCAPE: (1472, 1104),
+    AspectRatio.PORTRAIT: (1104, 1472),
+    AspectRatio.PHOTO: (1584, 1056),
+    AspectRatio.PHOTO_TALL: (1056, 1584),
+}
+_MEGAPIXEL_SIZES: Mapping[AspectRatio, Size] = {  # about one megapixel, sides in multiples of 32
+    AspectRatio.SQUARE: (1024, 1024),
+    AspectRatio.WIDE: (1376, 768),
+    AspectRatio.TALL: (768, 1376),
+    AspectRatio.LANDSCAPE: (1184, 896),
+    AspectRatio.PORTRAIT: (896, 1184),
+    AspectRatio.PHOTO: (1248, 832),
+    AspectRatio.PHOTO_TALL: (832, 1248),
+}
+_MINIATURE_SIZES: Mapping[AspectRatio, Size] = {  # about 128 x 128 pixels
+    AspectRatio.SQUARE: (128, 128),
+    AspectRatio.WIDE: (176, 96),
+    AspectRatio.TALL: (96, 176),
+    AspectRatio.LANDSCAPE: (144, 112),
+    AspectRatio.PORTRAIT: (112, 144),
+    AspectRatio.PHOTO: (160, 112),
+    AspectRatio.PHOTO_TALL: (112, 160),
+}
+
+_QWEN_IMAGE = Model(
+    name="Qwen-Image",
+    repository="Qwen/Qwen-Image",
+    families={Way.GENERATE: Family.QWEN_IMAGE},
+    sizes=_OFFICIAL_SIZES,
+    grid=16,
+    max_pixels=2048 * 2048,
+    paint_pixels=(256 * 256, 2048 * 2048),
+    region_pixels=384 * 384,
+    max_aspect=4.0,
+    steps=50,
+    guidance_scale=4.0,
+    negative_prompt=" ",
+    max_prompt_tokens={Way.GENERATE: 1024},
+    memory_gib=54.0,
+    shares="qwen2.5-vl-7b",
+)
+_QWEN_IMAGE_EDIT_2509 = replace(
+    _QWEN_IMAGE,
+    name="Qwen-Image-Edit-2509",
+    repository="Qwen/Qwen-Image-Edit-2509",
+    families={Way.EDIT: Family.QWEN_IMAGE_EDIT_PLUS},
+    sizes=_MEGAPIXEL_SIZES,
+    grid=32,
+    steps=40,
+    max_prompt_tokens={Way.EDIT: 2048},
+    max_inputs=3,
+)
+
+MODELS: Mapping[str, Model] = {
+    model.name: model
+    for model in (
+        _QWEN_IMAGE,
+        replace(
+            _QWEN_IMAGE,
+            name="Qwen-Image-2512",
+            repository="Qwen/Qwen-Image-2512",
+            negative_prompt="低分辨率，低画质，肢体畸形，手指畸形，画面过饱和，蜡像感，人脸无细节，过度光滑，"
+            "画面具有AI感。构图混乱。文字模糊，扭曲。",
+        ),
+        _QWEN_IMAGE_EDIT_2509,
+        replace(_QWEN_IMAGE_EDIT_2509, name="Qwen-Image-Edit-2511", repository="Qwen/Qwen-Image-Edit-2511"),
+        Model(
+            name="Qwen-Image-2.1",
+            repository="Qwen/Qwen-Image-2.1",
+            families={Way.GENERATE: Family.QWEN_IMAGE_21, Way.EDIT: Family.QWEN_IMAGE_21},
+            sizes=_MEGAPIXEL_SIZES,
+            grid=32,
+            max_pixels=2048 * 2048,
+            paint_pixels=(256 * 256, 2048 * 2048),
+            region_pixels=384 * 384,
+            max_aspect=4.0,
+            steps=40,
+            guidance_scale=1.0,
+            negative_prompt=" ",
+            max_prompt_tokens={Way.GENERATE: 1024, Way.EDIT: 2048},
+            memory_gib=30.0,
+            max_inputs=3,
+            shares="qwen3-vl-8b",
+        ),
+        Model(
+            name="miniature",
+            repository=str(Path(__file__).parent.parent / "miniature" / "weights"),
+            families={
+                Way.GENERATE: Family.QWEN_IMAGE,
+                Way.EDIT: Family.QWEN_IMAGE_EDIT_PLUS,
+            },
+            sizes=_MINIATURE_SIZES,
+            grid=16,
+            max_pixels=2048 * 2048,
+            paint_pixels=(64 * 64, 160 * 128),
+            region_pixels=128 * 128,
+            max_aspect=4.0,
+            steps=20,
+            guidance_scale=3.0,
+            negative_prompt=" ",
+            max_prompt_tokens={Way.GENERATE: 256, Way.EDIT: 256},
+            memory_gib=0.1,
+            working_gib=0.5,
+            max_inputs=3,
+            input_pixels=128 * 128,
+            input_grid=16,  # so that an input of a native size keeps it, and its tokens lie on those of the result
+            vision_pixels=112 * 112,
+            # A second thread saves a seventh of the time on an idle machine and costs twenty times it on a busy one,
+            # where the two wait for each other.
+            cpu_threads=1,
+            miniature=True,
+            shares="miniature",
+        ),
+    )
+}
+
+
+def configured_models(settings: Settings, *, card_gib: float) -> Mapping[str, Model]:
+    """Models that this server offers, in the operator's order; by default the large ones where the largest card, of
+    `card_gib` (0: there is none), can hold one, and the miniature where it cannot.
+
+    Raises StudioError ``unknown_model`` for a name that is not in the table.
+    """
+    large = card_gib >= _QWEN_IMAGE.needed_gib
+    wanted = settings.models or (("Qwen-Image", "Qwen-Image-Edit-2509") if large else ("miniature",))
+    models: dict[str, Model] = {}
+    for entry in wanted:
+        name, _, folder = entry.partition("=")
+        model = find_model(name.strip(), MODELS)
+        models[model.name] = replace(model, repository=folder.strip()) if folder.strip() else model
+    return models
+
+
+def find_model(name: str, models: Mapping[str, Model]) -> Model:
+    """The model of that name or repository id. Raises StudioError ``unknown_model`` that lists what there is."""
+    for model in models.values():
+        if _is_called(model, name):
+            return model
+    # Where the miniature is the only model, it stands in for the large ones; plan() warns of it.
+    if [model.miniature for model in models.values()] == [True] and any(
+        _is_called(row, name) for row in MODELS.values()
+    ):
+        return next(iter(models.values()))
+    raise StudioError(
+        "unknown_model", f"model '{name}' is not on this server; it has: {', '.join(models)}.", param="model"
+    )
+
+
+def _is_called(model: Model, name: str) -> bool:
+    row = MODELS.get(model.name, model)  # a model loaded from a folder keeps its repository id as a name
+    return name.casefold() in {model.name.casefold(), row.repository.casefold()}

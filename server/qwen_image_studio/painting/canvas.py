@@ -1,0 +1,189 @@
+"""The picture that a job paints, part by part: what goes into the model for each part, and how the result is put back.
+
+Only pixels here, no model. What may not change is the input's, bit for bit: the painted part is laid over it where it
+may change, along a narrow edge that is soft inwards.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+from scipy import ndimage
+
+from qwen_image_studio.contract.adjustments import Box
+from qwen_image_studio.contract.words import Size, Way
+from qwen_image_studio.painting.inputs import resized, upright
+from qwen_image_studio.planning.plan import Pass, Plan
+
+FEATHER = 4
+"""Pixels, as painted, over which a masked part grows from nothing to full."""
+SEAM = 32
+"""Pixels, as painted, beside a seam in which the painted colours are held against those that are there."""
+MOST_SHIFT = 12
+"""Levels of 255 by which a VAE may change a colour."""
+PREVIEW_SIDE = 512
+"""Longest side of a preview of an image of which a part is painted."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One painting of the model's."""
+
+    size: Size
+    """Width and height at which it is painted."""
+    sources: Sequence[Image.Image]
+    """The pictures that an editing model is shown."""
+    start: Image.Image | None = None
+    """The picture that the painting starts from, at that size."""
+    free: Image.Image | None = None
+    """Which pixels of it may change, as mode L, 255 where they may; None where all may."""
+
+
+class Canvas:
+    """The images of a job, one after the other, while they are painted."""
+
+    def __init__(self, plan: Plan, inputs: Sequence[Image.Image]) -> None:
+        """`inputs` are upright RGB pictures, the mask of a masked edit last."""
+        self._plan = plan
+        self._inputs = inputs[:-1] if plan.mask else inputs
+        self._mask = inputs[-1].convert("L") if plan.mask else None
+        self._ground = self._grounded()
+        self._small: Image.Image | None = None
+        self._edges: dict[int, Image.Image] = {}
+        self.image = self._ground
+
+    def begin(self) -> None:
+        """Start the next image from what was there before anything was painted."""
+        self.image = self._ground.copy()
+
+    def stage(self, number: int) -> Stage:
+        """What goes into the model for pass `number`; without passes there is one, of the whole image."""
+        plan, size = self._plan, (self._plan.paint_width, self._plan.paint_height)
+        self._small = None
+        if not plan.passes:
+            reference = self._inputs[0] if plan.way is Way.GENERATE and self._inputs else None
+            start = None if reference is None else covering(reference, size)
+            return Stage(size, self._inputs, start)
+        one = plan.passes[number]
+        size = (one.width, one.height)
+        start = resized(self.image.crop(one.window), size)
+        # In floating point, so that one pixel among thousands still counts.
+        share = self._free(one).convert("F").resize(size, Image.Resampling.BOX)
+        free = Image.fromarray(np.where(np.asarray(share) > 0, 255, 0).astype(np.uint8))
+        return Stage(size, [start, *self._inputs[1:]], start, free)
+
+    def put(self, number: int, painted: Image.Image) -> None:
+        """Take what the model made of that stage."""
+        plan = self._plan
+        painted = upright(painted)
+        if not plan.passes:
+            self.image = resized(painted, (plan.width, plan.height))
+            return
+        one = plan.passes[number]
+        window, scale = one.window, (one.window[2] - one.window[0]) / one.width
+        part = resized(painted, (window[2] - window[0], window[3] - window[1]))
+        free = self._free(one)
+        part = matched(part, self.image.crop(window), free, round(SEAM * max(1.0, scale)))
+        if number not in self._edges:
+            # What is new stands beside what is there; only what is changed has something below it to blend with.
+            soft = one.known is None
+            self._edges[number] = soft_inward(free, round(FEATHER * max(1.0, scale))) if soft else free
+        self.image.paste(part, window[:2], self._edges[number])
+
+    def preview(self, number: int, small: Image.Image) -> Image.Image:
+        """The image with a small picture of what pass `number` is painting, at most 512 pixels long."""
+        if not self._plan.passes:
+            return small
+        scale = min(1.0, PREVIEW_SIDE / max(self.image.size))
+        if self._small is None:
+            self._small = self.image.resize([max(1, round(side * scale)) for side in self.image.size])
+        whole = self._small.copy()
+        left, top, right, bottom = (round(edge * scale) for edge in self._plan.passes[number].window)
+        whole.paste(small.resize((max(1, right - left), max(1, bottom - top))), (left, top))
+        return whole
+
+    def _grounded(self) -> Image.Image:
+        """The picture before anything is painted; beyond an image's edges it is a smooth continuation."""
+        plan = self._plan
+        if not plan.passes:
+            return Image.new("RGB", (plan.width, plan.height))
+        if plan.place is None:
+            return self._inputs[0]
+        return extended(self._inputs[0], plan.place, (plan.width, plan.height))
+
+    def _free(self, one: Pass) -> Image.Image:
+        """What may change in the pass's window, as mode L of the window's size."""
+        if self._mask is not None:
+            return self._mask.crop(one.window)
+        free = Image.new("L", (one.window[2] - one.window[0], one.window[3] - one.window[1]), 255)
+        if one.known is not None:
+            left, top, right, bottom = one.known
+            across, down = one.window[:2]
+            free.paste(0, (left - across, top - down, right - across, bottom - down))
+        return free
+
+
+def soft_inward(mask: Image.Image, feather: int) -> Image.Image:
+    """The mask (mode L, 0 or 255) with edges that grow to full over `feather` pixels inwards, and nothing outside.
+
+    At the picture's edge there is nothing to blend with, so it is full there. So are pieces too thin for the feather.
+    """
+    box = mask.getbbox()
+    if box is None or feather < 2:
+        return mask
+    # One pixel around the white is enough to know where it ends.
+    around = (max(0, box[0] - 1), max(0, box[1] - 1), min(mask.width, box[2] + 1), min(mask.height, box[3] + 1))
+    white = np.asarray(mask.crop(around)) > 0
+    if white.all():
+        return mask
+    inward = ndimage.distance_transform_cdt(white, metric="chessboard")
+    deep = ndimage.maximum_filter((inward >= feather).view(np.uint8), size=2 * feather - 1).astype(bool)
+    alpha = np.where(white & ~deep, 1.0, np.minimum(1.0, inward / feather))
+    soft = Image.new("L", mask.size)
+    soft.paste(Image.fromarray(np.round(alpha * 255).astype(np.uint8)), around[:2])
+    return soft
+
+
+def matched(part: Image.Image, there: Image.Image, free: Image.Image, reach: int) -> Image.Image:
+    """The painted part with its colours shifted by what the model changed where nothing was to change.
+
+    That is what a VAE does to every picture, and it would show as a seam. Measured within `reach` pixels of what is
+    free; the shift is one number for each of red, green and blue.
+    """
+    box = free.getbbox()
+    if box is None:
+        return part
+    left, top, right, bottom = box
+    near = (max(0, left - reach), max(0, top - reach), min(free.width, right + reach), min(free.height, bottom + reach))
+    kept = np.asarray(free.crop(near)) == 0
+    if kept.sum() < reach:
+        return part
+    before, after = (np.asarray(picture.crop(near))[kept].astype(np.float32) for picture in (there, part))
+    shift = np.round(np.median(before - after, axis=0)).astype(np.int16)
+    if not shift.any() or np.abs(shift).max() > MOST_SHIFT:  # more is no VAE's doing
+        return part
+    pixels: NDArray[np.uint8] = np.clip(np.asarray(part).astype(np.int16) + shift, 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels)
+
+
+def extended(image: Image.Image, place: Box, canvas: Size) -> Image.Image:
+    """The image on a larger canvas, whose margins repeat the image's edges, smoothed.
+
+    A smooth continuation gives a model colours to start from and no pattern to copy.
+    """
+    left, top, right, bottom = place
+    margins = ((top, canvas[1] - bottom), (left, canvas[0] - right), (0, 0))
+    ground = Image.fromarray(np.pad(np.asarray(image), margins, mode="edge"))
+    smooth = ground.filter(ImageFilter.GaussianBlur(max(1, min(image.size) // 16)))
+    smooth.paste(image, (left, top))
+    return smooth
+
+
+def covering(image: Image.Image, size: Size) -> Image.Image:
+    """The image scaled to cover the size, its middle kept: another shape is cropped, never stretched."""
+    scale = max(size[0] / image.width, size[1] / image.height)
+    across, down = size[0] / scale, size[1] / scale
+    left, top = (image.width - across) / 2, (image.height - down) / 2
+    return image.resize(size, Image.Resampling.LANCZOS, box=(left, top, left + across, top + down))

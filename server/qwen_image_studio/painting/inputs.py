@@ -1,0 +1,81 @@
+"""What goes into a model: texts and pictures of a plan, made safe for the pipelines and fitted to their limits."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import MIN_STEPS, Way
+from qwen_image_studio.models.known_words import vocabulary_of, without_unknown
+from qwen_image_studio.models.table import Model
+from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.prompts.cleaning import clean
+
+CLOSING_TOKENS = 5  # of the chat template after the user's text; they count within the pipelines' limit
+MAX_TOLD = 200  # characters of what was left out
+MAX_SOURCE_ASPECT = 32  # beyond it a source shrinks to nothing on the models' grid
+
+
+def check(plan: Plan, images: Sequence[Image.Image]) -> None:
+    """Raise StudioError ``invalid_value`` for what no model can do."""
+    if plan.steps < MIN_STEPS:
+        raise StudioError(
+            "invalid_value",
+            f"steps: at least {MIN_STEPS}; with one the schedule is 0/0 and the picture black.",
+            param="steps",
+        )
+    if plan.way is Way.EDIT and not images:
+        raise StudioError("invalid_value", "image: an edit needs at least one image.", param="image")
+    for image in images:
+        if max(image.size) > MAX_SOURCE_ASPECT * min(image.size):
+            raise StudioError(
+                "invalid_value",
+                f"image: {image.width}x{image.height} is longer than {MAX_SOURCE_ASPECT}:1; crop it.",
+                param="image",
+            )
+
+
+def fit_texts(plan: Plan, model: Model, tokenizer: Any) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    """Prompt and negative prompt, without special tokens and within the model's limit; and what to say of it."""
+    limit = model.max_prompt_tokens[plan.way] - CLOSING_TOKENS
+    texts: dict[str, str | None] = {}
+    warnings: list[str] = []
+    prompt = clean(plan.prompt)
+    if plan.way is Way.GENERATE and (words := vocabulary_of(model)) is not None:
+        prompt, left_out = without_unknown(prompt, words)
+        if left_out:
+            warnings.append(f"The miniature left out what it knows no word of: {'; '.join(left_out)[:MAX_TOLD]}.")
+    for name, text in (("prompt", prompt), ("negative_prompt", clean(plan.negative_prompt) or " ")):
+        texts[name] = kept = shorten(text, limit, tokenizer)
+        if kept != text and (name == "prompt" or plan.guidance_scale > 1):  # else it is not read at all
+            warnings.append(
+                f"{name}: longer than the {limit} tokens that {model.name} reads; "
+                f"left out from '{text[len(kept) :].strip()[:40]}' on."
+            )
+    # Guidance is silently off without a negative prompt, and meant to be off at 1.
+    if plan.guidance_scale <= 1:
+        texts["negative_prompt"] = None
+    return texts, tuple(warnings)
+
+
+def shorten(text: str, limit: int, tokenizer: Any) -> str:
+    """The longest beginning of the text that has at most `limit` tokens."""
+    while len(starts := tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping) > limit:
+        text = text[: starts[limit][0]].rstrip()
+    return text
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF says, in RGB; what is transparent stands on white."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The image at exactly that size."""
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)

@@ -1,0 +1,61 @@
+"""Sizes on a model's grid."""
+
+import math
+from dataclasses import dataclass
+
+from qwen_image_studio.contract.words import Size
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model paints, in numbers."""
+
+    native: Size
+    """Its native square size in pixels."""
+    grid: int
+    """Sides are painted in multiples of this many pixels."""
+    paint_pixels: tuple[int, int]
+    """Least and largest area that it paints."""
+    region_pixels: int
+    """Least area at which it paints a part of an image."""
+    max_aspect: float
+    """Longest shape that it paints, as long side divided by short side."""
+
+
+def like_input(size: Size, limits: Limits) -> Size:
+    """An image's shape at the model's native area, on its grid."""
+    aspect = min(max(size[0] / size[1], 1 / limits.max_aspect), limits.max_aspect)
+    native = limits.native
+    area = native[0] * native[1]
+    return on_grid(math.sqrt(area * aspect), math.sqrt(area / aspect), limits)
+
+
+def painted_size(size: Size, limits: Limits, least: int | None = None) -> Size:
+    """The size that is painted for a delivered one: within the areas that the model paints, of the same shape.
+
+    `least` is the least area in pixels; by default the least that the model paints. What is far too long is painted
+    shorter, and stretched again.
+    """
+    longest = 2 * limits.max_aspect
+    width, height = max(size[0], size[1] / longest), max(size[1], size[0] / longest)
+    smallest, largest = limits.paint_pixels
+    scale = math.sqrt(min(max(width * height, least or smallest), largest) / (width * height))
+    return on_grid(width * scale, height * scale, limits)
+
+
+def on_grid(width: float, height: float, limits: Limits) -> Size:
+    """The size on the model's grid that is closest to this one in shape and, less strictly, in area; not too large."""
+    grid, largest = limits.grid, limits.paint_pixels[1]
+    widths = {max(1, math.floor(width / grid) - back) * grid for back in range(3)} | {math.ceil(width / grid) * grid}
+    sizes = [
+        (across, max(1, rounded(across / width * height / grid)) * grid)
+        for across in widths
+        for rounded in (math.floor, math.ceil)
+    ]
+
+    def misfit(size: Size) -> tuple[float, int]:
+        shape = abs(math.log(size[0] * height / size[1] / width))
+        area = abs(math.log(size[0] * size[1] / width / height))
+        return round(shape + area / 4, 6), -size[0]
+
+    return min((size for size in sizes if size[0] * size[1] <= largest), key=misfit)

@@ -1,0 +1,147 @@
+"""Settings: environment variables with the prefix ``STUDIO_``, also read from ``.env``. Each is described once, here.
+
+``qwen-image-studio settings`` lists them; ``docs/settings.md`` is generated from them and tested to be fresh.
+"""
+
+import secrets
+import socket
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+CommaList = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """What an operator can set. Read once at start; passed on explicitly, never a global."""
+
+    model_config = SettingsConfigDict(env_prefix="STUDIO_", env_file=".env", extra="ignore", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback needs an API key.")
+    port: int = Field(8300, ge=1, le=65535, description="Port to listen on.")
+    data_dir: Path = Field(Path("data"), description="Folder of the database, the images and the secret key.")
+    database_url: str = Field(
+        "", description="SQLAlchemy URL of the job store. Empty: SQLite in DATA_DIR/studio.sqlite."
+    )
+    public_url: str = Field("", description="Address under which people reach the server; image links start with it.")
+    secret_key: SecretStr = Field(
+        SecretStr(""), description="Signs image links. Empty: made once and kept in DATA_DIR/secret_key."
+    )
+    secret_key_fallbacks: CommaList = Field((), description="Earlier secret keys (comma list) whose links stay valid.")
+    link_ttl_s: int = Field(7 * 86400, ge=60, description="Seconds for which a link to an image works.")
+    models: CommaList = Field(
+        (),
+        description="Models to serve (comma list of NAME or NAME=FOLDER). Empty: chosen by device; "
+        "without a GPU the miniature.",
+    )
+    devices: CommaList = Field(
+        (), description="Devices, one worker process each (comma list such as cuda:0,cuda:1). Empty: found."
+    )
+    engine: str = Field(
+        "qwen_image_studio.painting.qwen:open_engine", description="Where engines come from, as module:function."
+    )
+    queue_limit: int = Field(
+        200, ge=1, description="Jobs that may wait, and likewise batches; one more is answered 429."
+    )
+    max_attempts: int = Field(3, ge=1, le=10, description="How often a job is tried when its worker dies.")
+    lease_s: float = Field(30.0, gt=0, description="Seconds after which a silent worker loses its job.")
+    job_timeout_s: float = Field(1800.0, gt=0, description="Seconds that one attempt may take.")
+    shutdown_grace_s: float = Field(
+        20.0, ge=0, description="Seconds that a stopping worker may use to finish the job in hand."
+    )
+    affinity_patience_s: float = Field(
+        20.0,
+        ge=0,
+        description="Seconds that anyone waits at most, since last served, for jobs of the model already loaded.",
+    )
+    max_body_mb: int = Field(64, ge=1, description="Largest request body in MB.")
+    max_image_mb: int = Field(20, ge=1, description="Largest input image in MB.")
+    max_image_mpx: int = Field(50, ge=1, description="Largest input image in megapixels.")
+    font: Path | None = Field(
+        None, description="Font file (.ttf, .otf, .ttc) for watermarks. Empty: one that has Latin letters only."
+    )
+    templates: Path | None = Field(
+        None, description="File of instruction templates (TOML) of your own, beside or instead of the server's."
+    )
+    blocked_terms: Path | None = Field(
+        None,
+        description="Text file of what is not painted, a term per line: `gun` as a whole word, `gun*` in longer ones, "
+        "too, `!squirt gun` for an exception.",
+    )
+    memory_s: float = Field(
+        86400.0, ge=0, description="Seconds for which a conversation's last image can be edited without naming it."
+    )
+    fetch_timeout_s: float = Field(30.0, gt=0, description="Seconds in which an image URL must deliver.")
+    fetch_allow: CommaList = Field(
+        (), description="Private hosts that image URLs may name all the same (comma list of host or host:port)."
+    )
+    read_timeout_s: float = Field(
+        10.0, gt=0, description="Seconds for which a caller may stop sending its request, or reading its answer."
+    )
+    web_threads: int = Field(64, ge=4, description="Threads of the web process; each long poll holds one.")
+
+    @field_validator("secret_key_fallbacks", "models", "devices", "fetch_allow", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the job store."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'studio.sqlite'}"
+
+    @property
+    def address(self) -> str:
+        """Base address of image links, without a trailing slash."""
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
+
+    @property
+    def image_limits(self) -> dict[str, int]:
+        """What an input image may have at most, as those who open images are told: bytes and pixels."""
+        return {"max_bytes": self.max_image_mb * 10**6, "max_pixels": self.max_image_mpx * 10**6}
+
+    @property
+    def listens_on_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.host in {"127.0.0.1", "::1", "localhost"}
+
+    def signing_keys(self) -> tuple[bytes, ...]:
+        """Keys for image links: the present one first, then the fallbacks. Makes and keeps one where none is set."""
+        present = self.secret_key.get_secret_value() or _kept_secret(self.data_dir / "secret_key")
+        return tuple(key.encode() for key in (present, *self.secret_key_fallbacks))
+
+    def worker_name(self, device: str) -> str:
+        """Name under which the worker of one device takes leases; a new process of the same device has the same."""
+        return f"{socket.gethostname()}/{device}"
+
+
+def _kept_secret(path: Path) -> str:
+    if path.exists():
+        return path.read_text()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_urlsafe(48))
+        path.hardlink_to(fresh)  # of two processes that start together the first wins, with a whole key
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink(missing_ok=True)
+    return path.read_text()
+
+
+def described() -> str:
+    """Every setting as a Markdown table, for ``qwen-image-studio settings`` and docs/settings.md."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        shown = default.get_secret_value() if isinstance(default, SecretStr) else default
+        text = ",".join(shown) if isinstance(shown, tuple) else "" if shown is None else str(shown)
+        rows.append(f"| `STUDIO_{name.upper()}` | {f'`{text}`' if text else '(empty)'} | {field.description} |")
+    return "\n".join(rows)

@@ -1,0 +1,55 @@
+"""The Flask application: wiring only."""
+
+from collections.abc import Mapping
+
+from flask import Flask
+from flask.json.provider import DefaultJSONProvider
+
+from qwen_image_studio.gallery.storage import open_storage
+from qwen_image_studio.guard.keys import KeyStore
+from qwen_image_studio.intake import Intake
+from qwen_image_studio.jobs import open_store
+from qwen_image_studio.models.table import Model
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.web import files, images, jobs, ops
+from qwen_image_studio.web.auth import protect
+from qwen_image_studio.web.changes import Changes
+from qwen_image_studio.web.errors import shape_errors
+from qwen_image_studio.web.log import log_requests
+from qwen_image_studio.web.openai import routes as openai
+from qwen_image_studio.web.services import Services
+
+
+class _Json(DefaultJSONProvider):
+    """Fields in the contract's order, Chinese as it is written."""
+
+    sort_keys = False
+    ensure_ascii = False
+
+
+def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
+    """The web application over the settings' store and storage, offering `models`."""
+    app = Flask("server", static_folder=None)
+    app.json = _Json(app)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb * 10**6
+    app.config["MAX_FORM_MEMORY_SIZE"] = 1_000_000
+    app.config["MAX_FORM_PARTS"] = 20
+    app.url_map.merge_slashes = False  # a signed key is taken letter for letter
+    store, storage = open_store(settings), open_storage(settings)
+    parts = Services(
+        settings=settings,
+        store=store,
+        storage=storage,
+        keys=KeyStore(settings),
+        models=models,
+        changes=Changes(store, settings),
+        intake=Intake(settings, store, storage, models),
+        link_keys=settings.signing_keys(),
+    )
+    parts.keep_in(app)
+    shape_errors(app)
+    log_requests(app)
+    protect(app)
+    for module in (jobs, images, openai, files, ops):
+        app.register_blueprint(module.blueprint)
+    return app

@@ -1,0 +1,60 @@
+"""Every failure leaves in one shape, with a request id that the log knows too."""
+
+import logging
+import re
+import secrets
+
+from flask import Flask, Response, g, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from qwen_image_studio.contract.errors import StudioError
+
+_log = logging.getLogger(__name__)
+_CODES = {
+    400: ("malformed_body", "The request cannot be read; send JSON, or multipart with a 'params' field."),
+    404: ("not_found", "There is nothing at this address; /openapi.json lists what there is."),
+    405: ("method_not_allowed", "This address does not take this method; /openapi.json lists what it takes."),
+    413: ("body_too_large", "The body is larger than this server takes; send smaller images or fewer."),
+    415: ("unsupported_media_type", "Send application/json, or multipart/form-data with a 'params' field."),
+}
+
+
+def shape_errors(app: Flask) -> None:
+    """Answer every error of the application in the contract's shape."""
+    app.before_request(_name_request)
+    app.register_error_handler(StudioError, _studio_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _fault)
+    app.after_request(_stamp)
+
+
+def _name_request() -> None:
+    sent = request.headers.get("X-Request-Id", "")
+    g.request_id = sent if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", sent) else f"req_{secrets.token_hex(8)}"
+
+
+def _stamp(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.get("request_id", "")
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    return response
+
+
+def _studio_error(error: StudioError) -> Response:
+    response = jsonify(error.body(g.get("request_id", "")))
+    response.status_code = error.status
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def _http_error(error: HTTPException) -> Response:
+    code, message = _CODES.get(error.code or 500, ("malformed_body", error.description or "The request is refused."))
+    response = _studio_error(StudioError(code, message))
+    response.headers.extend({name: value for name, value in error.get_headers() if name == "Allow"})
+    return response
+
+
+def _fault(error: Exception) -> Response:
+    _log.error("request %s failed", g.get("request_id", ""), exc_info=error)
+    message = "The server failed at this request; its log has the cause under the request id."
+    return _studio_error(StudioError("internal_error", message))

@@ -1,0 +1,126 @@
+"""Reading what OpenAI's clients send: JSON, or a multipart form whose every value is a text."""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from flask import request
+from pydantic import ValidationError
+
+from qwen_image_studio.contract.errors import StudioError, from_validation
+from qwen_image_studio.imaging.alpha_mask import white_mask
+from qwen_image_studio.intake import Submission, Upload, checked, image_params
+from qwen_image_studio.web.openai.requests import ImagesEditRequest, ImagesGenerateRequest
+from qwen_image_studio.web.services import services
+from qwen_image_studio.web.submission import read_idempotency_key, read_json
+
+MAX_FORM_PARTS = 60
+"""Every parameter is a part of its own in these forms."""
+_Asked = TypeVar("_Asked", ImagesGenerateRequest, ImagesEditRequest)
+_IMAGE = re.compile(r"image(\[\d*\])?")
+_PART_OF = re.compile(r"(slots|region)\[(\w{1,64})\]")
+
+
+def read_generation() -> tuple[ImagesGenerateRequest, Submission]:
+    """The current request for new images, and the job that it asks for. Raises StudioError with the parameter."""
+    if request.mimetype != "application/json":
+        raise StudioError("unsupported_media_type", "Send application/json; files go to /v1/images/edits.")
+    asked = _validated(ImagesGenerateRequest, _json())
+    try:
+        job = asked.job_request()
+    except ValidationError as error:
+        raise from_validation(error, where="image generation") from error
+    return asked, checked(Submission(job, [], read_idempotency_key()))
+
+
+def read_edit() -> tuple[ImagesEditRequest, Submission]:
+    """The current request to change images, and the job that it asks for. Raises StudioError with the parameter."""
+    if request.mimetype == "multipart/form-data":
+        body, uploads = _form()
+    elif request.mimetype == "application/json":
+        body, uploads = _json(), []
+    else:
+        raise StudioError("unsupported_media_type", "Send multipart/form-data with 'image' files, or JSON with ids.")
+    if "mask" in body:
+        raise StudioError(
+            "invalid_value",
+            "mask: send it as a file, with alpha 0 where the image may change. A mask by id or URL, white where the "
+            "image may change, is taken by POST /v1/jobs.",
+            param="mask",
+        )
+    asked = _validated(ImagesEditRequest, body)
+    try:
+        job = asked.job_request(has_mask=any(upload.param == "mask" for upload in uploads))
+    except ValidationError as error:
+        raise from_validation(error, where="image edit") from error
+    sent = checked(Submission(job, uploads, read_idempotency_key()))
+    return asked, Submission(sent.request, _white_masked(sent.uploads), sent.idempotency_key)
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+def _json() -> dict[str, Any]:
+    return read_json(request.get_data(cache=False), such_as='{"prompt": "a red apple"}')
+
+
+def _form() -> tuple[dict[str, Any], list[Upload]]:
+    """The fields of a multipart form, and its files in order. Images may also be fields, with ids or URLs."""
+    request.max_form_parts = MAX_FORM_PARTS
+    files = [(name, file) for name, sent in request.files.lists() for file in sent]
+    if unknown := [name for name, _ in files if name != "mask" and not _IMAGE.fullmatch(name)]:
+        raise StudioError(
+            "unknown_parameter",
+            f"'{unknown[0][:60]}' is not a file of this form; send files as 'image', 'image[]' and 'mask'.",
+            param=unknown[0][:60],
+        )
+    images = [file for name, file in files if name != "mask"]
+    uploads = [Upload(name, file.read()) for name, file in zip(image_params(len(images)), images, strict=True)]
+    return _fields(), uploads + [Upload("mask", file.read()) for name, file in files if name == "mask"]
+
+
+def _fields() -> dict[str, Any]:
+    body: dict[str, Any] = {}
+    objects: dict[str, dict[str, str]] = {}
+    for name, values in request.form.lists():
+        if _IMAGE.fullmatch(name):
+            body["image"] = [*body.get("image", ()), *values]
+        elif len(values) > 1:
+            raise _twice(name)
+        elif part := _PART_OF.fullmatch(name):  # how OpenAI's client writes an object of extra_body
+            objects.setdefault(part[1], {})[part[2]] = values[0]
+        else:
+            body[name] = _object(values[0]) if name in {"slots", "region"} else values[0]
+    if both := body.keys() & objects:
+        raise _twice(both.pop())
+    return {**body, **objects}
+
+
+def _twice(name: str) -> StudioError:
+    return StudioError("invalid_value", f"{name[:60]}: was sent more than once.", param=name[:60])
+
+
+def _object(text: str) -> Any:
+    """An object that was sent as a field: JSON, or a text that is none and will be refused by its field's name."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _validated(model: type[_Asked], body: dict[str, Any]) -> _Asked:
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise from_validation(error, where="request of OpenAI's images API") from error
+
+
+def _white_masked(uploads: Sequence[Upload]) -> list[Upload]:
+    """The files with the mask turned from alpha 0 to white."""
+    limits = services().settings.image_limits
+    first = next((upload.data for upload in uploads if upload.param != "mask"), None)
+    return [
+        Upload("mask", white_mask(upload.data, first, **limits)) if upload.param == "mask" else upload
+        for upload in uploads
+    ]

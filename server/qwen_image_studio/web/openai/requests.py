@@ -1,0 +1,171 @@
+"""OpenAI's images API: what its clients send, and what comes back.
+
+Beside the names of OpenAI every parameter of a job is taken, as an extra field.
+"""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
+
+from qwen_image_studio.contract.adjustments import Region
+from qwen_image_studio.contract.words import Operation, OutputFormat, PromptKind
+from qwen_image_studio.operations.requests import JOB_REQUEST, EditRequest, GenerateRequest, InpaintRequest, Request
+
+Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
+LESSER: frozenset[Quality] = frozenset({"low", "medium", "standard"})
+"""Qualities below the one that is painted."""
+
+
+class _OpenAI(BaseModel):
+    """What OpenAI calls by a name of its own, in both routes."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    response_format: Literal["b64_json", "url"] = "b64_json"
+    """The bytes of each image in base64, or a signed link to it."""
+    quality: Quality = "auto"
+    """Taken for the sake of clients: one quality is painted, and a warning says so where less was asked."""
+    output_compression: int | None = Field(None, ge=0, le=100)
+    """Quality of JPEG and WebP files, 0 to 100; the same as output_quality."""
+    background: Literal["auto", "opaque"] = "auto"
+    """Images are opaque."""
+    moderation: Literal["auto", "low"] = "auto"
+    """Taken and ignored: the operator decides."""
+    safety_identifier: str | None = Field(None, max_length=1000)
+    """Taken and ignored."""
+    stream: bool = False
+    """Answer with server-sent events: partial images, then each image."""
+    partial_images: int = Field(0, ge=0, le=3)
+    """How many small pictures of the state in between a stream shows at most; a quick job has fewer or none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_left_out(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if value is not None}
+
+    @field_validator("background", mode="before")
+    @classmethod
+    def _opaque(cls, value: object) -> object:
+        if value == "transparent":
+            raise ValueError("this server paints no transparency; send opaque or auto")
+        return value
+
+    @model_validator(mode="after")
+    def _one_compression(self) -> Self:
+        if self.output_compression is not None and getattr(self, "output_quality", None) is not None:
+            message = "send output_compression or output_quality, not both"
+            raise PydanticCustomError("quality_said_twice", message, {"param": "output_compression"})
+        return self
+
+    def _as(self, operation: Operation, names: set[str]) -> Request:
+        """The job's own request, of those parameters that were sent. Raises ValidationError."""
+        params = self.model_dump(mode="json", exclude_unset=True, include=names)
+        if self.output_compression is not None:
+            params["output_quality"] = max(1, self.output_compression)
+        return JOB_REQUEST.validate_python({**params, "operation": operation})
+
+
+class ImagesGenerateRequest(_OpenAI, GenerateRequest):
+    """Paint from a prompt, as OpenAI's clients ask for it."""
+
+    operation: SkipJsonSchema[Literal[Operation.GENERATE]] = Operation.GENERATE
+    style: Literal["vivid", "natural"] | None = None
+    """Taken for the sake of clients, without effect; a warning says so."""
+
+    def job_request(self) -> Request:
+        """The same as a job. Raises ValidationError."""
+        return self._as(Operation.GENERATE, set(GenerateRequest.model_fields))
+
+
+class ImagesEditRequest(_OpenAI, EditRequest):
+    """Change one to three images, as OpenAI's clients ask for it; with a mask or a region, only there."""
+
+    operation: SkipJsonSchema[Literal[Operation.EDIT]] = Operation.EDIT
+    input_fidelity: Literal["low", "high"] | None = None
+    """Taken and ignored: inputs are always followed closely."""
+    region: Region | None = None
+    """Instead of a mask, the box that may change."""
+    prompt_kind: PromptKind | None = None
+    """With a mask or region: what the prompt is. Left out: an instruction where the model takes one."""
+    strength: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
+    """With a mask or region: how far to go from what is there. Left out: 1, where nothing of it is left."""
+
+    def job_request(self, *, has_mask: bool) -> Request:
+        """The same as a job: an inpaint where only a part may change, else an edit. Raises ValidationError.
+
+        The result of an inpaint has the size of the image, whatever `size` says.
+        """
+        names = {*EditRequest.model_fields, *InpaintRequest.model_fields}
+        if has_mask or self.region is not None:
+            return self._as(Operation.INPAINT, names - {"size"})
+        return self._as(Operation.EDIT, names)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class ImagesItem(_Answer):
+    """One image: its bytes or its link, as was asked."""
+
+    b64_json: str | None = None
+    """The file in base64."""
+    url: str | None = None
+    """Signed link for people; it expires."""
+    revised_prompt: str | None = None
+    """What was painted, where that is not the prompt as it was sent: a template's text, for example."""
+    id: str
+    """Of the image, for /v1/images/{id} and as the input of further edits."""
+    seed: int | None
+    """The seed that paints this image alone; left out where no model was needed."""
+
+
+class ImagesResponse(_Answer):
+    """The images of a job that has succeeded."""
+
+    created: int
+    """Unix seconds."""
+    data: list[ImagesItem]
+    background: Literal["opaque"] = "opaque"
+    output_format: OutputFormat
+    quality: Literal["high"] = "high"
+    size: str
+    """WIDTHxHEIGHT in pixels."""
+    job_id: str
+    """For /v1/jobs/{id}."""
+    model: str
+    warnings: list[str]
+
+
+class ImagesEvent(_Answer):
+    """One event of a stream: a small picture of the state in between, or an image that is done."""
+
+    type: Literal[
+        "image_generation.partial_image",
+        "image_generation.completed",
+        "image_edit.partial_image",
+        "image_edit.completed",
+    ]
+    b64_json: str
+    """The file in base64."""
+    created_at: int
+    """Unix seconds."""
+    background: Literal["opaque"] = "opaque"
+    output_format: OutputFormat
+    """Of this picture: partial ones are WebP."""
+    quality: Literal["high"] = "high"
+    size: str
+    """Of this picture, WIDTHxHEIGHT in pixels."""
+    partial_image_index: int | None = None
+    """Of a partial image, from 0."""
+    job_id: str
+    id: str | None = None
+    """Of an image that is done, as all below."""
+    url: str | None = None
+    revised_prompt: str | None = None
+    seed: int | None = None
+    warnings: list[str] | None = None

@@ -1,0 +1,247 @@
+"""OpenAI's images API: the same jobs, waited for. Only the names and the shapes are OpenAI's."""
+
+import json
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Literal
+
+from flask import Blueprint, Response, g, stream_with_context
+from flask.typing import ResponseReturnValue
+
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import OutputFormat
+from qwen_image_studio.imaging.opening import read_header
+from qwen_image_studio.intake import Submission
+from qwen_image_studio.jobs import Job, StoredImage
+from qwen_image_studio.web.openai.reading import read_edit, read_generation
+from qwen_image_studio.web.openai.requests import (
+    LESSER,
+    ImagesEditRequest,
+    ImagesEvent,
+    ImagesGenerateRequest,
+    ImagesItem,
+    ImagesResponse,
+)
+from qwen_image_studio.web.openapi import Facts, describe
+from qwen_image_studio.web.services import services
+from qwen_image_studio.web.waiting import LOOK_S, Waiting, waiting_for
+
+blueprint = Blueprint("openai", __name__, url_prefix="/v1/images")
+
+Asked = ImagesGenerateRequest | ImagesEditRequest
+Kind = Literal["image_generation", "image_edit"]
+_REFUSALS = (
+    "malformed_body", "invalid_value", "unknown_parameter", "unknown_model", "unsupported_operation",
+    "unsupported_image", "image_too_large", "image_not_found", "image_not_ready", "url_not_allowed",
+    "url_not_fetched", "content_blocked", "idempotency_key_reused", "body_too_large", "unsupported_media_type",
+    "queue_full", "job_finished",
+    "database_busy", "storage_failed", "invalid_api_key", "worker_lost", "engine_timeout", "engine_failed",
+    "out_of_memory", "model_unavailable", "still_working",
+)  # fmt: skip
+_HEADERS = {"Idempotency-Key": "A request sent again with the same key gives the same images."}
+
+
+@blueprint.post("/generations")
+@describe(
+    Facts(
+        takes=ImagesGenerateRequest,
+        returns={200: ImagesResponse},
+        streams=ImagesEvent,
+        errors=_REFUSALS,
+        headers=_HEADERS,
+    )
+)
+def generate() -> ResponseReturnValue:
+    """Generate images as OpenAI's clients ask for it, and wait for them.
+
+    With `stream` the answer is text/event-stream of `image_generation.partial_image` and `image_generation.completed`.
+    A caller that goes away does not end the job. After 590 seconds the answer is 504 and names the job.
+    """
+    return _answered("image_generation", *read_generation())
+
+
+@blueprint.post("/edits")
+@describe(
+    Facts(
+        takes=ImagesEditRequest,
+        files=("image", "image[]", "mask"),
+        returns={200: ImagesResponse},
+        streams=ImagesEvent,
+        errors=_REFUSALS,
+        headers=_HEADERS,
+    )
+)
+def edit() -> ResponseReturnValue:
+    """Edit images as OpenAI's clients ask for it, and wait for them.
+
+    With a mask, a file with alpha 0 where the first image may change, nothing else of it changes. As JSON, images are
+    ids and URLs. With `stream` the answer is text/event-stream of `image_edit.partial_image` and
+    `image_edit.completed`. A caller that goes away does not end the job. After 590 seconds the answer is 504 and names
+    the job.
+    """
+    return _answered("image_edit", *read_edit())
+
+
+@blueprint.after_request
+def _no_second_try(response: Response) -> Response:
+    """Say that the same request would fail the same way: OpenAI's clients send it again after any 409 and 500."""
+    if response.status_code in {409, 500}:
+        response.headers["X-Should-Retry"] = "false"
+    return response
+
+
+# -- answering -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What was asked and for which route."""
+
+    kind: Kind
+    asked: Asked
+
+    def warnings(self, job: Job, size: str) -> list[str]:
+        """The job's warnings, and what of OpenAI's parameters had no effect."""
+        asked, said = self.asked, list(job.warnings)
+        if asked.quality in LESSER:
+            said.append(f"quality {asked.quality} was painted as high; steps says how much work goes into an image.")
+        if isinstance(asked, ImagesGenerateRequest) and asked.style is not None:
+            said.append("style has no effect; say it in the prompt.")
+        if job.plan.get("mask") and asked.size not in {None, "auto", size}:
+            said.append(f"size has no effect with a mask or region; the image keeps its {size}.")
+        return said
+
+    def revised(self, job: Job) -> str | None:
+        """What was painted where it is another text than was sent."""
+        painted = str(job.plan.get("prompt", ""))
+        return painted if painted and painted != self.asked.prompt else None
+
+
+def _answered(kind: Kind, asked: Asked, submission: Submission) -> ResponseReturnValue:
+    call, stack = _Call(kind, asked), ExitStack()
+    with stack:
+        waiting = stack.enter_context(waiting_for(submission))
+        if not asked.stream:
+            return _response(call, waiting.end()).model_dump(mode="json", exclude_none=True)
+        events = stream_with_context(_events(call, waiting))
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        response = Response(events, mimetype="text/event-stream", headers=headers)
+        # The server closes the response however it ends; a generator that was never begun would not clean up.
+        response.call_on_close(stack.pop_all().close)
+        return response
+
+
+def _response(call: _Call, job: Job) -> ImagesResponse:
+    pictures = _pictures(job)
+    size = _size(pictures[0])
+    return ImagesResponse(
+        created=int(job.finished_at or job.created_at),
+        data=[_item(call, job, picture) for picture in pictures],
+        output_format=_format(pictures[0]),
+        size=size,
+        job_id=job.id,
+        model=job.model,
+        warnings=call.warnings(job, size),
+    )
+
+
+def _item(call: _Call, job: Job, picture: StoredImage) -> ImagesItem:
+    by_link = call.asked.response_format == "url"
+    return ImagesItem(
+        url=services().storage.url(picture.key) if by_link else None,
+        b64_json=None if by_link else _base64(services().storage.open(picture.key)),
+        revised_prompt=call.revised(job),
+        id=picture.id,
+        seed=picture.seed,
+    )
+
+
+def _pictures(job: Job) -> list[StoredImage]:
+    if pictures := list(services().store.images([job.id]).get(job.id, ())):
+        return pictures
+    raise StudioError("not_found", f"The images of job {job.id} are not there any more.")
+
+
+def _size(picture: StoredImage) -> str:
+    return f"{picture.width}x{picture.height}"
+
+
+def _format(picture: StoredImage) -> OutputFormat:
+    return OutputFormat(picture.mime_type.removeprefix("image/"))
+
+
+def _base64(data: bytes) -> str:
+    return b64encode(data).decode("ascii")
+
+
+# -- streaming -----------------------------------------------------------------------------------------------------
+
+
+def _events(call: _Call, waiting: Waiting) -> Iterator[str]:
+    partials, spoken = _Partials(call), time.monotonic()
+    try:
+        for job in waiting.states():
+            if (event := partials.due(job)) is not None:
+                yield _sent(event)
+                spoken = time.monotonic()
+            elif time.monotonic() - spoken >= LOOK_S:
+                yield ": still here\n\n"
+                spoken = time.monotonic()
+        for picture in _pictures(job):
+            yield _sent(_completed(call, job, picture))
+    except StudioError as error:
+        yield f"event: error\ndata: {json.dumps(error.body(g.request_id), ensure_ascii=False)}\n\n"
+
+
+def _sent(event: ImagesEvent) -> str:
+    return f"event: {event.type}\ndata: {event.model_dump_json(exclude_none=True)}\n\n"
+
+
+def _completed(call: _Call, job: Job, picture: StoredImage) -> ImagesEvent:
+    size = _size(picture)
+    return ImagesEvent(
+        type=f"{call.kind}.completed",
+        b64_json=_base64(services().storage.open(picture.key)),
+        created_at=int(job.finished_at or job.created_at),
+        output_format=_format(picture),
+        size=size,
+        job_id=job.id,
+        id=picture.id,
+        url=services().storage.url(picture.key),
+        revised_prompt=call.revised(job),
+        seed=picture.seed,
+        warnings=call.warnings(job, size),
+    )
+
+
+class _Partials:
+    """Chooses, of a job's previews, as many as were asked, spread over its steps."""
+
+    def __init__(self, call: _Call) -> None:
+        self._call, self._sent = call, 0
+        self._last = b""
+
+    def due(self, job: Job) -> ImagesEvent | None:
+        """The next partial image, once the job is far enough and has another preview than before."""
+        now, wanted = job.progress, self._call.asked.partial_images
+        if now.preview_key is None or self._sent >= wanted or now.step * (wanted + 1) < now.steps * (self._sent + 1):
+            return None
+        try:
+            data = services().storage.open(now.preview_key)
+        except StudioError:  # gone with the job's end
+            return None
+        if data == self._last or (header := read_header(data)) is None:
+            return None
+        self._last, self._sent = data, self._sent + 1
+        return ImagesEvent(
+            type=f"{self._call.kind}.partial_image",
+            b64_json=_base64(data),
+            created_at=int(time.time()),
+            output_format=OutputFormat.WEBP,
+            size=f"{header.width}x{header.height}",
+            partial_image_index=self._sent - 1,
+            job_id=job.id,
+        )

@@ -1,0 +1,167 @@
+"""From rows to what a caller sees."""
+
+import time
+from collections.abc import Sequence
+
+from qwen_image_studio.contract.answers import (
+    ChangeView,
+    ImageRecord,
+    ImageView,
+    JobError,
+    JobList,
+    JobView,
+    ModelView,
+    ProgressView,
+    RowsView,
+    SizeView,
+)
+from qwen_image_studio.contract.words import LIGHT, MAX_IMAGES, MAX_SIDE, MAX_STEPS, MIN_SIDE, MIN_STEPS, State, Tier
+from qwen_image_studio.gallery.archive import archive_key
+from qwen_image_studio.jobs import Job, Rows, StoredImage, Tag, standing_of
+from qwen_image_studio.models.known_words import vocabulary_of
+from qwen_image_studio.models.table import Model
+from qwen_image_studio.web.services import services
+
+
+def job_view(job: Job) -> JobView:
+    """One job with its images and its place in the queue, as they are now."""
+    store = services().store
+    waits = job.state is State.QUEUED and job.rows is None
+    position = store.tags([job.id])[job.id].position if waits else None
+    rows = store.rows([job.id]).get(job.id) if job.rows is not None else None
+    return _job_view(job, store.images([job.id]).get(job.id, ()), position, rows)
+
+
+def job_list(found: Sequence[Job], has_more: bool) -> JobList:
+    """A page of jobs."""
+    store = services().store
+    ids = [job.id for job in found]
+    images, tags, rows = store.images(ids), store.tags(ids), store.rows(ids)
+    return JobList(
+        data=[_job_view(job, images.get(job.id, ()), tags[job.id].position, rows.get(job.id)) for job in found],
+        has_more=has_more,
+    )
+
+
+def tag_of(job: Job, view: JobView) -> Tag:
+    """The tag under which this view was made."""
+    return Tag(job.version, view.queue_position)
+
+
+def image_view(image: StoredImage) -> ImageView:
+    """One image with fresh links."""
+    storage = services().storage
+    return ImageView(
+        id=image.id,
+        url=storage.url(image.key),
+        thumbnail_url=storage.url(image.thumbnail_key),
+        width=image.width,
+        height=image.height,
+        mime_type=image.mime_type,
+        seed=image.seed,
+        sha256=image.sha256,
+        change=_change(image),
+        comparison_url=storage.url(image.comparison_key) if image.comparison_key else None,
+    )
+
+
+def _change(image: StoredImage) -> ChangeView | None:
+    if image.comparison_key is None:
+        return None
+    return ChangeView(inside=image.change_inside, outside=image.change_outside)
+
+
+def image_record(image: StoredImage) -> ImageRecord:
+    """One image with where it came from."""
+    return ImageRecord(
+        **image_view(image).model_dump(), job_id=image.job_id, bytes=image.bytes, created_at=image.created_at
+    )
+
+
+def model_view(model: Model, *, loaded: bool) -> ModelView:
+    """One row of the model table."""
+    return ModelView(
+        id=model.name,
+        repository="miniature" if model.miniature else f"Qwen/{model.name}",
+        owned_by="this server" if model.miniature else "Qwen",
+        operations=list(model.operations),
+        sizes={name: SizeView(width=width, height=height) for name, (width, height) in model.sizes.items()},
+        min_side=MIN_SIDE,
+        max_side=MAX_SIDE,
+        max_pixels=model.max_pixels,
+        max_aspect=model.max_aspect,
+        max_inputs=model.max_inputs,
+        max_images=MAX_IMAGES,
+        min_steps=MIN_STEPS,
+        max_steps=MAX_STEPS,
+        default_steps=model.steps,
+        default_guidance_scale=model.guidance_scale,
+        vocabulary=vocabulary_of(model),
+        loaded=loaded,
+    )
+
+
+def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: Rows | None) -> JobView:
+    state = standing_of(job, rows)
+    position = place if state is State.QUEUED and rows is None else (0 if state is State.RUNNING else None)
+    storage = services().storage
+    has_images = bool(images) or (rows is not None and rows.succeeded > 0)
+    return JobView(
+        id=job.id,
+        operation=job.operation,
+        model=job.model,
+        tier=Tier(job.tier),
+        state=state,
+        queue_position=position,
+        progress=_progress(job) if rows is None else _progress_of_rows(state, rows),
+        attempt=job.attempt,
+        images=[image_view(image) for image in images],
+        warnings=list(job.warnings),
+        compute_saved=job.compute_saved,
+        cached=False,
+        engine="cv" if job.model == LIGHT else "qwen",
+        error=JobError(code=job.error_code, message=job.error_message or "") if job.error_code else None,
+        parent_id=job.parent_id,
+        row=job.row,
+        rows=_rows_view(rows),
+        archive_url=storage.url(archive_key(job.id)) if has_images else None,
+        created_at=job.created_at,
+        started_at=job.started_at if rows is None else rows.started_at,
+        finished_at=job.finished_at,
+    )
+
+
+def _rows_view(rows: Rows | None) -> RowsView | None:
+    if rows is None:
+        return None
+    return RowsView(
+        total=rows.total,
+        queued=rows.queued,
+        running=rows.running,
+        succeeded=rows.succeeded,
+        failed=rows.failed,
+        cancelled=rows.cancelled,
+    )
+
+
+def _progress_of_rows(state: State, rows: Rows) -> ProgressView:
+    left = None
+    if state is State.RUNNING and rows.ended and rows.started_at is not None:
+        left = round((time.time() - rows.started_at) / rows.ended * (rows.total - rows.ended), 1)
+    phase = "" if state is State.QUEUED else "rows"
+    return ProgressView(phase=phase, step=rows.ended, steps=rows.total, eta_s=left)
+
+
+def _progress(job: Job) -> ProgressView:
+    now = job.progress
+    # The picture behind the link changes with the step, so the address does too, for the sake of caches.
+    preview_url = f"{services().storage.url(now.preview_key)}&step={now.step}" if now.preview_key else None
+    return ProgressView(phase=now.phase, step=now.step, steps=now.steps, eta_s=_eta(job), preview_url=preview_url)
+
+
+def _eta(job: Job) -> float | None:
+    """Seconds left if the steps to come take as long as those gone by; the loading of weights counts in."""
+    step, steps = job.progress.step, job.progress.steps
+    if job.state is not State.RUNNING or job.claimed_at is None or not 0 < step <= steps:
+        return None
+    return round((time.time() - job.claimed_at) / step * (steps - step), 1)

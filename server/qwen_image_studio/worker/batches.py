@@ -1,0 +1,291 @@
+"""What the light worker does for a batch: it makes its rows into jobs, and at the end their contact sheet."""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from PIL import Image
+
+from qwen_image_studio.adjusting.contact_sheet import contact_sheet
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import LIGHT, Operation, State
+from qwen_image_studio.gallery.attempt import Pictures, delete, forget_pictures
+from qwen_image_studio.gallery.storage import Storage
+from qwen_image_studio.imaging import open_image, read_facts
+from qwen_image_studio.imaging.encoding import THUMBNAIL_SIDE
+from qwen_image_studio.intake import Intake, Submission, row_submission
+from qwen_image_studio.jobs import OPEN_ROWS, Job, JobStore, Lease, LeaseLost, NewJob, StoredImage
+from qwen_image_studio.models.table import Model
+from qwen_image_studio.operations.light import BatchPlan
+from qwen_image_studio.planning.engine import Painted
+from qwen_image_studio.prompts.table import fill
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.worker.keeper import Cancelled, Keeper, Released
+
+_log = logging.getLogger(__name__)
+
+TURN_S = 2.0
+"""Seconds for which rows are made into jobs before others have their turn."""
+PAUSE_S = 0.5
+STORAGE_PATIENCE_S = 30.0
+"""Seconds for which one row waits for a storage that fails, before it is refused."""
+TRIES = 5
+"""How often a storage that fails is asked again in all, while one contact sheet is made."""
+_PASSING = frozenset({"database_busy", "storage_failed"})
+"""Codes of errors that say nothing of the batch: it waits until they have passed, for its rows are worth it."""
+_NO_SHEET = "There is no contact sheet, since it could not be made; the rows have their pictures all the same."
+_BROKEN_ROW = "The server failed at making a job of this row; its log has the cause."
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What a batch came to."""
+
+    images: Sequence[StoredImage]
+    warnings: Sequence[str]
+
+
+class Batches:
+    """Runs the batches of one server; each call is one claim's worth of work."""
+
+    def __init__(
+        self, settings: Settings, store: JobStore, storage: Storage, intake: Intake, models: Mapping[str, Model]
+    ) -> None:
+        self._settings, self._store, self._storage, self._intake = settings, store, storage, intake
+        self._models = models
+        self._failing: dict[str, tuple[int, float]] = {}
+        """Of batches whose next row waits for the storage: that row, and since when (monotonic seconds)."""
+
+    def run(self, lease: Lease, keeper: Keeper) -> Gathered:
+        """Go on with a batch. Raises Released while its rows are not done; what Keeper.report raises; and StudioError
+        ``rows_failed`` where no row has succeeded.
+        """
+        try:
+            return self._go_on(lease, keeper)
+        except StudioError as error:
+            if error.code not in _PASSING:
+                raise
+            _log.warning("job %s waits: %s", lease.job.id, error)
+            time.sleep(PAUSE_S)
+            raise Released from error
+
+    def _go_on(self, lease: Lease, keeper: Keeper) -> Gathered:
+        plan = BatchPlan.model_validate(lease.job.plan)
+        stand = self._store.rows([lease.job.id])[lease.job.id]
+        suspect = lease.job.attempt > 1 and lease.job.attempt >= self._settings.max_attempts
+        if not stand.missing:
+            return self._gather(lease, plan, keeper, with_sheet=not suspect)
+        # Rows are made in order, so those that are there are the first ones; and only so many ahead of the painting.
+        is_open = stand.total - stand.missing - stand.ended
+        until = time.monotonic() + TURN_S
+        for number in range(stand.total - stand.missing, stand.total):
+            keeper.report("rows", number, stand.total)
+            is_open += self._add_row(lease, plan, number, suspect=suspect)
+            suspect = False
+            if is_open >= OPEN_ROWS or time.monotonic() > until:
+                break
+        raise Released
+
+    # -- rows ------------------------------------------------------------------------------------------------------
+
+    def _add_row(self, lease: Lease, plan: BatchPlan, number: int, *, suspect: bool) -> bool:
+        """Make a row into a job; whether that is to be painted. Raises Cancelled and what the job store raises."""
+        began = time.time()
+        new, refusal = self._given_up(lease, plan, number) if suspect else self._prepared(lease, plan, number)
+        try:
+            if not self._store.add_row(lease, number, new, refusal):
+                raise Cancelled
+        except Exception:
+            self._forget(new, began)
+            raise
+        self._failing.pop(lease.job.id, None)
+        return refusal is None
+
+    def _prepared(self, lease: Lease, plan: BatchPlan, number: int) -> tuple[NewJob, tuple[str, str] | None]:
+        """The job of one row; where none can be made of it, one in its place and why."""
+        try:
+            return self._intake.prepare(_submission(plan, number), lease.job.owner, row_of=lease.job.id), None
+        except StudioError as error:
+            if error.code in _PASSING and not self._has_waited(lease, number, error):
+                raise
+            _log.info("job %s: row %d: %s", lease.job.id, number, error)
+            return self._in_place(lease, plan, number), (error.code, error.message)
+        except Exception:  # noqa: BLE001 - the boundary: whatever one row does, the others must become jobs
+            _log.exception("job %s: row %d", lease.job.id, number)
+            return self._in_place(lease, plan, number), ("engine_failed", _BROKEN_ROW)
+
+    def _has_waited(self, lease: Lease, number: int, error: StudioError) -> bool:
+        """Whether the row has waited for the storage for long enough; for a busy database it waits on."""
+        if error.code != "storage_failed":
+            return False
+        row, since = self._failing.get(lease.job.id, (number, time.monotonic()))
+        self._failing[lease.job.id] = number, since if row == number else time.monotonic()
+        return row == number and time.monotonic() - since > STORAGE_PATIENCE_S
+
+    def _forget(self, new: NewJob, began: float) -> None:
+        """Delete the inputs that were kept since then for a job that there is not."""
+        for image_id in new.inputs:
+            try:
+                if image := self._store.forget_image(image_id, began):
+                    delete(self._storage, image.key, image.thumbnail_key)
+            except StudioError as error:
+                _log.warning("image %s stays behind: %s", image_id, error)
+
+    def _in_place(self, lease: Lease, plan: BatchPlan, number: int) -> NewJob:
+        """A job for a row of which none could be made, for the model that would have painted it."""
+        asked = fill(plan.job, plan.table[number])
+        operation = Operation(asked["operation"])  # it was tried when the batch came
+        able = (model.name for model in self._models.values() if operation in model.operations)
+        model = LIGHT if operation is Operation.ADJUST else str(asked.get("model") or next(able, LIGHT))
+        return NewJob(owner=lease.job.owner, operation=operation, model=model, tier=lease.job.tier, plan={})
+
+    def _given_up(self, lease: Lease, plan: BatchPlan, number: int) -> tuple[NewJob, tuple[str, str]]:
+        message = (
+            f"The worker died or fell silent {lease.job.attempt - 1} times while making a job of this row. Look at the "
+            "images that it names; the server's log has the cause."
+        )
+        return self._in_place(lease, plan, number), ("worker_lost", message)
+
+    # -- gathering -------------------------------------------------------------------------------------------------
+
+    def _gather(self, lease: Lease, plan: BatchPlan, keeper: Keeper, *, with_sheet: bool) -> Gathered:
+        """The end of the batch. What was painted counts, whatever becomes of its contact sheet."""
+        rows = self._store.row_jobs(lease.job.id)
+        images = self._store.images([row.id for row in rows if row.state is State.SUCCEEDED])
+        lost = _told_lost(rows)
+        if not images:
+            raise StudioError("rows_failed", " ".join(lost) or "No row has a picture.")
+        warnings = [*lease.job.warnings, *_shared_warnings(rows), *lost]
+        if not with_sheet:  # the workers before this one died of it
+            return Gathered([], [*warnings, _NO_SHEET])
+        try:
+            stored, said = self._sheet(lease, plan, keeper, rows, images)
+            return Gathered(stored, [*warnings, *said])
+        except Exception as error:
+            forget_pictures(self._storage, lease, [lease.token])
+            if isinstance(error, Cancelled | Released | LeaseLost) or getattr(error, "code", "") == "database_busy":
+                raise
+            _log.exception("job %s has no contact sheet", lease.job.id)
+            return Gathered([], [*warnings, _NO_SHEET])
+
+    def _sheet(
+        self,
+        lease: Lease,
+        plan: BatchPlan,
+        keeper: Keeper,
+        rows: Sequence[Job],
+        images: Mapping[str, Sequence[StoredImage]],
+    ) -> tuple[Sequence[StoredImage], Sequence[str]]:
+        """The contact sheet, stored, and what is to be said of it."""
+        files = _Files(self._storage)
+        made_by = _made_by(rows, images, files, keeper)
+        small = _Small(rows, images, files, keeper)
+        sheet = Painted(contact_sheet(small, len(rows)), None)
+        while True:
+            pictures = Pictures(self._storage, lease, plan, [], made_by)
+            try:
+                pictures.keep(sheet)
+                break
+            except StudioError as error:
+                files.wait_for(error)
+        lost = f"{small.lost} of {len(images)} pictures are not on the contact sheet, since they could not be read."
+        return pictures.stored, [lost] if small.lost else []
+
+
+class _Files:
+    """The files of the rows, from a storage that may fail a few times."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage, self._tries = storage, TRIES
+
+    def opened(self, key: str) -> bytes:
+        """A file; empty where it is gone or stays unreadable: the sheet does without."""
+        while True:
+            try:
+                return self._storage.open(key)
+            except StudioError as error:
+                if error.code == "database_busy":
+                    raise
+                try:
+                    self.wait_for(error)
+                except StudioError:
+                    _log.warning("%s: %s", key, error)
+                    return b""
+
+    def wait_for(self, error: StudioError) -> None:
+        """Wait a moment for a storage that failed. Raises the error where that has no use."""
+        self._tries -= 1
+        if error.code != "storage_failed" or self._tries < 0:
+            raise error
+        time.sleep(PAUSE_S)
+
+
+class _Small:
+    """The thumbnail of each row's first picture, one after the other; None for a row without."""
+
+    def __init__(
+        self, rows: Sequence[Job], images: Mapping[str, Sequence[StoredImage]], files: _Files, keeper: Keeper
+    ) -> None:
+        self._rows, self._images, self._files, self._keeper = rows, images, files, keeper
+        self.lost = 0
+        """How many could not be read."""
+
+    def __iter__(self) -> Iterator[Image.Image | None]:
+        for number, row in enumerate(self._rows):
+            self._keeper.report("rows", number, len(self._rows))
+            its = self._images.get(row.id)
+            picture = self._opened(its[0]) if its else None
+            self.lost += bool(its) and picture is None
+            yield picture
+
+    def _opened(self, image: StoredImage) -> Image.Image | None:
+        data, side = self._files.opened(image.thumbnail_key), 4 * THUMBNAIL_SIDE
+        try:
+            return open_image(data, max_bytes=len(data), max_pixels=side * side, param="row")
+        except StudioError as error:
+            _log.warning("%s: %s", image.thumbnail_key, error)
+            return None
+
+
+def _made_by(
+    rows: Sequence[Job], images: Mapping[str, Sequence[StoredImage]], files: _Files, keeper: Keeper
+) -> dict[str, str | int | float]:
+    """A model behind any of the pictures, so that the sheet says as they do that AI was at work."""
+    for row in rows:
+        if row.id in images and row.model != LIGHT:
+            return {"model": row.model}
+    for number, row in enumerate(rows):
+        for image in images.get(row.id, ()):
+            keeper.report("rows", number, len(rows))
+            if (model := read_facts(files.opened(image.key)).get("model")) is not None:
+                return {"model": model}
+    return {}
+
+
+def _submission(plan: BatchPlan, number: int) -> Submission:
+    submission, seed = row_submission(plan.job, plan.table[number]), plan.row_seeds[number]
+    return (
+        submission
+        if seed is None
+        else replace(submission, request=submission.request.model_copy(update={"seed": seed}))
+    )
+
+
+def _shared_warnings(rows: Sequence[Job]) -> list[str]:
+    """What every row that succeeded says, such as which model stood in."""
+    first, *others = [row.warnings for row in rows if row.state is State.SUCCEEDED]
+    return [warning for warning in first if all(warning in each for each in others)]
+
+
+def _told_lost(rows: Sequence[Job]) -> list[str]:
+    """What became of the rows without pictures, in a sentence."""
+    failed = [row for row in rows if row.state is State.FAILED]
+    cancelled = sum(row.state is State.CANCELLED for row in rows)
+    told = []
+    if failed:
+        first = f"row {(failed[0].row or 0) + 1}: {failed[0].error_message}"
+        told.append(f"{len(failed)} of {len(rows)} rows failed; the first: {first}")
+    if cancelled:
+        told.append(f"{cancelled} of {len(rows)} rows were cancelled.")
+    return told

@@ -1,0 +1,110 @@
+"""What keeps one lease while its job runs, on a thread of its own beside the one that paints.
+
+It renews the lease, tells the progress, reads the cancel flag and ends a process whose engine hangs.
+"""
+
+import logging
+import os
+import threading
+import time
+from dataclasses import replace
+from typing import NoReturn
+
+from PIL import Image
+
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.gallery.attempt import delete, preview_key
+from qwen_image_studio.gallery.storage import Storage
+from qwen_image_studio.imaging import thumbnail
+from qwen_image_studio.jobs import JobStore, Lease, LeaseLost, Progress
+from qwen_image_studio.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+KEEPER_S = 0.1
+"""How often the keeper looks at the cancel flag; the painting thread sees it at its next step."""
+EXIT_HUNG = 70
+
+
+class Cancelled(Exception):
+    """The owner cancelled the job."""
+
+
+class Released(Exception):
+    """The worker stops before the job is done."""
+
+
+class Keeper:
+    """Keeps one lease while its job runs, on a thread of its own."""
+
+    def __init__(self, store: JobStore, lease: Lease, storage: Storage, settings: Settings) -> None:
+        self._store, self._lease, self._storage, self._settings = store, lease, storage, settings
+        self._progress = Progress()
+        self._preview: Image.Image | None = None
+        self._preview_key: str | None = None
+        self._told = Progress()
+        self._ended = threading.Event()
+        self._verdict: Exception | None = None
+        self.release_at: float | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True, name=f"keeper-{lease.job.id}")
+
+    def __enter__(self) -> "Keeper":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        if self._preview_key is not None:
+            delete(self._storage, self._preview_key)
+
+    def show(self, preview: Image.Image) -> None:
+        """Take a small picture of the painting in between; the keeper stores it when it comes by."""
+        self._preview = preview
+
+    def report(self, phase: str, step: int, steps: int) -> None:
+        """Note the progress; raises what ends the attempt: Cancelled, Released or LeaseLost."""
+        self._progress = Progress(phase, step, steps)
+        if self._verdict is not None:
+            raise self._verdict
+        if self.release_at is not None and time.monotonic() >= self.release_at:
+            raise Released
+
+    def _run(self) -> None:
+        started = renewed = time.monotonic()
+        while not self._ended.wait(KEEPER_S):
+            now = time.monotonic()
+            if now - started > self._settings.job_timeout_s:
+                self._end_hung_process()
+            due = now - renewed > self._settings.lease_s / 3
+            try:
+                self._store_preview()
+                progress = replace(self._progress, preview_key=self._preview_key)
+                if due or progress != self._told or self._store.get(self._lease.job.id).cancel_requested:
+                    self._told = progress
+                    if self._store.renew(self._lease, self._told):
+                        self._verdict = Cancelled()
+                    renewed = now
+            except LeaseLost as lost:
+                self._verdict = lost
+            except StudioError as busy:  # the next look may fare better; the lease has time left
+                _log.warning("job %s: %s", self._lease.job.id, busy)
+
+    def _store_preview(self) -> None:
+        preview, self._preview = self._preview, None
+        if preview is None:
+            return
+        key = preview_key(self._lease, self._lease.token)
+        self._storage.put(key, thumbnail(preview), "image/webp")
+        self._preview_key = key
+
+    def _end_hung_process(self) -> NoReturn:
+        message = (
+            f"The job ran past {self._settings.job_timeout_s:g} seconds and was ended. Ask for fewer steps or images, "
+            "or have the operator raise STUDIO_JOB_TIMEOUT_S."
+        )
+        _log.error("job %s hangs; this process ends", self._lease.job.id)
+        try:
+            self._store.fail(self._lease, "engine_timeout", message)
+        finally:
+            os._exit(EXIT_HUNG)  # nothing gentler ends a thread that is stuck in native code

@@ -1,0 +1,257 @@
+"""The worker process of one device: claim, paint, store, finish. It owns the models; the web process never does.
+
+Two threads. The painting thread talks to the engine alone; the keeper beside it talks to the table while a job runs.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import TypeVar
+
+from PIL import Image
+
+from qwen_image_studio.adjusting.engine import AdjustEngine
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import LIGHT, LIGHT_DEVICE, MAX_SIDE, Operation, State
+from qwen_image_studio.gallery.attempt import Pictures, forget_pictures
+from qwen_image_studio.gallery.storage import Storage, open_storage
+from qwen_image_studio.imaging import open_image, read_facts
+from qwen_image_studio.intake import Intake
+from qwen_image_studio.jobs import JobStore, Lease, LeaseLost, StoredImage, Worker, open_store
+from qwen_image_studio.jobs.news import open_doorbell
+from qwen_image_studio.models.table import Model, configured_models
+from qwen_image_studio.planning.engine import DeviceLost, Engine, open_engine
+from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.devices import largest_card_gib
+from qwen_image_studio.system.processes import lock
+from qwen_image_studio.worker.batches import Batches
+from qwen_image_studio.worker.keeper import EXIT_HUNG, Cancelled, Keeper, Released
+
+Result = TypeVar("Result")
+_log = logging.getLogger(__name__)
+
+NOTE_S = 5.0
+"""How often a worker says how it is."""
+IDLE_S = 1.0
+"""The longest sleep without looking at the table for expired leases."""
+
+LAST_CLAIMS = 16
+"""Of a batch's claims, so many may have stored a contact sheet: those that ended otherwise cleared it away."""
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What a painting came to."""
+
+    images: Sequence[StoredImage]
+    warnings: Sequence[str]
+    compute_saved: float | None
+
+
+class JobWorker:
+    """Runs jobs on one device, one at a time, until told to stop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        device: str,
+        engine: Engine,
+        models: Sequence[str],
+        store: JobStore,
+        batches: Batches | None = None,
+    ) -> None:
+        """`batches` is for the worker of what needs no model."""
+        self._batches = batches
+        self._settings, self._device, self._engine, self._models = settings, device, engine, models
+        self._store = store
+        self._storage: Storage = open_storage(settings)
+        self._name = settings.worker_name(device)
+        self._state, self._message = "starting", "Starting."
+        self._stopping_at: float | None = None
+        self._keeper: Keeper | None = None
+
+    def stop(self, _signal: int, _frame: FrameType | None) -> None:
+        """Signal handler: claim nothing more; finish the job in hand within the grace period or give it back."""
+        self._stopping_at = time.monotonic() + self._settings.shutdown_grace_s
+        if self._keeper is not None:
+            self._keeper.release_at = self._stopping_at
+
+    def run(self) -> None:
+        """Work until stopped."""
+        if taken := self._store.abandon(self._name):  # we hold the device's lock: whoever had these is dead
+            _log.info("took back %d jobs of the worker before", taken)
+        threading.Thread(target=self._tell, daemon=True, name="tell").start()
+        self._warm_up()
+        doorbell = open_doorbell(self._settings)
+        while self._stopping_at is None:
+            if not self.run_next():
+                doorbell.wait(IDLE_S)
+        doorbell.close()
+        self._say("lost", "Stopped.")
+
+    def _warm_up(self) -> None:
+        first = self._models[0]
+        try:
+            for name in self._models:  # here, not in a job, whose time limit a download would use up
+                self._say("starting", f"Fetching {name}, if it is not on this machine yet.")
+                self._engine.fetch(name)
+            self._say("starting", f"Loading {first}.")
+            self._engine.load(first)
+        except StudioError as error:
+            self._say("failed", error.message)
+            _log.error("%s", error.message)
+            return
+        self._say("ready", "")
+
+    def run_next(self) -> bool:
+        """Claim and run one job; whether there was one."""
+        try:
+            lease = self._store.claim(self._name, self._models, self._engine.loaded)
+        except StudioError as busy:
+            _log.warning("%s", busy)
+            return False
+        if lease is None:
+            return False
+        _log.info("job %s: attempt %d on %s", lease.job.id, lease.job.attempt, self._device)
+        self._state, self._message = "busy", ""
+        try:
+            self._attempt(lease)
+        except LeaseLost:
+            _log.warning("job %s: lost lease; another attempt has it", lease.job.id)
+            if self._store.get(lease.job.id).lease_token != lease.token:  # else it was ended in our own name
+                forget_pictures(self._storage, lease, [lease.token])
+        self._say("ready" if self._engine.loaded else "failed", self._message)
+        return True
+
+    def _attempt(self, lease: Lease) -> None:
+        """Run one attempt to its end; every end but LeaseLost is written to the table."""
+        try:
+            with Keeper(self._store, lease, self._storage, self._settings) as self._keeper:
+                self._keeper.release_at = self._stopping_at
+                result = self._paint(lease, self._keeper)
+            state = self._settle(
+                lambda: self._store.finish(lease, result.images, result.warnings, result.compute_saved)
+            )
+        except LeaseLost:
+            raise
+        except Cancelled:
+            state = State.CANCELLED
+            self._settle(lambda: self._store.stop(lease))
+        except Released:
+            state = State.QUEUED
+            self._settle(lambda: self._store.release(lease))
+        except DeviceLost:
+            _log.exception("the device is lost to this process, which ends; a new one tries job %s again", lease.job.id)
+            os._exit(EXIT_HUNG)
+        except StudioError as error:
+            state = State.FAILED
+            self._fail(lease, error)
+        except Exception:  # noqa: BLE001 - the boundary: whatever one job does, the next one must run
+            _log.exception("job %s failed", lease.job.id)
+            state = State.FAILED
+            message = "The worker failed at this job; the server's log has the cause."
+            self._fail(lease, StudioError("engine_failed", message))
+        finally:
+            self._keeper = None
+        forget_pictures(self._storage, lease, _spent(lease, state))
+
+    def _fail(self, lease: Lease, error: StudioError) -> None:
+        _log.warning("job %s: %s: %s", lease.job.id, error.code, error.message)
+        self._message = error.message
+        self._settle(lambda: self._store.fail(lease, error.code, error.message))
+
+    def _settle(self, write: Callable[[], Result]) -> Result:
+        """Write how an attempt ended, waiting out a busy database for as long as the lease may last."""
+        deadline = time.monotonic() + self._settings.lease_s
+        while True:
+            try:
+                return write()
+            except StudioError as error:
+                if error.code not in {"database_busy", "storage_failed"} or time.monotonic() > deadline:
+                    raise
+                _log.warning("%s", error)
+                time.sleep(0.2)
+
+    def _paint(self, lease: Lease, keeper: Keeper) -> _Result:
+        if self._batches is not None and lease.job.operation is Operation.BATCH:
+            gathered = self._batches.run(lease, keeper)
+            return _Result(gathered.images, gathered.warnings, None)
+        plan = Plan.model_validate(lease.job.plan)
+        files = [self._storage.open(self._store.image(image_id).key) for image_id in lease.job.inputs]
+        inputs = [_opened(file) for file in files]
+        pictures = Pictures(self._storage, lease, plan, inputs, read_facts(files[0]) if files else {})
+        keeper.report("loading", 0, 0)
+        saved: list[float] = []
+        warnings = list(lease.job.warnings)
+        for number, painted in enumerate(self._engine.paint(plan, inputs, keeper.report, keeper.show), start=1):
+            keeper.report("storing", plan.steps_of_one * number, plan.steps_of_one * len(plan.seeds))
+            pictures.keep(painted)
+            saved += [painted.compute_saved] if painted.compute_saved is not None else []
+            warnings += [said for said in (*painted.warnings, *pictures.warnings) if said not in warnings]
+        return _Result(pictures.stored, warnings, sum(saved) / len(saved) if saved else None)
+
+    def _say(self, state: str, message: str) -> None:
+        self._state, self._message = state, message
+        try:
+            self._store.note_worker(Worker(self._name, self._device, state, self._engine.loaded, message, time.time()))
+        except StudioError as busy:
+            _log.warning("%s", busy)
+
+    def _tell(self) -> None:
+        while True:
+            time.sleep(NOTE_S)
+            self._say(self._state, self._message)
+
+
+def run_worker(settings: Settings, models: Mapping[str, Model], device: str) -> None:
+    """Be the worker of one device until SIGTERM. Only one process per device and DATA_DIR gets past the lock."""
+    with lock(settings.data_dir / f"worker-{device.replace(':', '-')}.lock"):
+        store = open_store(settings)
+        name = settings.worker_name(device)
+        store.note_worker(Worker(name, device, "starting", None, "Starting.", time.time()))
+        if device == "cpu":
+            os.nice(5)  # the web process answers first
+        engine = open_engine(settings, models, device)
+        _run_until_told(JobWorker(settings, device, engine, list(models), store))
+
+
+def run_light_worker(settings: Settings) -> None:
+    """Be the worker that needs no model, until SIGTERM: its jobs never wait for a painting."""
+    with lock(settings.data_dir / f"worker-{LIGHT_DEVICE}.lock"):
+        models = configured_models(settings, card_gib=largest_card_gib(settings))
+        _run_until_told(light_worker(settings, models, open_store(settings)))
+
+
+def light_worker(settings: Settings, models: Mapping[str, Model], store: JobStore) -> JobWorker:
+    """The worker that needs no model: it adjusts pictures, and runs batches, whose rows are for the server's models."""
+    storage, engine = open_storage(settings), AdjustEngine(settings)
+    batches = Batches(settings, store, storage, Intake(settings, store, storage, models), models)
+    return JobWorker(settings, engine.device, engine, [LIGHT], store, batches)
+
+
+def _spent(lease: Lease, state: State) -> range:
+    """Tokens of the attempts that may have left something behind: those before this one, and where no image counts,
+    this one. A batch is claimed for its rows again and again, and stores nothing before its last claims.
+    """
+    is_batch = lease.job.rows is not None
+    if state is State.QUEUED:
+        return range(lease.token, lease.token + (not is_batch))
+    first = max(1, lease.token - LAST_CLAIMS) if is_batch else 1
+    return range(first, lease.token + (state is not State.SUCCEEDED))
+
+
+def _run_until_told(worker: JobWorker) -> None:
+    signal.signal(signal.SIGTERM, worker.stop)
+    signal.signal(signal.SIGINT, worker.stop)
+    worker.run()
+
+
+def _opened(file: bytes) -> Image.Image:
+    """An input, in whichever format it is kept: uploads as PNG, our own pictures as they were asked for."""
+    return open_image(file, max_bytes=len(file), max_pixels=MAX_SIDE * MAX_SIDE * 4, param="image")

@@ -1,0 +1,1 @@
+"""The maker of the miniature: data, stages, evaluation. No server process imports it."""

@@ -1,0 +1,40 @@
+"""The stages by name, in the order in which they are trained."""
+
+from pathlib import Path
+
+from training.data.edits import Stock
+from training.data.scenes import Layout
+from training.data.sprites import load_atlas
+from training.stages.editing import EditStage
+from training.stages.encoder import EncoderStage
+from training.stages.eyes import EyesStage
+from training.stages.flow import FlowStage
+from training.stages.judging import JudgeStage
+from training.stages.run import Stage
+from training.stages.table import changed_world, open_table, world
+from training.stages.vae import VaeStage
+
+STEPS = {"vae": 2400, "text_encoder": 600, "transformer": 2400, "eyes": 3000, "edit": 5000, "judge": 2800}
+"""How long the recipe trains each stage."""
+TOY_STEPS = 2
+TOY_STRIDE = 997  # at toy length one of so many scenes is encoded
+
+
+def open_stage(name: str, run: Path, cache: Path, seed: int, steps: int, *, toy: bool = False) -> Stage:
+    """The stage as it begins; `run` holds the stages before it. With `toy` its batches are tiny."""
+    batch = {"batch": 2} if toy else {}
+    fast = not toy
+    if name == "text_encoder":
+        return EncoderStage(run, seed, steps, **batch)
+    atlas = load_atlas(cache)
+    if name == "vae":
+        return VaeStage(atlas, seed, steps, fast=fast, **batch)
+    if name == "judge":
+        return JudgeStage(atlas, seed, steps, **batch)
+    if name == "eyes":
+        return EyesStage(run, atlas, Stock(world(layouts=(Layout.PAIR,))), seed, steps, **batch)
+    scenes = world() + changed_world()
+    table = open_table(run, atlas, scenes[::TOY_STRIDE] if toy else scenes)
+    if name == "transformer":
+        return FlowStage(run, table, seed, steps, fast=fast, **batch)
+    return EditStage(run, table, atlas, seed, steps, fast=fast, **batch)
