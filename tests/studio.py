@@ -40,7 +40,7 @@ class Studio:
             **{name: value for name, value in os.environ.items() if not name.startswith("STUDIO_")},
             "STUDIO_PORT": str(self.port),
             "STUDIO_DATA_DIR": str(folder / "data"),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'server'}",
             "STUDIO_MODELS": "miniature",
             "STUDIO_DEVICES": "cpu",
             **{f"STUDIO_{name.upper()}": str(value) for name, value in settings.items()},

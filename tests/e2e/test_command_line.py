@@ -20,7 +20,7 @@ def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedP
     """Run ``qwen-image-studio`` with settings of its own."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("STUDIO_")},
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'server'}",
         "STUDIO_DATA_DIR": str(folder / "data"),
         "STUDIO_PORT": str(free_port()),
         "STUDIO_DEVICES": "cpu",
@@ -170,7 +170,11 @@ def test_serve_on_a_full_disk(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "STUDIO_DATA_DIR": str(tmp_path / "data")}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'server'}",
+        "STUDIO_DATA_DIR": str(tmp_path / "data"),
+    }
     answer = subprocess.run(
         [sys.executable, "-B", "-m", "qwen_image_studio", "serve"],
         env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True, timeout=60, check=False, preexec_fn=no_space,

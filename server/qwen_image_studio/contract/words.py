@@ -41,6 +41,23 @@ class Way(StrEnum):
     """By an instruction that changes pictures."""
 
 
+class Lane(StrEnum):
+    """Which kind of worker runs a job."""
+
+    PAINT = "paint"
+    """Workers that own a device and run models."""
+    LIGHT = "light"
+    """The worker that needs no model: it adjusts pictures and runs batches."""
+
+
+class Precision(StrEnum):
+    """Number format of a model's weights."""
+
+    BF16 = "bf16"
+    FP16 = "fp16"
+    FP32 = "fp32"
+
+
 class Language(StrEnum):
     """Of prompts and templates."""
 

@@ -1,0 +1,15 @@
+"""Who makes a request."""
+
+from dataclasses import dataclass
+
+LOCAL_OWNER = "local"
+"""Owner of all requests while the server has no keys, and so listens on loopback only."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The owner of a request, and the name of the API key that it came with."""
+
+    owner: str = LOCAL_OWNER
+    key: str | None = None
+    """None while the server has no keys."""
