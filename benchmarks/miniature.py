@@ -23,16 +23,16 @@ import statistics, time, sys
 import torch, diffusers, transformers
 from PIL import Image
 import qwen_image_studio.painting.qwen
-from qwen_image_studio.planning import MODELS
+from qwen_image_studio.models.table import MODELS
 from tests.server.conftest import a_plan
-from server.vocabulary import Operation
+from qwen_image_studio.contract.words import Operation
 model = MODELS["miniature"]
 engine = qwen_image_studio.painting.qwen.open_engine({model.name: model}, "cpu")
 started = time.perf_counter()
 engine.load(model.name)
 print(time.perf_counter() - started)
-whole = {"width": 128, "height": 128, "paint_width": 128, "paint_height": 128, "steps": model.steps}
-whole |= {"guidance_scale": model.guidance_scale, "prompt": "a red apple on a blue background"}
+whole = {"width": 128, "height": 128, "paint_width": 128, "paint_height": 128, "steps": model.recipe().steps}
+whole |= {"guidance_scale": model.recipe().guidance_scale, "prompt": "a red apple on a blue background"}
 source = Image.new("RGB", (128, 128), "red")
 for images, more in (((), {}), ([source], {"operation": Operation.EDIT, "prompt": "make the background green"})):
     for turn in range(int(sys.argv[1]) + 1):

@@ -27,12 +27,10 @@ from qwen_image_studio.contract.adjustments import Region
 from qwen_image_studio.contract.words import Operation, Way
 from qwen_image_studio.imaging.masks import Mask, region_mask
 from qwen_image_studio.models.table import MODELS, Model
-from qwen_image_studio.models.weights import PARTS
-from qwen_image_studio.operations.plan import plan
-from qwen_image_studio.operations.requests import JOB_REQUEST
-from qwen_image_studio.painting.cost import forward_flops, image_tokens
+from qwen_image_studio.painting.cost import forward_flops
 from qwen_image_studio.painting.qwen import QwenEngine
-from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.planning.plan import PaintPlan
+from tests.server.conftest import plan_of
 
 SIDE = 512
 FRAME = (SIDE, SIDE)
@@ -94,25 +92,25 @@ def compared(engine: QwenEngine, model: Model, family: Operation, name: str, opt
     ]
 
 
-def masked(model: Model, family: Operation, side: int, steps: int) -> tuple[Plan, Mask]:
+def masked(model: Model, family: Operation, side: int, steps: int) -> tuple[PaintPlan, Mask]:
     """The plan of a masked edit of a square in the middle, and its mask."""
     start = (SIDE - side) // 2
     asked = {"operation": "inpaint", "prompt": PROMPTS[family], "prompt_kind": KINDS[family], "steps": steps, "seed": 1}
     mask = region_mask(Region(x=start, y=start, width=side, height=side), FRAME)
-    planned, _ = plan(JOB_REQUEST.validate_python(asked), {model.name: model}, [FRAME], mask)
+    planned, _ = plan_of(asked, {model.name: model}, [FRAME], mask)
     return planned, mask
 
 
 def whole_frame(
-    engine: QwenEngine, model: Model, planned: Plan, mask: Mask, picture: Image.Image
+    engine: QwenEngine, model: Model, planned: PaintPlan, mask: Mask, picture: Image.Image
 ) -> Callable[[], object]:
     """What paints the same plan over the whole frame."""
     if planned.way is Way.EDIT:
         everything = planned.passes[0].model_copy(update={"window": (0, 0, *FRAME), "width": SIDE, "height": SIDE})
         whole = planned.model_copy(update={"passes": (everything,)})
         return lambda: list(engine.paint(whole, [picture, mask.image]))
-    parts = engine._weights.parts(model)
-    pipeline = QwenImageInpaintPipeline(**{name: parts[name] for name in PARTS[model.families[Way.GENERATE]]})
+    parts = engine._weights.parts(model, model.precision()[0])
+    pipeline = QwenImageInpaintPipeline(**{name: parts[name] for name in model.family(Way.GENERATE).parts()})
     pipeline.set_progress_bar_config(disable=True)
     named: dict[str, Any] = {
         "prompt": planned.prompt,
@@ -145,12 +143,10 @@ def saved_by_large(family: Operation, side: int) -> float:
     start = (1024 - side * scale) // 2
     box = Region(x=start, y=start, width=side * scale, height=side * scale)
     asked = {"operation": "inpaint", "prompt": "a cat", "prompt_kind": KINDS[family]}
-    planned, _ = plan(
-        JOB_REQUEST.validate_python(asked), {model.name: model}, [(1024, 1024)], region_mask(box, (1024, 1024))
-    )
+    planned, _ = plan_of(asked, {model.name: model}, [(1024, 1024)], region_mask(box, (1024, 1024)))
     once = planned.passes[0]
     part, whole = (
-        forward_flops(times * image_tokens(*size) + TEXT_TOKENS, **LARGE)
+        forward_flops(times * model.family(Way(family)).tokens_of(size) + TEXT_TOKENS, **LARGE)
         for size in ((once.width, once.height), (1024, 1024))
     )
     return 1 - part / whole

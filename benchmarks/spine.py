@@ -98,8 +98,8 @@ def bare(pipeline: Any, seed: int) -> None:
     image = pipeline(
         prompt=PROMPT,
         negative_prompt=model.negative_prompt,
-        true_cfg_scale=model.guidance_scale,
-        num_inference_steps=model.steps,
+        true_cfg_scale=model.recipe().guidance_scale,
+        num_inference_steps=model.recipe().steps,
         width=128,
         height=128,
         generator=torch.Generator("cpu").manual_seed(seed),

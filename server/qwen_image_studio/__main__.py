@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,14 +14,25 @@ from pydantic import ValidationError
 from qwen_image_studio import __version__
 from qwen_image_studio.contract.errors import CannotServe, StudioError
 from qwen_image_studio.contract.words import Anchor, AspectRatio, Prefer
+from qwen_image_studio.gallery import open_gallery
+from qwen_image_studio.gallery.pruning import prune as prune_old
 from qwen_image_studio.host.supervise import serve as run_server
 from qwen_image_studio.intake import check_files
-from qwen_image_studio.local.shell import batch_to_files, paint_to_files, painting_options, part_options, region
+from qwen_image_studio.jobs import open_store
+from qwen_image_studio.local.files import batch_to_files, paint_to_files
+from qwen_image_studio.local.options import painting_options, part_options, region
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.prompts.templates import BadTemplates
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import devices, largest_card_gib
 from qwen_image_studio.system.processes import die_with_parent
+
+
+def _age(_context: click.Context, _option: click.Parameter, value: str) -> float:
+    """Read a time such as ``30d`` or ``12h`` as seconds."""
+    if not (match := re.fullmatch(r"([0-9]{1,6})([dh])", value)):
+        raise click.BadParameter("write days or hours, such as 30d or 12h")
+    return int(match[1]) * {"d": 86400.0, "h": 3600.0}[match[2]]
 
 
 @click.group()
@@ -214,6 +226,23 @@ def keys_revoke(name: str) -> None:
 
     if not KeyStore(Settings()).revoke(name):
         raise StudioError("invalid_value", f"There is no active key '{name}'.")
+
+
+@cli.command()
+@click.option(
+    "--older-than", "older_than_s", callback=_age, required=True, help="Age since a job's end or an upload: 30d, 12h."
+)
+@click.option("--dry-run", is_flag=True, help="Only count.")
+def prune(older_than_s: float, dry_run: bool) -> None:
+    """Delete jobs that have ended with all they made, and uploads that no job uses, where they are older."""
+    settings = Settings()
+    store = open_store(settings)
+    pruned = prune_old(open_gallery(settings, store), store, settings, older_than_s, dry_run=dry_run)
+    kept = f"; {pruned.kept} jobs stay, since others wait for their images" if pruned.kept else ""
+    click.echo(
+        f"{'To delete' if dry_run else 'Deleted'}: {pruned.jobs} jobs, {pruned.uploads} uploads, {pruned.leftovers} "
+        f"leftover files{kept}."
+    )
 
 
 @cli.command()

@@ -3,7 +3,6 @@
 ``qwen-image-studio settings`` lists them; ``docs/settings.md`` is generated from them and tested to be fresh.
 """
 
-import secrets
 import socket
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +23,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="Folder of the database, the images and the secret key.")
     database_url: str = Field(
         "", description="SQLAlchemy URL of the job store. Empty: SQLite in DATA_DIR/studio.sqlite."
+    )
+    storage_url: str = Field(
+        "", description="Where the images are kept, such as file:///srv/images. Empty: files in DATA_DIR/images."
     )
     public_url: str = Field("", description="Address under which people reach the server; image links start with it.")
     secret_key: SecretStr = Field(
@@ -70,6 +72,12 @@ class Settings(BaseSettings):
         description="Text file of what is not painted, a term per line: `gun` as a whole word, `gun*` in longer ones, "
         "too, `!squirt gun` for an exception.",
     )
+    retention_days: float | None = Field(
+        None,
+        gt=0,
+        description="Days after which ended jobs are deleted with their images, and uploads that no job uses. "
+        "Empty: never.",
+    )
     memory_s: float = Field(
         86400.0, ge=0, description="Seconds for which a conversation's last image can be edited without naming it."
     )
@@ -88,6 +96,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("retention_days", mode="before")
+    @classmethod
+    def _read_never(cls, value: object) -> object:
+        return None if value == "" else value
 
     @property
     def database(self) -> str:
@@ -110,30 +123,9 @@ class Settings(BaseSettings):
         """Whether only this machine can reach the server."""
         return self.host in {"127.0.0.1", "::1", "localhost"}
 
-    def signing_keys(self) -> tuple[bytes, ...]:
-        """Keys for image links: the present one first, then the fallbacks. Makes and keeps one where none is set."""
-        present = self.secret_key.get_secret_value() or _kept_secret(self.data_dir / "secret_key")
-        return tuple(key.encode() for key in (present, *self.secret_key_fallbacks))
-
     def worker_name(self, device: str) -> str:
         """Name under which the worker of one device takes leases; a new process of the same device has the same."""
         return f"{socket.gethostname()}/{device}"
-
-
-def _kept_secret(path: Path) -> str:
-    if path.exists():
-        return path.read_text()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        fresh.touch(mode=0o600)
-        fresh.write_text(secrets.token_urlsafe(48))
-        path.hardlink_to(fresh)  # of two processes that start together the first wins, with a whole key
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink(missing_ok=True)
-    return path.read_text()
 
 
 def described() -> str:

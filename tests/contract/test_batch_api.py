@@ -17,7 +17,7 @@ from PIL import Image
 
 from qwen_image_studio.contract.answers import JobView
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import MAX_ROWS, State
+from qwen_image_studio.contract.words import MAX_ROWS, Lane, State
 from qwen_image_studio.gallery.archive import archive
 from qwen_image_studio.imaging import read_facts
 from qwen_image_studio.jobs import OPEN_ROWS, JobStore
@@ -410,7 +410,7 @@ def test_nobody_spins_over_a_batch_cancelled_before_its_first_row(
     client: FlaskClient, app: Flask, parts: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = sent(client)
-    lease = parts.store.claim("ghost", ["cv"], None)
+    lease = parts.store.claim("ghost", Lane.LIGHT)
     assert lease is not None
     client.post(f"/v1/jobs/{batch['id']}/cancel")
     looks: list[str] = []
@@ -459,12 +459,12 @@ def test_an_archive_is_written_piece_by_piece(
 ) -> None:
     batch = sent(client, [{"colour": str(number)} for number in range(12)])
     run(light, worker)
-    pieces = list(archive(parts.store.get(batch["id"]), parts.store, parts.storage))
+    pieces = list(archive(parts.store.get(batch["id"]), parts.store, parts.gallery))
     assert len(pieces) == 12 + 2  # each picture by itself, the sheet, and the table with the directory
     assert not any(piece.count(b"\x89PNG") > 1 for piece in pieces)
     lost = parts.store.images([parts.store.row_jobs(batch["id"])[4].id])
     [[image]] = lost.values()
-    parts.storage.delete(image.key)
+    parts.gallery.files.delete(image.key)
     files, table = unzipped(client.get(f"/v1/jobs/{batch['id']}/archive").data)
     assert len(files) == 13
     assert (table[4]["files"], image.id in table[4]["error"], "gone" in table[4]["error"]) == ("", True, True)
@@ -489,24 +489,24 @@ def test_the_storage_fails_while_an_archive_is_written(
 ) -> None:
     batch = sent(client)
     run(light, worker)
-    read = type(parts.storage).open
+    read = type(parts.gallery.files).open
     calls: list[str] = []
     fails_at = 1
 
-    def failing(self: Any, key: str) -> bytes:
+    def failing(self: Any, key: str) -> Any:
         calls.append(key)
         if len(calls) == fails_at:
             raise StudioError("storage_failed", "Planted.")
         return read(self, key)
 
-    monkeypatch.setattr(type(parts.storage), "open", failing)
+    monkeypatch.setattr(type(parts.gallery.files), "open", failing)
     answer = client.get(f"/v1/jobs/{batch['id']}/archive")
     assert (answer.status_code, answer.get_json()["error"]["code"]) == (503, "storage_failed")
     calls.clear()
     fails_at = 3
     pieces: list[bytes] = []
     with pytest.raises(StudioError, match="Planted"):
-        pieces.extend(archive(parts.store.get(batch["id"]), parts.store, parts.storage))
+        pieces.extend(archive(parts.store.get(batch["id"]), parts.store, parts.gallery))
     with pytest.raises(zipfile.BadZipFile):
         zipfile.ZipFile(BytesIO(b"".join(pieces)))
 
@@ -515,7 +515,7 @@ def test_an_archive_of_which_every_file_is_gone(client: FlaskClient, parts: Serv
     job = client.post("/v1/jobs", json={"operation": "generate", "prompt": "a cup", "steps": 2}).get_json()
     worker.run_next()
     [image] = parts.store.images([job["id"]])[job["id"]]
-    parts.storage.delete(image.key)
+    parts.gallery.files.delete(image.key)
     assert client.get(f"/v1/jobs/{job['id']}/archive").get_json()["error"]["code"] == "not_found"
 
 
@@ -560,7 +560,7 @@ def test_a_batch_outlives_a_store_that_fails_for_a_while(
     image = look(client, kept["id"])["images"][0]["url"]
     batch = sent(client, [{"image": image}, {"image": image}], job=job)
     calls: list[str] = []
-    put = type(parts.storage).put
+    put = type(parts.gallery.files).put
 
     def failing(self: Any, key: str, data: bytes, mime_type: str) -> None:
         calls.append(key)
@@ -568,7 +568,7 @@ def test_a_batch_outlives_a_store_that_fails_for_a_while(
             raise StudioError("storage_failed", "Planted.")
         put(self, key, data, mime_type)
 
-    monkeypatch.setattr(type(parts.storage), "put", failing)
+    monkeypatch.setattr(type(parts.gallery.files), "put", failing)
     run(light, worker)
     assert look(client, batch["id"])["rows"]["succeeded"] == 2
 
@@ -614,18 +614,18 @@ def test_a_row_on_which_the_server_fails_is_refused_alone(
 def test_a_row_whose_image_cannot_be_read_for_long_is_refused(
     client: FlaskClient, parts: Services, light: JobWorker, worker: JobWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image, fetched = uploaded(client, light), type(parts.storage).open
+    image, fetched = uploaded(client, light), type(parts.gallery.files).open
     job = {"operation": "adjust", "prompt": "blur it", "image": "{{image}}"}
     batch = sent(client, [{"image": image["url"]}, {"image": image["id"]}], job=job)
     calls: list[str] = []
 
-    def failing(self: Any, key: str) -> bytes:
+    def failing(self: Any, key: str) -> Any:
         if key.endswith(".png") and not parts.store.row_jobs(batch["id"]):
             calls.append(key)
             raise StudioError("storage_failed", "Planted.")
         return fetched(self, key)
 
-    monkeypatch.setattr(type(parts.storage), "open", failing)
+    monkeypatch.setattr(type(parts.gallery.files), "open", failing)
     run(light, worker)
     done = look(client, batch["id"])
     assert (done["state"], done["rows"]["succeeded"], done["rows"]["failed"]) == ("succeeded", 1, 1)
@@ -649,19 +649,19 @@ def test_a_broken_thumbnail_leaves_its_cell_empty(
         worker.run_next()
     second = parts.store.row_jobs(batch["id"])[1].id
     key = parts.store.images([second])[second][0].thumbnail_key
-    read = type(parts.storage).open
+    read = type(parts.gallery.files).open
 
-    def failing(self: Any, asked: str) -> bytes:
+    def failing(self: Any, asked: str) -> Any:
         if asked == key:
             raise StudioError("storage_failed", "Planted.")
         return read(self, asked)
 
     if end == "garbage":
-        parts.storage.put(key, b"garbage", "image/webp")
+        parts.gallery.files.put(key, b"garbage", "image/webp")
     elif end == "gone":
-        parts.storage.delete(key)
+        parts.gallery.files.delete(key)
     else:
-        monkeypatch.setattr(type(parts.storage), "open", failing)
+        monkeypatch.setattr(type(parts.gallery.files), "open", failing)
     run(light, worker)
     done = look(client, batch["id"])
     assert (done["state"], len(done["images"]), done["rows"]["succeeded"]) == ("succeeded", 1, 3)
@@ -683,14 +683,14 @@ def test_painted_rows_count_without_their_sheet(
     for _ in range(3):
         worker.run_next()
     before = stored(parts)
-    put = type(parts.storage).put
+    put = type(parts.gallery.files).put
 
     def failing(self: Any, key: str, data: bytes, mime_type: str) -> None:
         if batch["id"] in key and "thumbnail" in key:
             raise planted
         put(self, key, data, mime_type)
 
-    monkeypatch.setattr(type(parts.storage), "put", failing)
+    monkeypatch.setattr(type(parts.gallery.files), "put", failing)
     run(light, worker)
     done = look(client, batch["id"])
     assert (done["state"], done["images"], done["rows"]["succeeded"]) == ("succeeded", [], 3)
@@ -708,7 +708,7 @@ def test_a_sheet_that_kills_the_worker_is_done_without(
     for _ in range(3):
         worker.run_next()
     for _ in range(2):  # attempts that died
-        assert parts.store.claim("ghost", ["cv"], None) is not None
+        assert parts.store.claim("ghost", Lane.LIGHT) is not None
         parts.store.abandon("ghost")
     run(light, worker)
     done = look(client, batch["id"])
@@ -741,13 +741,13 @@ def test_a_long_batch_deletes_little(
     monkeypatch.setattr("qwen_image_studio.worker.batches.TURN_S", -1)  # one row a turn
     batch = sent(client, [{"colour": str(number)} for number in range(15)])
     deleted: list[str] = []
-    delete = type(parts.storage).delete
+    delete = type(parts.gallery.files).delete
 
     def counted(self: Any, key: str) -> None:
         deleted.append(key)
         delete(self, key)
 
-    monkeypatch.setattr(type(parts.storage), "delete", counted)
+    monkeypatch.setattr(type(parts.gallery.files), "delete", counted)
     while light.run_next():
         pass
     assert not deleted
@@ -784,7 +784,7 @@ def test_a_row_that_kills_the_worker_is_given_up_alone(
 ) -> None:
     batch = sent(client)
     for _ in range(2):  # attempts that died
-        assert parts.store.claim("ghost", ["cv"], None) is not None
+        assert parts.store.claim("ghost", Lane.LIGHT) is not None
         parts.store.abandon("ghost")
     run(light, worker)
     done = look(client, batch["id"])

@@ -13,12 +13,12 @@ from PIL import Image, ImageDraw
 
 from qwen_image_studio.adjusting.engine import AdjustEngine
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import LIGHT, LIGHT_DEVICE
+from qwen_image_studio.contract.words import LIGHT_DEVICE, Lane
 from qwen_image_studio.imaging import read_facts
 from qwen_image_studio.imaging.comparing import STRIP_GAP
 from qwen_image_studio.models.table import MODELS
 from qwen_image_studio.planning.engine import Painted, Report, Show, silent
-from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.planning.plan import PaintPlan
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.services import Services
 from qwen_image_studio.worker.loop import JobWorker
@@ -47,7 +47,7 @@ class Paints:
         """Nothing to load."""
 
     def paint(
-        self, plan: Plan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
+        self, plan: PaintPlan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
     ) -> Iterator[Painted]:
         """The pictures in order, the last one again and again."""
         for number, seed in enumerate(plan.seeds):
@@ -75,8 +75,8 @@ def done(client: FlaskClient, app: Flask, engine: Any, images: Sequence[Image.Im
     answer = client.post("/v1/jobs", data=data) if images else client.post("/v1/jobs", json=params)
     assert answer.status_code == 202, answer.text
     is_light = isinstance(engine, AdjustEngine)
-    models = [LIGHT] if is_light else list(parts.models)
-    worker = JobWorker(parts.settings, LIGHT_DEVICE if is_light else "cpu", engine, models, parts.store)
+    device, lane = (LIGHT_DEVICE, Lane.LIGHT) if is_light else ("cpu", Lane.PAINT)
+    worker = JobWorker(parts.settings, device, engine, list(parts.models), parts.store, lane=lane)
     assert worker.run_next()
     return client.get(f"/v1/jobs/{answer.get_json()['id']}").get_json()
 
@@ -316,7 +316,7 @@ def test_an_attempt_that_comes_to_nothing_leaves_no_strip(
     kept: list[list[str]] = []
 
     class Ends(ScriptedEngine):
-        def paint(self, plan: Plan, images: Sequence[Image.Image], *rest: Any) -> Iterator[Painted]:
+        def paint(self, plan: PaintPlan, images: Sequence[Image.Image], *rest: Any) -> Iterator[Painted]:
             painted = super().paint(plan, images, *rest)
             yield next(painted)
             kept.append([name for name in files_of(settings) if "comparison" in name])

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from qwen_image_studio.jobs import JobStore
-from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.planning.plan import PaintPlan
 from tests.contract.conftest import png
 
 REGION = {"x": 8, "y": 4, "width": 16, "height": 12}
@@ -37,9 +37,9 @@ def send(client: FlaskClient, files: dict[str, Any] | None = None, **params: Any
     return client.post("/v1/jobs", data=form)
 
 
-def plan_of(store: JobStore, answer: Any) -> Plan:
+def plan_of(store: JobStore, answer: Any) -> PaintPlan:
     assert answer.status_code == 202, answer.json
-    return Plan.model_validate(store.get(answer.json["id"]).plan)
+    return PaintPlan.model_validate(store.get(answer.json["id"]).plan)
 
 
 def kept(client: FlaskClient) -> str:
@@ -67,7 +67,7 @@ def test_the_ways_to_say_what_may_change(client: FlaskClient, store: JobStore, w
     assert answer.json["operation"] == "inpaint"
     services: Any = client.application.extensions["qwen-image-studio"]
     source, drawn_mask = store.get(answer.json["id"]).inputs
-    with Image.open(BytesIO(services.storage.open(store.image(drawn_mask).key))) as image:
+    with Image.open(BytesIO(services.gallery.open(store.image(drawn_mask).key))) as image:
         assert (image.size, image.convert("L").getbbox()) == ((32, 24), (8, 4, 24, 16))
     assert store.image(source).width == 32
 

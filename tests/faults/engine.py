@@ -17,15 +17,17 @@ from typing import Any
 from PIL import Image
 
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import Precision, Tier
 from qwen_image_studio.jobs import Lease
 from qwen_image_studio.jobs.sql import SqlJobStore
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.planning.engine import DeviceLost, Engine, Painted, Report, Show, silent
-from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.planning.plan import PaintPlan
+from qwen_image_studio.planning.variant import Variant
 from qwen_image_studio.settings import Settings
 
 
-def open_engine(models: Mapping[str, Model], device: str) -> Engine:
+def open_engine(models: Mapping[str, Model], device: str) -> Engine[PaintPlan]:
     """Called by the worker through the settings."""
     kept = SqlJobStore.finish
 
@@ -42,7 +44,7 @@ class ScriptedEngine:
 
     def __init__(self, model: str, device: str, painted: Path | None = None) -> None:
         self.device = device
-        self.loaded: str | None = None
+        self.loaded: Variant | None = None
         self._model = model
         self._painted = painted
         """Where each picture that was really painted is noted."""
@@ -50,12 +52,12 @@ class ScriptedEngine:
     def fetch(self, model: str) -> None:
         """Nothing to fetch."""
 
-    def load(self, model: str) -> None:
+    def load(self, model: str, precision: Precision | None = None) -> None:
         """Nothing to load."""
-        self.loaded = model
+        self.loaded = Variant(model, Tier.QUALITY, Precision.BF16)
 
     def paint(
-        self, plan: Plan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
+        self, plan: PaintPlan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
     ) -> Iterator[Painted]:
         """Go through the steps of each image and its faults."""
         pace = float(match[1]) if (match := re.search(r"pace=([0-9.]+)", plan.prompt)) else 0.01

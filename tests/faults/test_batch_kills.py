@@ -18,8 +18,9 @@ from PIL import Image
 
 from qwen_image_studio.adjusting.engine import AdjustEngine
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import LIGHT
-from qwen_image_studio.gallery.storage import open_storage
+from qwen_image_studio.contract.words import Lane
+from qwen_image_studio.gallery import Gallery, open_gallery
+from qwen_image_studio.gallery.links import open_links
 from qwen_image_studio.intake import Intake
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
@@ -192,7 +193,7 @@ def test_others_are_served_between_the_rows(shared: Studio) -> None:
     shared.request("POST", f"/v1/jobs/{batch['id']}/cancel")
 
 
-@pytest.mark.parametrize("port", ["_store", "_storage"])
+@pytest.mark.parametrize("port", ["store", "files"])
 @pytest.mark.parametrize("code", ["storage_failed", "database_busy"])
 def test_the_kth_call_of_the_light_worker_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: str, code: str
@@ -210,12 +211,13 @@ def test_the_kth_call_of_the_light_worker_fails(
     job = {"operation": "adjust", "prompt": "rotate it {{degrees}} degrees", "image": url}
     ask = {"operation": "batch", "job": job}
     for k in range(1, 60):
-        storage = open_storage(settings)
-        failing = FailKth(parts.store if port == "_store" else storage, k, lambda: StudioError(code, "Planted."))
-        ports: dict[str, Any] = {"_store": parts.store, "_storage": storage, port: failing}
-        intake = Intake(settings, ports["_store"], ports["_storage"], models)
-        batches = Batches(settings, ports["_store"], ports["_storage"], intake, models)
-        worker = JobWorker(settings, "light", AdjustEngine(settings), [LIGHT], parts.store, batches)
+        files: Any = open_gallery(settings, parts.store).files
+        failing: Any = FailKth(parts.store if port == "store" else files, k, lambda: StudioError(code, "Planted."))
+        store = failing if port == "store" else parts.store
+        gallery = Gallery(files if port == "store" else failing, store, open_links(settings))
+        intake = Intake(settings, store, gallery, models)
+        batches = Batches(settings, store, gallery, intake, models)
+        worker = JobWorker(settings, "light", AdjustEngine(settings), [], parts.store, lane=Lane.LIGHT, batches=batches)
         batch = client.post("/v1/jobs", json={**ask, "rows": [{"degrees": 90}, {"degrees": 180}]}).get_json()
         while worker.run_next():
             pass

@@ -14,6 +14,7 @@ from PIL import Image
 from sqlalchemy import text
 
 from qwen_image_studio.contract.errors import ERRORS, StudioError
+from qwen_image_studio.contract.words import Lane
 from qwen_image_studio.jobs import LeaseLost
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
@@ -52,7 +53,7 @@ def painted_before(client: FlaskClient, worker: JobWorker) -> str:
     return str(client.get(f"/v1/jobs/{job_id}").get_json()["images"][0]["id"])
 
 
-@pytest.mark.parametrize("port", ["_storage", "_store"])
+@pytest.mark.parametrize("port", ["files", "_store"])
 @pytest.mark.parametrize("code", ["storage_failed", "database_busy"])
 def test_the_kth_call_fails(tmp_path: Path, port: str, code: str) -> None:
     settings = Settings(data_dir=tmp_path, models="miniature", lease_s=2, max_attempts=6)
@@ -66,11 +67,12 @@ def test_the_kth_call_fails(tmp_path: Path, port: str, code: str) -> None:
     endings: set[str] = set()
     for k in range(1, 40):
         worker = JobWorker(settings, "cpu", engine, list(models), parts.store)
-        failing = FailKth(getattr(worker, port), k, lambda: StudioError(code, "Planted."))
-        setattr(worker, port, failing)
+        holder = worker if port == "_store" else worker._gallery
+        failing = FailKth(getattr(holder, port), k, lambda: StudioError(code, "Planted."))
+        setattr(holder, port, failing)
         headers = {"Idempotency-Key": f"{port}-{code}-{k}"}
         job_id = client.post("/v1/jobs", json=ask, headers=headers).get_json()["id"]
-        parts.store.claim("ghost", models, None)  # an attempt before, of a worker that died
+        parts.store.claim("ghost", Lane.PAINT, list(models))  # an attempt before, of a worker that died
         parts.store.abandon("ghost")
         for _ in range(4):  # a process that dies of it is started again
             try:

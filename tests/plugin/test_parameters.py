@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from qwen_image_studio.operations.requests import JOB_REQUEST
+from qwen_image_studio.operations.request import validated
 from tools.errors import Refused
 from tools.parameters import Credentials, EditParameters, GenerationParameters, JobParameters
 
@@ -21,7 +21,7 @@ class SdkFile:
 
 def accepted(body: dict[str, Any]) -> dict[str, Any]:
     """The body, once the server's own schema has taken it."""
-    JOB_REQUEST.validate_python(body)
+    validated(body)
     return body
 
 

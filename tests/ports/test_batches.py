@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import text
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import LIGHT, Operation, State
+from qwen_image_studio.contract.words import Lane, Operation, State
 from qwen_image_studio.database.connection import alembic_config, connect, writing
 from qwen_image_studio.database.tables import jobs
 from qwen_image_studio.jobs import (
@@ -32,7 +32,7 @@ from qwen_image_studio.jobs import (
 )
 from qwen_image_studio.jobs.transitions import columns
 from qwen_image_studio.settings import Settings
-from tests.ports.test_job_store import LIMIT, new, picture, submit
+from tests.ports.test_job_store import LIMIT, new, picture, submit, variant_of
 
 PLAN = {"table": [], "seeds": [0], "output_format": "jpeg"}
 
@@ -50,19 +50,26 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> JobStore:
 def batch(store: JobStore, rows: int = 3, owner: str = "ann", now: float | None = None) -> Job:
     """A batch to be made into jobs."""
     parent = NewJob(
-        owner=owner, operation=Operation.BATCH, model=LIGHT, tier="quality", plan=PLAN, fingerprint="f", rows=rows
+        owner=owner,
+        operation=Operation.BATCH,
+        lane=Lane.LIGHT,
+        model="",
+        tier="quality",
+        plan=PLAN,
+        fingerprint="f",
+        rows=rows,
     )
     return store.submit(parent, queue_limit=LIMIT, now=now)[0]
 
 
-def take(store: JobStore, *models: str, now: float | None = None, worker: str = "w1") -> Lease:
-    lease = store.claim(worker, models or ("small",), None, now=now)
+def take(store: JobStore, lane: Lane = Lane.PAINT, *, now: float | None = None, worker: str = "w1") -> Lease:
+    lease = store.claim(worker, lane, ["small"], now=now)
     assert lease is not None
     return lease
 
 
 def light(store: JobStore, now: float | None = None) -> Lease:
-    return take(store, LIGHT, now=now, worker="light")
+    return take(store, Lane.LIGHT, now=now, worker="light")
 
 
 def made(store: JobStore, rows: int = 3, owner: str = "ann", now: float | None = None) -> Job:
@@ -91,7 +98,7 @@ def stand(store: JobStore, parent: Job) -> Rows:
 
 
 def nobody_has_work(store: JobStore) -> bool:
-    return store.claim("light", [LIGHT], None) is None
+    return store.claim("light", Lane.LIGHT) is None
 
 
 def test_a_batch_is_made_waited_for_and_gathered(store: JobStore) -> None:
@@ -117,7 +124,7 @@ def test_a_batch_is_made_waited_for_and_gathered(store: JobStore) -> None:
     assert (lease.job.id, lease.job.attempt) == (parent.id, 1)
     assert store.finish(lease, [picture(parent)], ["1 failed"]) is State.SUCCEEDED
     assert nobody_has_work(store)
-    assert store.claim("w1", ["small"], None) is None
+    assert store.claim("w1", Lane.PAINT, ["small"]) is None
 
 
 def test_a_row_is_added_once_and_by_the_lease_only(store: JobStore) -> None:
@@ -139,7 +146,7 @@ def test_a_refused_row_has_failed_and_is_never_given_out(store: JobStore) -> Non
     lease = light(store)
     store.add_row(lease, 0, new(), ("image_not_found", "There is none."))
     store.release(lease)
-    assert store.claim("w1", ["small"], None) is None
+    assert store.claim("w1", Lane.PAINT, ["small"]) is None
     [row] = store.row_jobs(parent.id)
     assert (row.state, row.error_code, row.error_message) == (State.FAILED, "image_not_found", "There is none.")
     assert row.finished_at is not None
@@ -169,14 +176,14 @@ def test_each_change_of_a_row_is_news_of_its_batch(store: JobStore) -> None:
     take(store, worker="w9")
     told(lambda: store.abandon("w9"))
     told(lambda: store.cancel(store.row_jobs(parent.id)[2].id, "ann"))
-    told(lambda: store.refuse_unserved([LIGHT]))
+    told(lambda: store.refuse_unserved([]))
     assert len({tag.version for tag in seen}) == len(seen)
     assert stand(store, parent) == Rows(5, 0, 0, 0, 1, 3, 1)
 
 
 def test_a_batch_has_no_place_in_the_queue_and_blocks_none(store: JobStore) -> None:
     parent = made(store)
-    beside = submit(store, "bob", model=LIGHT)
+    beside = submit(store, "bob", lane=Lane.LIGHT, model="")
     tags = store.tags([parent.id, beside.id])
     assert (tags[parent.id].position, tags[beside.id].position) == (None, 1)
     assert light(store).job.id == beside.id
@@ -246,7 +253,8 @@ def test_cancelling_a_batch_ends_what_waits_and_stops_what_runs(store: JobStore)
     assert store.finish(running, [picture(running.job)], []) is State.CANCELLED
     assert stand(store, parent) == Rows(4, 0, 0, 0, 1, 0, 3)
     assert len(store.images([done.id])[done.id]) == 1
-    assert store.claim("w1", ["small", LIGHT], None) is None
+    assert store.claim("w1", Lane.PAINT, ["small"]) is None
+    assert nobody_has_work(store)
 
 
 def test_a_batch_cancelled_while_it_is_made_gets_no_more_rows(store: JobStore) -> None:
@@ -373,7 +381,7 @@ def test_batches_of_one_owner_take_turns_and_so_do_owners(store: JobStore) -> No
 
 def test_rows_need_no_room_in_the_queue(store: JobStore) -> None:
     made(store, 20)
-    store.check_room(1, "small")
+    store.check_room(1, new())
     assert store.submit(new(), queue_limit=1)[1]
     with pytest.raises(StudioError) as caught:
         store.submit(new(), queue_limit=1)
@@ -411,7 +419,9 @@ def test_many_long_batches_leave_the_queue_short(store: JobStore) -> None:
     count = 200
     row = columns(new(), 1.0) | {"attempt": 0, "lease_token": 0, "cancel_requested": False, "phase": "", "version": 1}
     row |= {"step": 0, "steps": 0, "parent_id": None, "row": None, "claimed_at": None}
-    parents = [row | {"id": f"b{n}", "model": LIGHT, "operation": "batch", "rows": 510} for n in range(count)]
+    parents = [
+        row | {"id": f"b{n}", "model": "", "lane": Lane.LIGHT, "operation": "batch", "rows": 510} for n in range(count)
+    ]
     done = {"state": "succeeded", "claimed_at": 2.0}
     rows = [
         row | {"id": f"b{n}r{k}", "parent_id": f"b{n}", "row": k} | (done if k < 480 else {})
@@ -448,7 +458,7 @@ def test_batches_of_two_models_do_not_swap_them_at_each_row(store: JobStore, own
         store.release(lease)
     now, loaded, painted, waited = 5.0, "X", "", {"X": 1.0, "Y": 1.0}
     longest = 0.0
-    while lease := store.claim("w1", ["X", "Y"], loaded, now=now):  # type: ignore[assignment]
+    while lease := store.claim("w1", Lane.PAINT, ["X", "Y"], variant_of(loaded), now=now):  # type: ignore[assignment]
         loaded = lease.job.model
         longest = max(longest, now - waited[loaded])
         now += 10
@@ -465,7 +475,7 @@ def test_one_owner_who_never_stops_asking_for_a_model_starves_no_job_of_another(
     for _ in range(5):
         submit(store, model="X", now=now)
         submit(store, model="X", now=now)
-        lease = store.claim("w1", ["X", "Y"], "X", now=now)
+        lease = store.claim("w1", Lane.PAINT, ["X", "Y"], variant_of("X"), now=now)
         assert lease is not None
         if lease.job.id == wanted.id:
             return
@@ -480,12 +490,13 @@ def test_only_a_young_image_that_no_job_uses_is_forgotten(store: JobStore) -> No
     its = picture(done)
     store.finish(lease, [its], [], now=50)
     for name, at in (("img_old", 10.0), ("img_used", 50.0), ("img_new", 50.0)):
-        store.add_image(replace(its, id=name, job_id=None, created_at=at))
-    submit(store, inputs=["img_other", "img_used"])
-    assert [store.forget_image(name, 40) for name in (its.id, "img_old", "img_used", "img_unknown")] == [None] * 4
-    forgotten = store.forget_image("img_new", 40)
-    assert forgotten is not None
-    assert (forgotten.id, forgotten.key) == ("img_new", its.key)
+        store.add_image(
+            replace(its, id=name, job_id=None, created_at=at, key=f"{name}.png", thumbnail_key=f"{name}.webp")
+        )
+    submit(store, inputs=[its.id, "img_used"])
+    for name in (its.id, "img_old", "img_used", "img_unknown"):
+        assert store.forget_upload(name, 40) == []
+    assert store.forget_upload("img_new", 40) == ["img_new.png", "img_new.webp"]
     with pytest.raises(StudioError):
         store.image("img_new")
     assert store.image("img_used").id == "img_used"
@@ -494,11 +505,13 @@ def test_only_a_young_image_that_no_job_uses_is_forgotten(store: JobStore) -> No
 def test_batches_have_a_limit_of_their_own(store: JobStore) -> None:
     for _ in range(4):
         made(store)
-    store.check_room(1, LIGHT)  # an adjustment is not held up by those
-    parent = NewJob(owner="ann", operation=Operation.BATCH, model=LIGHT, tier="quality", plan=PLAN, rows=3)
-    for light_job in (new(model=LIGHT), parent):
+    store.check_room(1, new(lane=Lane.LIGHT, model=""))  # an adjustment is not held up by those
+    parent = NewJob(
+        owner="ann", operation=Operation.BATCH, lane=Lane.LIGHT, model="", tier="quality", plan=PLAN, rows=3
+    )
+    for light_job in (new(lane=Lane.LIGHT, model=""), parent):
         store.submit(light_job, queue_limit=5)
-    for limit, refused in ((5, parent), (1, new(model=LIGHT))):
+    for limit, refused in ((5, parent), (1, new(lane=Lane.LIGHT, model=""))):
         with pytest.raises(StudioError) as caught:
             store.submit(refused, queue_limit=limit)
         assert (caught.value.code, caught.value.retry_after is not None) == ("queue_full", True)
@@ -517,7 +530,7 @@ def test_every_batch_ends_and_counts_each_row_once(tmp_path_factory: pytest.Temp
 
     def go_on() -> bool:
         """One claim of the light worker, as server/batches.py uses it."""
-        lease = store.claim("light", [LIGHT], None)
+        lease = store.claim("light", Lane.LIGHT)
         if lease is None:
             return False
         stale.append(lease)
@@ -535,7 +548,7 @@ def test_every_batch_ends_and_counts_each_row_once(tmp_path_factory: pytest.Temp
         if name == "light":
             go_on()
         elif name == "hold":
-            store.claim("light", [LIGHT], None)
+            store.claim("light", Lane.LIGHT)
         elif name == "late" and stale:
             with pytest.raises(LeaseLost):
                 store.add_row(stale[0], 3, new())
@@ -543,7 +556,7 @@ def test_every_batch_ends_and_counts_each_row_once(tmp_path_factory: pytest.Temp
             store.cancel(rows[-1].id, "ann")
         elif name == "cancel" and not store.get(parent.id).state.final:
             store.cancel(parent.id, "ann")
-        elif name in {"paint", "lose", "break"} and (lease := store.claim("w1", ["small"], None)):
+        elif name in {"paint", "lose", "break"} and (lease := store.claim("w1", Lane.PAINT, ["small"])):
             if name == "paint":
                 store.finish(lease, [picture(lease.job)], [])
             elif name == "lose":
@@ -560,7 +573,7 @@ def test_every_batch_ends_and_counts_each_row_once(tmp_path_factory: pytest.Temp
         assert (tag.version, tag.position) == (job.version, 0 if standing_of(job, now) is State.RUNNING else None)
     store.abandon("light")
     while True:
-        if lease := store.claim("w1", ["small"], None):
+        if lease := store.claim("w1", Lane.PAINT, ["small"]):
             store.finish(lease, [picture(lease.job)], [])
         elif not go_on():
             break

@@ -4,6 +4,7 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from hypothesis.stateful import (
 from sqlalchemy import event
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import Operation, State
+from qwen_image_studio.contract.words import Lane, Operation, Precision, State, Tier
 from qwen_image_studio.jobs import Job, JobStore, Lease, LeaseLost, NewJob, Progress, StoredImage, Worker, open_store
+from qwen_image_studio.planning.variant import Variant
 from qwen_image_studio.settings import Settings
 
 LIMIT = 50
@@ -36,8 +38,17 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> JobStore:
 
 def new(owner: str = "ann", **changes: Any) -> NewJob:
     """A job to submit."""
-    fields: dict[str, Any] = {"model": "small", "plan": {"prompt": "杯子"}, "fingerprint": "f"}
-    return NewJob(owner=owner, operation=Operation.GENERATE, tier="quality", **{**fields, **changes})
+    fields: dict[str, Any] = {"model": "small", "lane": Lane.PAINT, "plan": {"prompt": "杯子"}, "fingerprint": "f"}
+    asked = {**fields, **changes}
+    if asked["lane"] is Lane.PAINT:
+        variant = variant_of(asked["model"])
+        asked = {"variant": str(variant), "weights": variant.weights, **asked}
+    return NewJob(owner=owner, operation=Operation.GENERATE, tier="quality", **asked)
+
+
+def variant_of(model: str, tier: Tier = Tier.QUALITY) -> Variant:
+    """What has to be loaded for a model at a tier."""
+    return Variant(model, tier, Precision.BF16)
 
 
 def submit(store: JobStore, owner: str = "ann", now: float | None = None, **changes: Any) -> Job:
@@ -45,7 +56,7 @@ def submit(store: JobStore, owner: str = "ann", now: float | None = None, **chan
 
 
 def claim(store: JobStore, now: float | None = None, loaded: str | None = None, worker: str = "w1") -> Lease:
-    lease = store.claim(worker, ["small", "large"], loaded, now=now)
+    lease = store.claim(worker, Lane.PAINT, ["small", "large"], variant_of(loaded) if loaded else None, now=now)
     assert lease is not None
     return lease
 
@@ -69,7 +80,7 @@ def test_a_job_goes_from_queued_to_succeeded(store: JobStore) -> None:
     assert (ended.state, ended.warnings, ended.leased_by) == (State.SUCCEEDED, ("new",), None)
     assert [image.number for image in store.images([job.id])[job.id]] == [0, 1]
     assert store.image(f"img_{job.id}_0").seed == 2**32 - 1
-    assert store.claim("w1", ["small"], None) is None
+    assert store.claim("w1", Lane.PAINT, ["small"], None) is None
 
 
 def test_each_change_gives_a_new_tag(store: JobStore) -> None:
@@ -121,7 +132,7 @@ def test_many_workers_never_share_a_job(store: JobStore) -> None:
     claimed: list[str] = []
 
     def work(name: str) -> None:
-        while lease := store.claim(name, ["small"], None):
+        while lease := store.claim(name, Lane.PAINT, ["small"], None):
             claimed.append(lease.job.id)
 
     threads = [threading.Thread(target=work, args=(f"w{number}",)) for number in range(6)]
@@ -181,7 +192,7 @@ def test_the_last_attempt_fails_as_worker_lost(store: JobStore) -> None:
     job = submit(store, now=0)
     claim(store, now=0)
     claim(store, now=100)
-    assert store.claim("w1", ["small"], None, now=200) is None
+    assert store.claim("w1", Lane.PAINT, ["small"], None, now=200) is None
     ended = store.get(job.id)
     assert (ended.state, ended.error_code, ended.attempt) == (State.FAILED, "worker_lost", 2)
 
@@ -291,14 +302,29 @@ def test_the_loaded_model_goes_first_until_others_have_waited(store: JobStore) -
     assert claim(store, now=25, loaded="small").job.id == large.id
 
 
+def test_the_loaded_variant_goes_first_and_then_the_same_weights(store: JobStore) -> None:
+    def wait_for(owner: str, variant: Variant) -> str:
+        return submit(store, owner, now=1, model=variant.model, variant=str(variant), weights=variant.weights).id
+
+    quick = replace(variant_of("small"), tier=Tier.TURBO)
+    other, turbo, quality = (
+        wait_for("ann", variant_of("large")),
+        wait_for("bob", quick),
+        wait_for("cid", variant_of("small")),
+    )
+    assert claim(store, now=2, loaded="small").job.id == quality
+    assert claim(store, now=3, loaded="small").job.id == turbo
+    assert claim(store, now=4, loaded="small").job.id == other
+
+
 def test_only_offered_models_are_claimed(store: JobStore) -> None:
     submit(store, model="other")
-    assert store.claim("w1", ["small"], None) is None
+    assert store.claim("w1", Lane.PAINT, ["small"], None) is None
 
 
 def test_waiting_jobs_of_a_model_that_is_gone_end(store: JobStore) -> None:
     gone, kept, running = submit(store, model="gone"), submit(store), submit(store, model="large")
-    assert store.claim("w1", ["large"], None) is not None
+    assert store.claim("w1", Lane.PAINT, ["large"], None) is not None
     assert store.refuse_unserved(["small"]) == 1
     ended = store.get(gone.id)
     assert (ended.state, ended.error_code) == (State.FAILED, "model_unavailable")
@@ -378,7 +404,7 @@ class Law(RuleBasedStateMachine):
 
     @rule(target=leases, worker=st.sampled_from(["w1", "w2"]), loaded=st.sampled_from([None, "small"]))
     def claim(self, worker: str, loaded: str | None) -> Lease | None:
-        lease = self.store.claim(worker, ["small"], loaded, now=self.now)
+        lease = self.store.claim(worker, Lane.PAINT, ["small"], variant_of(loaded) if loaded else None, now=self.now)
         if lease is None:
             assert self.store.counts()[0] == 0
         else:

@@ -1,7 +1,7 @@
 """What tests of the server share: the miniature, an engine that holds it, and plans to paint."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from qwen_image_studio.contract.words import Operation, OutputFormat, Tier
+from qwen_image_studio.contract.words import OutputFormat, Tier, Way
+from qwen_image_studio.imaging.masks import Mask
+from qwen_image_studio.local.generator import Pictures
 from qwen_image_studio.models.table import MODELS, Model
-from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.operations.request import Given, ready, validated
+from qwen_image_studio.planning.plan import PaintPlan
 
 if TYPE_CHECKING:
     from qwen_image_studio.painting.qwen import QwenEngine
@@ -46,10 +49,9 @@ def engine(miniature: Model, one_thread: None) -> "QwenEngine":
     return open_engine({miniature.name: replace(miniature, input_pixels=64 * 64)}, "cpu")
 
 
-def a_plan(**changed: Any) -> Plan:
+def a_plan(**changed: Any) -> PaintPlan:
     """A plan that paints 64 x 64 pixels in two steps, with these fields changed."""
     fields: dict[str, Any] = {
-        "operation": Operation.GENERATE,
         "model": "miniature",
         "tier": Tier.QUALITY,
         "prompt": "a red apple",
@@ -63,13 +65,13 @@ def a_plan(**changed: Any) -> Plan:
         "seeds": (1,),
         "output_format": OutputFormat.PNG,
     }
-    return Plan(**{**fields, **changed})
+    return PaintPlan(**{**fields, **changed})
 
 
 def painted(engine: "QwenEngine", images: Sequence[Image.Image] = (), **changed: Any) -> list[str]:
     """Digest of each picture that the engine paints for that plan, in order; an edit where there are images."""
     if images:
-        changed.setdefault("operation", Operation.EDIT)
+        changed.setdefault("way", Way.EDIT)
     return [digest(one.image) for one in engine.paint(a_plan(**changed), images)]
 
 
@@ -83,3 +85,23 @@ def picture(colour: str = "red", size: tuple[int, int] = (64, 64)) -> Image.Imag
     image = Image.new("RGB", size, colour)
     image.paste("white", (0, 0, size[0] // 2, size[1] // 4))
     return image
+
+
+def plan_of(
+    asked: Mapping[str, Any],
+    models: Mapping[str, Model],
+    inputs: Sequence[tuple[int, int]] = (),
+    mask: Mask | None = None,
+    *,
+    has_font: bool = False,
+) -> tuple[Any, list[str]]:
+    """The plan that the recipe makes of these parameters, and its warnings."""
+    given = Given(models, inputs=inputs, mask=mask, has_font=has_font)
+    made = ready(validated(asked), given).plan(given)
+    return made.plan, made.warnings
+
+
+def one(made: Pictures) -> Image.Image:
+    """The one picture that the generator made."""
+    assert isinstance(made, Image.Image)
+    return made

@@ -19,15 +19,17 @@ from transformers import Qwen2Tokenizer, Qwen3VLConfig, Qwen3VLForConditionalGen
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import Operation
+from qwen_image_studio.contract.words import Operation, Precision, Tier
 from qwen_image_studio.local.generator import QwenImageGenerator
 from qwen_image_studio.models import weights as weights_module
 from qwen_image_studio.models.table import MODELS, Model
 from qwen_image_studio.models.weights import GIB, memory_of
 from qwen_image_studio.painting.qwen import QwenEngine
 from qwen_image_studio.planning.engine import Engine, open_engine
+from qwen_image_studio.planning.plan import PaintPlan
+from qwen_image_studio.planning.variant import Variant
 from qwen_image_studio.settings import Settings
-from tests.server.conftest import a_plan, painted, picture
+from tests.server.conftest import a_plan, one, painted, picture
 from training.parts import build_scheduler
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -36,7 +38,8 @@ Report = list[tuple[str, int, int]]
 
 def part(engine: QwenEngine, name: str, model: str) -> Any:
     """A loaded part of a model."""
-    return engine._weights.parts(engine._models[model])[name]
+    row = engine._models[model]
+    return engine._weights.parts(row, row.precision()[0])[name]
 
 
 def refusal(engine: QwenEngine, model: str) -> StudioError:
@@ -50,13 +53,13 @@ def refusal(engine: QwenEngine, model: str) -> StudioError:
 
 
 def test_the_settings_open_this_engine(miniature: Model) -> None:
-    opened: Engine = open_engine(
+    opened: Engine[PaintPlan] = open_engine(
         Settings(engine="qwen_image_studio.painting.qwen:open_engine"), {"miniature": miniature}, "cpu"
     )
     assert isinstance(opened, QwenEngine)
     assert (opened.device, opened.loaded) == ("cpu", None)
     opened.load("miniature")
-    assert opened.loaded == "miniature"
+    assert opened.loaded == Variant("miniature", Tier.QUALITY, Precision.BF16)
 
 
 @pytest.mark.parametrize("images", [(), (picture(),)], ids=["generate", "edit"])
@@ -191,7 +194,7 @@ def test_the_old_model_goes_where_both_do_not_fit(miniature: Model, monkeypatch:
     monkeypatch.setattr(weights_module, "memory_of", lambda device: (0 if old() else GIB, GIB))
     assert painted(engine, model="new") == before
     gc.collect()
-    assert (old(), engine.loaded) == (None, "new")
+    assert (old(), engine.loaded) == (None, Variant("new", Tier.QUALITY, Precision.BF16))
     assert part(engine, "text_encoder", "new") is encoder
     monkeypatch.undo()
     assert painted(engine, model="old") == before
@@ -505,7 +508,7 @@ def studio(miniature: Model) -> QwenImageGenerator:
 
 def test_the_generator_paints_and_edits(studio: QwenImageGenerator) -> None:
     told: Report = []
-    red, other = studio.generate(
+    made = studio.generate(
         prompt="a red apple",
         height=64,
         width=80,
@@ -515,12 +518,14 @@ def test_the_generator_paints_and_edits(studio: QwenImageGenerator) -> None:
         num_images=2,
         callback=lambda *said: told.append(said),
     )
+    assert isinstance(made, list)
+    red, other = made
     assert (red.size, red.info["seed"], other.info["seed"]) == ((80, 64), 7, 8)
     assert (red.info["prompt"], red.info["model"]) == ("a red apple", "miniature")
     assert any("miniature" in warning for warning in red.info["warnings"])
     assert told[-1] == ("decoding", 4, 4)
     edits = [
-        studio.edit(image, prompt="make it blue", num_inference_steps=2, seed=1)[0] for image in (red, [red, other])
+        one(studio.edit(image, prompt="make it blue", num_inference_steps=2, seed=1)) for image in (red, [red, other])
     ]
     assert edits[0].tobytes() != edits[1].tobytes()
 
@@ -528,7 +533,7 @@ def test_the_generator_paints_and_edits(studio: QwenImageGenerator) -> None:
 def test_the_generator_takes_pictures_as_they_come(studio: QwenImageGenerator) -> None:
     lying = Image.new("LA", (64, 96))
     lying.getexif()[0x0112] = 6
-    (edited,) = studio.edit(lying, prompt="make it blue", num_inference_steps=2)
+    edited = one(studio.edit(lying, prompt="make it blue", num_inference_steps=2))
     assert edited.width > edited.height
 
 
@@ -548,4 +553,6 @@ def test_the_generator_knows_models_by_name_and_repository() -> None:
 def test_the_generator_takes_a_precision(miniature: Model) -> None:
     studio = QwenImageGenerator("miniature", device="cpu", precision="bf16", model_path=miniature.repository)
     studio.generate(prompt="a red apple", num_inference_steps=2)
-    assert part(studio._engine, "transformer", "miniature").dtype is torch.bfloat16
+    engine = studio._studio.engine
+    assert isinstance(engine, QwenEngine)
+    assert part(engine, "transformer", "miniature").dtype is torch.bfloat16

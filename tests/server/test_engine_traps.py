@@ -17,10 +17,10 @@ from PIL import Image
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Operation, Way
+from qwen_image_studio.models.families.qwen_image_edit import with_globals
 from qwen_image_studio.models.table import Model
-from qwen_image_studio.models.weights import name_image_tokens
+from qwen_image_studio.models.weights import DTYPES, name_image_tokens
 from qwen_image_studio.painting.inputs import shorten
-from qwen_image_studio.painting.pipelines import with_globals
 from qwen_image_studio.painting.qwen import QwenEngine
 from tests.server.conftest import a_plan, digest, painted, picture
 
@@ -41,7 +41,8 @@ def calls_of(module: Any) -> Iterator[list[dict[str, Any]]]:
 
 def part(engine: QwenEngine, name: str, model: str = "miniature") -> Any:
     """A loaded part of a model."""
-    return engine._weights.parts(engine._models[model])[name]
+    row = engine._models[model]
+    return engine._weights.parts(row, row.precision()[0])[name]
 
 
 # transformers 5 needs mm_token_type_ids, which diffusers' edit pipelines drop
@@ -86,7 +87,7 @@ def test_the_hook_is_there_once_however_often_models_are_loaded(miniature: Model
 
 
 def test_the_weights_keep_their_type_and_place_through_both_families(miniature: Model) -> None:
-    engine = QwenEngine({"miniature": miniature}, "cpu", torch.bfloat16)
+    engine = QwenEngine({"miniature": miniature}, "cpu", DTYPES)
     engine.load("miniature")
     before = {name: id(part(engine, name)) for name in ("text_encoder", "vae", "transformer")}
     painted(engine)
@@ -153,7 +154,7 @@ def test_an_encoding_is_not_kept_for_the_next_call(engine: QwenEngine) -> None:
 def test_a_new_process_paints_the_same_bytes(engine: QwenEngine, miniature: Model) -> None:
     program = (
         "import sys, torch; torch.set_num_threads(1);"
-        "from dataclasses import replace; from qwen_image_studio.planning import MODELS;"
+        "from dataclasses import replace; from qwen_image_studio.models.table import MODELS;"
         "from qwen_image_studio.painting.qwen import open_engine; from tests.server.conftest import painted, picture;"
         "row = replace(MODELS['miniature'], repository=sys.argv[1], input_pixels=64 * 64);"
         "engine = open_engine({row.name: row}, 'cpu'); print(*painted(engine), *painted(engine, [picture()]))"
@@ -231,7 +232,7 @@ def test_shortening_keeps_whole_characters_within_the_limit(engine: QwenEngine, 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F", "I;16"])
 def test_every_mode_can_be_edited(engine: QwenEngine, mode: str) -> None:
-    (one,) = engine.paint(a_plan(operation=Operation.EDIT), [Image.new(mode, (64, 48))])
+    (one,) = engine.paint(a_plan(way=Way.EDIT), [Image.new(mode, (64, 48))])
     assert (one.image.mode, one.image.size) == ("RGB", (64, 64))
 
 
@@ -255,7 +256,7 @@ def test_a_hair_thin_picture_is_refused(engine: QwenEngine) -> None:
 
 def test_an_edit_without_a_picture_is_refused(engine: QwenEngine) -> None:
     with pytest.raises(StudioError) as caught:
-        painted(engine, operation=Operation.EDIT)
+        painted(engine, way=Way.EDIT)
     assert (caught.value.code, caught.value.param) == ("invalid_value", "image")
 
 
@@ -297,7 +298,7 @@ def test_a_global_that_is_gone_from_the_pipeline_is_noticed() -> None:
 def test_two_interleaved_calls_do_not_disturb_each_other(engine: QwenEngine) -> None:
     alone = painted(engine, seeds=(1, 2), steps=4), painted(engine, [picture()], seeds=(3, 4))
     first = engine.paint(a_plan(seeds=(1, 2), steps=4), ())
-    second = engine.paint(a_plan(operation=Operation.EDIT, seeds=(3, 4)), [picture()])
+    second = engine.paint(a_plan(way=Way.EDIT, seeds=(3, 4)), [picture()])
     mixed = [digest(next(paint).image) for paint in (first, second, second, first)]
     assert mixed == [alone[0][0], *alone[1], alone[0][1]]
 

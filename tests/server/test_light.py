@@ -27,21 +27,20 @@ from qwen_image_studio.contract.adjustments import (
     Tone,
 )
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import LIGHT, OutputFormat
+from qwen_image_studio.contract.words import Lane, OutputFormat
 from qwen_image_studio.models.table import MODELS
-from qwen_image_studio.operations.plan import plan
-from qwen_image_studio.operations.requests import JOB_REQUEST
-from qwen_image_studio.prompts.grammar import LightInstruction, NotLight, parse_light
+from qwen_image_studio.prompts.grammar import Instruction, NotAdjustments, parse_adjustments
 from qwen_image_studio.settings import Settings
+from tests.server.conftest import plan_of
 
 ADJUSTMENT: TypeAdapter[Adjustment] = TypeAdapter(Adjustment)
 
 
-def read_light(said: str) -> LightInstruction | None:
+def read_light(said: str) -> Instruction | None:
     """What it says; None where a model is needed."""
     try:
-        return parse_light(said)
-    except NotLight:
+        return parse_adjustments(said)
+    except NotAdjustments:
         return None
 
 
@@ -250,13 +249,12 @@ def test_any_adjustments_give_a_picture_or_a_clear_error(asked: list[Any], size:
 
 
 def planned(**asked: Any) -> Any:
-    request = JOB_REQUEST.validate_python({"operation": "edit", **asked})
-    return plan(request, {"miniature": MODELS["miniature"]}, [(60, 40)])
+    return plan_of({"operation": "edit", **asked}, {"miniature": MODELS["miniature"]}, [(60, 40)])
 
 
 def test_an_edit_that_only_adjusts_needs_no_model() -> None:
     made, warnings = planned(prompt="rotate it 90 degrees")
-    assert (made.model, made.adjustments) == (LIGHT, (Rotate(degrees=90),))
+    assert (made.lane, made.adjustments) == (Lane.LIGHT, (Rotate(degrees=90),))
     assert "prefer=model" in warnings[0]
     assert planned(prompt="rotate it 90 degrees", prefer="model")[0].model == "miniature"
     assert planned(prompt="make it smaller")[0].model == "miniature"
@@ -264,7 +262,7 @@ def test_an_edit_that_only_adjusts_needs_no_model() -> None:
     assert planned(prompt="rotate it 90 degrees", model="miniature")[0].model == "miniature"
     assert planned(prompt="rotate it 90 degrees", size="64x64")[0].model == "miniature"
     assert planned(prompt="make it brighter", aspect_ratio="16:9")[0].model == "miniature"
-    assert planned(prompt="make it brighter", model=None)[0].model == LIGHT
+    assert planned(prompt="make it brighter", model=None)[0].lane is Lane.LIGHT
     assert planned(prompt="crop to 2000x2000")[0].model == "miniature", "it does not fit; the model may try"
     assert planned(prompt="加水印“样品”")[0].model == "miniature", "there is no font for it"
     assert planned(prompt="convert it to webp", output_format="png")[0].output_format is OutputFormat.WEBP
@@ -311,11 +309,11 @@ def test_what_does_not_fit_is_said_before_the_job_is_taken(asked: dict[str, Any]
 
 
 def test_a_large_picture_may_be_made_smaller_and_no_webp_is_too_long() -> None:
-    request = JOB_REQUEST.validate_python({"operation": "adjust", "prompt": "resize to 60%"})
-    assert plan(request, {}, [(8000, 6000)])[0].model == LIGHT
-    request = JOB_REQUEST.validate_python({"operation": "adjust", "prompt": "save as webp"})
+    adjusted, _ = plan_of({"operation": "adjust", "prompt": "resize to 60%"}, {}, [(8000, 6000)])
+    assert adjusted.lane is Lane.LIGHT
+    asked = {"operation": "adjust", "prompt": "save as webp"}
     with pytest.raises(StudioError, match="16383"):
-        plan(request, {}, [(1080, 20000)])
+        plan_of(asked, {}, [(1080, 20000)])
 
 
 def test_a_chain_can_be_stopped_between_its_links() -> None:

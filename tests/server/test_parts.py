@@ -20,9 +20,10 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Operation, Way
 from qwen_image_studio.local.generator import QwenImageGenerator
 from qwen_image_studio.models.table import Model
-from qwen_image_studio.painting.qwen import QwenEngine, seed_of
+from qwen_image_studio.painting.hooks import seed_of
+from qwen_image_studio.painting.qwen import QwenEngine
 from qwen_image_studio.planning.plan import Pass
-from tests.server.conftest import a_plan, digest, picture
+from tests.server.conftest import a_plan, digest, one, picture, plan_of
 from training.judge import Judge, is_on, load_judge
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -41,7 +42,7 @@ def studio(miniature: Model, one_thread: None) -> QwenImageGenerator:
 @pytest.fixture(scope="module")
 def apple(studio: QwenImageGenerator) -> Image.Image:
     """A red apple on blue, as the miniature paints it."""
-    return studio.generate(prompt="a red apple on a blue background", seed=3)[0]
+    return one(studio.generate(prompt="a red apple on a blue background", seed=3))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_an_instruction_changes_what_is_in_the_region_and_no_pixel_beyond(
     studio: QwenImageGenerator, apple: Image.Image, judge: Judge, prompt: str
 ) -> None:
     assert judge.see(apple).icons == ("red-apple",)
-    (edited,) = studio.inpaint(apple, prompt=prompt, region=(12, 12, 104, 104), seed=1)
+    edited = one(studio.inpaint(apple, prompt=prompt, region=(12, 12, 104, 104), seed=1))
     assert judge.see(edited).icons[0].startswith(CAT)
     assert is_on(edited, "blue")
     assert outside(edited, (12, 12, 116, 116)) == outside(apple, (12, 12, 116, 116))
@@ -75,7 +76,7 @@ def test_an_instruction_changes_what_is_in_the_region_and_no_pixel_beyond(
 def test_a_description_does_likewise(studio: QwenImageGenerator, apple: Image.Image, judge: Judge, prompt: str) -> None:
     mask = Image.new("L", (64, 64))
     mask.paste(255, (5, 5, 59, 59))
-    (edited,) = studio.inpaint(apple, prompt=prompt, mask=mask, prompt_kind="description", seed=1)
+    edited = one(studio.inpaint(apple, prompt=prompt, mask=mask, prompt_kind="description", seed=1))
     assert judge.see(edited).icons[0].startswith(CAT)
     assert outside(edited, (10, 10, 118, 118)) == outside(apple, (10, 10, 118, 118))
 
@@ -86,7 +87,7 @@ def test_a_corner_of_a_large_picture_gets_something_new(
     large = apple.resize((640, 640))
     region = (16, 16, 160, 160)
     named: dict[str, Any] = {"prompt": "a cat on a blue background", "prompt_kind": "description", "seed": 1}
-    (edited,) = studio.inpaint(large, region=region, **named)
+    edited = one(studio.inpaint(large, region=region, **named))
     assert judge.see(edited.crop((0, 0, 192, 192))).icons[0].startswith(CAT)
     assert outside(edited, (16, 16, 176, 176)) == outside(large, (16, 16, 176, 176))
 
@@ -95,7 +96,7 @@ def test_a_corner_of_a_large_picture_gets_something_new(
 def test_an_outpaint_continues_the_background_and_keeps_the_picture(
     studio: QwenImageGenerator, apple: Image.Image, judge: Judge, asked: dict[str, Any]
 ) -> None:
-    (wide,) = studio.outpaint(apple, aspect_ratio="16:9", seed=1, **asked)
+    wide = one(studio.outpaint(apple, aspect_ratio="16:9", seed=1, **asked))
     assert wide.size == (228, 128)
     assert wide.crop((50, 0, 178, 128)).tobytes() == apple.tobytes()
     assert is_on(wide, "blue")
@@ -106,23 +107,23 @@ def test_an_outpaint_continues_the_background_and_keeps_the_picture(
 def test_a_strength_says_how_far_from_the_image(studio: QwenImageGenerator, apple: Image.Image, judge: Judge) -> None:
     star: dict[str, Any] = {"prompt": "a yellow star on a cyan background", "seed": 1}
     far = [
-        float(np.abs(np.asarray(studio.generate(apple, strength=strength, **star)[0], float) - apple).mean())
+        float(np.abs(np.asarray(one(studio.generate(apple, strength=strength, **star)), float) - apple).mean())
         for strength in (0.1, 0.4, 0.7, 1.0)
     ]
     assert far == sorted(far)
     assert far[0] < 12 < 40 < far[-1]
-    assert judge.see(studio.generate(apple, strength=1.0, **star)[0]).icons == ("star",)
+    assert judge.see(one(studio.generate(apple, strength=1.0, **star))).icons == ("star",)
 
 
 @pytest.mark.parametrize("prompt", ["put the {} of image 2 beside the {} of image 1", "把图2的{}放在图1的{}旁边"])
 def test_images_keep_their_order(studio: QwenImageGenerator, apple: Image.Image, judge: Judge, prompt: str) -> None:
-    star = studio.generate(prompt="a yellow star on a blue background", seed=3)[0]
+    star = one(studio.generate(prompt="a yellow star on a blue background", seed=3))
     names = ("star", "apple") if prompt.isascii() else ("星星", "苹果")
     for pair, words, icons in (
         ((apple, star), names, ("red-apple", "star")),
         ((star, apple), names[::-1], ("star", "red-apple")),
     ):
-        joined = studio.edit(pair, prompt=prompt.format(*words), seed=2)[0]
+        joined = one(studio.edit(pair, prompt=prompt.format(*words), seed=2))
         assert judge.see(joined).icons == icons
 
 
@@ -131,7 +132,7 @@ def test_images_keep_their_order(studio: QwenImageGenerator, apple: Image.Image,
 
 def test_at_full_strength_nothing_is_left_of_the_image(studio: QwenImageGenerator, apple: Image.Image) -> None:
     asked: dict[str, Any] = {"prompt": "a star", "seed": 5, "num_inference_steps": 3, "width": 64, "height": 64}
-    assert digest(studio.generate(apple, strength=1.0, **asked)[0]) == digest(studio.generate(**asked)[0])
+    assert digest(one(studio.generate(apple, strength=1.0, **asked))) == digest(one(studio.generate(**asked)))
 
 
 def whole_of(size: tuple[int, int], known: tuple[int, int, int, int] | None = None) -> tuple[Pass, ...]:
@@ -163,7 +164,7 @@ def test_what_stays_is_held_while_the_rest_is_painted(engine: QwenEngine, way: d
 
 @contextmanager
 def delivering(pictures: list[Image.Image]) -> Iterator[None]:
-    """Collect what the model makes of each stage, before it is laid over the picture."""
+    """Collect what the model makes of each pass, before it is laid over the picture."""
     from qwen_image_studio.painting.canvas import Canvas
 
     put = Canvas.put
@@ -194,16 +195,16 @@ def test_several_passes_equal_themselves_and_read_the_picture_anew(
     engine: QwenEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An encoding that is kept from the pass before would describe a canvas that has changed since."""
-    from qwen_image_studio.painting.pipelines import EditView
+    from diffusers import QwenImageEditPlusPipeline
 
     seen: list[str] = []
-    encode = EditView.encode_prompt
+    encode = QwenImageEditPlusPipeline.encode_prompt
 
-    def counted(view: Any, *arguments: Any, **named: Any) -> Any:
+    def counted(pipeline: Any, *arguments: Any, **named: Any) -> Any:
         seen.append(digest(named["image"][0]) if isinstance(named["image"], Sequence) else "?")
-        return encode(view, *arguments, **named)
+        return encode(pipeline, *arguments, **named)
 
-    monkeypatch.setattr(EditView, "encode_prompt", counted)
+    monkeypatch.setattr(QwenImageEditPlusPipeline, "encode_prompt", counted)
     passes = (
         Pass(window=(0, 0, 96, 64), width=96, height=64, known=(0, 0, 64, 64)),
         Pass(window=(32, 0, 128, 64), width=96, height=64, known=(0, 0, 96, 64)),
@@ -238,7 +239,7 @@ def test_any_mask_of_any_picture(
     mask.paste(255, box)
     source = picture("teal", size)
     asked: dict[str, Any] = {"prompt": "a star", "num_inference_steps": 2, "guidance_scale": 1.0, "seed": 1}
-    (edited,) = studio.inpaint(source, mask=mask, prompt_kind=kind, strength=strength, **asked)
+    edited = one(studio.inpaint(source, mask=mask, prompt_kind=kind, strength=strength, **asked))
     assert edited.size == size
     assert outside(edited, box) == outside(source, box)
 
@@ -251,7 +252,7 @@ def test_any_extension_of_any_picture(
     left, top, right, bottom = sides
     source = picture("teal", size)
     asked: dict[str, Any] = {"num_inference_steps": 2, "seed": 1}
-    (wide,) = studio.outpaint(source, left=left, top=top, right=right, bottom=bottom, **asked)
+    wide = one(studio.outpaint(source, left=left, top=top, right=right, bottom=bottom, **asked))
     assert wide.size == (size[0] + left + right, size[1] + top + bottom)
     assert wide.crop((left, top, left + size[0], top + size[1])).tobytes() == source.tobytes()
 
@@ -279,8 +280,6 @@ def test_what_is_saved_is_what_torch_counts(miniature: Model, kind: Any) -> None
     from dataclasses import replace
 
     from qwen_image_studio.imaging.masks import mask_from
-    from qwen_image_studio.operations.plan import plan
-    from qwen_image_studio.operations.requests import JOB_REQUEST
 
     model = replace(miniature, paint_pixels=(64 * 64, 256 * 256), region_pixels=64 * 64)
     engine = QwenEngine({model.name: model}, "cpu")
@@ -289,7 +288,7 @@ def test_what_is_saved_is_what_torch_counts(miniature: Model, kind: Any) -> None
     white.paste(255, (96, 96, 160, 160))
     mask = mask_from(white, size)
     asked = {"operation": "inpaint", "prompt": "a cat", "prompt_kind": kind, "steps": 2, "seed": 1}
-    planned, _ = plan(JOB_REQUEST.validate_python(asked), {model.name: model}, [size], mask)
+    planned, _ = plan_of(asked, {model.name: model}, [size], mask)
     whole = planned.model_copy(update={"passes": whole_of(size)})
     flops, saved = [], []
     for made in (planned, whole):
@@ -316,7 +315,7 @@ def test_previews_show_the_part_in_its_place(studio: QwenImageGenerator, monkeyp
     mask.paste("white", (80, 16, 112, 48))
     plan = a_plan(**DESCRIPTION, passes=passes, width=256, height=128, mask=True, steps=4)
     source = picture("green", (256, 128))
-    list(studio._engine.paint(plan, [source, mask], show=shown.append))
+    list(studio._studio.engine.paint(plan, [source, mask], show=shown.append))
     assert shown
     assert {one.size for one in shown} == {(256, 128)}
     assert outside(shown[-1], (64, 0, 128, 64)) == outside(source, (64, 0, 128, 64))
@@ -348,7 +347,7 @@ def test_other_images_keep_their_own_size_beside_a_small_region(miniature: Model
     engine = QwenEngine({miniature.name: miniature}, "cpu")
     engine.load(miniature.name)
     shapes: list[Any] = []
-    transformer = engine._weights.parts(miniature)["transformer"]
+    transformer = engine._weights.parts(miniature, miniature.precision()[0])["transformer"]
     hook = transformer.register_forward_pre_hook(
         lambda _, args, named: shapes.append(named["img_shapes"]), with_kwargs=True
     )

@@ -15,18 +15,18 @@ from qwen_image_studio.contract.words import MAX_SEED, AspectRatio
 from qwen_image_studio.imaging.masks import region_mask
 from qwen_image_studio.models.known_words import vocabulary_of, without_unknown
 from qwen_image_studio.models.table import MODELS, configured_models
-from qwen_image_studio.operations.plan import plan
-from qwen_image_studio.operations.requests import JOB_REQUEST
-from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.planning.plan import PaintPlan
 from qwen_image_studio.settings import Settings
+from tests.server.conftest import plan_of
 
 LARGE = {name: MODELS[name] for name in ("Qwen-Image", "Qwen-Image-Edit-2509")}
 SMALL = {"miniature": MODELS["miniature"]}
 
 
-def planned(models: Any = LARGE, inputs: Any = (), operation: str = "generate", **asked: Any) -> tuple[Plan, list[str]]:
-    request = JOB_REQUEST.validate_python({"operation": operation, "prompt": "a cup", **asked})
-    return plan(request, models, inputs)
+def planned(
+    models: Any = LARGE, inputs: Any = (), operation: str = "generate", **asked: Any
+) -> tuple[PaintPlan, list[str]]:
+    return plan_of({"operation": operation, "prompt": "a cup", **asked}, models, inputs)
 
 
 def test_the_models_own_defaults() -> None:
@@ -49,10 +49,8 @@ def test_an_edit_takes_the_first_images_shape() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_native_size_is_painted_as_it_is(name: str, ratio: AspectRatio) -> None:
     model = MODELS[name]
-    request = JOB_REQUEST.validate_python(
-        {"operation": model.operations[0].value, "prompt": "x", "aspect_ratio": ratio.value}
-    )
-    made, warnings = plan(request, {name: model})
+    asked = {"operation": model.operations[0].value, "prompt": "x", "aspect_ratio": ratio.value}
+    made, warnings = plan_of(asked, {name: model})
     assert (made.paint_width, made.paint_height) == (made.width, made.height) == model.sizes[ratio]
     assert not [warning for warning in warnings if "resized" in warning]
     across, down = map(int, ratio.value.split(":"))
@@ -243,11 +241,11 @@ def test_an_instruction_that_names_an_image_that_is_not_there(prompt: str, image
 
 def test_the_better_way_is_chosen_for_parts() -> None:
     region = {"x": 0.2, "y": 0.2, "width": 0.5, "height": 0.5}
-    request = JOB_REQUEST.validate_python({"operation": "inpaint", "prompt": "a cup", "region": region})
+    asked = {"operation": "inpaint", "prompt": "a cup", "region": region}
     mask = region_mask(Region(**region), (512, 512))
     names = {}
     for kind in (None, "instruction", "description"):
-        made, _ = plan(request.model_copy(update={"prompt_kind": kind}), LARGE, [(512, 512)], mask)
+        made, _ = plan_of({**asked, "prompt_kind": kind}, LARGE, [(512, 512)], mask)
         names[kind] = (made.model, made.way.value)
     edits, paints = ("Qwen-Image-Edit-2509", "edit"), ("Qwen-Image", "generate")
     assert names == {None: edits, "instruction": edits, "description": paints}

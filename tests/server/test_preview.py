@@ -7,11 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from qwen_image_studio.contract.words import Operation, OutputFormat, Tier
+from qwen_image_studio.contract.words import OutputFormat, Tier, Way
 from qwen_image_studio.models.table import MODELS
 from qwen_image_studio.painting import preview
 from qwen_image_studio.painting.qwen import open_engine
-from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.planning.plan import PaintPlan
+from tests.server.conftest import a_plan
 
 
 class LinearVae(torch.nn.Module):
@@ -48,18 +49,18 @@ def test_two_steps_tell_where_they_lead() -> None:
     assert torch.allclose(preview.heading_for(at[0], at[1], 0.8, 0.5), clean, atol=1e-5)
 
 
-@pytest.mark.parametrize("operation", [Operation.GENERATE, Operation.EDIT])
+@pytest.mark.parametrize("way", list(Way))
 def test_the_engine_shows_previews_and_paints_the_same(
-    operation: Operation, miniature: object, monkeypatch: pytest.MonkeyPatch
+    way: Way, miniature: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preview, "PACE_S", 0.0)
     engine = open_engine({"miniature": MODELS["miniature"]}, "cpu")
-    plan = Plan(
-        operation=operation, model="miniature", tier=Tier.QUALITY, prompt="red", negative_prompt=" ", width=96,
+    plan = PaintPlan(
+        way=way, model="miniature", tier=Tier.QUALITY, prompt="red", negative_prompt=" ", width=96,
         height=64, paint_width=96, paint_height=64, steps=4, guidance_scale=3.0, seeds=(1,),
         output_format=OutputFormat.PNG,
     )  # fmt: skip
-    inputs = [Image.new("RGB", (64, 64), "red")] if operation is Operation.EDIT else []
+    inputs = [Image.new("RGB", (64, 64), "red")] if way is Way.EDIT else []
     shown: list[Image.Image] = []
     with_previews = next(engine.paint(plan, inputs, show=shown.append)).image
     without = next(engine.paint(plan, inputs)).image
@@ -73,7 +74,5 @@ def test_a_quick_job_has_none(miniature: object) -> None:
     engine = open_engine({"miniature": MODELS["miniature"]}, "cpu")
     engine.load("miniature")
     shown: list[Image.Image] = []
-    previewer = preview.Previewer(SimpleNamespace(), (64, 64), shown.append)
-    previewer.step(0, torch.zeros(1, 16, 64))
-    previewer.step(1, torch.zeros(1, 16, 64))
+    next(engine.paint(a_plan(), (), show=shown.append))
     assert shown == []

@@ -13,11 +13,10 @@ from qwen_image_studio.contract.adjustments import Region
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.imaging.masks import Mask, mask_from, open_mask, region_mask
 from qwen_image_studio.models.table import MODELS, Model
-from qwen_image_studio.operations.plan import plan
-from qwen_image_studio.operations.requests import JOB_REQUEST
 from qwen_image_studio.painting.canvas import Canvas, matched, soft_inward
-from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.planning.plan import PaintPlan
 from qwen_image_studio.planning.regions import growing_passes, region_pass
+from tests.server.conftest import plan_of
 
 MODEL_NAMES = ("Qwen-Image", "Qwen-Image-Edit-2509", "miniature")
 Size = tuple[int, int]
@@ -34,9 +33,8 @@ def boxes(draw: st.DrawFn, longest: int = 4096) -> tuple[Box, Size]:
     return (left, top, right, bottom), (width, height)
 
 
-def planned(model: Model, frame: Size, mask: Mask | None = None, **asked: Any) -> tuple[Plan, list[str]]:
-    request = JOB_REQUEST.validate_python({"prompt": "a cat", **asked})
-    return plan(request, {model.name: model}, [frame], mask)
+def planned(model: Model, frame: Size, mask: Mask | None = None, **asked: Any) -> tuple[PaintPlan, list[str]]:
+    return plan_of({"prompt": "a cat", **asked}, {model.name: model}, [frame], mask)
 
 
 def file(image: Image.Image) -> bytes:
@@ -221,12 +219,12 @@ def test_colours_that_the_model_shifted_are_brought_back() -> None:
 # -- canvases ------------------------------------------------------------------------------------------------------
 
 
-def paint_over(made: Plan, inputs: list[Image.Image]) -> Image.Image:
+def paint_over(made: PaintPlan, inputs: list[Image.Image]) -> Image.Image:
     """What comes of the plan where the model paints everything green."""
     canvas = Canvas(made, inputs)
     canvas.begin()
     for number in range(len(made.passes)):
-        stage = canvas.stage(number)
+        stage = canvas.pass_input(number)
         assert stage.start is not None
         assert stage.free is not None
         assert stage.size == stage.start.size == stage.free.size == stage.sources[0].size

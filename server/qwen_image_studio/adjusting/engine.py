@@ -1,4 +1,4 @@
-"""Adapter: adjustments of pictures with Pillow, where no model is needed; and the plans of such jobs. No torch."""
+"""The engine that needs no model: it adjusts pictures with Pillow."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 from PIL import Image
 
 from qwen_image_studio.adjusting.apply import adjust
-from qwen_image_studio.contract.words import LIGHT, LIGHT_DEVICE
+from qwen_image_studio.contract.words import LIGHT_DEVICE, Precision
 from qwen_image_studio.planning.engine import Painted, Report, Show, silent
-from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.planning.plan import AdjustPlan
+from qwen_image_studio.planning.variant import Variant
 from qwen_image_studio.settings import Settings
 
 
@@ -16,7 +17,7 @@ class AdjustEngine:
     """Adjusts pictures with Pillow."""
 
     device = LIGHT_DEVICE
-    loaded = LIGHT
+    loaded: Variant | None = None
 
     def __init__(self, settings: Settings) -> None:
         self._font: Path | None = settings.font
@@ -24,11 +25,11 @@ class AdjustEngine:
     def fetch(self, model: str) -> None:
         """Nothing is needed."""
 
-    def load(self, model: str) -> None:
+    def load(self, model: str, precision: Precision | None = None) -> None:
         """Nothing is needed."""
 
     def paint(
-        self, plan: Plan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
+        self, plan: AdjustPlan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
     ) -> Iterator[Painted]:
         """Adjust the one image. Raises StudioError ``invalid_value`` for an adjustment that it does not allow."""
         steps = max(1, len(plan.adjustments))

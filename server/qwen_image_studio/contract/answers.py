@@ -49,7 +49,9 @@ class ImageView(_View):
     seed: int | None
     """The seed that paints this image alone; null for an uploaded image."""
     sha256: str
-    """Of the file's bytes, in hex."""
+    """Of the file's bytes, in hex; empty of a deleted image."""
+    deleted: bool
+    """Whether the owner deleted it: its links answer 404, and only its job goes on listing it."""
     change: ChangeView | None
     """Against the first input; null of images that were not made from one."""
     comparison_url: str | None
@@ -153,6 +155,14 @@ class VocabularyView(_View):
     """Instructions of each kind."""
 
 
+class TierView(_View):
+    """One speed/quality setting of a model."""
+
+    tier: Tier
+    steps: int
+    guidance_scale: float
+
+
 class ModelView(_View):
     """One model and what it takes."""
 
@@ -160,6 +170,8 @@ class ModelView(_View):
     id: str
     repository: str
     owned_by: str
+    licence: str
+    """Of the weights, as an SPDX identifier where there is one."""
     operations: list[Operation]
     sizes: dict[AspectRatio, SizeView]
     """Native size of each aspect ratio."""
@@ -175,6 +187,8 @@ class ModelView(_View):
     max_steps: int
     default_steps: int
     default_guidance_scale: float
+    tiers: list[TierView]
+    """What a job may ask for as `tier`."""
     vocabulary: VocabularyView | None
     """All that the miniature knows; null of the large models, which know the world."""
     loaded: bool

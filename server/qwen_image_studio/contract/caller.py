@@ -13,3 +13,7 @@ class Caller:
     owner: str = LOCAL_OWNER
     key: str | None = None
     """None while the server has no keys."""
+
+
+LOCAL = Caller()
+"""Whoever works on this machine without a key."""

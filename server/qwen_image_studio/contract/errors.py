@@ -47,6 +47,10 @@ ERRORS: Mapping[str, ErrorKind] = {
     "not_found": ErrorKind(404, "not_found_error", "Nothing of this owner's has that name."),
     "method_not_allowed": ErrorKind(405, "invalid_request_error", "The route does not take this method."),
     "job_finished": ErrorKind(409, "conflict_error", "The job has ended and cannot be changed."),
+    "job_not_ended": ErrorKind(409, "conflict_error", "The job has not ended and cannot be deleted."),
+    "image_in_use": ErrorKind(409, "conflict_error", "A job that has not ended waits for the image, or makes it."),
+    "precondition_failed": ErrorKind(412, "invalid_request_error", "If-Match names another version of the file."),
+    "range_not_satisfiable": ErrorKind(416, "invalid_request_error", "The file has no byte in the Range."),
     # how the server is
     "queue_full": ErrorKind(429, "rate_limit_error", "Too many jobs are waiting."),
     "database_busy": ErrorKind(503, "server_error", "The job store could not be written in time."),

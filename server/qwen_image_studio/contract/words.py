@@ -17,8 +17,8 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 LIGHT_DEVICE = "light"
 """In place of a device's name, for the worker of what needs no model."""
-LIGHT = "cv"
-"""In place of a model's name, in jobs that need none."""
+ADJUSTED = "cv"
+"""What callers read as the engine and the model of jobs that need none; inside, that is their lane."""
 
 
 class Operation(StrEnum):
@@ -145,6 +145,8 @@ class Tier(StrEnum):
     """Speed/quality setting of a model."""
 
     QUALITY = "quality"
+    TURBO = "turbo"
+    """Fewer steps."""
 
 
 class AspectRatio(StrEnum):

@@ -15,7 +15,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0003"
+REVISION = "0005"
 """The newest migration; a test holds it against Alembic's head."""
 
 metadata = MetaData()
@@ -57,6 +57,10 @@ jobs = Table(
     Column("rows", Integer),
     Column("conversation", String(128)),
     Column("user", String(1000)),
+    Column("lane", String(16), nullable=False, server_default=""),
+    Column("variant", String(255), nullable=False, server_default=""),
+    Column("weights", String(160), nullable=False, server_default=""),
+    Index("jobs_by_lane", "state", "lane", "seq"),
     Index("jobs_by_key", "owner", "idempotency_key", unique=True),
     Index("jobs_by_state", "state", "seq"),
     Index("jobs_by_owner", "owner", "seq"),
@@ -85,6 +89,10 @@ images = Table(
     Column("change_inside", Float),
     Column("change_outside", Float),
     Column("comparison_key", String(255)),
+    Column("deleted_at", Float),
+    Index("images_by_key", "key"),
+    Index("images_by_thumbnail_key", "thumbnail_key"),
+    Index("images_by_comparison_key", "comparison_key"),
 )
 
 workers = Table(

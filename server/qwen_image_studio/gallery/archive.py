@@ -11,40 +11,28 @@ from itertools import chain
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.fields import Cell
 from qwen_image_studio.contract.words import State
-from qwen_image_studio.gallery.storage import Storage
+from qwen_image_studio.gallery.gallery import Gallery
 from qwen_image_studio.jobs import Job, JobStore, StoredImage
 
-_KEY = re.compile(r"archives/(job_[0-9a-f]+)\.zip", re.ASCII)
 _COLUMNS = ("row", "state", "files", "job_id", "image_id", "seed", "error")
 _RISKY = re.compile(r"[\t\r\n]|[\s\0\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 """How cells begin that spreadsheets run, signs of full width too (OWASP, CSV Injection)."""
 
 
-def archive_key(job_id: str) -> str:
-    """Key under which a job's archive has a link. No image has such a key: theirs begin with a year."""
-    return f"archives/{job_id}.zip"
-
-
-def archived_job(key: str) -> str | None:
-    """The job whose archive has the key; None where it is the key of something else."""
-    match = _KEY.fullmatch(key)
-    return match[1] if match else None
-
-
-def archive(job: Job, store: JobStore, storage: Storage) -> Iterator[bytes]:
+def archive(job: Job, store: JobStore, gallery: Gallery) -> Iterator[bytes]:
     """The ZIP in pieces. Raises StudioError, before the first piece where that can be known: ``not_found`` where the
     job has no image yet or no longer, ``storage_failed``.
     """
     rows = store.row_jobs(job.id) if job.rows is not None else []
-    images = store.images([job.id, *(row.id for row in rows)])
-    if not images:
-        raise StudioError("not_found", f"Job {job.id} has no image yet; ask again once it has.")
-    pieces = _written(job, rows, images, storage)
+    images = store.images([job.id, *(row.id for row in rows)], with_deleted=True)
+    if all(image.deleted_at is not None for its in images.values() for image in its):
+        raise StudioError("not_found", f"Job {job.id} has no image yet, or none any more; ask again once it has.")
+    pieces = _written(job, rows, images, gallery)
     return chain([next(pieces)], pieces)
 
 
 def _written(
-    job: Job, rows: Sequence[Job], images: Mapping[str, Sequence[StoredImage]], storage: Storage
+    job: Job, rows: Sequence[Job], images: Mapping[str, Sequence[StoredImage]], gallery: Gallery
 ) -> Iterator[bytes]:
     pipe = _Pipe()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as written:
@@ -54,8 +42,11 @@ def _written(
             owner, stem = (job, stem) if row is None else (row, f"row-{(row.row or 0) + 1:03d}")
             names, gone = [], []
             for name, image in _named(stem, images.get(owner.id, ())):
+                if image.deleted_at is not None:
+                    gone.append(f"Image {image.id} was deleted.")
+                    continue
                 try:
-                    data = storage.open(image.key)
+                    data = gallery.open(image.key)
                 except StudioError as error:
                     if error.code != "not_found":
                         raise
@@ -127,6 +118,7 @@ def _info(name: str, created_at: float) -> zipfile.ZipInfo:
 
 
 def _line(row: Job, names: Sequence[str], images: Sequence[StoredImage], gone: Sequence[str]) -> list[str]:
+    images = [image for image in images if image.deleted_at is None]
     seeds = [str(image.seed) for image in images if image.seed is not None]
     errors = [row.error_message] if row.error_message else []
     its = (row.id, " ".join(image.id for image in images), " ".join(seeds), " ".join([*errors, *gone]))

@@ -1,60 +1,122 @@
-"""Links to images that expire and cannot be changed: whoever holds one may read one image until its hour.
+"""Links to files that expire and cannot be changed: whoever holds one may read one file until its hour.
 
-The signature is HMAC-SHA256 (RFC 2104, FIPS 180-4) over the expiry, as it is written in the link, and the key.
+A link is signed by itsdangerous over all that it says: the key, the step of a preview and the expiry. Links of version
+0.1 were signed by HMAC-SHA256 in hex over expiry and key; they open until they expire.
 """
 
 import hashlib
 import hmac
 import math
 import re
+import secrets
 import time
-from collections.abc import Sequence
-from urllib.parse import quote
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from itsdangerous import Signer
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.gallery.names import check_key
+from qwen_image_studio.settings import Settings
 
 HOUR_S = 3600
 _EXPIRES = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
-_SIGNATURE = re.compile(r"[0-9a-f]{64}", re.ASCII)
+# The last of 43 letters carries four bits of the 256; where its two others are not 0 it is another spelling.
+_SIGNATURE = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII)
+_SIGNATURE_0_1 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
-def link(key: str, *, address: str, ttl_s: int, keys: Sequence[bytes], now: float | None = None) -> str:
-    """URL under which the image at ``key`` can be read for at least ``ttl_s`` seconds.
+class Links:
+    """Signs and checks the links of one server."""
 
-    The expiry is rounded up to the full hour, so that a page asking again gets the same URL and browsers can cache.
-    """
-    asked = (time.time() if now is None else now) + ttl_s
-    expires = str(math.ceil(asked / HOUR_S) * HOUR_S)
-    return f"{address}/files/{quote(check_key(key))}?expires={expires}&signature={sign(key, expires, keys)}"
+    def __init__(self, address: str, keys: Sequence[bytes], ttl_s: int) -> None:
+        """`address` is what links begin with, and `ttl_s` the seconds for which they work at least. The first of `keys`
+        signs, all of them are accepted. Raises ValueError where there is none, or an empty one.
+        """
+        if not keys or not all(keys):
+            raise ValueError("links need a secret key")
+        self._beginning, self._keys, self._ttl_s = f"{address}/files/", tuple(keys), ttl_s
+        # itsdangerous signs with the last of its keys.
+        self._signer = Signer(self._keys[::-1], salt="file link", digest_method=hashlib.sha256)
+
+    def link(self, key: str, *, step: int | None = None, now: float | None = None) -> str:
+        """Return the URL under which the file at `key` can be read; a `step` sets the links to one preview apart.
+
+        The expiry is rounded up to the full hour, so that a page asking again gets the same URL and browsers can cache.
+        """
+        asked = (time.time() if now is None else now) + self._ttl_s
+        signed = _signed(check_key(key), str(math.ceil(asked / HOUR_S) * HOUR_S), "" if step is None else str(step))
+        return f"{self._beginning}{signed}&signature={self._signer.get_signature(signed).decode()}"
+
+    def check(self, key: str, query: Mapping[str, str], now: float | None = None) -> int:
+        """Return when the link to `key` with these query parameters expires, in Unix seconds.
+
+        Raises:
+            StudioError: ``link_refused``, with the same words whatever is wrong.
+        """
+        expires, signature = query.get("expires", ""), query.get("signature", "")
+        # Exactly one spelling each: neither "+12" nor "012" stands for a link that was given out.
+        genuine = _EXPIRES.fullmatch(expires) is not None and (
+            self._is_signed(_signed(key, expires, query.get("step", "")), signature)
+            or is_signed_by_0_1(key, expires, signature, self._keys)
+        )
+        if not genuine or (time.time() if now is None else now) >= int(expires):
+            raise StudioError("link_refused", "This link has expired or was changed. Ask for the image again.")
+        return int(expires)
+
+    def is_own(self, url: str) -> bool:
+        """Return whether the URL is an address of this server's files."""
+        return url.startswith(self._beginning)
+
+    def key_of(self, url: str) -> str:
+        """Return the key of the file behind a link of this server. Raises StudioError ``link_refused``."""
+        split = urlsplit(url)
+        key = unquote(split.path.partition("/files/")[2])
+        self.check(key, dict(parse_qsl(split.query)))
+        return key
+
+    def _is_signed(self, signed: str, signature: str) -> bool:
+        if not _SIGNATURE.fullmatch(signature):
+            return False
+        return self._signer.verify_signature(signed.encode("utf-8", "surrogatepass"), signature)
 
 
-def sign(key: str, expires: str, keys: Sequence[bytes]) -> str:
-    """Signature (64 hex digits) of ``key`` and ``expires`` (Unix seconds in decimal), made with the first of ``keys``.
-
-    Raises:
-        ValueError: there is no key, or an empty one, to sign with.
-    """
-    return _signature(key, expires, keys[0] if keys else b"")
-
-
-def verify(key: str, expires: str, signature: str, keys: Sequence[bytes], now: float) -> None:
-    """Let a link pass that one of ``keys`` signed and that has not expired at ``now`` (Unix seconds).
-
-    Raises:
-        StudioError: ``link_refused``, with the same words whatever was wrong.
-    """
-    # Exactly one spelling each: neither "+12", "012" nor upper-case hex stands for a link that was given out.
-    well_formed = _EXPIRES.fullmatch(expires) and _SIGNATURE.fullmatch(signature)
-    # Every key is tried, so that the time taken does not tell which one matched.
-    matches = [hmac.compare_digest(_signature(key, expires, each), signature) for each in keys if well_formed]
-    if not any(matches) or now >= int(expires):
-        raise StudioError("link_refused", "This link has expired or was changed. Ask for the image again.")
-
-
-def _signature(key: str, expires: str, secret: bytes) -> str:
-    if not secret:
-        raise ValueError("image links need a secret key")
-    # The expiry holds digits only, so the first line break ends it: no two pairs have the same message.
+def is_signed_by_0_1(key: str, expires: str, signature: str, keys: Sequence[bytes]) -> bool:
+    """Return whether version 0.1 signed a link with one of `keys`: HMAC-SHA256, in hex, over expiry and key."""
     message = f"{expires}\n{key}".encode("utf-8", "surrogatepass")
-    return hmac.new(secret, message, hashlib.sha256).hexdigest()
+    # Every key is tried, so that the time taken does not tell which one matched.
+    matches = [
+        hmac.compare_digest(hmac.new(each, message, hashlib.sha256).hexdigest(), signature)
+        for each in keys
+        if _SIGNATURE_0_1.fullmatch(signature)
+    ]
+    return any(matches)
+
+
+def open_links(settings: Settings) -> Links:
+    """Return the links of the settings' server; a secret key is made and kept in DATA_DIR where none is set."""
+    present = settings.secret_key.get_secret_value() or _kept_secret(settings.data_dir / "secret_key")
+    keys = [key.encode() for key in (present, *settings.secret_key_fallbacks)]
+    return Links(settings.address, keys, settings.link_ttl_s)
+
+
+def _signed(key: str, expires: str, step: str) -> str:
+    """Return what a link says and its signature covers. A key has no question mark, so no two links say the same."""
+    return f"{key}?{f'step={step}&' if step else ''}expires={expires}"
+
+
+def _kept_secret(path: Path) -> str:
+    if path.exists():
+        return path.read_text()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_urlsafe(48))
+        path.hardlink_to(fresh)  # of two processes that start together the first wins, with a whole key
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink(missing_ok=True)
+    return path.read_text()

@@ -1,35 +1,36 @@
-"""Images as files under one folder, read by people through signed links (`qwen_image_studio.gallery.links`)."""
+"""The store of files in one folder of this machine."""
 
+import mimetypes
 import os
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.gallery import links
 from qwen_image_studio.gallery.names import check_key, no_such_image
+from qwen_image_studio.gallery.store import StoredFile
+from qwen_image_studio.settings import Settings
 
 _INCOMING = ".incoming"  # no key begins with a dot, so a file that is still being written has no URL
 _ABANDONED_S = 3600
 
 
-class LocalStorage:
-    """The files of ``root``; ``address`` is what links begin with, ``keys`` are what they are signed with."""
+class LocalStore:
+    """The files under `root`."""
 
-    def __init__(self, root: Path, *, address: str, link_ttl_s: int, keys: Sequence[bytes]) -> None:
+    def __init__(self, root: Path) -> None:
+        """Raises StudioError ``storage_failed`` where the folder cannot be made."""
         self._root = Path(os.path.realpath(root))
-        self._address = address
-        self._link_ttl_s = link_ttl_s
-        self._keys = tuple(keys)
         with _as_storage_failed():
             (self._root / _INCOMING).mkdir(parents=True, exist_ok=True)
             self._remove_abandoned(time.time())
 
     def put(self, key: str, data: bytes, mime_type: str) -> None:
-        """Keep ``data`` under ``key``; after the call it outlives a power cut. An earlier image is replaced whole."""
-        del mime_type  # a file has none; the job store knows it
+        """Keep ``data`` under ``key``; after the call it outlives a power cut. An earlier file is replaced whole."""
+        del mime_type  # a file has none; its name tells it
         path = self._path(key)
         fresh = self._root / _INCOMING / secrets.token_hex(16)
         with _as_storage_failed():
@@ -43,25 +44,34 @@ class LocalStorage:
             finally:
                 fresh.unlink(missing_ok=True)
 
-    def open(self, key: str) -> bytes:
-        """The bytes that were put under ``key``."""
+    def open(self, key: str) -> StoredFile:
+        """Open the file that was put under ``key``."""
         path = self._path(key)
         with _as_storage_failed():
             try:
-                return path.read_bytes()
+                stream = path.open("rb")
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 raise no_such_image() from None
-
-    def url(self, key: str, now: float | None = None) -> str:
-        """A link that works for at least the set time; the same within one hour."""
-        return links.link(key, address=self._address, ttl_s=self._link_ttl_s, keys=self._keys, now=now)
+            about = os.fstat(stream.fileno())
+        tag = f"{about.st_ino:x}-{about.st_mtime_ns:x}-{about.st_size:x}"  # every put makes a file of its own
+        return StoredFile(stream, about.st_size, tag, mimetypes.guess_type(key)[0] or "application/octet-stream")
 
     def delete(self, key: str) -> None:
-        """Forget the image; one that is not there is no error."""
+        """Delete the file; one that is not there is no error."""
         path = self._path(key)
         with _as_storage_failed():
             with suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 path.unlink()
+
+    def keys(self) -> Iterator[tuple[str, float]]:
+        """List every file: its key, and when it was put, in Unix seconds."""
+        with _as_storage_failed():
+            for folder, below, names in os.walk(self._root):
+                below[:] = sorted(name for name in below if not name.startswith("."))
+                for name in names:
+                    path = Path(folder, name)
+                    with suppress(FileNotFoundError):  # deleted a moment ago
+                        yield str(path.relative_to(self._root)), path.lstat().st_mtime
 
     def _path(self, key: str) -> Path:
         path = self._root / check_key(key)
@@ -77,6 +87,12 @@ class LocalStorage:
             with suppress(FileNotFoundError):  # its put has just ended
                 if path.stat().st_mtime < now - _ABANDONED_S:
                     path.unlink()
+
+
+def open_local(settings: Settings) -> LocalStore:
+    """Open the folder that STUDIO_STORAGE_URL names, such as ``file:///srv/images``; else DATA_DIR/images."""
+    named = unquote(urlsplit(settings.storage_url).path)
+    return LocalStore(Path(named) if named else settings.data_dir / "images")
 
 
 def _write_durably(path: Path, data: bytes) -> None:

@@ -111,7 +111,7 @@ def _examine_model(report: Report, model: Model, memory: float) -> None:
             "use a larger card, or a smaller model of the list below",
         )
     else:
-        report.good(f"{model.name}: weights in {place}, {model.memory_gib:g} GiB")
+        report.good(f"{model.name}: weights in {place}, {model.memory_gib:g} GiB; licence: {model.licence}")
 
 
 def _fitting(memory: float, configured: Mapping[str, Model]) -> Iterator[str]:

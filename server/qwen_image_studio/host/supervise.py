@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from qwen_image_studio.contract.errors import CannotServe, StudioError
-from qwen_image_studio.contract.words import LIGHT, LIGHT_DEVICE
+from qwen_image_studio.contract.words import LIGHT_DEVICE
 from qwen_image_studio.guard.keys import refuse_open_door
 from qwen_image_studio.intake import check_files
 from qwen_image_studio.jobs import JobStore, Worker, open_store
@@ -156,7 +156,7 @@ def serve(settings: Settings) -> None:
         refuse_open_door(settings)
         models = configured_models(settings, card_gib=largest_card_gib(settings))
         check_files(settings)
-        if refused := store.refuse_unserved([*models, LIGHT]):
+        if refused := store.refuse_unserved(list(models)):
             _log.warning("%d waiting jobs were for models that are no longer served; they have failed", refused)
         _check_port(settings)
         _log.info("Qwen-Image Studio on %s, data in %s; Ctrl-C stops it", settings.address, settings.data_dir)

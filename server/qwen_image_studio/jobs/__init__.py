@@ -17,7 +17,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from qwen_image_studio.contract.words import Operation, State
+from qwen_image_studio.contract.words import Lane, State
+from qwen_image_studio.jobs.forgetting import Forgetting
+from qwen_image_studio.planning.variant import Variant
 from qwen_image_studio.settings import Settings
 
 OPEN_ROWS = 20
@@ -46,10 +48,16 @@ class NewJob:
     """What submit() needs; `plan` is kept as it is and handed to the engine."""
 
     owner: str
-    operation: Operation
+    operation: str
+    lane: Lane
     model: str
+    """Name of the model that paints; empty where none does."""
     tier: str
     plan: Mapping[str, Any]
+    variant: str = ""
+    """What has to be loaded; empty where nothing has."""
+    weights: str = ""
+    """The weights of the variant."""
     inputs: Sequence[str] = ()
     """Ids of the images to edit, in order."""
     warnings: Sequence[str] = ()
@@ -70,9 +78,12 @@ class Job:
 
     id: str
     owner: str
-    operation: Operation
+    operation: str
+    lane: Lane
     model: str
     tier: str
+    variant: str
+    weights: str
     state: State
     plan: Mapping[str, Any]
     inputs: tuple[str, ...]
@@ -168,6 +179,8 @@ class StoredImage:
     """How much an edit changed, 0 to 1, within the area that was to change and beyond it."""
     comparison_key: str | None = None
     """Where the storage has a strip of before and after."""
+    deleted_at: float | None = None
+    """When the owner deleted it; its job goes on listing it, and its files are gone."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +203,7 @@ class Tag:
     position: int | None = field(default=None)
 
 
-class JobStore(Protocol):
+class JobStore(Forgetting, Protocol):
     """Every method is one transaction. `now` is Unix seconds, passed in by tests and taken from the clock else.
 
     Any method may raise StudioError ``database_busy``, or ``storage_failed`` where the database cannot be used at all.
@@ -203,8 +216,8 @@ class JobStore(Protocol):
         Raises StudioError ``queue_full`` or ``idempotency_key_reused``.
         """
 
-    def check_room(self, queue_limit: int, model: str) -> None:
-        """Raise StudioError ``queue_full`` where no job for the model, other than a batch, could be submitted now."""
+    def check_room(self, queue_limit: int, new: NewJob) -> None:
+        """Raise StudioError ``queue_full`` where the job could not be submitted now."""
 
     def replay(self, owner: str, key: str | None, fingerprint: str) -> Job | None:
         """The job that came before with this owner and key. Raises StudioError ``idempotency_key_reused``."""
@@ -237,12 +250,22 @@ class JobStore(Protocol):
         Raises StudioError ``not_found`` or ``job_finished``.
         """
 
-    def claim(self, worker: str, models: Collection[str], loaded: str | None, now: float | None = None) -> Lease | None:
-        """Take the next job for these models, or None. Expired leases are queued again or failed first.
+    def claim(
+        self,
+        worker: str,
+        lane: Lane,
+        models: Collection[str] = (),
+        loaded: Variant | None = None,
+        now: float | None = None,
+    ) -> Lease | None:
+        """Take the next job of the lane, or None; one to be painted is for one of these models.
 
-        Owners take turns; jobs of the loaded model go first until others have waited for `affinity_patience_s` since
-        their model last painted for their owner or batch. A batch is given out while rows of it are missing and few
-        are under way, and once all have ended.
+        Expired leases are queued again or failed first.
+
+        Owners take turns; jobs of the loaded variant go first, after them those of the same weights, until others have
+        Owners take turns; jobs of the loaded variant go first, after them those of the same weights, until others have
+        waited for `affinity_patience_s` since their variant last painted for their owner or batch. A batch is given out
+        while rows of it are missing and few are under way, and once all have ended.
         """
 
     def renew(self, lease: Lease, progress: Progress, now: float | None = None) -> bool:
@@ -291,15 +314,10 @@ class JobStore(Protocol):
         """Names of the workers that hold an expired lease."""
 
     def refuse_unserved(self, models: Collection[str], now: float | None = None) -> int:
-        """Fail the queued jobs whose model is not among these, which nobody would ever claim; how many."""
+        """Fail the queued jobs that wait for another model than these, which nobody would ever claim; how many."""
 
     def add_image(self, image: StoredImage) -> None:
         """Record an image that was uploaded."""
-
-    def forget_image(self, image_id: str, since: float) -> StoredImage | None:
-        """Delete the record of an image that was uploaded since then (Unix seconds) and that no job uses. The answer is
-        that image, whose files are to be deleted now; None where it stays.
-        """
 
     def image(self, image_id: str, owner: str | None = None) -> StoredImage:
         """One image. Raises StudioError ``not_found``, also where it is another owner's."""
@@ -314,8 +332,8 @@ class JobStore(Protocol):
         ``image_not_found`` where the last one is a batch with several images.
         """
 
-    def images(self, job_ids: Collection[str]) -> Mapping[str, Sequence[StoredImage]]:
-        """The images of several jobs, in order."""
+    def images(self, job_ids: Collection[str], *, with_deleted: bool = False) -> Mapping[str, Sequence[StoredImage]]:
+        """The images of several jobs, in order; `with_deleted` also what is left of those that were deleted."""
 
     def counts(self) -> tuple[int, int]:
         """How many jobs are queued and how many run."""

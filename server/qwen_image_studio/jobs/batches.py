@@ -2,17 +2,14 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
-from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, case, func, select, update
+from sqlalchemy import Engine, func, select, update
 
 from qwen_image_studio.contract.words import State
 from qwen_image_studio.database.connection import reading, writing
 from qwen_image_studio.database.tables import jobs
-from qwen_image_studio.jobs import FEW_ROWS, Job, Lease, NewJob, Rows
+from qwen_image_studio.jobs import Job, Lease, NewJob, Rows
 from qwen_image_studio.jobs.transitions import as_job, clock, columns, failed, find, hold, renew_version
-
-ACTIVE = (State.QUEUED, State.RUNNING, State.REVIEW)
 
 
 class SqlBatches:
@@ -73,26 +70,6 @@ class SqlBatches:
             find(connection, batch_id, None)
             query = select(jobs).where(jobs.c.parent_id == batch_id).order_by(jobs.c.row)
             return [as_job(row) for row in connection.execute(query)]
-
-
-def standing() -> ColumnElement[Any]:
-    """The state as people see it, as `qwen_image_studio.jobs.standing_of` has it."""
-    child = jobs.alias()
-    started = select(child.c.id).where(child.c.parent_id == jobs.c.id, child.c.state != State.QUEUED).exists()
-    is_open = jobs.c.rows.is_not(None) & jobs.c.state.in_(ACTIVE)
-    return case((is_open & started, State.RUNNING), (is_open, State.QUEUED), else_=jobs.c.state)
-
-
-def has_work() -> ColumnElement[bool]:
-    """Whether somebody could do something for this queued job now; a batch with rows enough under way only waits."""
-    child = jobs.alias()
-    # Rows are made in order, so the number of the last one tells how many there are, without counting.
-    made = select(func.coalesce(func.max(child.c.row), -1) + 1).where(child.c.parent_id == jobs.c.id).scalar_subquery()
-    is_open = child.c.parent_id.is_not(None) & child.c.state.in_(ACTIVE)
-    crowded = select(child.c.parent_id).where(is_open).group_by(child.c.parent_id).having(func.count() >= FEW_ROWS)
-    some = select(child.c.parent_id).where(is_open)
-    wants_rows = (made < jobs.c.rows) & jobs.c.id.not_in(crowded)
-    return jobs.c.rows.is_(None) | wants_rows | jobs.c.id.not_in(some)
 
 
 def _rows(total: int, made: Mapping[str, int], *, expects_more: bool, started_at: float | None) -> Rows:

@@ -4,13 +4,15 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Engine, String, cast, select
+from sqlalchemy import Connection, Engine, select
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.database.connection import reading, writing
 from qwen_image_studio.database.tables import images, jobs
 from qwen_image_studio.jobs import StoredImage
-from qwen_image_studio.jobs.batches import ACTIVE
+from qwen_image_studio.jobs.ranking import ACTIVE
+
+_IS_THERE = images.c.deleted_at.is_(None)
 
 
 class SqlImages:
@@ -22,20 +24,8 @@ class SqlImages:
         with writing(self.engine) as connection:
             connection.execute(images.insert().values(asdict(image)))
 
-    def forget_image(self, image_id: str, since: float) -> StoredImage | None:
-        used = select(jobs.c.id).where(jobs.c.owner == images.c.owner, cast(jobs.c.inputs, String).contains(image_id))
-        forgotten = (
-            images.delete()
-            .where(images.c.id == image_id, images.c.job_id.is_(None), images.c.created_at >= since)
-            .where(~used.exists())
-            .returning(images)
-        )
-        with writing(self.engine) as connection:
-            row = connection.execute(forgotten).one_or_none()
-        return None if row is None else StoredImage(**row._mapping)
-
     def image(self, image_id: str, owner: str | None = None) -> StoredImage:
-        query = select(images).where(images.c.id == image_id)
+        query = select(images).where(images.c.id == image_id, _IS_THERE)
         if owner is not None:
             query = query.where(images.c.owner == owner)
         with reading(self.engine) as connection:
@@ -48,11 +38,11 @@ class SqlImages:
         self, owner: str, conversation: str, since: float, *, before: str | None = None
     ) -> StoredImage | None:
         rows = jobs.alias()
-        has_images = select(images.c.id).where(images.c.job_id == jobs.c.id).exists()
+        has_images = select(images.c.id).where(images.c.job_id == jobs.c.id, _IS_THERE).exists()
         has_rows_images = (
             select(images.c.id)
             .join(rows, rows.c.id == images.c.job_id)
-            .where(rows.c.parent_id == jobs.c.id)
+            .where(rows.c.parent_id == jobs.c.id, _IS_THERE)
             .correlate(jobs)
             .exists()
         )
@@ -81,7 +71,7 @@ class SqlImages:
                 )
             of_rows = select(rows.c.id).where(rows.c.parent_id == last.id)
             of_job = images.c.job_id == last.id if last.rows is None else images.c.job_id.in_(of_rows)
-            found = connection.execute(select(images).where(of_job).order_by(images.c.number)).all()
+            found = connection.execute(select(images).where(of_job, _IS_THERE).order_by(images.c.number)).all()
         if last.rows is not None and len(found) > 1:
             raise _refusal(
                 "image_not_found",
@@ -90,13 +80,25 @@ class SqlImages:
             )
         return StoredImage(**found[0]._mapping)
 
-    def images(self, job_ids: Collection[str]) -> Mapping[str, Sequence[StoredImage]]:
+    def images(self, job_ids: Collection[str], *, with_deleted: bool = False) -> Mapping[str, Sequence[StoredImage]]:
         query = select(images).where(images.c.job_id.in_(job_ids)).order_by(images.c.number)
+        if not with_deleted:
+            query = query.where(_IS_THERE)
         found: dict[str, list[StoredImage]] = defaultdict(list)
         with reading(self.engine) as connection:
             for row in connection.execute(query):
                 found[row.job_id].append(StoredImage(**row._mapping))
         return found
+
+
+def check_inputs(connection: Connection, image_ids: Sequence[str]) -> None:
+    """Raise StudioError ``image_not_found`` for an input that was deleted since the request was read; keep the others
+    until the end of the transaction.
+    """
+    query = select(images.c.id).where(images.c.id.in_(image_ids), _IS_THERE).with_for_update(read=True)
+    there = set(connection.scalars(query)) if image_ids else set()
+    if lost := [image_id for image_id in image_ids if image_id not in there]:
+        raise _refusal("image_not_found", f"there is no image '{lost[0]}' any more; send another one")
 
 
 def _refusal(code: str, said: str) -> StudioError:

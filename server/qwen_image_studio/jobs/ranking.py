@@ -1,13 +1,17 @@
 """Whose job is next: one query serves the claim and the queue positions that people see."""
 
 from collections.abc import Collection
+from typing import Any
 
 from sqlalchemy import CTE, ColumnElement, FromClause, Select, and_, case, func, literal, select
 
-from qwen_image_studio.contract.words import LIGHT, State
+from qwen_image_studio.contract.words import Lane, State
 from qwen_image_studio.database.tables import jobs
-from qwen_image_studio.jobs.batches import has_work
+from qwen_image_studio.jobs import FEW_ROWS
+from qwen_image_studio.planning.variant import Variant
 
+ACTIVE = (State.QUEUED, State.RUNNING, State.REVIEW)
+"""States of jobs that have not ended."""
 _ORDINARY = ""
 """In place of a batch's id, for jobs that belong to none."""
 _PARTY = ("lane", "owner", "batch")
@@ -16,8 +20,9 @@ _PARTY = ("lane", "owner", "batch")
 
 def queue(
     *,
-    models: Collection[str] | None = None,
-    loaded: str | None = None,
+    lane: Lane | None = None,
+    models: Collection[str] = (),
+    loaded: Variant | None = None,
     patience: float = 0.0,
     longest: float = 0.0,
     now: float = 0.0,
@@ -26,18 +31,19 @@ def queue(
 
     Owners take turns: everyone's first job comes before anyone's second, and of those the owner goes first who was
     served longest ago. An owner's batches take turns beside the owner's other jobs, so that none of these waits for
-    more than one row. Before that, jobs of the `loaded` model go first, since swapping 40 GB of weights costs more than
-    a picture, until the others have waited for `patience` seconds since their model last painted for them. No attempt
-    takes more than `longest` seconds. What needs no model has a queue of its own.
+    more than one row. Before that, jobs of the `loaded` variant go first and after them those of the same weights,
+    since swapping 40 GB costs more than a picture, until the others have waited for `patience` seconds since their
+    variant last painted for them. No attempt takes more than `longest` seconds. Each lane has a queue of its own.
     """
-    waiting = _waiting(models)
+    waiting = _waiting(lane, models)
     served = _served(waiting)
     swap: ColumnElement[int] = literal(0)
     ranked: FromClause = waiting.join(served, _same(waiting, served, *_PARTY))
     if loaded is not None:
         due = _due(waiting, now - patience, longest)
-        ranked = ranked.join(due, _same(waiting, due, *_PARTY, "model"))
-        swap = case(((waiting.c.model == loaded) | due.c.due, 0), else_=1)
+        ranked = ranked.join(due, _same(waiting, due, *_PARTY, "variant"))
+        is_loaded, has_weights = waiting.c.variant == str(loaded), waiting.c.weights == loaded.weights
+        swap = case((is_loaded | due.c.due, 0), (has_weights, 1), else_=2)
     party = [waiting.c[name] for name in _PARTY]
     turn = func.row_number().over(partition_by=party, order_by=(swap, waiting.c.seq))
     columns = (waiting.c.id, waiting.c.seq, waiting.c.lane, waiting.c.batch, swap.label("swap"), turn.label("turn"))
@@ -54,19 +60,22 @@ def queue(
     return select(turns.c.id, place.label("place")).order_by("place")
 
 
-def _waiting(models: Collection[str] | None) -> CTE:
+def _waiting(lane: Lane | None, models: Collection[str]) -> CTE:
     """The queued jobs that somebody could do something for, each with its party: its lane, owner and batch."""
     batch = case((jobs.c.rows.is_not(None), jobs.c.id), else_=func.coalesce(jobs.c.parent_id, _ORDINARY))
     query = select(
         jobs.c.id,
         jobs.c.seq,
         jobs.c.owner,
-        jobs.c.model,
+        jobs.c.variant,
+        jobs.c.weights,
         jobs.c.created_at,
-        (jobs.c.model == LIGHT).label("lane"),
+        jobs.c.lane,
         batch.label("batch"),
     ).where(jobs.c.state == State.QUEUED)
-    if models is not None:
+    if lane is not None:
+        query = query.where(jobs.c.lane == lane)
+    if lane is Lane.PAINT:
         query = query.where(jobs.c.model.in_(models))
     return query.where(has_work()).cte("waiting").prefix_with("MATERIALIZED")
 
@@ -83,9 +92,9 @@ def _served(waiting: CTE) -> CTE:
     keys = [waiting.c[name] for name in _PARTY]
     parties = select(*keys).group_by(*keys).subquery()
     past = jobs.alias("past")
-    light = (past.c.model == LIGHT) == parties.c.lane
+    same_lane = past.c.lane == parties.c.lane
     ordinary = past.c.parent_id.is_(None) & past.c.rows.is_(None)
-    claimed = select(past.c.claimed_at).where(past.c.claimed_at.is_not(None), light).limit(1).correlate(parties)
+    claimed = select(past.c.claimed_at).where(past.c.claimed_at.is_not(None), same_lane).limit(1).correlate(parties)
     of_owner = claimed.where(past.c.owner == parties.c.owner, ordinary == (parties.c.batch == _ORDINARY))
     # Rows go in order, so the last one that was claimed stands for the latest claim; making rows serves a batch too.
     of_rows = claimed.where(past.c.parent_id == parties.c.batch).order_by(past.c.row.desc())
@@ -103,17 +112,37 @@ def _served(waiting: CTE) -> CTE:
 
 def _due(waiting: CTE, since: float, longest: float) -> CTE:
     """Whether each party has waited for a model since then: its first job for it is older, and none was painted."""
-    keys = [waiting.c[name] for name in (*_PARTY, "model")]
+    keys = [waiting.c[name] for name in (*_PARTY, "variant")]
     parties = select(*keys, func.min(waiting.c.created_at).label("oldest")).group_by(*keys).subquery()
     past = jobs.alias("past")
     of_batch = case((past.c.rows.is_not(None), past.c.id), else_=func.coalesce(past.c.parent_id, _ORDINARY))
     painted = (
         select(past.c.id)
         .where(past.c.owner == parties.c.owner, past.c.claimed_at >= since - longest)
-        .where(past.c.model == parties.c.model, of_batch == parties.c.batch)
+        .where(past.c.variant == parties.c.variant, of_batch == parties.c.batch)
         .where(func.coalesce(past.c.finished_at, past.c.claimed_at) >= since)
         .correlate(parties)
         .exists()
     )
     due = (parties.c.oldest < since) & ~painted
     return select(parties, due.label("due")).cte("due").prefix_with("MATERIALIZED")
+
+
+def standing() -> ColumnElement[Any]:
+    """The state as people see it, as `qwen_image_studio.jobs.standing_of` has it."""
+    child = jobs.alias()
+    started = select(child.c.id).where(child.c.parent_id == jobs.c.id, child.c.state != State.QUEUED).exists()
+    is_open = jobs.c.rows.is_not(None) & jobs.c.state.in_(ACTIVE)
+    return case((is_open & started, State.RUNNING), (is_open, State.QUEUED), else_=jobs.c.state)
+
+
+def has_work() -> ColumnElement[bool]:
+    """Whether somebody could do something for this queued job now; a batch with rows enough under way only waits."""
+    child = jobs.alias()
+    # Rows are made in order, so the number of the last one tells how many there are, without counting.
+    made = select(func.coalesce(func.max(child.c.row), -1) + 1).where(child.c.parent_id == jobs.c.id).scalar_subquery()
+    is_open = child.c.parent_id.is_not(None) & child.c.state.in_(ACTIVE)
+    crowded = select(child.c.parent_id).where(is_open).group_by(child.c.parent_id).having(func.count() >= FEW_ROWS)
+    some = select(child.c.parent_id).where(is_open)
+    wants_rows = (made < jobs.c.rows) & jobs.c.id.not_in(crowded)
+    return jobs.c.rows.is_(None) | wants_rows | jobs.c.id.not_in(some)

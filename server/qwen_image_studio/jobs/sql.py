@@ -9,13 +9,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import LIGHT, State
+from qwen_image_studio.contract.words import Lane, State
 from qwen_image_studio.database.connection import reading, writing
 from qwen_image_studio.database.tables import images, jobs, workers
 from qwen_image_studio.jobs import Job, Lease, NewJob, Progress, StoredImage, Tag, Worker
-from qwen_image_studio.jobs.batches import ACTIVE, SqlBatches, standing
-from qwen_image_studio.jobs.images import SqlImages
-from qwen_image_studio.jobs.ranking import queue
+from qwen_image_studio.jobs.batches import SqlBatches
+from qwen_image_studio.jobs.images import SqlImages, check_inputs
+from qwen_image_studio.jobs.ranking import ACTIVE, queue, standing
+from qwen_image_studio.jobs.sql_forgetting import SqlForgetting
 from qwen_image_studio.jobs.transitions import (
     WAITING,
     as_job,
@@ -30,10 +31,11 @@ from qwen_image_studio.jobs.transitions import (
     hold,
     renew_version,
 )
+from qwen_image_studio.planning.variant import Variant
 from qwen_image_studio.settings import Settings
 
 
-class SqlJobStore(SqlImages, SqlBatches):
+class SqlJobStore(SqlImages, SqlForgetting, SqlBatches):
     """JobStore over SQLAlchemy; see the protocol for what each method promises."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
@@ -50,7 +52,8 @@ class SqlJobStore(SqlImages, SqlBatches):
             with writing(self.engine) as connection:
                 if earlier := _replayed(connection, new.owner, new.idempotency_key, new.fingerprint):
                     return earlier, False
-                _check_room(connection, queue_limit, new.model, is_batch=new.rows is not None)
+                _check_room(connection, queue_limit, new)
+                check_inputs(connection, new.inputs)
                 row = connection.execute(jobs.insert().values(columns(new, clock(now))).returning(jobs)).one()
                 return as_job(row), True
         except IntegrityError:  # PostgreSQL: two requests with one key at the same moment
@@ -59,9 +62,9 @@ class SqlJobStore(SqlImages, SqlBatches):
                     return earlier, False
             raise
 
-    def check_room(self, queue_limit: int, model: str) -> None:
+    def check_room(self, queue_limit: int, new: NewJob) -> None:
         with reading(self.engine) as connection:
-            _check_room(connection, queue_limit, model, is_batch=False)
+            _check_room(connection, queue_limit, new)
 
     def replay(self, owner: str, key: str | None, fingerprint: str) -> Job | None:
         with reading(self.engine) as connection:
@@ -131,9 +134,18 @@ class SqlJobStore(SqlImages, SqlBatches):
 
     # -- by the worker ---------------------------------------------------------------------------------------------
 
-    def claim(self, worker: str, models: Collection[str], loaded: str | None, now: float | None = None) -> Lease | None:
+    def claim(
+        self,
+        worker: str,
+        lane: Lane,
+        models: Collection[str] = (),
+        loaded: Variant | None = None,
+        now: float | None = None,
+    ) -> Lease | None:
         now = clock(now)
-        ranked = queue(models=models, loaded=loaded, patience=self._patience_s, longest=self._longest_s, now=now)
+        ranked = queue(
+            lane=lane, models=models, loaded=loaded, patience=self._patience_s, longest=self._longest_s, now=now
+        )
         first = ranked.limit(1).subquery()
         statement = (
             update(jobs)
@@ -211,7 +223,7 @@ class SqlJobStore(SqlImages, SqlBatches):
             return self._take_back(connection, expired(now), now)
 
     def refuse_unserved(self, models: Collection[str], now: float | None = None) -> int:
-        orphaned = (jobs.c.state == State.QUEUED) & jobs.c.model.not_in(models)
+        orphaned = (jobs.c.state == State.QUEUED) & (jobs.c.lane == Lane.PAINT) & jobs.c.model.not_in(models)
         with writing(self.engine) as connection:
             rows = connection.execute(select(jobs.c.id, jobs.c.model).where(orphaned).with_for_update()).all()
             for row in rows:
@@ -278,15 +290,14 @@ def _follows(after: Job, parent_id: str | None) -> ColumnElement[bool]:
     return jobs.c.seq < select(jobs.c.seq).where(jobs.c.id == after.id).scalar_subquery()
 
 
-def _check_room(connection: Connection, queue_limit: int, model: str, *, is_batch: bool) -> None:
+def _check_room(connection: Connection, queue_limit: int, new: NewJob) -> None:
     """A batch waits for its rows most of the time, so that batches are counted by themselves."""
-    if is_batch:
+    if new.rows is not None:
         what = "batches that have not ended"
         counted = select(func.count()).where(jobs.c.state.in_(ACTIVE), jobs.c.rows.is_not(None))
     else:
         what = "jobs that wait"
-        same_lane = (jobs.c.model == LIGHT) == (model == LIGHT)
-        counted = _count(State.QUEUED).where(same_lane, jobs.c.parent_id.is_(None), jobs.c.rows.is_(None))
+        counted = _count(State.QUEUED).where(jobs.c.lane == new.lane, jobs.c.parent_id.is_(None), jobs.c.rows.is_(None))
     number = connection.scalar(counted) or 0
     if number >= queue_limit:
         message = f"The queue is full ({what}: {number}). Send it again later."

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import Operation, State
+from qwen_image_studio.contract.words import Lane, State
 from qwen_image_studio.database.tables import jobs
 from qwen_image_studio.jobs import Job, Lease, LeaseLost, NewJob, Progress
 
@@ -91,8 +91,11 @@ def columns(new: NewJob, now: float) -> dict[str, Any]:
     return {
         "id": f"job_{token_hex(12)}",
         "owner": new.owner,
-        "operation": new.operation.value,
+        "operation": str(new.operation),
+        "lane": new.lane,
         "model": new.model,
+        "variant": new.variant,
+        "weights": new.weights,
         "tier": new.tier,
         "state": State.QUEUED,
         "plan": dict(new.plan),
@@ -112,6 +115,6 @@ def as_job(row: Row[Any]) -> Job:
     values = dict(row._mapping)
     del values["seq"]
     values["progress"] = Progress(*(values.pop(field) for field in ("phase", "step", "steps", "preview_key")))
-    values |= {"operation": Operation(row.operation), "state": State(row.state)}
+    values |= {"lane": Lane(row.lane), "state": State(row.state)}
     values |= {"inputs": tuple(row.inputs), "warnings": tuple(row.warnings)}
     return Job(**values)

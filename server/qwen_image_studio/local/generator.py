@@ -1,33 +1,28 @@
-"""The engine for notebooks and scripts, without the server.
+"""The engine for notebooks and scripts, without a server."""
 
-::
-
-    from qwen_image_studio.local.generator import QwenImageGenerator
-
-    studio = QwenImageGenerator("Qwen-Image")
-    picture = studio.generate(prompt="一只红苹果, studio light", height=1024, width=1024, seed=7)[0]
-    picture.save("apple.png")
-"""
-
+import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any, Literal, TypedDict, Unpack
 
-import torch
-from PIL import Image
-from pydantic import ValidationError
+from PIL import Image, ImageOps
 
-from qwen_image_studio.contract.errors import from_validation
-from qwen_image_studio.contract.words import Operation, Prefer
-from qwen_image_studio.imaging.masks import Mask, mask_from, region_mask
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import Operation, Precision, Prefer
+from qwen_image_studio.intake import MASK, Upload, image_params
+from qwen_image_studio.local.studio import LocalStudio
 from qwen_image_studio.models.table import MODELS, find_model
-from qwen_image_studio.operations.counting import check_images
-from qwen_image_studio.operations.plan import plan as make_plan
-from qwen_image_studio.operations.requests import JOB_REQUEST, AdjustRequest, BatchRequest, InpaintRequest, Request
-from qwen_image_studio.painting.inputs import upright
+from qwen_image_studio.models.weights import DTYPES
+from qwen_image_studio.operations.request import validated
 from qwen_image_studio.painting.qwen import QwenEngine
 from qwen_image_studio.planning.engine import Report, silent
+from qwen_image_studio.settings import Settings
+
+_PNG_MODES = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
+Pictures = Image.Image | list[Image.Image]
+"""One picture, or a list where more than one was asked for."""
 
 
 class Drawing(TypedDict, total=False):
@@ -38,6 +33,7 @@ class Drawing(TypedDict, total=False):
     guidance_scale: float | None
     seed: int | None
     num_images: int
+    tier: Literal["quality", "turbo"]
 
 
 class Options(Drawing, total=False):
@@ -48,16 +44,17 @@ class Options(Drawing, total=False):
 
 
 class QwenImageGenerator:
-    """Qwen-Image for notebooks and scripts: the server's own engine, without the server.
+    """Qwen-Image for notebooks and scripts: the server's own recipe and engine, without the server.
 
     ::
 
-        studio = QwenImageGenerator("Qwen-Image")  # or "Qwen-Image-Edit-2509", "miniature", …
-        red = studio.generate(prompt="a red apple", height=1024, width=1024, seed=7)[0]
+        studio = QwenImageGenerator("Qwen-Image")  # or "Qwen-Image-Edit-2509", "miniature", ...
+        red = studio.generate(prompt="a red apple", height=1024, width=1024, seed=7)
         red.info["seed"], red.info["warnings"]
-        blue = studio.edit(red, prompt="make it blue")[0]  # with a model that edits
-        cat = studio.inpaint(red, region=(0.3, 0.3, 0.4, 0.4), prompt="put a cat there")[0]
-        wide = studio.outpaint(red, aspect_ratio="16:9")[0]
+        blue = studio.edit(red, prompt="make it blue")  # with a model that edits
+        cat = studio.inpaint(red, region=(0.3, 0.3, 0.4, 0.4), prompt="put a cat there")
+        wide = studio.outpaint(red, aspect_ratio="16:9")
+        four = studio.generate(prompt="a red apple", num_images=4)  # a list
 
     The pictures are PIL images; ``info`` of each tells prompt, seed, model, warnings and compute_saved.
     """
@@ -66,20 +63,26 @@ class QwenImageGenerator:
         self,
         model_name: str = "Qwen-Image",
         device: str = "auto",
-        precision: Literal["auto", "bf16", "fp32"] = "auto",
+        precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto",
         model_path: str | PathLike[str] | None = None,
     ) -> None:
-        """Choose a model of the table by name or repository id; `model_path` is a folder that holds its files.
+        """Choose a model of the table by name, alias or repository id; `model_path` is a folder that holds its files.
 
-        Nothing is loaded before the first picture. Raises StudioError ``unknown_model``.
+        A precision in which the model is not right is replaced, with a Python warning. Nothing is loaded before the
+        first picture. Raises StudioError ``unknown_model``, or ``invalid_value`` for a device that is not there.
         """
         row = find_model(model_name, MODELS)
         if model_path is not None:
             row = replace(row, repository=str(model_path))
-        self.model = row
-        self._models = {row.name: row}
-        dtype = {"auto": None, "bf16": torch.bfloat16, "fp32": torch.float32}[precision]
-        self._engine = QwenEngine(self._models, _best_device() if device == "auto" else device, dtype)
+        self.device = _device(device)
+        chosen, why = row.precision(None if precision == "auto" else Precision(precision))
+        if why is not None:
+            warnings.warn(why, stacklevel=2)
+        self.model = replace(row, precisions=(chosen,))
+        models = {row.name: self.model}
+        # A precision that was asked for is computed in as it is, also where another one would be as fast.
+        dtypes = None if precision == "auto" else DTYPES
+        self._studio = LocalStudio(Settings(), models, self.device, QwenEngine(models, self.device, dtypes))
 
     def generate(
         self,
@@ -89,8 +92,8 @@ class QwenImageGenerator:
         strength: float | None = None,
         callback: Report = silent,
         **options: Unpack[Options],
-    ) -> list[Image.Image]:
-        """Paint `num_images` pictures of the prompt, with the model's own settings for what is left out.
+    ) -> Pictures:
+        """Paint the prompt, with the model's own settings for what is left out; a list where `num_images` is above 1.
 
         With an image, in its likeness; `strength`, above 0 to 1, says how far to go from it. `callback(phase, step,
         steps)` follows the work and may raise to stop it. Raises StudioError.
@@ -105,7 +108,7 @@ class QwenImageGenerator:
         prompt: str,
         callback: Report = silent,
         **options: Unpack[Options],
-    ) -> list[Image.Image]:
+    ) -> Pictures:
         """Change one image, or up to three together, as the prompt says; otherwise as :meth:`generate`."""
         asked = {**_contract(options), "prompt": prompt, "prefer": Prefer.MODEL}
         return self._paint(callback, _listed(image), operation=Operation.EDIT, **asked)
@@ -121,7 +124,7 @@ class QwenImageGenerator:
         prompt_kind: Literal["instruction", "description"] | None = None,
         callback: Report = silent,
         **options: Unpack[Drawing],
-    ) -> list[Image.Image]:
+    ) -> Pictures:
         """Change what is white in the mask, or the region (x, y, width, height in pixels, or in fractions where all are
         at most 1), and no pixel beyond it; otherwise as :meth:`edit`.
         """
@@ -151,7 +154,7 @@ class QwenImageGenerator:
         prompt_kind: Literal["instruction", "description"] | None = None,
         callback: Report = silent,
         **options: Unpack[Options],
-    ) -> list[Image.Image]:
+    ) -> Pictures:
         """Continue an image by so many pixels on each side, or to a shape such as "16:9", or to width and height.
 
         `anchor` says where it stands in that shape or size; otherwise as :meth:`edit`.
@@ -163,39 +166,31 @@ class QwenImageGenerator:
         return self._paint(callback, [image], operation=Operation.OUTPAINT, **asked)
 
     def _paint(
-        self, callback: Report, images: Sequence[Image.Image], drawn: Image.Image | None = None, **asked: Any
-    ) -> list[Image.Image]:
-        sources = [upright(image) for image in images]
-        try:
-            request = JOB_REQUEST.validate_python(asked)
-        except ValidationError as error:
-            raise from_validation(error, where="call") from error
-        assert not isinstance(request, AdjustRequest | BatchRequest)  # noqa: S101 - no method asks for these
-        check_images(request, len(sources), masks=drawn is not None)
-        mask = _mask(request, drawn, sources)
-        plan, warnings = make_plan(request, self._models, [image.size for image in sources], mask)
+        self, callback: Report, images: Sequence[Image.Image], mask: Image.Image | None = None, **asked: Any
+    ) -> Pictures:
+        uploads = [Upload(name, _file(image)) for name, image in zip(image_params(len(images)), images, strict=True)]
+        uploads += [] if mask is None else [Upload(MASK, _file(mask))]
+        prepared = self._studio.prepare(validated(asked, where="call"), uploads)
         pictures = []
-        inputs = sources if mask is None else [*sources, mask.image]
-        for painted in self._engine.paint(plan, inputs, callback):
+        for painted in self._studio.paint(prepared, callback):
             painted.image.info |= {
-                "prompt": plan.prompt,
+                "prompt": dict(prepared.plan).get("prompt", ""),
                 "seed": painted.seed,
-                "model": plan.model,
-                "warnings": [*warnings, *painted.warnings],
+                "model": self.model.name,
+                "warnings": [*prepared.warnings, *painted.warnings],
                 "compute_saved": painted.compute_saved,
             }
             pictures.append(painted.image)
-        return pictures
+        return pictures if len(pictures) > 1 else pictures[0]
 
 
-def _mask(request: Request, drawn: Image.Image | None, sources: Sequence[Image.Image]) -> Mask | None:
-    if not isinstance(request, InpaintRequest):
-        return None
-    size = sources[0].size
-    if request.region is not None:
-        return region_mask(request.region, size)
-    assert drawn is not None  # noqa: S101 - checked before
-    return mask_from(drawn, size)
+def _file(image: Image.Image) -> bytes:
+    """Return the image as the file that a server would be sent, without loss."""
+    image = ImageOps.exif_transpose(image)
+    file = io.BytesIO()
+    plain = image if image.mode in _PNG_MODES else image.convert("RGB")
+    plain.save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def _listed(image: Image.Image | Sequence[Image.Image]) -> Sequence[Image.Image]:
@@ -203,12 +198,25 @@ def _listed(image: Image.Image | Sequence[Image.Image]) -> Sequence[Image.Image]
 
 
 def _contract(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options by the contract's names."""
+    """Return the options by the contract's names."""
     theirs = {"num_inference_steps": "steps", "num_images": "n"}
     return {theirs.get(name, name): value for name, value in options.items() if value is not None}
 
 
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda:0"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+def _device(name: str) -> str:
+    """Return the device to paint on. Raises StudioError where it is not there."""
+    import torch
+
+    there = ["cpu", *(["mps"] if torch.backends.mps.is_available() else [])]
+    there += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if name == "auto":
+        return "cuda:0" if "cuda:0" in there else there[-1]
+    asked = "cuda:0" if name == "cuda" else name
+    if asked not in there:
+        raise StudioError(
+            "invalid_value",
+            f"device: there is no '{name}' that this torch can use; there is {', '.join(there)}. Leave it out to have "
+            "the best one, or see qwen-image-studio doctor.",
+            param="device",
+        )
+    return asked

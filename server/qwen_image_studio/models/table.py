@@ -2,32 +2,36 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 
-from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import AspectRatio, Operation, Size, Way
+from qwen_image_studio.contract.errors import StudioError, refusal
+from qwen_image_studio.contract.words import AspectRatio, Operation, Precision, Size, Tier, Way
+from qwen_image_studio.models.families import FAMILIES, Family
 from qwen_image_studio.planning.sizes import Limits
 from qwen_image_studio.settings import Settings
 
 
-class Family(StrEnum):
-    """Which pipeline runs a model, and so what its parts are."""
+@dataclass(frozen=True)
+class Recipe:
+    """What a tier of a model is made of."""
 
-    QWEN_IMAGE = "qwen-image"
-    QWEN_IMAGE_EDIT_PLUS = "qwen-image-edit-plus"
-    QWEN_IMAGE_21 = "qwen-image-2.1"
+    steps: int
+    """Denoising steps of one picture."""
+    guidance_scale: float
+    """How strongly the prompt leads; at 1 nothing is led away from the negative prompt."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """One row of the table: everything the product knows of a model. Adding a model of a known family is a row."""
+    """One row of the table."""
 
     name: str
     repository: str
     """Where ``from_pretrained`` finds it: a repository id or a local folder."""
-    families: Mapping[Way, Family]
-    """The pipeline family that paints from a description (generate), and the one that follows instructions (edit)."""
+    licence: str
+    """Of the weights, as an SPDX identifier where there is one."""
+    families: Mapping[Way, str]
+    """Names of the family that paints from a description (generate) and of the one that follows instructions (edit)."""
     sizes: Mapping[AspectRatio, Size]
     """Native sizes."""
     grid: int
@@ -39,16 +43,24 @@ class Model:
     region_pixels: int
     """Least area at which a part of an image is painted: what is smaller is enlarged for it, and so gains detail."""
     max_aspect: float
-    steps: int
-    guidance_scale: float
+    """Longest shape that it paints, as long side divided by short side."""
+    tiers: Mapping[Tier, Recipe]
+    """Recipe of each tier that the model has; every model has ``quality``."""
     negative_prompt: str
     """Filled in where the caller gives none: without one, guidance is silently off."""
     max_prompt_tokens: Mapping[Way, int]
     memory_gib: float
-    """Of the weights in bf16, text encoder and VAE included."""
+    """Memory of the weights in bf16, text encoder and VAE included, in GiB."""
     working_gib: float = 12.0
-    """What painting takes beside the weights: activations, and above all the VAE's decoding."""
-    max_inputs: int = 0
+    """What painting takes beside the weights, in GiB: activations, and above all the VAE's decoding."""
+    precisions: tuple[Precision, ...] = (Precision.BF16, Precision.FP32)
+    """Number formats in which the model paints right, its own first."""
+    aliases: tuple[str, ...] = ()
+    """Other names by which callers know it, beside its repository id."""
+    owner: str = ""
+    """Who publishes it on the Hugging Face Hub under its name; empty where nobody does."""
+    max_images: int = 0
+    """Pictures that an edit takes at most."""
     input_pixels: int = 1024 * 1024
     """Area to which an edit's inputs are brought for the VAE."""
     input_grid: int = 32
@@ -60,6 +72,24 @@ class Model:
     miniature: bool = False
     shares: str = ""
     """Models with the same word here have the same text encoder and VAE."""
+
+    def family(self, way: Way) -> Family:
+        """Return the family that paints in that way, which the model must have."""
+        return FAMILIES[self.families[way]]
+
+    def recipe(self, tier: Tier = Tier.QUALITY) -> Recipe:
+        """Return the steps and guidance of a tier. Raise StudioError ``invalid_value`` for one that it lacks."""
+        if tier not in self.tiers:
+            tiers = ", ".join(self.tiers)
+            raise refusal("tier", f"{self.name} has no tier {tier.value}; it has: {tiers}")
+        return self.tiers[tier]
+
+    def precision(self, asked: Precision | None = None) -> tuple[Precision, str | None]:
+        """Return the precision to paint in, and a warning where it is not the one asked for."""
+        own = self.precisions[0]
+        if asked is None or asked in self.precisions:
+            return asked or own, None
+        return own, f"{self.name} does not paint right in {asked.value}; {own.value} was taken instead."
 
     @property
     def needed_gib(self) -> float:
@@ -109,30 +139,33 @@ _MINIATURE_SIZES: Mapping[AspectRatio, Size] = {  # about 128 x 128 pixels
 _QWEN_IMAGE = Model(
     name="Qwen-Image",
     repository="Qwen/Qwen-Image",
-    families={Way.GENERATE: Family.QWEN_IMAGE},
+    licence="Apache-2.0",
+    families={Way.GENERATE: "qwen-image"},
     sizes=_OFFICIAL_SIZES,
     grid=16,
     max_pixels=2048 * 2048,
     paint_pixels=(256 * 256, 2048 * 2048),
     region_pixels=384 * 384,
     max_aspect=4.0,
-    steps=50,
-    guidance_scale=4.0,
+    tiers={Tier.QUALITY: Recipe(steps=50, guidance_scale=4.0)},
     negative_prompt=" ",
     max_prompt_tokens={Way.GENERATE: 1024},
     memory_gib=54.0,
+    aliases=("qwen-image-20b",),
+    owner="Qwen",
     shares="qwen2.5-vl-7b",
 )
 _QWEN_IMAGE_EDIT_2509 = replace(
     _QWEN_IMAGE,
     name="Qwen-Image-Edit-2509",
     repository="Qwen/Qwen-Image-Edit-2509",
-    families={Way.EDIT: Family.QWEN_IMAGE_EDIT_PLUS},
+    families={Way.EDIT: "qwen-image-edit"},
     sizes=_MEGAPIXEL_SIZES,
     grid=32,
-    steps=40,
+    tiers={Tier.QUALITY: Recipe(steps=40, guidance_scale=4.0)},
     max_prompt_tokens={Way.EDIT: 2048},
-    max_inputs=3,
+    aliases=("qwen-image-edit", "qwen-image-edit-plus"),
+    max_images=3,
 )
 
 MODELS: Mapping[str, Model] = {
@@ -143,49 +176,53 @@ MODELS: Mapping[str, Model] = {
             _QWEN_IMAGE,
             name="Qwen-Image-2512",
             repository="Qwen/Qwen-Image-2512",
+            aliases=(),
             negative_prompt="低分辨率，低画质，肢体畸形，手指畸形，画面过饱和，蜡像感，人脸无细节，过度光滑，"
             "画面具有AI感。构图混乱。文字模糊，扭曲。",
         ),
         _QWEN_IMAGE_EDIT_2509,
-        replace(_QWEN_IMAGE_EDIT_2509, name="Qwen-Image-Edit-2511", repository="Qwen/Qwen-Image-Edit-2511"),
+        replace(
+            _QWEN_IMAGE_EDIT_2509,
+            name="Qwen-Image-Edit-2511",
+            repository="Qwen/Qwen-Image-Edit-2511",
+            aliases=(),
+        ),
         Model(
             name="Qwen-Image-2.1",
             repository="Qwen/Qwen-Image-2.1",
-            families={Way.GENERATE: Family.QWEN_IMAGE_21, Way.EDIT: Family.QWEN_IMAGE_21},
+            licence="Qwen Research License (no commercial use)",
+            families={Way.GENERATE: "qwen-image-2.1", Way.EDIT: "qwen-image-2.1"},
             sizes=_MEGAPIXEL_SIZES,
             grid=32,
             max_pixels=2048 * 2048,
             paint_pixels=(256 * 256, 2048 * 2048),
             region_pixels=384 * 384,
             max_aspect=4.0,
-            steps=40,
-            guidance_scale=1.0,
+            tiers={Tier.QUALITY: Recipe(steps=40, guidance_scale=1.0)},
             negative_prompt=" ",
             max_prompt_tokens={Way.GENERATE: 1024, Way.EDIT: 2048},
             memory_gib=30.0,
-            max_inputs=3,
+            owner="Qwen",
+            max_images=10,
             shares="qwen3-vl-8b",
         ),
         Model(
             name="miniature",
             repository=str(Path(__file__).parent.parent / "miniature" / "weights"),
-            families={
-                Way.GENERATE: Family.QWEN_IMAGE,
-                Way.EDIT: Family.QWEN_IMAGE_EDIT_PLUS,
-            },
+            licence="Apache-2.0",
+            families={Way.GENERATE: "qwen-image", Way.EDIT: "qwen-image-edit"},
             sizes=_MINIATURE_SIZES,
             grid=16,
             max_pixels=2048 * 2048,
             paint_pixels=(64 * 64, 160 * 128),
             region_pixels=128 * 128,
             max_aspect=4.0,
-            steps=20,
-            guidance_scale=3.0,
+            tiers={Tier.QUALITY: Recipe(steps=20, guidance_scale=3.0), Tier.TURBO: Recipe(steps=8, guidance_scale=3.0)},
             negative_prompt=" ",
             max_prompt_tokens={Way.GENERATE: 256, Way.EDIT: 256},
             memory_gib=0.1,
             working_gib=0.5,
-            max_inputs=3,
+            max_images=3,
             input_pixels=128 * 128,
             input_grid=16,  # so that an input of a native size keeps it, and its tokens lie on those of the result
             vision_pixels=112 * 112,
@@ -216,7 +253,10 @@ def configured_models(settings: Settings, *, card_gib: float) -> Mapping[str, Mo
 
 
 def find_model(name: str, models: Mapping[str, Model]) -> Model:
-    """The model of that name or repository id. Raises StudioError ``unknown_model`` that lists what there is."""
+    """Return the model of that name, alias or repository id, without regard to case.
+
+    Raise StudioError ``unknown_model`` that lists what there is.
+    """
     for model in models.values():
         if _is_called(model, name):
             return model
@@ -232,4 +272,4 @@ def find_model(name: str, models: Mapping[str, Model]) -> Model:
 
 def _is_called(model: Model, name: str) -> bool:
     row = MODELS.get(model.name, model)  # a model loaded from a folder keeps its repository id as a name
-    return name.casefold() in {model.name.casefold(), row.repository.casefold()}
+    return name.casefold() in {known.casefold() for known in (model.name, row.repository, *model.aliases)}

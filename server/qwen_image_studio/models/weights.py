@@ -8,101 +8,63 @@ from typing import Any
 
 import psutil
 import torch
-from diffusers import (
-    AutoencoderKLQwenImage,
-    AutoencoderKLQwenImage21,
-    FlowMatchEulerDiscreteScheduler,
-    QwenImage21Transformer2DModel,
-    QwenImageTransformer2DModel,
-)
 from safetensors import SafetensorError
-from transformers import (
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2Tokenizer,
-    Qwen2VLProcessor,
-    Qwen3VLForConditionalGeneration,
-    Qwen3VLProcessor,
-)
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.utils.logging import disable_progress_bar
 
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import Precision
 from qwen_image_studio.models.folders import WEIGHED, find_folder, inspect, unavailable
-from qwen_image_studio.models.table import Family, Model
+from qwen_image_studio.models.table import Model
 
 LOG = logging.getLogger(__name__)
 GIB = 2**30
 WORKING_ROOM = 1.05  # painting takes this much of the weights' memory, at the least
 SHARED = frozenset({"text_encoder", "vae", "tokenizer", "processor"})
 """Parts that models with the same `shares` have in common."""
-
-
-class _WithoutVideo:
-    """transformers insists on a video processor, which needs torchvision; no pipeline here ever shows it a video."""
-
-    def check_argument_for_proper_class(self, name: str, argument: object) -> type:
-        """Accept None in the video processor's place."""
-        return type(argument)
-
-
-class _Qwen2Processor(_WithoutVideo, Qwen2VLProcessor):  # type: ignore[misc]
-    """Text and pictures for Qwen2.5-VL."""
-
-
-class _Qwen3Processor(_WithoutVideo, Qwen3VLProcessor):  # type: ignore[misc]
-    """Text and pictures for Qwen3-VL."""
-
-
-_QWEN_IMAGE: Mapping[str, Any] = {
-    "scheduler": FlowMatchEulerDiscreteScheduler,
-    "vae": AutoencoderKLQwenImage,
-    "text_encoder": Qwen2_5_VLForConditionalGeneration,
-    "tokenizer": Qwen2Tokenizer,
-    "transformer": QwenImageTransformer2DModel,
+DTYPES: Mapping[Precision, torch.dtype] = {
+    Precision.BF16: torch.bfloat16,
+    Precision.FP16: torch.float16,
+    Precision.FP32: torch.float32,
 }
-PARTS: Mapping[Family, Mapping[str, Any]] = {
-    Family.QWEN_IMAGE: _QWEN_IMAGE,
-    Family.QWEN_IMAGE_EDIT_PLUS: {**_QWEN_IMAGE, "processor": _Qwen2Processor},
-    Family.QWEN_IMAGE_21: {
-        "scheduler": FlowMatchEulerDiscreteScheduler,
-        "vae": AutoencoderKLQwenImage21,
-        "text_encoder": Qwen3VLForConditionalGeneration,
-        "processor": _Qwen3Processor,
-        "transformer": QwenImage21Transformer2DModel,
-    },
-}
-"""Class of each part of a family's pipeline."""
+"""Number format of each precision."""
+CPU_DTYPES: Mapping[Precision, torch.dtype] = dict.fromkeys(Precision, torch.float32)
+"""The same on a CPU, where the shorter formats are no faster."""
+
+_Key = tuple[str, torch.dtype]
+"""Whose parts they are, and in which number format."""
 
 
 class Weights:
     """The parts that are loaded on one device; text encoders and VAEs once for all models that share them."""
 
-    def __init__(self, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, device: str, dtypes: Mapping[Precision, torch.dtype] | None = None) -> None:
+        """`dtypes` in which each precision is computed; by default its own, and on a CPU float32 for all."""
         disable_progress_bar()  # a log is no place for bars that redraw themselves
         self.device = device
-        self.dtype = dtype
-        self._shared: dict[str, dict[str, Any]] = {}
-        self._own: dict[str, dict[str, Any]] = {}
+        self._dtypes = dtypes or (CPU_DTYPES if device == "cpu" else DTYPES)
+        self._shared: dict[_Key, dict[str, Any]] = {}
+        self._own: dict[_Key, dict[str, Any]] = {}
 
-    def holds(self, model: Model) -> bool:
-        """Whether every part of the model is loaded."""
-        return _classes(model).keys() <= self._held(model).keys()
+    def holds(self, model: Model, precision: Precision) -> bool:
+        """Return whether every part of the model is loaded in that precision."""
+        return part_classes(model).keys() <= self._held(model, self._dtypes[precision]).keys()
 
-    def parts(self, model: Model) -> dict[str, Any]:
-        """Every part of the model, after loading those that are missing.
+    def parts(self, model: Model, precision: Precision) -> dict[str, Any]:
+        """Return every part of the model in that precision, after loading those that are missing.
 
-        Raises StudioError ``model_unavailable`` or ``out_of_memory``.
+        Raise StudioError ``model_unavailable`` or ``out_of_memory``.
         """
-        classes = _classes(model)
-        if missing := [name for name in classes if name not in self._held(model)]:
-            self._check_could_fit(model)
+        dtype = self._dtypes[precision]
+        classes = part_classes(model)
+        if missing := [name for name in classes if name not in self._held(model, dtype)]:
+            self._check_could_fit(model, dtype)
             folder = find_folder(model, missing)
-            self._make_room(model, inspect(folder, model, {name: classes[name].__name__ for name in missing}))
+            numbers = inspect(folder, model, {name: classes[name].__name__ for name in missing})
+            self._make_room(model, dtype, numbers)
             for name in missing:
-                shelf = self._shared if name in SHARED else self._own
-                word = _sharing(model) if name in SHARED else model.name
-                shelf.setdefault(word, {})[name] = self._load(folder, model, name, classes[name])
-        return self._held(model)
+                shelf, whose = (self._shared, _sharing(model)) if name in SHARED else (self._own, model.name)
+                shelf.setdefault((whose, dtype), {})[name] = self._load(folder, model, name, classes[name], dtype)
+        return self._held(model, dtype)
 
     def empty_cache(self) -> None:
         """Give memory that nothing refers to any more back to the device."""
@@ -110,23 +72,23 @@ class Weights:
         if self.device.startswith("cuda"):
             torch.cuda.empty_cache()
 
-    def _held(self, model: Model) -> dict[str, Any]:
-        return {**self._shared.get(_sharing(model), {}), **self._own.get(model.name, {})}
+    def _held(self, model: Model, dtype: torch.dtype) -> dict[str, Any]:
+        return {**self._shared.get((_sharing(model), dtype), {}), **self._own.get((model.name, dtype), {})}
 
-    def _check_could_fit(self, model: Model) -> None:
+    def _check_could_fit(self, model: Model, dtype: torch.dtype) -> None:
         """Before gigabytes are fetched: could the device, with nothing else on it, hold the model?"""
-        needed = int(model.memory_gib * GIB) * self.dtype.itemsize // 2
+        needed = _bytes_of(model, dtype)
         if needed > (there := memory_of(self.device)[1]):
             raise self._too_small(model, needed, f"{there / GIB:.1f} GiB in all")
 
-    def _make_room(self, model: Model, numbers: int) -> None:
+    def _make_room(self, model: Model, dtype: torch.dtype, numbers: int) -> None:
         """Drop other models where the device cannot hold them beside so many new numbers of this one."""
-        needed = int(numbers * self.dtype.itemsize * WORKING_ROOM)
+        needed = int(numbers * dtype.itemsize * WORKING_ROOM)
         # Beside another model only where there is room to paint as well; a model alone is given what there is.
         if memory_of(self.device)[0] >= needed + int(model.working_gib * GIB):
             return
-        self._own = {name: parts for name, parts in self._own.items() if name == model.name}
-        self._shared = {word: parts for word, parts in self._shared.items() if word == _sharing(model)}
+        self._own = {key: parts for key, parts in self._own.items() if key == (model.name, dtype)}
+        self._shared = {key: parts for key, parts in self._shared.items() if key == (_sharing(model), dtype)}
         self.empty_cache()
         if (free := memory_of(self.device)[0]) < needed:
             raise self._too_small(model, needed, f"{free / GIB:.1f} GiB free")
@@ -139,11 +101,11 @@ class Weights:
             param="model",
         )
 
-    def _load(self, folder: Path, model: Model, name: str, kind: Any) -> Any:
+    def _load(self, folder: Path, model: Model, name: str, kind: Any, dtype: torch.dtype) -> Any:
         try:
-            part = _read(folder, name, kind, self.dtype, self.device)
+            part = _read(folder, name, kind, dtype, self.device)
         except torch.OutOfMemoryError:
-            failure = self._too_small(model, int(model.memory_gib * GIB), "less than that free")
+            failure = self._too_small(model, _bytes_of(model, dtype), "less than that free")
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError):
             LOG.exception("cannot load %s from %s", name, folder)
             failure = unavailable(model, f"{name}/ cannot be read; fetch it again")
@@ -183,8 +145,13 @@ def memory_of(device: str) -> tuple[int, int]:
     return memory.available, memory.total
 
 
-def _classes(model: Model) -> dict[str, Any]:
-    return {name: kind for family in model.families.values() for name, kind in PARTS[family].items()}
+def part_classes(model: Model) -> dict[str, Any]:
+    """Return the class of each part of the model by the part's name, those of all its families together."""
+    return {name: kind for way in model.families for name, kind in model.family(way).parts().items()}
+
+
+def _bytes_of(model: Model, dtype: torch.dtype) -> int:
+    return int(model.memory_gib * GIB) * dtype.itemsize // torch.bfloat16.itemsize
 
 
 def _sharing(model: Model) -> str:
@@ -192,8 +159,6 @@ def _sharing(model: Model) -> str:
 
 
 def _read(folder: Path, name: str, kind: Any, dtype: torch.dtype, device: str) -> Any:
-    if name == "processor":
-        return _read_processor(folder, kind)
     if name not in WEIGHED:
         return kind.from_pretrained(folder, subfolder=name, local_files_only=True)
     # Tensors go straight from the file to the device: a 20B transformer never stands in memory twice.
@@ -206,13 +171,3 @@ def _read(folder: Path, name: str, kind: Any, dtype: torch.dtype, device: str) -
         use_safetensors=True,
         local_files_only=True,
     ).eval()
-
-
-def _read_processor(folder: Path, kind: Any) -> Any:
-    """A processor over Pillow, put together from its files: the same with and without torchvision."""
-    own = folder / "processor"
-    tokens = own if (own / "tokenizer_config.json").is_file() else folder / "tokenizer"
-    tokenizer = Qwen2Tokenizer.from_pretrained(tokens, local_files_only=True)
-    images = Qwen2VLImageProcessorPil.from_pretrained(own, local_files_only=True)
-    settings, _ = kind.get_processor_dict(own, local_files_only=True)
-    return kind(images, tokenizer, None, chat_template=settings.get("chat_template") or tokenizer.chat_template)

@@ -1,0 +1,22 @@
+"""What can be asked: one file an operation, with its request, how many images that takes and how it becomes a plan."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from qwen_image_studio.operations.adjust import AdjustRequest
+from qwen_image_studio.operations.batch import BatchRequest
+from qwen_image_studio.operations.edit import EditRequest
+from qwen_image_studio.operations.generate import GenerateRequest
+from qwen_image_studio.operations.inpaint import InpaintRequest
+from qwen_image_studio.operations.outpaint import OutpaintRequest
+from qwen_image_studio.operations.request import OPERATIONS
+
+JobRequest = Annotated[
+    GenerateRequest | EditRequest | InpaintRequest | OutpaintRequest | AdjustRequest | BatchRequest,
+    Field(discriminator="operation"),
+]
+"""The parameters of one job, as the contract's document shows them."""
+
+for _request in (GenerateRequest, EditRequest, InpaintRequest, OutpaintRequest, AdjustRequest, BatchRequest):
+    OPERATIONS[_request.NAME] = _request  # adding an operation is a file beside this one and a row here

@@ -14,8 +14,8 @@ from scipy import ndimage
 
 from qwen_image_studio.contract.adjustments import Box
 from qwen_image_studio.contract.words import Size, Way
-from qwen_image_studio.painting.inputs import resized, upright
-from qwen_image_studio.planning.plan import Pass, Plan
+from qwen_image_studio.painting.inputs import resized
+from qwen_image_studio.planning.plan import PaintPlan, Pass
 
 FEATHER = 4
 """Pixels, as painted, over which a masked part grows from nothing to full."""
@@ -28,8 +28,8 @@ PREVIEW_SIDE = 512
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One painting of the model's."""
+class PassInput:
+    """What goes into the model for one pass."""
 
     size: Size
     """Width and height at which it is painted."""
@@ -44,7 +44,7 @@ class Stage:
 class Canvas:
     """The images of a job, one after the other, while they are painted."""
 
-    def __init__(self, plan: Plan, inputs: Sequence[Image.Image]) -> None:
+    def __init__(self, plan: PaintPlan, inputs: Sequence[Image.Image]) -> None:
         """`inputs` are upright RGB pictures, the mask of a masked edit last."""
         self._plan = plan
         self._inputs = inputs[:-1] if plan.mask else inputs
@@ -58,26 +58,25 @@ class Canvas:
         """Start the next image from what was there before anything was painted."""
         self.image = self._ground.copy()
 
-    def stage(self, number: int) -> Stage:
-        """What goes into the model for pass `number`; without passes there is one, of the whole image."""
+    def pass_input(self, number: int) -> PassInput:
+        """Return what goes into the model for pass `number`; without passes there is one, of the whole image."""
         plan, size = self._plan, (self._plan.paint_width, self._plan.paint_height)
         self._small = None
         if not plan.passes:
             reference = self._inputs[0] if plan.way is Way.GENERATE and self._inputs else None
             start = None if reference is None else covering(reference, size)
-            return Stage(size, self._inputs, start)
+            return PassInput(size, self._inputs, start)
         one = plan.passes[number]
         size = (one.width, one.height)
         start = resized(self.image.crop(one.window), size)
         # In floating point, so that one pixel among thousands still counts.
         share = self._free(one).convert("F").resize(size, Image.Resampling.BOX)
         free = Image.fromarray(np.where(np.asarray(share) > 0, 255, 0).astype(np.uint8))
-        return Stage(size, [start, *self._inputs[1:]], start, free)
+        return PassInput(size, [start, *self._inputs[1:]], start, free)
 
     def put(self, number: int, painted: Image.Image) -> None:
-        """Take what the model made of that stage."""
+        """Take what the model painted in pass `number`."""
         plan = self._plan
-        painted = upright(painted)
         if not plan.passes:
             self.image = resized(painted, (plan.width, plan.height))
             return
@@ -93,7 +92,7 @@ class Canvas:
         self.image.paste(part, window[:2], self._edges[number])
 
     def preview(self, number: int, small: Image.Image) -> Image.Image:
-        """The image with a small picture of what pass `number` is painting, at most 512 pixels long."""
+        """Return the image with a small picture of what pass `number` is painting, at most 512 pixels long."""
         if not self._plan.passes:
             return small
         scale = min(1.0, PREVIEW_SIDE / max(self.image.size))

@@ -1,4 +1,4 @@
-"""Anchors: a painting that starts from a picture, and keeps to it where it may not change.
+"""A painting that starts from a picture, and keeps to it where it may not change.
 
 The models are trained by flow matching: at noise level s a picture's latents are (1 - s) clean + s noise. A painting of
 strength below 1 starts part of the way down that line. Where nothing may change, the latents are put back on the line
@@ -6,6 +6,7 @@ after every step, so what is painted beside it grows to fit (RePaint, Lugmayr et
 The pipelines are told by their own arguments: ``latents``, ``sigmas`` and ``callback_on_step_end``.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,39 +14,60 @@ import torch
 from diffusers.pipelines.qwenimage.pipeline_qwenimage import calculate_shift
 from PIL import Image
 
-from qwen_image_studio.painting.canvas import Stage
-from qwen_image_studio.planning.plan import Plan
-
-LATENT_SIDE = 8
-"""Pixels under one latent."""
+from qwen_image_studio.painting.hooks import Call, Hook
 
 
-class Anchor:
-    """What one painting starts from and keeps to."""
+class Hold(Hook):
+    """Lets a pass start from its picture, and holds in place what may not change."""
 
-    def __init__(self, view: Any, stage: Stage, *, plan: Plan, seed: int) -> None:
-        """Encode the stage's start with the view's VAE; the plan says how far to go from it, in how many steps."""
-        assert stage.start is not None  # noqa: S101
-        self._view = view
-        self._clean = encoded(view, stage.start)
-        generator = torch.Generator("cpu").manual_seed(seed)
+    def __init__(self) -> None:
+        self._hold: LatentHold | None = None
+
+    def begin(self, call: Call) -> Mapping[str, Any]:
+        """Return the latents to start from and the noise levels, where the pass has a picture and the family can."""
+        family, given = call.family, call.pass_input
+        holds = family.holds and given.free is not None
+        if given.start is None or not (family.starts_from_image or holds):
+            return {}
+        self._hold = LatentHold(call, given.start, given.free if holds else None)
+        return self._hold.arguments()
+
+    def step(self, index: int, latents: torch.Tensor) -> torch.Tensor:
+        """Return the latents with what may not change back where it was."""
+        return latents if self._hold is None else self._hold.kept(index, latents)
+
+    def end(self) -> None:
+        """Let go of the picture's latents."""
+        self._hold = None
+
+
+class LatentHold:
+    """The latents of the picture from which one pass starts and to which it keeps."""
+
+    def __init__(self, call: Call, start: Image.Image, free: Image.Image | None) -> None:
+        """Encode `start`; `free`, of its size, is white where pixels may change, None where all may."""
+        self._pipeline, self._family = call.pipeline, call.family
+        self._clean = self._family.encode(self._pipeline, start)
+        generator = torch.Generator("cpu").manual_seed(call.seed)
         shape = (1, 1, self._clean.shape[1], *self._clean.shape[-2:])
         noise = torch.randn(shape, generator=generator).to(self._clean)
+        mask = None if free is None else _latent_mask(free, shape, self._family.pixels_per_latent).to(self._clean)
         self._clean, self._noise = self._packed(self._clean), self._packed(noise)
-        self._free = None if stage.free is None else self._packed(_latent_mask(stage.free, shape).to(self._clean))
+        self._free = None if mask is None else self._packed(mask)
         # At strength 1 the pipelines' own schedule.
+        plan = call.plan
         last = min(1 / plan.steps, plan.strength / plan.run_steps)
         self._sigmas = np.linspace(plan.strength, last, plan.run_steps)
 
     def arguments(self) -> dict[str, Any]:
-        """What the pipeline is called with, beside the rest."""
+        """Return what the pipeline is called with, beside the rest."""
         return {"latents": self._at(self._first_sigma()), "sigmas": self._sigmas}
 
-    def hold(self, step: int, latents: torch.Tensor) -> torch.Tensor:
-        """The latents after that step, with what may not change back on its line."""
+    def kept(self, index: int, latents: torch.Tensor) -> torch.Tensor:
+        """Return the latents after step `index`, with what may not change back on its line."""
         if self._free is None:
             return latents
-        kept = self._at(float(self._view.scheduler.sigmas[step + 1]))
+        kept = self._at(float(self._pipeline.scheduler.sigmas[index + 1]))
         return (self._free * latents + (1 - self._free) * kept.to(latents)).to(latents.dtype)
 
     def _at(self, sigma: float) -> torch.Tensor:
@@ -53,7 +75,7 @@ class Anchor:
 
     def _first_sigma(self) -> float:
         """The noise level at which the pipeline will start: it shifts the schedule by the number of tokens."""
-        scheduler = self._view.scheduler
+        scheduler = self._pipeline.scheduler
         config = scheduler.config
         names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
         values = [config.get(name, default) for name, default in zip(names, (256, 4096, 0.5, 1.15), strict=True)]
@@ -61,30 +83,11 @@ class Anchor:
         return float(scheduler.sigmas[0])
 
     def _packed(self, latents: torch.Tensor) -> torch.Tensor:
-        """(1, channels, 1, height, width) or (1, 1, channels, height, width) as the transformer's tokens."""
-        height, width = latents.shape[-2:]
-        channels = latents.numel() // (height * width)
-        packed: torch.Tensor = self._view._pack_latents(
-            latents.reshape(1, channels, 1, height, width), 1, channels, height, width
-        )
-        return packed
+        return self._family.pack(self._pipeline, latents)
 
 
-@torch.no_grad()
-def encoded(view: Any, picture: Image.Image) -> torch.Tensor:
-    """The picture's normalised latents, (1, channels, 1, height / 8, width / 8); its sides are multiples of 16."""
-    vae = view.vae
-    pixels = view.image_processor.preprocess(picture, picture.height, picture.width).unsqueeze(2)
-    latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
-    shape = (1, vae.config.z_dim, 1, 1, 1)
-    mean = torch.tensor(vae.config.latents_mean).view(shape).to(latents)
-    std = torch.tensor(vae.config.latents_std).view(shape).to(latents)
-    normalised: torch.Tensor = (latents - mean) / std
-    return normalised
-
-
-def _latent_mask(free: Image.Image, shape: tuple[int, ...]) -> torch.Tensor:
-    """1 for every latent under which any pixel may change, else 0; of the latents' shape."""
+def _latent_mask(free: Image.Image, shape: tuple[int, ...], side: int) -> torch.Tensor:
+    """1 for every latent, of `side` pixels, under which any pixel may change, else 0; of the latents' shape."""
     pixels = torch.from_numpy(np.asarray(free).copy()).float().div(255)[None, None]
-    mask = torch.nn.functional.max_pool2d(pixels, LATENT_SIDE).ceil()
+    mask = torch.nn.functional.max_pool2d(pixels, side).ceil()
     return mask[:, :, None].expand(1, 1, *shape[2:])

@@ -9,7 +9,7 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import MIN_STEPS, Way
 from qwen_image_studio.models.known_words import vocabulary_of, without_unknown
 from qwen_image_studio.models.table import Model
-from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.planning.plan import PaintPlan
 from qwen_image_studio.prompts.cleaning import clean
 
 CLOSING_TOKENS = 5  # of the chat template after the user's text; they count within the pipelines' limit
@@ -17,7 +17,7 @@ MAX_TOLD = 200  # characters of what was left out
 MAX_SOURCE_ASPECT = 32  # beyond it a source shrinks to nothing on the models' grid
 
 
-def check(plan: Plan, images: Sequence[Image.Image]) -> None:
+def check(plan: PaintPlan, images: Sequence[Image.Image]) -> None:
     """Raise StudioError ``invalid_value`` for what no model can do."""
     if plan.steps < MIN_STEPS:
         raise StudioError(
@@ -36,8 +36,8 @@ def check(plan: Plan, images: Sequence[Image.Image]) -> None:
             )
 
 
-def fit_texts(plan: Plan, model: Model, tokenizer: Any) -> tuple[dict[str, str | None], tuple[str, ...]]:
-    """Prompt and negative prompt, without special tokens and within the model's limit; and what to say of it."""
+def fit_texts(plan: PaintPlan, model: Model, tokenizer: Any) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    """Return prompt and negative prompt, without special tokens and within the model's limit, and warnings."""
     limit = model.max_prompt_tokens[plan.way] - CLOSING_TOKENS
     texts: dict[str, str | None] = {}
     warnings: list[str] = []
@@ -60,14 +60,14 @@ def fit_texts(plan: Plan, model: Model, tokenizer: Any) -> tuple[dict[str, str |
 
 
 def shorten(text: str, limit: int, tokenizer: Any) -> str:
-    """The longest beginning of the text that has at most `limit` tokens."""
+    """Return the longest beginning of the text that has at most `limit` tokens."""
     while len(starts := tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping) > limit:
         text = text[: starts[limit][0]].rstrip()
     return text
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF says, in RGB; what is transparent stands on white."""
+    """Return the image turned as its EXIF says, in RGB; what is transparent stands on white."""
     image = ImageOps.exif_transpose(image)
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -77,5 +77,5 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The image at exactly that size."""
+    """Return the image at exactly that size."""
     return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)

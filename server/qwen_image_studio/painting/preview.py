@@ -5,65 +5,90 @@ from one encoded chart of known colours, so it holds for every VAE of the family
 """
 
 import itertools
+import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from PIL import Image
 
-from qwen_image_studio.contract.words import Size
-from qwen_image_studio.planning.engine import Show
+from qwen_image_studio.painting.canvas import Canvas
+from qwen_image_studio.painting.hooks import Call, Hook, Listener
 
+LOG = logging.getLogger(__name__)
 PACE_S = 1.0
-"""A preview at most this often; a job that is quicker has none."""
+"""Seconds between two previews at least; a job that is quicker has none."""
 LONG_SIDE = 256
-"""Of a preview, in pixels."""
+"""Longest side of a preview in pixels."""
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 COLUMNS = 12
 PATCH = 32
 """Side of one colour on the chart in pixels; its rim is left out of the measure, where neighbours shine in."""
 
-
 _COLOURS: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()
 """What was measured on each VAE."""
 
 
-class Previewer:
-    """Follows the latents of one picture and shows, now and then, the picture that they are heading for."""
+class Preview(Hook):
+    """Shows, now and then, the picture that the latents are heading for, where it belongs in the whole image."""
 
-    def __init__(self, view: Any, size: Size, show: Show) -> None:
-        """`view` is the pipeline, `size` the painted width and height in pixels."""
-        self._view, self._size, self._show = view, size, show
-        self._due = time.monotonic() + PACE_S
+    def __init__(self, listener: Listener, canvas: Canvas) -> None:
+        self._listener, self._canvas = listener, canvas
+        self._call: Call | None = None
         self._before: torch.Tensor | None = None
+        self._due = 0.0
 
-    def step(self, index: int, latents: torch.Tensor) -> None:
-        """After denoising step `index`, with the packed latents that it made."""
+    def begin(self, call: Call) -> Mapping[str, Any]:
+        """Follow the call, where anybody sees and the family's latents can be seen."""
+        self._call = call if self._listener.sees and call.family.previews else None
+        self._due = time.monotonic() + PACE_S
+        return {}
+
+    def step(self, index: int, latents: torch.Tensor) -> torch.Tensor:
+        """Show a small picture where one is due."""
+        if self._call is None:
+            return latents
         before, self._before = self._before, latents
         if before is None or time.monotonic() < self._due:
-            return
-        sigmas = self._view.scheduler.sigmas
-        clean = heading_for(before, latents, float(sigmas[index]), float(sigmas[index + 1]))
-        width, height = self._size
-        unpacked = self._view._unpack_latents(clean, height, width, self._view.vae_scale_factor)[0, :, 0]
-        vae = self._view.vae
+            return latents
+        try:
+            small = self._picture(self._call, index, before, latents)
+        except RuntimeError as error:  # no memory left for a look in between: the picture itself goes on
+            LOG.warning("no more previews of this picture: %s", error)
+            self.end()
+            return latents
+        self._listener.show(self._canvas.preview(self._call.number, small))
+        self._due = time.monotonic() + PACE_S
+        return latents
+
+    def end(self) -> None:
+        """Let go of the latents."""
+        self._call = self._before = None
+
+    @staticmethod
+    def _picture(call: Call, index: int, before: torch.Tensor, after: torch.Tensor) -> Image.Image:
+        sigmas = call.pipeline.scheduler.sigmas
+        clean = heading_for(before, after, float(sigmas[index]), float(sigmas[index + 1]))
+        vae = call.pipeline.vae
         if vae not in _COLOURS:
             _COLOURS[vae] = measure_colours(vae)
-        self._show(picture(unpacked, _COLOURS[vae]))
-        self._due = time.monotonic() + PACE_S
+        return picture(call.family.unpack(call.pipeline, clean, call.pass_input.size), _COLOURS[vae])
 
 
 def heading_for(before: torch.Tensor, after: torch.Tensor, sigma_before: float, sigma_after: float) -> torch.Tensor:
-    """The clean latents at which a flow-matching Euler step aims: with x = (1 - s) clean + s noise, the step's velocity
-    is (after - before) / (s_after - s_before), and clean = after - s_after * velocity.
+    """Return the clean latents at which a flow-matching Euler step aims.
+
+    With x = (1 - s) clean + s noise, the step's velocity is (after - before) / (s_after - s_before), and
+    clean = after - s_after * velocity.
     """
     velocity = (after.float() - before.float()) / (sigma_after - sigma_before)
     return after.float() - sigma_after * velocity
 
 
 def measure_colours(vae: Any) -> torch.Tensor:
-    """How the VAE's normalised latents become colours: (channels + 1, 3), the last row for the constant."""
+    """Return how the VAE's normalised latents become colours: (channels + 1, 3), the last row for the constant."""
     chart, colours = _chart()
     device, dtype = next(vae.parameters()).device, next(vae.parameters()).dtype
     with torch.no_grad():
@@ -78,7 +103,7 @@ def measure_colours(vae: Any) -> torch.Tensor:
 
 
 def picture(latents: torch.Tensor, colours: torch.Tensor) -> Image.Image:
-    """Normalised latents (channels, height, width) as a small RGB picture."""
+    """Return normalised latents (channels, height, width) as a small RGB picture."""
     channels, height, width = latents.shape
     flat = latents.float().cpu().reshape(channels, -1).T
     pixels = (_with_constant(flat) @ colours).clamp(0, 1).mul(255).round().to(torch.uint8)

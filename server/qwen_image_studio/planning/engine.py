@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from PIL import Image
 
-from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.contract.words import Precision
+from qwen_image_studio.planning.plan import PaintPlan
+from qwen_image_studio.planning.variant import Variant
 from qwen_image_studio.settings import Settings
 
 Report = Callable[[str, int, int], None]
@@ -38,8 +40,11 @@ class DeviceLost(RuntimeError):
     """The device works no more in this process, whatever is asked of it; a new process may find it well."""
 
 
-class Engine(Protocol):
-    """Runs models on one device; owned by one thread."""
+PlanT = TypeVar("PlanT", contravariant=True)
+
+
+class Engine(Protocol[PlanT]):
+    """Carries out plans of one kind on one device; owned by one thread."""
 
     device: str
 
@@ -47,14 +52,17 @@ class Engine(Protocol):
         """Bring the model's files to this machine, if they are not here. Raises StudioError ``model_unavailable``."""
 
     @property
-    def loaded(self) -> str | None:
-        """Name of the model that is ready to paint."""
+    def loaded(self) -> Variant | None:
+        """What is ready to paint; None where no model is."""
 
-    def load(self, model: str) -> None:
-        """Make the model ready. Raises StudioError ``model_unavailable`` or ``out_of_memory``."""
+    def load(self, model: str, precision: Precision | None = None) -> None:
+        """Make the model ready, in its own precision unless told another.
+
+        Raise StudioError ``model_unavailable`` or ``out_of_memory``.
+        """
 
     def paint(
-        self, plan: Plan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
+        self, plan: PlanT, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
     ) -> Iterator[Painted]:
         """Paint the plan's images in order of its seeds; `images` are the RGB inputs of an edit. `show` is handed small
         pictures of what is becoming, now and then, if the engine can make them.
@@ -68,8 +76,8 @@ _FORMER_NAMES = {"server.engine.qwen": "qwen_image_studio.painting.qwen"}
 """Modules that settings of version 0.1 name."""
 
 
-def open_engine(settings: Settings, models: Mapping[str, Any], device: str) -> Engine:
+def open_engine(settings: Settings, models: Mapping[str, Any], device: str) -> Engine[PaintPlan]:
     """The engine that the settings name, for one device (``cpu``, ``cuda:0``)."""
     module, _, function = settings.engine.partition(":")
     opener = getattr(import_module(_FORMER_NAMES.get(module, module)), function)
-    return cast(Engine, opener(models, device))
+    return cast("Engine[PaintPlan]", opener(models, device))

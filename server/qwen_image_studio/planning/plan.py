@@ -1,11 +1,21 @@
-"""What exactly will be painted for one job: every default filled in, every seed drawn. Kept in the job's row."""
+"""What exactly will be done for one job: every default filled in, every seed drawn.
 
-from typing import Any
+A plan is kept in the job's row, so that a second attempt makes the very same pictures. There are three kinds, told
+apart by `kind`: a painting by a model, adjustments of a picture, and a batch of rows.
+"""
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from qwen_image_studio.contract.adjustments import Adjustment, Box
-from qwen_image_studio.contract.words import MIN_STEPS, Operation, OutputFormat, Tier, Way
+from qwen_image_studio.contract.fields import Cell
+from qwen_image_studio.contract.words import MIN_STEPS, Lane, OutputFormat, Precision, Tier, Way
+from qwen_image_studio.planning.variant import Variant
+
+QUALITY = 95
+"""Quality of JPEG and WebP files where the caller names none, 1 to 100."""
 
 
 class Pass(BaseModel):
@@ -19,19 +29,52 @@ class Pass(BaseModel):
     height: int
     """Size at which it is painted, on the model's grid."""
     known: Box | None = None
-    """What of the canvas is there already and stays; None where the mask says it."""
+    """The part of the canvas that is there already and stays; None where the mask says it."""
 
 
-class Plan(BaseModel):
-    """What exactly an engine will do for one job: every default filled in, every seed drawn. Kept in the job's row,
-    so that a second attempt paints the very same pictures.
-    """
+class _Plan(BaseModel):
+    """What all plans have."""
 
     model_config = ConfigDict(frozen=True)
 
-    operation: Operation
+    lane: ClassVar[Lane]
+    """Which kind of worker carries it out."""
+
+    output_format: OutputFormat
+    output_quality: int = QUALITY
+    """Quality of JPEG and WebP files, 1 to 100."""
+
+    @property
+    def variant(self) -> Variant | None:
+        """What has to be loaded; None where no model paints."""
+        return None
+
+    @property
+    def rows(self) -> int | None:
+        """Number of rows of a batch; None for other plans."""
+        return None
+
+    @property
+    def images(self) -> int:
+        """Number of images that come of it."""
+        return 1
+
+    @property
+    def steps_of_one(self) -> int:
+        """Steps of one image."""
+        return 1
+
+
+class PaintPlan(_Plan):
+    """A painting by a model."""
+
+    lane: ClassVar[Lane] = Lane.PAINT
+
+    kind: Literal["paint"] = "paint"
     model: str
     tier: Tier
+    precision: Precision | None = None
+    """Number format of the weights; None for the model's own."""
     prompt: str
     negative_prompt: str
     width: int
@@ -44,9 +87,6 @@ class Plan(BaseModel):
     guidance_scale: float
     seeds: tuple[int, ...]
     """One per image."""
-    output_format: OutputFormat
-    output_quality: int = 95
-    """Of JPEG and WebP files."""
     way: Way = Way.GENERATE
     """Which of the model's families paints: the one that generates, or the one that edits."""
     strength: float = 1.0
@@ -57,18 +97,16 @@ class Plan(BaseModel):
     """Where the input stands on a larger canvas."""
     passes: tuple[Pass, ...] = ()
     """The parts that are painted, one after the other; none where the whole image is painted at once."""
-    adjustments: tuple[Adjustment, ...] = ()
-    """What the light engine does, in this order."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _read_older_rows(cls, values: Any) -> Any:
-        """Take `through`, as rows before version 0.2 call it; the oldest say neither."""
-        if not isinstance(values, dict) or "way" in values:
-            return values
-        values = dict(values)
-        way = values.pop("through", values["operation"])
-        return {**values, "way": way if way in set(Way) else Way.GENERATE}
+    @property
+    def variant(self) -> Variant | None:
+        """What has to be loaded."""
+        return Variant(self.model, self.tier, self.precision or Precision.BF16)
+
+    @property
+    def images(self) -> int:
+        """Number of images that come of it, one for each seed."""
+        return len(self.seeds)
 
     @property
     def run_steps(self) -> int:
@@ -79,3 +117,42 @@ class Plan(BaseModel):
     def steps_of_one(self) -> int:
         """Denoising steps of one image, over all its passes."""
         return self.run_steps * max(1, len(self.passes))
+
+
+class AdjustPlan(_Plan):
+    """Adjustments of one picture, without a model."""
+
+    lane: ClassVar[Lane] = Lane.LIGHT
+
+    kind: Literal["adjust"] = "adjust"
+    prompt: str = ""
+    """The instruction that said them, if there was one."""
+    adjustments: tuple[Adjustment, ...] = ()
+    """What is done, in this order."""
+
+
+class BatchPlan(_Plan):
+    """A job for each row of a table; the format is that of the contact sheet."""
+
+    lane: ClassVar[Lane] = Lane.LIGHT
+
+    kind: Literal["batch"] = "batch"
+    job: dict[str, Any]
+    """A job of another operation, with {{column}} in its texts."""
+    table: tuple[dict[str, Cell], ...]
+    row_seeds: tuple[int | None, ...]
+    """Seed of each row's first image; None where the operation takes none."""
+
+    @property
+    def rows(self) -> int | None:
+        """Number of rows."""
+        return len(self.table)
+
+
+Plan = PaintPlan | AdjustPlan | BatchPlan
+_PLAN: TypeAdapter[Plan] = TypeAdapter(Annotated[Plan, Field(discriminator="kind")])
+
+
+def read_plan(kept: Mapping[str, Any]) -> Plan:
+    """Return the plan that a job's row keeps. Raises ValidationError for anything else."""
+    return _PLAN.validate_python(kept)

@@ -37,21 +37,21 @@ Make = Callable[[Values], Step]
 
 
 @dataclass(frozen=True)
-class LightInstruction:
+class Instruction:
     """What an instruction says, wholly understood."""
 
     adjustments: tuple[Adjustment, ...]
     output_format: OutputFormat | None = None
 
 
-class NotLight(ValueError):
+class NotAdjustments(ValueError):
     """The instruction says something else than adjustments, or one that is out of range; the message says which."""
 
 
-def parse_light(instruction: str) -> LightInstruction:
-    """The adjustments that the instruction wholly says. Raises NotLight."""
+def parse_adjustments(instruction: str) -> Instruction:
+    """The adjustments that the instruction wholly says. Raises NotAdjustments."""
     if len(instruction) > MAX_CHARS:
-        raise NotLight(f"it is longer than {MAX_CHARS} characters")
+        raise NotAdjustments(f"it is longer than {MAX_CHARS} characters")
     text, quoted = _take_quoted(instruction.strip())
     text = re.sub(r"\s+", " ", text.casefold())
     text = re.sub(_COURTESY, "", text)
@@ -59,11 +59,11 @@ def parse_light(instruction: str) -> LightInstruction:
     formats = [step for step in steps if isinstance(step, OutputFormat)]
     adjustments = tuple(step for step in steps if not isinstance(step, OutputFormat))
     if len(adjustments) > MAX_ADJUSTMENTS:
-        raise NotLight(f"it asks for more than {MAX_ADJUSTMENTS} adjustments")
+        raise NotAdjustments(f"it asks for more than {MAX_ADJUSTMENTS} adjustments")
     sides = [one for one in adjustments if isinstance(one, Resize) and one.scale is None]
     if len(sides) > 1:  # a width and a height, each of which keeps the shape, are not what was meant
-        raise NotLight("it names a size twice; write it as 800x600")
-    return LightInstruction(adjustments, formats[-1] if formats else None)
+        raise NotAdjustments("it names a size twice; write it as 800x600")
+    return Instruction(adjustments, formats[-1] if formats else None)
 
 
 _OPEN, _CLOSE = "\ue000", "\ue001"  # of Unicode's private use: around the number of a quotation
@@ -90,8 +90,8 @@ def _read_clause(clause: str, quoted: list[str]) -> Step:
             try:
                 return make(values)
             except ValidationError as error:
-                raise NotLight(str(error.errors(include_url=False)[0]["msg"]).lower()) from error
-    raise NotLight("it says something else")
+                raise NotAdjustments(str(error.errors(include_url=False)[0]["msg"]).lower()) from error
+    raise NotAdjustments("it says something else")
 
 
 # -- the words -----------------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def _blurred(values: Values) -> Step:
 def _both_sides(values: Values) -> tuple[int, int]:
     width, height = int(values["w"]), int(values["h"])
     if max(width, height) < MIN_SIDE:
-        raise NotLight("4x3 is no size in pixels; write a shape as 4:3")
+        raise NotAdjustments("4x3 is no size in pixels; write a shape as 4:3")
     return width, height
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 
-from qwen_image_studio.gallery.storage import open_storage
+from qwen_image_studio.gallery import open_gallery
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs import open_store
@@ -28,23 +28,23 @@ class _Json(DefaultJSONProvider):
 
 
 def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
-    """The web application over the settings' store and storage, offering `models`."""
+    """The web application over the settings' job store and gallery, offering `models`."""
     app = Flask("server", static_folder=None)
     app.json = _Json(app)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb * 10**6
     app.config["MAX_FORM_MEMORY_SIZE"] = 1_000_000
     app.config["MAX_FORM_PARTS"] = 20
     app.url_map.merge_slashes = False  # a signed key is taken letter for letter
-    store, storage = open_store(settings), open_storage(settings)
+    store = open_store(settings)
+    gallery = open_gallery(settings, store)
     parts = Services(
         settings=settings,
         store=store,
-        storage=storage,
+        gallery=gallery,
         keys=KeyStore(settings),
         models=models,
         changes=Changes(store, settings),
-        intake=Intake(settings, store, storage, models),
-        link_keys=settings.signing_keys(),
+        intake=Intake(settings, store, gallery, models),
     )
     parts.keep_in(app)
     shape_errors(app)

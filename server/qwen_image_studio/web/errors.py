@@ -14,8 +14,10 @@ _CODES = {
     400: ("malformed_body", "The request cannot be read; send JSON, or multipart with a 'params' field."),
     404: ("not_found", "There is nothing at this address; /openapi.json lists what there is."),
     405: ("method_not_allowed", "This address does not take this method; /openapi.json lists what it takes."),
+    412: ("precondition_failed", "If-Match: the file is another one; ask without it to get the file as it is."),
     413: ("body_too_large", "The body is larger than this server takes; send smaller images or fewer."),
     415: ("unsupported_media_type", "Send application/json, or multipart/form-data with a 'params' field."),
+    416: ("range_not_satisfiable", "Range: the file is shorter; Content-Range tells its length in bytes."),
 }
 
 
@@ -50,7 +52,7 @@ def _studio_error(error: StudioError) -> Response:
 def _http_error(error: HTTPException) -> Response:
     code, message = _CODES.get(error.code or 500, ("malformed_body", error.description or "The request is refused."))
     response = _studio_error(StudioError(code, message))
-    response.headers.extend({name: value for name, value in error.get_headers() if name == "Allow"})
+    response.headers.extend({name: value for name, value in error.get_headers() if name in {"Allow", "Content-Range"}})
     return response
 
 

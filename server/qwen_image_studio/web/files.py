@@ -1,41 +1,88 @@
-"""Files behind signed, expiring links: whoever holds a link may read that one image or archive until its hour."""
+"""Files over HTTP: behind signed, expiring links, which let whoever holds one read that one image or archive until its
+hour; and how any file is answered, in pieces and conditionally.
+"""
 
-import mimetypes
 import time
 
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import Range
+from werkzeug.exceptions import HTTPException, PreconditionFailed
+from werkzeug.wsgi import FileWrapper
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.gallery.archive import archive, archived_job
-from qwen_image_studio.gallery.links import verify
+from qwen_image_studio.gallery.archive import archive
+from qwen_image_studio.gallery.names import archived_job
+from qwen_image_studio.gallery.store import StoredFile
 from qwen_image_studio.jobs import Job
 from qwen_image_studio.web.openapi import Facts, describe
 from qwen_image_studio.web.services import services
 
 blueprint = Blueprint("files", __name__, url_prefix="/files")
 
+PIECE_BYTES = 256 * 1024
+FILE_ANSWERS = {200: "image/*", 206: "image/*", 304: None}
+FILE_ERRORS = ("not_found", "storage_failed", "precondition_failed", "range_not_satisfiable")
+
 
 @blueprint.get("/<path:key>")
-@describe(Facts(returns={200: "image/*"}, errors=("link_refused", "not_found", "storage_failed")))
+@describe(Facts(returns=FILE_ANSWERS, errors=("link_refused", *FILE_ERRORS)))
 def file(key: str) -> ResponseReturnValue:
-    """Get the image or the ZIP of a link from a JobView."""
+    """Get the image or the ZIP of a link from a JobView.
+
+    Images answer If-None-Match and Range; a ZIP is written while it is read, and is always whole.
+    """
     if ".." in key.split("/"):
         raise StudioError("not_found", "There is no such file.")
-    expires, now = request.args.get("expires", ""), time.time()
-    verify(key, expires, request.args.get("signature", ""), services().link_keys, now)
+    gallery = services().gallery
+    expires = gallery.check_link(key, request.args)
     if job_id := archived_job(key):
         return archive_response(services().store.get(job_id))
-    data = services().storage.open(key)
-    response = Response(data, mimetype=mimetypes.guess_type(key)[0] or "application/octet-stream")
-    response.headers["Cache-Control"] = f"private, max-age={int(int(expires) - now)}, immutable"
+    response = file_response(gallery.stream(key), max_age_s=int(expires - time.time()))
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return response
 
 
+def file_response(found: StoredFile, *, max_age_s: int, tag: str | None = None) -> Response:
+    """Answer with the file, or as much of it as the request's conditions and range ask for (RFC 9110, 13 and 14); it is
+    read in pieces while it is sent. `tag` is the entity tag where it is known better than the store knows it.
+
+    Raises HTTPException for a precondition that does not hold and a range that is not there.
+    """
+    response = Response(_Pieces(found.stream, PIECE_BYTES), mimetype=found.mime_type, direct_passthrough=True)
+    try:
+        response.content_length = found.size
+        response.headers["Cache-Control"] = f"private, max-age={max_age_s}, immutable"
+        response.set_etag(tag or found.tag)
+        response.make_conditional(request, accept_ranges=True)  # preconditions come before ranges
+        if response.status_code == 412:
+            raise PreconditionFailed
+        if response.status_code == 200 and _asks_for_one_range():
+            response.make_conditional(request, accept_ranges=True, complete_length=found.size)
+    except HTTPException:
+        found.stream.close()
+        raise
+    return response
+
+
+class _Pieces(FileWrapper):
+    """A file read in pieces, closed at the latest when nobody holds the answer: not every server closes it."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def archive_response(job: Job) -> Response:
-    """The ZIP of a job's images, written while the caller reads it. Raises StudioError ``not_found``."""
-    response = Response(archive(job, services().store, services().storage), mimetype="application/zip")
+    """Answer with the ZIP of a job's images, written while the caller reads it. Raises StudioError ``not_found``."""
+    response = Response(archive(job, services().store, services().gallery), mimetype="application/zip")
     response.headers["Cache-Control"] = "no-store"  # a batch's grows
     response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.zip"'
     return response
+
+
+def _asks_for_one_range() -> bool:
+    """Return whether the request asks for one range of bytes. Other units, several ranges and other methods than GET
+    are answered with the whole file, as RFC 9110 (14.2) has it.
+    """
+    asked: Range | None = request.range
+    return request.method == "GET" and asked is not None and asked.units == "bytes" and len(asked.ranges) == 1

@@ -7,6 +7,7 @@ from flask import Blueprint, Response, request, stream_with_context, url_for
 from flask.typing import ResponseReturnValue
 
 from qwen_image_studio.contract.answers import JobList, JobQuery, JobsQuery, JobView
+from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.jobs import Job
 from qwen_image_studio.web.auth import owner
 from qwen_image_studio.web.files import archive_response
@@ -44,7 +45,7 @@ def submit() -> ResponseReturnValue:
 
     Answers once the job is kept durably; the Location header names where to look for it.
     """
-    job, created = services().intake.accept(read_submission(), owner())
+    job, created = services().intake.accept(read_submission(), Caller(owner()))
     headers = {"Location": url_for("jobs.show", job_id=job.id)}
     if not created:
         headers["Idempotent-Replayed"] = "true"
@@ -119,6 +120,22 @@ def cancel(job_id: str) -> ResponseReturnValue:
     What rows have painted stays.
     """
     return job_view(services().store.cancel(job_id, owner())).model_dump(mode="json")
+
+
+@blueprint.delete("/<job_id>")
+@describe(
+    Facts(
+        returns={204: None},
+        errors=("not_found", "job_not_ended", "image_in_use", "invalid_value", "invalid_api_key", "database_busy"),
+    )
+)
+def delete(job_id: str) -> ResponseReturnValue:
+    """Delete a job that has ended, with its images and files, and what was uploaded for it alone.
+
+    A batch goes with all its rows, a single row not by itself. Afterwards there is no such job: a second time is 404.
+    """
+    services().gallery.forget_job(job_id, owner())
+    return "", 204
 
 
 @blueprint.get("/<job_id>/archive")

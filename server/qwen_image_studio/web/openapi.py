@@ -26,7 +26,7 @@ from pydantic import BaseModel, RootModel
 from qwen_image_studio import __version__
 from qwen_image_studio.contract.answers import ErrorBody
 from qwen_image_studio.contract.errors import ERRORS
-from qwen_image_studio.operations.requests import JobRequest
+from qwen_image_studio.operations import JobRequest
 from qwen_image_studio.web.auth import OPEN_ENDPOINTS
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -41,8 +41,8 @@ class JobBody(RootModel[JobRequest]):
 class Facts:
     """What a view takes and gives."""
 
-    returns: Mapping[int, type[BaseModel] | str]
-    """By status: a model, or the media type of bytes."""
+    returns: Mapping[int, type[BaseModel] | str | None]
+    """By status: a model, the media type of bytes, or None where there is no body."""
     errors: tuple[str, ...] = ()
     query: type[BaseModel] | None = None
     takes_job: bool = False
@@ -188,7 +188,9 @@ def _without_references(node: Any, definitions: Mapping[str, Any]) -> Any:
     return {key: _without_references(value, definitions) for key, value in {**named, **node}.items() if key != "$ref"}
 
 
-def _response(what: type[BaseModel] | str, streams: type[BaseModel] | None = None) -> Response:
+def _response(what: type[BaseModel] | str | None, streams: type[BaseModel] | None = None) -> Response:
+    if what is None:
+        return Response(description="No body.")
     if isinstance(what, str):
         schema, media_type, text = Schema(type="string", format="binary"), what, "The bytes."
     else:

@@ -14,9 +14,20 @@ from qwen_image_studio.contract.answers import (
     ProgressView,
     RowsView,
     SizeView,
+    TierView,
 )
-from qwen_image_studio.contract.words import LIGHT, MAX_IMAGES, MAX_SIDE, MAX_STEPS, MIN_SIDE, MIN_STEPS, State, Tier
-from qwen_image_studio.gallery.archive import archive_key
+from qwen_image_studio.contract.words import (
+    ADJUSTED,
+    MAX_IMAGES,
+    MAX_INPUTS,
+    MAX_SIDE,
+    MAX_STEPS,
+    MIN_SIDE,
+    MIN_STEPS,
+    Lane,
+    State,
+    Tier,
+)
 from qwen_image_studio.jobs import Job, Rows, StoredImage, Tag, standing_of
 from qwen_image_studio.models.known_words import vocabulary_of
 from qwen_image_studio.models.table import Model
@@ -29,14 +40,14 @@ def job_view(job: Job) -> JobView:
     waits = job.state is State.QUEUED and job.rows is None
     position = store.tags([job.id])[job.id].position if waits else None
     rows = store.rows([job.id]).get(job.id) if job.rows is not None else None
-    return _job_view(job, store.images([job.id]).get(job.id, ()), position, rows)
+    return _job_view(job, store.images([job.id], with_deleted=True).get(job.id, ()), position, rows)
 
 
 def job_list(found: Sequence[Job], has_more: bool) -> JobList:
     """A page of jobs."""
     store = services().store
     ids = [job.id for job in found]
-    images, tags, rows = store.images(ids), store.tags(ids), store.rows(ids)
+    images, tags, rows = store.images(ids, with_deleted=True), store.tags(ids), store.rows(ids)
     return JobList(
         data=[_job_view(job, images.get(job.id, ()), tags[job.id].position, rows.get(job.id)) for job in found],
         has_more=has_more,
@@ -50,23 +61,24 @@ def tag_of(job: Job, view: JobView) -> Tag:
 
 def image_view(image: StoredImage) -> ImageView:
     """One image with fresh links."""
-    storage = services().storage
+    gallery = services().gallery
     return ImageView(
         id=image.id,
-        url=storage.url(image.key),
-        thumbnail_url=storage.url(image.thumbnail_key),
+        url=gallery.link(image.key),
+        thumbnail_url=gallery.link(image.thumbnail_key),
         width=image.width,
         height=image.height,
         mime_type=image.mime_type,
         seed=image.seed,
         sha256=image.sha256,
+        deleted=image.deleted_at is not None,
         change=_change(image),
-        comparison_url=storage.url(image.comparison_key) if image.comparison_key else None,
+        comparison_url=gallery.link(image.comparison_key) if image.comparison_key else None,
     )
 
 
 def _change(image: StoredImage) -> ChangeView | None:
-    if image.comparison_key is None:
+    if image.comparison_key is None or image.deleted_at is not None:
         return None
     return ChangeView(inside=image.change_inside, outside=image.change_outside)
 
@@ -82,20 +94,25 @@ def model_view(model: Model, *, loaded: bool) -> ModelView:
     """One row of the model table."""
     return ModelView(
         id=model.name,
-        repository="miniature" if model.miniature else f"Qwen/{model.name}",
-        owned_by="this server" if model.miniature else "Qwen",
+        repository=f"{model.owner}/{model.name}" if model.owner else model.name,
+        owned_by=model.owner or "this server",
+        licence=model.licence,
         operations=list(model.operations),
         sizes={name: SizeView(width=width, height=height) for name, (width, height) in model.sizes.items()},
         min_side=MIN_SIDE,
         max_side=MAX_SIDE,
         max_pixels=model.max_pixels,
         max_aspect=model.max_aspect,
-        max_inputs=model.max_inputs,
+        max_inputs=min(model.max_images, MAX_INPUTS),
         max_images=MAX_IMAGES,
         min_steps=MIN_STEPS,
         max_steps=MAX_STEPS,
-        default_steps=model.steps,
-        default_guidance_scale=model.guidance_scale,
+        default_steps=model.recipe().steps,
+        default_guidance_scale=model.recipe().guidance_scale,
+        tiers=[
+            TierView(tier=tier, steps=recipe.steps, guidance_scale=recipe.guidance_scale)
+            for tier, recipe in model.tiers.items()
+        ],
         vocabulary=vocabulary_of(model),
         loaded=loaded,
     )
@@ -104,12 +121,12 @@ def model_view(model: Model, *, loaded: bool) -> ModelView:
 def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: Rows | None) -> JobView:
     state = standing_of(job, rows)
     position = place if state is State.QUEUED and rows is None else (0 if state is State.RUNNING else None)
-    storage = services().storage
-    has_images = bool(images) or (rows is not None and rows.succeeded > 0)
+    gallery = services().gallery
+    has_images = any(image.deleted_at is None for image in images) or (rows is not None and rows.succeeded > 0)
     return JobView(
         id=job.id,
         operation=job.operation,
-        model=job.model,
+        model=ADJUSTED if job.lane is Lane.LIGHT else job.model,
         tier=Tier(job.tier),
         state=state,
         queue_position=position,
@@ -119,12 +136,12 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: 
         warnings=list(job.warnings),
         compute_saved=job.compute_saved,
         cached=False,
-        engine="cv" if job.model == LIGHT else "qwen",
+        engine="cv" if job.lane is Lane.LIGHT else "qwen",
         error=JobError(code=job.error_code, message=job.error_message or "") if job.error_code else None,
         parent_id=job.parent_id,
         row=job.row,
         rows=_rows_view(rows),
-        archive_url=storage.url(archive_key(job.id)) if has_images else None,
+        archive_url=gallery.archive_link(job.id) if has_images else None,
         created_at=job.created_at,
         started_at=job.started_at if rows is None else rows.started_at,
         finished_at=job.finished_at,
@@ -154,8 +171,7 @@ def _progress_of_rows(state: State, rows: Rows) -> ProgressView:
 
 def _progress(job: Job) -> ProgressView:
     now = job.progress
-    # The picture behind the link changes with the step, so the address does too, for the sake of caches.
-    preview_url = f"{services().storage.url(now.preview_key)}&step={now.step}" if now.preview_key else None
+    preview_url = services().gallery.preview_link(now.preview_key, now.step) if now.preview_key else None
     return ProgressView(phase=now.phase, step=now.step, steps=now.steps, eta_s=_eta(job), preview_url=preview_url)
 
 

@@ -6,7 +6,7 @@ from typing import cast
 
 from flask import Flask, current_app
 
-from qwen_image_studio.gallery.storage import Storage
+from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs import JobStore
@@ -23,13 +23,11 @@ class Services:
 
     settings: Settings
     store: JobStore
-    storage: Storage
+    gallery: Gallery
     keys: KeyStore
     models: Mapping[str, Model]
     changes: Changes
     intake: Intake
-    link_keys: tuple[bytes, ...]
-    """Keys that may have signed a link to an image."""
 
     def keep_in(self, app: Flask) -> None:
         """Hand the parts to an application."""

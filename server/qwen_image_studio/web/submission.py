@@ -8,7 +8,8 @@ from typing import Any
 from flask import request
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.intake import Submission, Upload, checked, image_params, validated
+from qwen_image_studio.intake import Submission, Upload, image_params
+from qwen_image_studio.operations.request import validated
 from qwen_image_studio.prompts.table import decode
 
 MAX_JSON_BYTES = 1_000_000
@@ -25,7 +26,7 @@ def read_submission() -> Submission:
         raise StudioError(
             "unsupported_media_type", "Send application/json, or multipart/form-data with a 'params' field of JSON."
         )
-    return checked(Submission(validated(body), uploads, read_idempotency_key()))
+    return Submission(validated(body), uploads, read_idempotency_key())
 
 
 # -- reading -------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 from flask import request
 
+from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import State
 from qwen_image_studio.intake import Submission
@@ -74,7 +75,7 @@ def waiting_for(submission: Submission) -> Iterator[Waiting]:
                 "answers without waiting.",
                 retry_after=CROWDED_RETRY_S,
             )
-        job = _sent_before(submission, who) or services().intake.accept(submission, who)[0]
+        job = _sent_before(submission, who) or services().intake.accept(submission, Caller(who))[0]
         with changes.watching(job.id) as watch:
             if watch.patient:  # it has a place of its own
                 first.close()

@@ -3,22 +3,24 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from PIL import Image
 
 from qwen_image_studio.adjusting.contact_sheet import contact_sheet
+from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import LIGHT, Operation, State
-from qwen_image_studio.gallery.attempt import Pictures, delete, forget_pictures
-from qwen_image_studio.gallery.storage import Storage
+from qwen_image_studio.contract.words import Lane, State
+from qwen_image_studio.gallery import Gallery
+from qwen_image_studio.gallery.attempt import Attempt
 from qwen_image_studio.imaging import open_image, read_facts
 from qwen_image_studio.imaging.encoding import THUMBNAIL_SIDE
-from qwen_image_studio.intake import Intake, Submission, row_submission
+from qwen_image_studio.intake import Intake, Submission
 from qwen_image_studio.jobs import OPEN_ROWS, Job, JobStore, Lease, LeaseLost, NewJob, StoredImage
 from qwen_image_studio.models.table import Model
-from qwen_image_studio.operations.light import BatchPlan
+from qwen_image_studio.operations.batch import row_request
 from qwen_image_studio.planning.engine import Painted
+from qwen_image_studio.planning.plan import BatchPlan
 from qwen_image_studio.prompts.table import fill
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.worker.keeper import Cancelled, Keeper, Released
@@ -50,9 +52,9 @@ class Batches:
     """Runs the batches of one server; each call is one claim's worth of work."""
 
     def __init__(
-        self, settings: Settings, store: JobStore, storage: Storage, intake: Intake, models: Mapping[str, Model]
+        self, settings: Settings, store: JobStore, gallery: Gallery, intake: Intake, models: Mapping[str, Model]
     ) -> None:
-        self._settings, self._store, self._storage, self._intake = settings, store, storage, intake
+        self._settings, self._store, self._gallery, self._intake = settings, store, gallery, intake
         self._models = models
         self._failing: dict[str, tuple[int, float]] = {}
         """Of batches whose next row waits for the storage: that row, and since when (monotonic seconds)."""
@@ -105,7 +107,7 @@ class Batches:
     def _prepared(self, lease: Lease, plan: BatchPlan, number: int) -> tuple[NewJob, tuple[str, str] | None]:
         """The job of one row; where none can be made of it, one in its place and why."""
         try:
-            return self._intake.prepare(_submission(plan, number), lease.job.owner, row_of=lease.job.id), None
+            return self._intake.new_job(_submission(plan, number), Caller(lease.job.owner), row_of=lease.job.id), None
         except StudioError as error:
             if error.code in _PASSING and not self._has_waited(lease, number, error):
                 raise
@@ -127,18 +129,18 @@ class Batches:
         """Delete the inputs that were kept since then for a job that there is not."""
         for image_id in new.inputs:
             try:
-                if image := self._store.forget_image(image_id, began):
-                    delete(self._storage, image.key, image.thumbnail_key)
+                self._gallery.withdraw(image_id, began)
             except StudioError as error:
                 _log.warning("image %s stays behind: %s", image_id, error)
 
     def _in_place(self, lease: Lease, plan: BatchPlan, number: int) -> NewJob:
         """A job for a row of which none could be made, for the model that would have painted it."""
         asked = fill(plan.job, plan.table[number])
-        operation = Operation(asked["operation"])  # it was tried when the batch came
+        operation = str(asked["operation"])  # it was tried when the batch came
         able = (model.name for model in self._models.values() if operation in model.operations)
-        model = LIGHT if operation is Operation.ADJUST else str(asked.get("model") or next(able, LIGHT))
-        return NewJob(owner=lease.job.owner, operation=operation, model=model, tier=lease.job.tier, plan={})
+        model = str(asked.get("model") or next(able, ""))
+        lane = Lane.PAINT if model else Lane.LIGHT
+        return NewJob(lease.job.owner, operation, lane, model, tier=lease.job.tier, plan={})
 
     def _given_up(self, lease: Lease, plan: BatchPlan, number: int) -> tuple[NewJob, tuple[str, str]]:
         message = (
@@ -163,7 +165,7 @@ class Batches:
             stored, said = self._sheet(lease, plan, keeper, rows, images)
             return Gathered(stored, [*warnings, *said])
         except Exception as error:
-            forget_pictures(self._storage, lease, [lease.token])
+            Attempt(self._gallery, lease).clear()
             if isinstance(error, Cancelled | Released | LeaseLost) or getattr(error, "code", "") == "database_busy":
                 raise
             _log.exception("job %s has no contact sheet", lease.job.id)
@@ -178,32 +180,32 @@ class Batches:
         images: Mapping[str, Sequence[StoredImage]],
     ) -> tuple[Sequence[StoredImage], Sequence[str]]:
         """The contact sheet, stored, and what is to be said of it."""
-        files = _Files(self._storage)
+        files = _Files(self._gallery)
         made_by = _made_by(rows, images, files, keeper)
         small = _Small(rows, images, files, keeper)
         sheet = Painted(contact_sheet(small, len(rows)), None)
         while True:
-            pictures = Pictures(self._storage, lease, plan, [], made_by)
+            attempt = Attempt(self._gallery, lease)
             try:
-                pictures.keep(sheet)
+                attempt.keep(sheet, plan, before=made_by)
                 break
             except StudioError as error:
                 files.wait_for(error)
         lost = f"{small.lost} of {len(images)} pictures are not on the contact sheet, since they could not be read."
-        return pictures.stored, [lost] if small.lost else []
+        return attempt.stored, [lost] if small.lost else []
 
 
 class _Files:
-    """The files of the rows, from a storage that may fail a few times."""
+    """The files of the rows, from a gallery whose store may fail a few times."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage, self._tries = storage, TRIES
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery, self._tries = gallery, TRIES
 
     def opened(self, key: str) -> bytes:
         """A file; empty where it is gone or stays unreadable: the sheet does without."""
         while True:
             try:
-                return self._storage.open(key)
+                return self._gallery.open(key)
             except StudioError as error:
                 if error.code == "database_busy":
                     raise
@@ -253,7 +255,7 @@ def _made_by(
 ) -> dict[str, str | int | float]:
     """A model behind any of the pictures, so that the sheet says as they do that AI was at work."""
     for row in rows:
-        if row.id in images and row.model != LIGHT:
+        if row.id in images and row.model:
             return {"model": row.model}
     for number, row in enumerate(rows):
         for image in images.get(row.id, ()):
@@ -264,12 +266,7 @@ def _made_by(
 
 
 def _submission(plan: BatchPlan, number: int) -> Submission:
-    submission, seed = row_submission(plan.job, plan.table[number]), plan.row_seeds[number]
-    return (
-        submission
-        if seed is None
-        else replace(submission, request=submission.request.model_copy(update={"seed": seed}))
-    )
+    return Submission(row_request(plan.job, plan.table[number], plan.row_seeds[number]))
 
 
 def _shared_warnings(rows: Sequence[Job]) -> list[str]:

@@ -13,9 +13,8 @@ from typing import NoReturn
 from PIL import Image
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.gallery.attempt import delete, preview_key
-from qwen_image_studio.gallery.storage import Storage
-from qwen_image_studio.imaging import thumbnail
+from qwen_image_studio.gallery import Gallery
+from qwen_image_studio.gallery.attempt import Attempt
 from qwen_image_studio.jobs import JobStore, Lease, LeaseLost, Progress
 from qwen_image_studio.settings import Settings
 
@@ -37,8 +36,9 @@ class Released(Exception):
 class Keeper:
     """Keeps one lease while its job runs, on a thread of its own."""
 
-    def __init__(self, store: JobStore, lease: Lease, storage: Storage, settings: Settings) -> None:
-        self._store, self._lease, self._storage, self._settings = store, lease, storage, settings
+    def __init__(self, store: JobStore, lease: Lease, gallery: Gallery, settings: Settings) -> None:
+        self._store, self._lease, self._gallery, self._settings = store, lease, gallery, settings
+        self._attempt = Attempt(gallery, lease)
         self._progress = Progress()
         self._preview: Image.Image | None = None
         self._preview_key: str | None = None
@@ -56,7 +56,7 @@ class Keeper:
         self._ended.set()
         self._thread.join()
         if self._preview_key is not None:
-            delete(self._storage, self._preview_key)
+            self._gallery.clear(self._preview_key)
 
     def show(self, preview: Image.Image) -> None:
         """Take a small picture of the painting in between; the keeper stores it when it comes by."""
@@ -92,11 +92,8 @@ class Keeper:
 
     def _store_preview(self) -> None:
         preview, self._preview = self._preview, None
-        if preview is None:
-            return
-        key = preview_key(self._lease, self._lease.token)
-        self._storage.put(key, thumbnail(preview), "image/webp")
-        self._preview_key = key
+        if preview is not None:
+            self._preview_key = self._attempt.show(preview)
 
     def _end_hung_process(self) -> NoReturn:
         message = (

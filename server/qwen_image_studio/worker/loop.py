@@ -11,22 +11,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from PIL import Image
 
 from qwen_image_studio.adjusting.engine import AdjustEngine
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import LIGHT, LIGHT_DEVICE, MAX_SIDE, Operation, State
-from qwen_image_studio.gallery.attempt import Pictures, forget_pictures
-from qwen_image_studio.gallery.storage import Storage, open_storage
+from qwen_image_studio.contract.words import ADJUSTED, LIGHT_DEVICE, MAX_SIDE, Lane, State
+from qwen_image_studio.gallery import Gallery, open_gallery
+from qwen_image_studio.gallery.attempt import Attempt, clear_attempts
+from qwen_image_studio.gallery.pruning import Retention
 from qwen_image_studio.imaging import open_image, read_facts
 from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs import JobStore, Lease, LeaseLost, StoredImage, Worker, open_store
 from qwen_image_studio.jobs.news import open_doorbell
 from qwen_image_studio.models.table import Model, configured_models
 from qwen_image_studio.planning.engine import DeviceLost, Engine, open_engine
-from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.planning.plan import read_plan
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import largest_card_gib
 from qwen_image_studio.system.processes import lock
@@ -61,16 +62,20 @@ class JobWorker:
         self,
         settings: Settings,
         device: str,
-        engine: Engine,
+        engine: Engine[Any],
         models: Sequence[str],
         store: JobStore,
+        *,
+        lane: Lane = Lane.PAINT,
         batches: Batches | None = None,
+        retention: Retention | None = None,
     ) -> None:
-        """`batches` is for the worker of what needs no model."""
-        self._batches = batches
+        """Run the jobs of a lane; `batches` and `retention` are for the light one."""
+        self._batches, self._retention = batches, retention
+        self._lane = lane
         self._settings, self._device, self._engine, self._models = settings, device, engine, models
         self._store = store
-        self._storage: Storage = open_storage(settings)
+        self._gallery: Gallery = open_gallery(settings, store)
         self._name = settings.worker_name(device)
         self._state, self._message = "starting", "Starting."
         self._stopping_at: float | None = None
@@ -91,18 +96,20 @@ class JobWorker:
         doorbell = open_doorbell(self._settings)
         while self._stopping_at is None:
             if not self.run_next():
+                if self._retention is not None:
+                    self._retention.work()
                 doorbell.wait(IDLE_S)
         doorbell.close()
         self._say("lost", "Stopped.")
 
     def _warm_up(self) -> None:
-        first = self._models[0]
         try:
             for name in self._models:  # here, not in a job, whose time limit a download would use up
                 self._say("starting", f"Fetching {name}, if it is not on this machine yet.")
                 self._engine.fetch(name)
-            self._say("starting", f"Loading {first}.")
-            self._engine.load(first)
+            for first in self._models[:1]:
+                self._say("starting", f"Loading {first}.")
+                self._engine.load(first)
         except StudioError as error:
             self._say("failed", error.message)
             _log.error("%s", error.message)
@@ -112,7 +119,7 @@ class JobWorker:
     def run_next(self) -> bool:
         """Claim and run one job; whether there was one."""
         try:
-            lease = self._store.claim(self._name, self._models, self._engine.loaded)
+            lease = self._store.claim(self._name, self._lane, self._models, self._engine.loaded)
         except StudioError as busy:
             _log.warning("%s", busy)
             return False
@@ -124,15 +131,24 @@ class JobWorker:
             self._attempt(lease)
         except LeaseLost:
             _log.warning("job %s: lost lease; another attempt has it", lease.job.id)
-            if self._store.get(lease.job.id).lease_token != lease.token:  # else it was ended in our own name
-                forget_pictures(self._storage, lease, [lease.token])
-        self._say("ready" if self._engine.loaded else "failed", self._message)
+            if not self._has_ended_itself(lease):
+                clear_attempts(self._gallery, lease, [lease.token])
+        self._say("ready" if self._is_ready() else "failed", self._message)
         return True
+
+    def _has_ended_itself(self, lease: Lease) -> bool:
+        """Whether the lease was lost since the job was ended in our own name; a deleted one ended in another's."""
+        try:
+            return self._store.get(lease.job.id).lease_token == lease.token
+        except StudioError as error:
+            if error.code != "not_found":
+                raise
+            return False
 
     def _attempt(self, lease: Lease) -> None:
         """Run one attempt to its end; every end but LeaseLost is written to the table."""
         try:
-            with Keeper(self._store, lease, self._storage, self._settings) as self._keeper:
+            with Keeper(self._store, lease, self._gallery, self._settings) as self._keeper:
                 self._keeper.release_at = self._stopping_at
                 result = self._paint(lease, self._keeper)
             state = self._settle(
@@ -159,7 +175,7 @@ class JobWorker:
             self._fail(lease, StudioError("engine_failed", message))
         finally:
             self._keeper = None
-        forget_pictures(self._storage, lease, _spent(lease, state))
+        clear_attempts(self._gallery, lease, _spent(lease, state))
 
     def _fail(self, lease: Lease, error: StudioError) -> None:
         _log.warning("job %s: %s: %s", lease.job.id, error.code, error.message)
@@ -179,29 +195,40 @@ class JobWorker:
                 time.sleep(0.2)
 
     def _paint(self, lease: Lease, keeper: Keeper) -> _Result:
-        if self._batches is not None and lease.job.operation is Operation.BATCH:
+        if self._batches is not None and lease.job.rows is not None:
             gathered = self._batches.run(lease, keeper)
             return _Result(gathered.images, gathered.warnings, None)
-        plan = Plan.model_validate(lease.job.plan)
-        files = [self._storage.open(self._store.image(image_id).key) for image_id in lease.job.inputs]
+        plan = read_plan(lease.job.plan)
+        files = [self._gallery.open(self._store.image(image_id).key) for image_id in lease.job.inputs]
         inputs = [_opened(file) for file in files]
-        pictures = Pictures(self._storage, lease, plan, inputs, read_facts(files[0]) if files else {})
+        before = read_facts(files[0]) if files else {}
+        attempt = Attempt(self._gallery, lease)
         keeper.report("loading", 0, 0)
         saved: list[float] = []
         warnings = list(lease.job.warnings)
         for number, painted in enumerate(self._engine.paint(plan, inputs, keeper.report, keeper.show), start=1):
-            keeper.report("storing", plan.steps_of_one * number, plan.steps_of_one * len(plan.seeds))
-            pictures.keep(painted)
+            keeper.report("storing", plan.steps_of_one * number, plan.steps_of_one * plan.images)
+            attempt.keep(painted, plan, inputs, before)
             saved += [painted.compute_saved] if painted.compute_saved is not None else []
-            warnings += [said for said in (*painted.warnings, *pictures.warnings) if said not in warnings]
-        return _Result(pictures.stored, warnings, sum(saved) / len(saved) if saved else None)
+            warnings += [said for said in (*painted.warnings, *attempt.warnings) if said not in warnings]
+        return _Result(attempt.stored, warnings, sum(saved) / len(saved) if saved else None)
 
     def _say(self, state: str, message: str) -> None:
         self._state, self._message = state, message
         try:
-            self._store.note_worker(Worker(self._name, self._device, state, self._engine.loaded, message, time.time()))
+            self._store.note_worker(Worker(self._name, self._device, state, self._loaded_model(), message, time.time()))
         except StudioError as busy:
             _log.warning("%s", busy)
+
+    def _is_ready(self) -> bool:
+        """Whether it can run what it claims; the light worker needs nothing loaded."""
+        return self._lane is Lane.LIGHT or self._engine.loaded is not None
+
+    def _loaded_model(self) -> str | None:
+        """Name of what is loaded, as health shows it."""
+        if self._lane is Lane.LIGHT:
+            return ADJUSTED
+        return self._engine.loaded.model if self._engine.loaded else None
 
     def _tell(self) -> None:
         while True:
@@ -230,9 +257,10 @@ def run_light_worker(settings: Settings) -> None:
 
 def light_worker(settings: Settings, models: Mapping[str, Model], store: JobStore) -> JobWorker:
     """The worker that needs no model: it adjusts pictures, and runs batches, whose rows are for the server's models."""
-    storage, engine = open_storage(settings), AdjustEngine(settings)
-    batches = Batches(settings, store, storage, Intake(settings, store, storage, models), models)
-    return JobWorker(settings, engine.device, engine, [LIGHT], store, batches)
+    gallery, engine = open_gallery(settings, store), AdjustEngine(settings)
+    batches = Batches(settings, store, gallery, Intake(settings, store, gallery, models), models)
+    retention = Retention(gallery, store, settings)
+    return JobWorker(settings, engine.device, engine, [], store, lane=Lane.LIGHT, batches=batches, retention=retention)
 
 
 def _spent(lease: Lease, state: State) -> range:

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
+from qwen_image_studio.models.families.qwen_image_edit import sides_for
 from qwen_image_studio.models.table import MODELS
-from qwen_image_studio.painting.pipelines import sides_for
 from training import parts
 from training.data.edits import Edit, Kind, Stock, draw_edit, tell_edit
 from training.data.prompts import LANGUAGES

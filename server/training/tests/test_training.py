@@ -17,9 +17,9 @@ from diffusers import QwenImagePipeline
 from PIL import Image, ImageDraw
 
 from qwen_image_studio.contract.words import Operation, Way
+from qwen_image_studio.models.families.qwen_image_edit import sides_for
 from qwen_image_studio.models.table import MODELS, Model
-from qwen_image_studio.painting.pipelines import sides_for
-from qwen_image_studio.painting.qwen import QwenEngine, open_engine
+from qwen_image_studio.painting.qwen import QwenEngine, open_engine, open_pipeline
 from tests.server.conftest import a_plan, painted
 from training import build as builder
 from training import sheet as sheets
@@ -452,9 +452,13 @@ def test_gray_and_mirrored_scenes_are(atlas: Atlas) -> None:
     assert tuple(mirrored[64, 32]) == COLOURS["blue"].rgb
 
 
+def editing_pipeline(engine: QwenEngine, model: Model) -> Any:
+    """The pipeline with which the engine edits."""
+    return open_pipeline(model.family(Way.EDIT), engine._weights.parts(model, model.precision()[0]))
+
+
 def test_an_edit_is_fed_as_the_pipeline_feeds_it(atlas: Atlas, engine: QwenEngine, miniature: Model) -> None:
-    engine.load(miniature.name)
-    processor = engine._open_view(miniature, Way.EDIT).processor
+    processor = editing_pipeline(engine, miniature).processor
     scenes = [arrange(Layout.BIG, ["red-apple"], "blue"), arrange(Layout.SMALL, ["robot"], "pink")]
     shown = "".join(f"Picture {one}: <|vision_start|><|image_pad|><|vision_end|>" for one in (1, 2))
     theirs = processor(
@@ -474,10 +478,9 @@ def test_a_source_of_a_native_size_is_fed_as_it_is(
     model = MODELS["miniature"]
     assert sides_for(model.input_pixels, size[0] / size[1], model.input_grid) == (size[0] * TOKEN, size[1] * TOKEN)
     scene = arrange(Layout.SMALL, ["robot"], "pink", size)
-    engine.load(miniature.name)
-    view = engine._open_view(miniature, Way.EDIT)
+    pipeline = editing_pipeline(engine, miniature)
     seen: list[dict[str, torch.Tensor]] = []
-    visual = view.text_encoder.model.visual
+    visual = pipeline.text_encoder.model.visual
     names = list(inspect.signature(visual.forward).parameters)
     hook = visual.register_forward_pre_hook(
         lambda _, args, kwargs: seen.append({**dict(zip(names, args, strict=False)), **kwargs}), with_kwargs=True

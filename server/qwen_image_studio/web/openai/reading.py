@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from qwen_image_studio.contract.errors import StudioError, from_validation
 from qwen_image_studio.imaging.alpha_mask import white_mask
-from qwen_image_studio.intake import Submission, Upload, checked, image_params
+from qwen_image_studio.intake import MASK, Submission, Upload, image_params
 from qwen_image_studio.web.openai.requests import ImagesEditRequest, ImagesGenerateRequest
 from qwen_image_studio.web.services import services
 from qwen_image_studio.web.submission import read_idempotency_key, read_json
@@ -27,11 +27,7 @@ def read_generation() -> tuple[ImagesGenerateRequest, Submission]:
     if request.mimetype != "application/json":
         raise StudioError("unsupported_media_type", "Send application/json; files go to /v1/images/edits.")
     asked = _validated(ImagesGenerateRequest, _json())
-    try:
-        job = asked.job_request()
-    except ValidationError as error:
-        raise from_validation(error, where="image generation") from error
-    return asked, checked(Submission(job, [], read_idempotency_key()))
+    return asked, Submission(asked.job_request(), [], read_idempotency_key())
 
 
 def read_edit() -> tuple[ImagesEditRequest, Submission]:
@@ -50,12 +46,9 @@ def read_edit() -> tuple[ImagesEditRequest, Submission]:
             param="mask",
         )
     asked = _validated(ImagesEditRequest, body)
-    try:
-        job = asked.job_request(has_mask=any(upload.param == "mask" for upload in uploads))
-    except ValidationError as error:
-        raise from_validation(error, where="image edit") from error
-    sent = checked(Submission(job, uploads, read_idempotency_key()))
-    return asked, Submission(sent.request, _white_masked(sent.uploads), sent.idempotency_key)
+    job = asked.job_request(has_mask=any(upload.param == MASK for upload in uploads))
+    Submission(job, uploads).check()  # before the mask is opened
+    return asked, Submission(job, _white_masked(uploads), read_idempotency_key())
 
 
 # -- reading -------------------------------------------------------------------------------------------------------

@@ -11,7 +11,10 @@ from pydantic_core import PydanticCustomError
 
 from qwen_image_studio.contract.adjustments import Region
 from qwen_image_studio.contract.words import Operation, OutputFormat, PromptKind
-from qwen_image_studio.operations.requests import JOB_REQUEST, EditRequest, GenerateRequest, InpaintRequest, Request
+from qwen_image_studio.operations.edit import EditRequest
+from qwen_image_studio.operations.generate import GenerateRequest
+from qwen_image_studio.operations.inpaint import InpaintRequest
+from qwen_image_studio.operations.request import Request, validated
 
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
 LESSER: frozenset[Quality] = frozenset({"low", "medium", "standard"})
@@ -61,12 +64,12 @@ class _OpenAI(BaseModel):
             raise PydanticCustomError("quality_said_twice", message, {"param": "output_compression"})
         return self
 
-    def _as(self, operation: Operation, names: set[str]) -> Request:
-        """The job's own request, of those parameters that were sent. Raises ValidationError."""
+    def _as(self, operation: Operation, names: set[str], where: str) -> Request:
+        """Return the job's own request, of those parameters that were sent. Raises StudioError."""
         params = self.model_dump(mode="json", exclude_unset=True, include=names)
         if self.output_compression is not None:
             params["output_quality"] = max(1, self.output_compression)
-        return JOB_REQUEST.validate_python({**params, "operation": operation})
+        return validated({**params, "operation": operation.value}, where)
 
 
 class ImagesGenerateRequest(_OpenAI, GenerateRequest):
@@ -77,8 +80,8 @@ class ImagesGenerateRequest(_OpenAI, GenerateRequest):
     """Taken for the sake of clients, without effect; a warning says so."""
 
     def job_request(self) -> Request:
-        """The same as a job. Raises ValidationError."""
-        return self._as(Operation.GENERATE, set(GenerateRequest.model_fields))
+        """Return the same as a job. Raises StudioError."""
+        return self._as(Operation.GENERATE, set(GenerateRequest.model_fields), "image generation")
 
 
 class ImagesEditRequest(_OpenAI, EditRequest):
@@ -95,14 +98,14 @@ class ImagesEditRequest(_OpenAI, EditRequest):
     """With a mask or region: how far to go from what is there. Left out: 1, where nothing of it is left."""
 
     def job_request(self, *, has_mask: bool) -> Request:
-        """The same as a job: an inpaint where only a part may change, else an edit. Raises ValidationError.
+        """Return the same as a job: an inpaint where only a part may change, else an edit. Raises StudioError.
 
         The result of an inpaint has the size of the image, whatever `size` says.
         """
         names = {*EditRequest.model_fields, *InpaintRequest.model_fields}
         if has_mask or self.region is not None:
-            return self._as(Operation.INPAINT, names - {"size"})
-        return self._as(Operation.EDIT, names)
+            return self._as(Operation.INPAINT, names - {"size"}, "image edit")
+        return self._as(Operation.EDIT, names, "image edit")
 
 
 class _Answer(BaseModel):

@@ -151,8 +151,8 @@ def _response(call: _Call, job: Job) -> ImagesResponse:
 def _item(call: _Call, job: Job, picture: StoredImage) -> ImagesItem:
     by_link = call.asked.response_format == "url"
     return ImagesItem(
-        url=services().storage.url(picture.key) if by_link else None,
-        b64_json=None if by_link else _base64(services().storage.open(picture.key)),
+        url=services().gallery.link(picture.key) if by_link else None,
+        b64_json=None if by_link else _base64(services().gallery.open(picture.key)),
         revised_prompt=call.revised(job),
         id=picture.id,
         seed=picture.seed,
@@ -204,13 +204,13 @@ def _completed(call: _Call, job: Job, picture: StoredImage) -> ImagesEvent:
     size = _size(picture)
     return ImagesEvent(
         type=f"{call.kind}.completed",
-        b64_json=_base64(services().storage.open(picture.key)),
+        b64_json=_base64(services().gallery.open(picture.key)),
         created_at=int(job.finished_at or job.created_at),
         output_format=_format(picture),
         size=size,
         job_id=job.id,
         id=picture.id,
-        url=services().storage.url(picture.key),
+        url=services().gallery.link(picture.key),
         revised_prompt=call.revised(job),
         seed=picture.seed,
         warnings=call.warnings(job, size),
@@ -230,7 +230,7 @@ class _Partials:
         if now.preview_key is None or self._sent >= wanted or now.step * (wanted + 1) < now.steps * (self._sent + 1):
             return None
         try:
-            data = services().storage.open(now.preview_key)
+            data = services().gallery.open(now.preview_key)
         except StudioError:  # gone with the job's end
             return None
         if data == self._last or (header := read_header(data)) is None:

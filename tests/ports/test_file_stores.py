@@ -1,13 +1,15 @@
-"""One suite for every image store; below it what only files can suffer."""
+"""One suite for every store of files; below it what only files on a disk can suffer."""
 
 import errno
+import hashlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.gallery.storage import Storage, open_storage
+from qwen_image_studio.gallery.local import open_local
+from qwen_image_studio.gallery.names import check_key, no_such_image
+from qwen_image_studio.gallery.store import FileStore, StoredFile
 from qwen_image_studio.settings import Settings
 
 KEY = "2026/11/21/job_1/0.png"
-ADDRESS = "https://studio.example"
 HOSTILE = [
     *["", "/", ".", "..", "../canary", "a/../../canary", "a/./b", "a/..", "/etc/passwd", "//a", "a//b", "a/", "/a"],
     *["a\0b", "a\\..\\b", "C:/a", "C:a", ".hidden", "a/.hidden", ".incoming/a", "a\n", "a b", "~", "~/a", "a%2fb"],
@@ -28,18 +31,50 @@ HOSTILE = [
 ]
 
 
-def make_local(folder: Path) -> Storage:
-    """The store of files, as the settings open it."""
-    return open_storage(Settings(_env_file=None, data_dir=folder, public_url=ADDRESS))
+class Toy:
+    """The smallest store that keeps what FileStore promises, in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, tuple[bytes, str, float]] = {}
+
+    def put(self, key: str, data: bytes, mime_type: str) -> None:
+        """Keep."""
+        self.kept[check_key(key)] = data, mime_type, time.time()
+
+    def open(self, key: str) -> StoredFile:
+        """Open what was kept."""
+        if check_key(key) not in self.kept:
+            raise no_such_image()
+        data, mime_type, _ = self.kept[key]
+        return StoredFile(BytesIO(data), len(data), hashlib.sha256(data).hexdigest(), mime_type)
+
+    def delete(self, key: str) -> None:
+        """Delete, if it is there."""
+        self.kept.pop(check_key(key), None)
+
+    def keys(self) -> Iterator[tuple[str, float]]:
+        """List all."""
+        yield from [(key, put_at) for key, (_, _, put_at) in self.kept.items()]
 
 
-ADAPTERS: dict[str, Callable[[Path], Storage]] = {"local": make_local}
+def make_local(folder: Path) -> FileStore:
+    """The store of files on a disk, as the settings open it."""
+    return open_local(Settings(_env_file=None, data_dir=folder))
+
+
+ADAPTERS: dict[str, Callable[[Path], FileStore]] = {"local": make_local, "toy": lambda _: Toy()}
 
 
 @pytest.fixture(params=sorted(ADAPTERS))
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
     """An empty store of each kind in turn."""
     return ADAPTERS[request.param](tmp_path)
+
+
+def read(storage: FileStore, key: str) -> bytes:
+    """The whole file."""
+    with storage.open(key).stream as stream:
+        return stream.read()
 
 
 @pytest.fixture
@@ -54,27 +89,27 @@ def code_of(call: Callable[[], object]) -> str:
     return caught.value.code
 
 
-def test_what_was_put_is_opened_again(storage: Storage) -> None:
+def test_what_was_put_is_opened_again(storage: FileStore) -> None:
     for data in (b"", b"\x89PNG", os.urandom(300_000)):
         storage.put(KEY, data, "image/png")
-        assert storage.open(KEY) == data
+        assert read(storage, KEY) == data
 
 
-def test_keys_are_apart(storage: Storage) -> None:
+def test_keys_are_apart(storage: FileStore) -> None:
     storage.put("a/1.png", b"one", "image/png")
     storage.put("a/2.png", b"two", "image/png")
     storage.put("b/1.png", b"three", "image/png")
-    assert [storage.open(key) for key in ("a/1.png", "a/2.png", "b/1.png")] == [b"one", b"two", b"three"]
+    assert [read(storage, key) for key in ("a/1.png", "a/2.png", "b/1.png")] == [b"one", b"two", b"three"]
 
 
-def test_a_missing_image_is_not_found(storage: Storage) -> None:
+def test_a_missing_image_is_not_found(storage: FileStore) -> None:
     assert code_of(lambda: storage.open(KEY)) == "not_found"
     storage.put(KEY, b"x", "image/png")
     for other in ("2026", "2026/11/21/job_1", KEY + "/0.png", "2026/11/21/job_1/0"):
         assert code_of(lambda other=other: storage.open(other)) == "not_found"  # type: ignore[misc]
 
 
-def test_delete_forgets_one_image_and_may_be_repeated(storage: Storage) -> None:
+def test_delete_forgets_one_image_and_may_be_repeated(storage: FileStore) -> None:
     storage.put(KEY, b"x", "image/png")
     storage.put("other.png", b"y", "image/png")
     for _ in range(2):
@@ -82,34 +117,33 @@ def test_delete_forgets_one_image_and_may_be_repeated(storage: Storage) -> None:
         assert code_of(lambda: storage.open(KEY)) == "not_found"
     storage.delete("2026")
     storage.delete("other.png/0.png")
-    assert storage.open("other.png") == b"y"
+    assert read(storage, "other.png") == b"y"
 
 
 @pytest.mark.parametrize("key", HOSTILE)
-def test_hostile_keys_name_nothing(storage: Storage, key: str) -> None:
+def test_hostile_keys_name_nothing(storage: FileStore, key: str) -> None:
     assert code_of(lambda: storage.put(key, b"x", "image/png")) == "not_found"
     assert code_of(lambda: storage.open(key)) == "not_found"
-    assert code_of(lambda: storage.url(key)) == "not_found"
     assert code_of(lambda: storage.delete(key)) == "not_found"
 
 
 @given(key=st.text(max_size=40) | st.lists(st.sampled_from(["..", ".", "/", "a", "\\", "\0", "canary"])).map("".join))
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_any_text_is_a_harmless_key(tmp_path: Path, storage: Storage, key: str) -> None:
+def test_any_text_is_a_harmless_key(tmp_path: Path, storage: FileStore, key: str) -> None:
     canary = tmp_path / "canary"
     canary.write_bytes(b"outside")
     try:
         storage.put(key, b"inside", "image/png")
-        opened = storage.open(key)
+        opened = read(storage, key)
         storage.delete(key)
     except StudioError as error:  # storage_failed: a folder of that name may be there by now
         opened = b"inside" if error.code in {"not_found", "storage_failed"} else b""
     assert opened == b"inside"
     assert canary.read_bytes() == b"outside"
-    assert {path.name for path in tmp_path.iterdir()} <= {"canary", "images", "secret_key"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"canary", "images"}
 
 
-def test_a_reader_never_sees_half_an_image(storage: Storage) -> None:
+def test_a_reader_never_sees_half_an_image(storage: FileStore) -> None:
     versions = [bytes([number]) * 400_000 for number in range(8)]
     storage.put(KEY, versions[0], "image/png")
 
@@ -120,19 +154,48 @@ def test_a_reader_never_sees_half_an_image(storage: Storage) -> None:
     with ThreadPoolExecutor(4) as pool:
         writers = [pool.submit(put_all, number) for number in range(3)]
         while not all(writer.done() for writer in writers):
-            assert storage.open(KEY) in versions
+            assert read(storage, KEY) in versions
         for writer in writers:
             writer.result()
 
 
-def test_a_link_names_the_image_and_lasts(storage: Storage) -> None:
-    now = 1_800_000_123.0
-    url = storage.url(KEY, now)
-    assert url.startswith("https://")
-    assert KEY in url
-    assert url == storage.url(KEY, now + 60)
-    assert url != storage.url(KEY, now + 7200)
-    assert url != storage.url("other.png", now)
+def test_a_file_tells_its_size_its_kind_and_another_tag_once_it_changes(storage: FileStore) -> None:
+    tags = set()
+    for data in (b"one", b"two", b"three"):
+        storage.put(KEY, data, "image/png")
+        found = storage.open(KEY)
+        with found.stream:
+            assert (found.size, found.mime_type) == (len(data), "image/png")
+            tags.add(found.tag)
+    assert len(tags) == 3
+    assert not [tag for tag in tags if '"' in tag]
+
+
+def test_a_file_can_be_read_from_its_middle(storage: FileStore) -> None:
+    storage.put(KEY, bytes(range(256)), "image/png")
+    with storage.open(KEY).stream as stream:
+        assert stream.seekable()
+        stream.seek(100)
+        assert stream.read(3) == bytes([100, 101, 102])
+
+
+def test_an_open_file_stays_what_it_was(storage: FileStore) -> None:
+    storage.put(KEY, b"earlier", "image/png")
+    with storage.open(KEY).stream as stream:
+        storage.put(KEY, b"later", "image/png")
+        storage.delete(KEY)
+        assert stream.read() == b"earlier"
+
+
+def test_every_file_is_listed_with_its_time(storage: FileStore) -> None:
+    before = time.time()
+    assert list(storage.keys()) == []
+    for key in (KEY, "2026/11/22/a.png", "other.png"):
+        storage.put(key, b"x", "image/png")
+    storage.delete("other.png")
+    listed = dict(storage.keys())
+    assert set(listed) == {KEY, "2026/11/22/a.png"}
+    assert all(before - 5 < put_at < time.time() + 5 for put_at in listed.values())
 
 
 # Only files: full disks, planted links, processes that die in the middle of a put.
@@ -155,7 +218,7 @@ def test_a_full_disk_keeps_the_earlier_image(
     assert caught.value.code == "storage_failed"
     assert "No space left" in caught.value.message
     assert str(tmp_path) not in caught.value.message
-    assert storage.open(KEY) == b"earlier"
+    assert read(storage, KEY) == b"earlier"
     assert list((root / ".incoming").iterdir()) == []
 
 
@@ -180,7 +243,7 @@ def test_whichever_call_fails_the_image_is_whole(tmp_path: Path, monkeypatch: py
             with suppress(StudioError):
                 storage.put(KEY, b"after", "image/png")
         failures += calls >= nth
-        assert storage.open(KEY) in {before, b"after"}
+        assert read(storage, KEY) in {before, b"after"}
     assert failures >= 6  # the file itself and each folder up to the root
 
 
@@ -206,7 +269,7 @@ def test_put_reaches_the_disk_in_the_right_order(tmp_path: Path, root: Path, mon
 
 DIES_IN_PUT = """
 import os, pathlib, sys
-from tests.ports.test_storage import KEY, make_local
+from tests.ports.test_file_stores import KEY, make_local
 storage = make_local(pathlib.Path(sys.argv[1]))
 os.fsync = lambda _: os._exit(9)
 storage.put(KEY, b"half", "image/png")

@@ -1,0 +1,147 @@
+"""Gallery: add, open, link and forget pictures, over a store of files and the rows of the job store."""
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from secrets import token_hex
+from urllib.parse import urlsplit
+
+from PIL import Image
+
+from qwen_image_studio.contract.errors import CannotServe, StudioError
+from qwen_image_studio.gallery.links import Links, open_links
+from qwen_image_studio.gallery.local import open_local
+from qwen_image_studio.gallery.names import archive_key, no_such_image, upload_keys
+from qwen_image_studio.gallery.store import FileStore, StoredFile
+from qwen_image_studio.imaging import store_copy, thumbnail
+from qwen_image_studio.jobs import JobStore, StoredImage
+from qwen_image_studio.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+STORES: dict[str, Callable[[Settings], FileStore]] = {"file": open_local}
+"""Openers of stores, by the scheme of STUDIO_STORAGE_URL."""
+
+
+class Gallery:
+    """The pictures of one server. What its files and its rows raise passes through: see FileStore and JobStore."""
+
+    def __init__(self, files: FileStore, store: JobStore, links: Links) -> None:
+        self.files, self._store, self._links = files, store, links
+
+    # -- add and open ----------------------------------------------------------------------------------------------
+
+    def add(self, picture: Image.Image, owner: str, *, painted_by: str = "") -> StoredImage:
+        """Store an uploaded picture (RGB), its thumbnail and its row.
+
+        `painted_by` is the model that had painted it; its file goes on saying so.
+        """
+        now = time.time()
+        image_id = f"img_{token_hex(12)}"
+        keys = upload_keys(image_id, now)
+        data = store_copy(picture, painted_by)
+        self.files.put(keys.picture, data, "image/png")
+        self.files.put(keys.thumbnail, thumbnail(picture), "image/webp")
+        image = StoredImage(
+            id=image_id,
+            owner=owner,
+            key=keys.picture,
+            thumbnail_key=keys.thumbnail,
+            width=picture.width,
+            height=picture.height,
+            mime_type="image/png",
+            bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            created_at=now,
+        )
+        self._store.add_image(image)
+        return image
+
+    def withdraw(self, image_id: str, since: float = 0.0) -> None:
+        """Forget an image that was added since then (Unix seconds), unless a job names it."""
+        self.clear(*self._store.forget_upload(image_id, since))
+
+    def open(self, key: str) -> bytes:
+        """Return the whole file."""
+        file = self.files.open(key)
+        with file.stream:
+            return file.stream.read()
+
+    def stream(self, key: str) -> StoredFile:
+        """Open the file of an image that there is, or of a running job's preview, to be read piece by piece.
+
+        Raises StudioError ``not_found`` where no row names the file, though it may lie there still.
+        """
+        if not self._store.named_keys([key]):
+            raise no_such_image()
+        return self.files.open(key)
+
+    # -- links -----------------------------------------------------------------------------------------------------
+
+    def link(self, key: str) -> str:
+        """Return a link for people to the file; it expires. Does not look whether the file exists."""
+        return self._links.link(key)
+
+    def preview_link(self, key: str, step: int) -> str:
+        """Return a link to a picture in between, another one at each step, since what is behind it changes."""
+        return self._links.link(key, step=step)
+
+    def archive_link(self, job_id: str) -> str:
+        """Return a link to the ZIP of a job's images, which is written while it is read."""
+        return self._links.link(archive_key(job_id))
+
+    def check_link(self, key: str, query: Mapping[str, str]) -> int:
+        """Return when the link to `key` with these query parameters expires, in Unix seconds. Raises StudioError
+        ``link_refused``.
+        """
+        return self._links.check(key, query)
+
+    def has_link(self, url: str) -> bool:
+        """Return whether the URL is a file of this server; a fetch of it may be refused, as of a private address."""
+        return self._links.is_own(url)
+
+    def linked(self, url: str, param: str = "image") -> bytes:
+        """Return the file behind a link of this server. Raises StudioError ``image_not_found``, which names `param`."""
+        try:
+            with self.stream(self._links.key_of(url)).stream as stream:
+                return stream.read()
+        except StudioError as error:
+            if error.code not in {"link_refused", "not_found"}:
+                raise
+            message = f"{param}: {error.message} Or send the image's id instead of its link."
+            raise StudioError("image_not_found", message, param=param) from error
+
+    # -- forget ----------------------------------------------------------------------------------------------------
+
+    def forget_image(self, image_id: str, owner: str) -> None:
+        """Delete an image with its files; repeating it changes nothing. Raises StudioError ``not_found``, and
+        ``image_in_use`` where a job that has not ended waits for it or makes it.
+        """
+        self.clear(*self._store.forget_image(image_id, owner))
+
+    def forget_job(self, job_id: str, owner: str) -> None:
+        """Delete a job that has ended, a batch with its rows, with all that it made and the uploads that only it used.
+
+        Raises StudioError ``not_found``, ``job_not_ended``, ``image_in_use``, and ``invalid_value`` for a single row.
+        """
+        self.clear(*self._store.forget_job(job_id, owner))
+
+    def clear(self, *keys: str) -> None:
+        """Delete files; that it fails only shows in the log, since it must not change how a job ends."""
+        for key in keys:
+            try:
+                self.files.delete(key)
+            except StudioError as error:
+                _log.warning("%s stays behind: %s", key, error)
+
+
+def open_gallery(settings: Settings, store: JobStore) -> Gallery:
+    """Open the pictures of the settings' server. Raises CannotServe where STUDIO_STORAGE_URL names no known store."""
+    scheme = urlsplit(settings.storage_url).scheme or "file"
+    if scheme not in STORES:
+        raise CannotServe(
+            f"STUDIO_STORAGE_URL: there is no store of the kind '{scheme}'; use {', '.join(STORES)}, such as "
+            "file:///srv/images, or leave it empty."
+        )
+    return Gallery(STORES[scheme](settings), store, open_links(settings))

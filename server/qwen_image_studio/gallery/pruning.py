@@ -1,0 +1,116 @@
+"""Pruning: what is old is deleted by age, and files that nothing names are cleared away."""
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.gallery.gallery import Gallery
+from qwen_image_studio.jobs import JobStore
+from qwen_image_studio.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+DAY_S = 86400.0
+LEFTOVER_S = DAY_S
+"""Age from which a file that no row names is a leftover, in seconds: younger ones may be of an attempt that runs."""
+LOOK_S = 3600.0
+"""How often a server looks for what is to be pruned, in seconds."""
+TURN_S = 0.2
+"""For how long it prunes before it looks for jobs again, in seconds."""
+_FILES_AT_ONCE = 200
+
+
+@dataclass
+class Pruned:
+    """How much was pruned."""
+
+    jobs: int = 0
+    uploads: int = 0
+    leftovers: int = 0
+    """Files that no row named, such as those of a process that was killed."""
+    kept: int = 0
+    """Jobs that are old enough, but have images that others wait for."""
+
+
+class Pruning:
+    """One round of pruning, piece by piece."""
+
+    def __init__(self, gallery: Gallery, store: JobStore, settings: Settings, *, dry_run: bool = False) -> None:
+        """With `dry_run` nothing is deleted; everything is counted as if it were."""
+        self._gallery, self._store, self._dry_run = gallery, store, dry_run
+        self._leftover_s = max(LEFTOVER_S, 2 * settings.job_timeout_s)
+        self.pruned = Pruned()
+
+    def pieces(self, older_than_s: float | None, now: float | None = None) -> Iterator[None]:
+        """Prune, with a stop after each small piece; without an age nothing but leftovers."""
+        now = time.time() if now is None else now
+        if older_than_s is not None:
+            yield from self._prune_jobs(now - older_than_s)
+            yield from self._prune_uploads(now - older_than_s)
+        yield from self._prune_leftovers(now - self._leftover_s)
+
+    def _prune_jobs(self, before: float) -> Iterator[None]:
+        for job_id, owner in self._store.ended_jobs(before):
+            try:
+                if not self._dry_run:
+                    self._gallery.forget_job(job_id, owner)
+                self.pruned.jobs += 1
+            except StudioError as error:
+                if error.code not in {"not_found", "job_not_ended", "image_in_use"}:
+                    raise
+                self.pruned.kept += error.code != "not_found"
+            yield
+
+    def _prune_uploads(self, before: float) -> Iterator[None]:
+        for image_id in self._store.unused_uploads(before):
+            if not self._dry_run:
+                self._gallery.withdraw(image_id)
+            self.pruned.uploads += 1
+            yield
+
+    def _prune_leftovers(self, before: float) -> Iterator[None]:
+        old = (key for key, put_at in self._gallery.files.keys() if put_at < before)
+        while keys := list(islice(old, _FILES_AT_ONCE)):
+            leftovers = sorted(set(keys) - self._store.named_keys(keys))
+            if not self._dry_run:
+                self._gallery.clear(*leftovers)
+            self.pruned.leftovers += len(leftovers)
+            yield
+
+
+class Retention:
+    """Prunes about every hour what the settings say is old, a little at a time, for a worker that is idle."""
+
+    def __init__(self, gallery: Gallery, store: JobStore, settings: Settings) -> None:
+        self._gallery, self._store, self._settings = gallery, store, settings
+        self._round: Iterator[None] = iter(())
+        self._next_at = time.monotonic()
+
+    def work(self) -> None:
+        """Go on for a moment; does nothing between two rounds. What fails shows in the log, until the next round."""
+        now = time.monotonic()
+        if now >= self._next_at:
+            self._next_at, self._round = now + LOOK_S, self._whole_round()
+        try:
+            while time.monotonic() < now + TURN_S and next(self._round, self) is not self:
+                pass
+        except StudioError as error:
+            _log.warning("pruning waits: %s", error)
+
+    def _whole_round(self) -> Iterator[None]:
+        days = self._settings.retention_days
+        pruning = Pruning(self._gallery, self._store, self._settings)
+        yield from pruning.pieces(None if days is None else days * DAY_S)
+        if pruning.pruned != Pruned():
+            _log.info("deleted by age: %s", pruning.pruned)
+
+
+def prune(gallery: Gallery, store: JobStore, settings: Settings, older_than_s: float, *, dry_run: bool) -> Pruned:
+    """Delete ended jobs and unused uploads that are older, and leftovers; return how many there were."""
+    pruning = Pruning(gallery, store, settings, dry_run=dry_run)
+    for _ in pruning.pieces(older_than_s):
+        pass
+    return pruning.pruned

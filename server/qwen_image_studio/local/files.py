@@ -1,0 +1,151 @@
+"""Every operation from a shell: files in, files out, without a server."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import OutputFormat
+from qwen_image_studio.gallery.attempt import facts
+from qwen_image_studio.imaging import Facts, encode
+from qwen_image_studio.intake import MASK, Prepared, Upload, check_files
+from qwen_image_studio.local.studio import LocalStudio
+from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.operations.request import validated
+from qwen_image_studio.planning.engine import Painted
+from qwen_image_studio.prompts.table import check_job, decode, fill, of_row, read_rows
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.devices import devices, largest_card_gib
+
+_FORMATS = {".png": OutputFormat.PNG, ".jpg": OutputFormat.JPEG, ".jpeg": OutputFormat.JPEG, ".webp": OutputFormat.WEBP}
+
+
+def paint_to_files(
+    operation: str, inputs: Sequence[Path], output: Path, options: dict[str, Any], mask: Path | None = None
+) -> None:
+    """Paint one request to files, with a progress bar on stderr and a line per file on stdout.
+
+    Raises StudioError and CannotServe; options are the parameters of the contract, None where left out.
+    """
+    if output.suffix.lower() not in _FORMATS:
+        raise StudioError("invalid_value", f"{output}: the name must end in {', '.join(_FORMATS)}.", param="output")
+    if not output.parent.is_dir():
+        raise StudioError("invalid_value", f"{output.parent} is not a folder; make it first.", param="output")
+    studio, asked = _open_studio(options)
+    lines, warnings = _paint(studio, {**asked, "operation": operation}, inputs, output, mask)
+    for line in lines:
+        click.echo(line)
+    for warning in warnings:
+        click.echo(f"Note: {warning}", err=True)
+
+
+def batch_to_files(operation: str, table: Path, folder: Path, name: str, options: dict[str, Any]) -> None:
+    """Paint one request for each row of a CSV or JSON file into a folder, in whose files rows are numbered from 1.
+
+    `name` is how the files end, such as ``.png``. Rows whose file is there already are not painted again. A row that
+    fails says why, and the others go on; at the end a StudioError tells how many did.
+    """
+    if name not in _FORMATS:
+        raise StudioError("invalid_value", f"{name}: the format must be one of {', '.join(_FORMATS)}.", param="format")
+    rows = read_rows(decode(_read(table)))
+    studio, asked = _open_studio(options)
+    job = {**asked, "operation": operation}
+    check_job(job, rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for number, row in enumerate(rows, start=1):
+        output = folder / f"row-{number:03d}{name}"
+        if output.exists() or output.with_stem(f"{output.stem}-0").exists():
+            click.echo(f"{output}  there already")
+            continue
+        try:
+            with of_row(number - 1):
+                filled = fill(job, row)
+                inputs = [table.parent / file for file in _listed(filled.pop("image", None))]
+                lines, _ = _paint(studio, filled, inputs, output)
+        except StudioError as error:
+            failed += 1
+            click.echo(f"Error: {error.message}", err=True)
+            continue
+        for line in lines:
+            click.echo(line)
+    if failed:
+        raise StudioError("rows_failed", f"{failed} of {len(rows)} rows failed; run it again for those alone.")
+
+
+def _paint(
+    studio: LocalStudio, asked: dict[str, Any], inputs: Sequence[Path], output: Path, mask: Path | None = None
+) -> tuple[list[str], list[str]]:
+    """Paint one request to a file, or to numbered ones; return a line for each, and the warnings."""
+    request = validated({**asked, "output_format": _FORMATS[output.suffix.lower()]})
+    uploads = [Upload(str(path), _read(path)) for path in inputs]
+    uploads += [] if mask is None else [Upload(MASK, _read(mask))]
+    prepared = studio.prepare(request, uploads)
+    plan, warnings, label = prepared.plan, list(prepared.warnings), studio.place_of(prepared)
+    lines = []
+    with click.progressbar(length=plan.steps_of_one * plan.images, label=label, file=sys.stderr) as bar:
+        for number, painted in enumerate(studio.paint(prepared, _Progress(bar, label).report)):
+            path = output if plan.images == 1 else output.with_stem(f"{output.stem}-{number}")
+            _write(path, painted, prepared)
+            lines.append(_line(path, painted))
+            warnings += [warning for warning in painted.warnings if warning not in warnings]
+    return lines, warnings
+
+
+def _write(path: Path, painted: Painted, prepared: Prepared) -> None:
+    """Write the picture whole or not at all: a file that is there counts as done."""
+    before: Facts = prepared.inputs[0].origin if prepared.inputs else {}
+    made_from = facts(prepared.plan, painted.seed, before)
+    # The format is the one of the file's name, whatever an instruction says.
+    output_format = _FORMATS[path.suffix.lower()]
+    quality = prepared.plan.output_quality
+    data = encode(painted.image, output_format, made_from, by_ai="model" in made_from, quality=quality)
+    fresh = path.with_name(f".{path.name}.part")
+    fresh.write_bytes(data)
+    fresh.replace(path)
+
+
+def _line(path: Path, painted: Painted) -> str:
+    seed = "" if painted.seed is None else f"  seed {painted.seed}"
+    saved = "" if painted.compute_saved is None else f"  {painted.compute_saved:.0%} of the work saved"
+    return f"{path}  {painted.image.width}x{painted.image.height}{seed}{saved}"
+
+
+def _listed(images: Any) -> list[str]:
+    """Return the files that a row names, one or several."""
+    return [str(images)] if isinstance(images, str) else [str(each) for each in images or ()]
+
+
+class _Progress:
+    """An engine's report as a progress bar."""
+
+    def __init__(self, bar: Any, label: str) -> None:
+        self._bar, self._label = bar, label
+
+    def report(self, phase: str, step: int, steps: int) -> None:
+        """Show the phase and how many steps are done."""
+        self._bar.label = f"{self._label}: {phase}"
+        self._bar.update(max(0, step - self._bar.pos))
+
+
+def _open_studio(options: dict[str, Any]) -> tuple[LocalStudio, dict[str, Any]]:
+    """Return a studio with the model that --model names, and the parameters that were given."""
+    asked = {name: value for name, value in options.items() if value is not None}
+    settings = Settings()
+    card_gib = largest_card_gib(settings)
+    model, _, folder = str(asked.get("model", "")).partition("=")
+    if folder or (model and model not in configured_models(settings, card_gib=card_gib)):
+        settings = settings.model_copy(update={"models": (asked["model"],)})
+        asked["model"] = model
+    check_files(settings)
+    return LocalStudio(settings, configured_models(settings, card_gib=card_gib), devices(settings)[0].id), asked
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StudioError("unsupported_image", f"{path} cannot be read ({error.strerror}).", param="image") from error

@@ -1,0 +1,57 @@
+"""Options that several commands of the shell share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from qwen_image_studio.contract.words import AspectRatio, PromptKind, Tier
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_OPTIONS = (
+    click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True,
+                 help="File to write: .png, .jpg or .webp; with -n 2 and more, numbered files."),
+    click.option("--model", help="A model's name, or NAME=FOLDER; default: as the server's."),
+    click.option("--tier", type=click.Choice([tier.value for tier in Tier]), help="Default: quality."),
+    click.option("--negative-prompt", help="What to keep out."),
+    click.option("--steps", type=int, help="Denoising steps; default: the model's."),
+    click.option("--guidance-scale", type=float, help="True CFG; 1 is off; default: the model's."),
+    click.option("--seed", type=int, help="Default: random; it is printed."),
+    click.option("-n", "n", type=int, help="How many images; default: 1."),
+    click.option("--output-quality", type=int, help="1 to 100, of .jpg and .webp; default: 95."),
+)  # fmt: skip
+_SIZES = (
+    click.option("--size", help="WIDTHxHEIGHT in pixels."),
+    click.option("--aspect-ratio", type=click.Choice([ratio.value for ratio in AspectRatio])),
+)
+_PARTS = (
+    click.option("--strength", type=float, help="How far to go from what is there, above 0 to 1."),
+    click.option("--prompt-kind", type=click.Choice([kind.value for kind in PromptKind]),
+                 help="What PROMPT is; default: an instruction where the model takes one."),
+)  # fmt: skip
+
+
+def part_options(command: Command) -> Command:
+    """Give a click command the options of painting a part of an image or its surroundings."""
+    for option in reversed((*_OPTIONS, *_PARTS)):
+        command = option(command)
+    return command
+
+
+def painting_options(command: Command) -> Command:
+    """Give a click command the options of painting a whole image."""
+    for option in reversed((*_OPTIONS, *_SIZES)):
+        command = option(command)
+    return command
+
+
+def region(_context: click.Context, _option: click.Parameter, value: str | None) -> dict[str, float] | None:
+    """Read X,Y,WIDTH,HEIGHT."""
+    if value is None:
+        return None
+    try:
+        x, y, width, height = (float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter("write X,Y,WIDTH,HEIGHT in pixels, or in fractions of the image") from None
+    return {"x": x, "y": y, "width": width, "height": height}

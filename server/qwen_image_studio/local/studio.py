@@ -1,0 +1,55 @@
+"""Painting on this machine, without a server: the same recipe and engines as for a job."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from PIL import Image
+
+from qwen_image_studio.adjusting.engine import AdjustEngine
+from qwen_image_studio.intake import Prepared, Recipe, Submission, Upload
+from qwen_image_studio.models.table import Model
+from qwen_image_studio.operations.request import Request
+from qwen_image_studio.planning.engine import Engine, Painted, Report, open_engine, silent
+from qwen_image_studio.planning.plan import AdjustPlan, PaintPlan
+from qwen_image_studio.settings import Settings
+
+
+class LocalStudio:
+    """Paints requests on one device; what it has loaded for one serves the next."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        models: Mapping[str, Model],
+        device: str,
+        engine: Engine[PaintPlan] | None = None,
+    ) -> None:
+        """Choose what paints: the engine of the settings, or another. Nothing is loaded before the first picture."""
+        self.device = device
+        self._settings, self._models = settings, models
+        self._recipe = Recipe(settings, models)
+        self._painting = engine
+        self._adjusting: Engine[AdjustPlan] = AdjustEngine(settings)
+
+    def prepare(self, request: Request, uploads: Sequence[Upload]) -> Prepared:
+        """Return the plan of a request whose images come along. Raises StudioError with the parameter at fault."""
+        return self._recipe.prepare(Submission(request, uploads))
+
+    def paint(self, prepared: Prepared, report: Report = silent) -> Iterator[Painted]:
+        """Paint the images of a plan, one after the other. Raises StudioError, and whatever `report` raises."""
+        images: list[Image.Image] = [each.image for each in prepared.inputs if each.image is not None]
+        if isinstance(prepared.plan, PaintPlan):
+            yield from self.engine.paint(prepared.plan, images, report)
+        elif isinstance(prepared.plan, AdjustPlan):
+            yield from self._adjusting.paint(prepared.plan, images, report)
+
+    def place_of(self, prepared: Prepared) -> str:
+        """Return what works on the plan, and where: ``miniature on cpu``."""
+        variant = prepared.plan.variant
+        return f"{variant.model} on {self.device}" if variant else "adjustments"
+
+    @property
+    def engine(self) -> Engine[PaintPlan]:
+        """The engine that runs models, opened at its first use."""
+        if self._painting is None:
+            self._painting = open_engine(self._settings, self._models, self.device)
+        return self._painting

@@ -1,0 +1,126 @@
+"""What the product has to know of a family of models: its parts, its pipeline, and what it can.
+
+A family is one file beside this one and a row in ``FAMILIES``; no other module asks which family it deals with, only
+what it can. Nothing here imports torch or diffusers before a model is loaded: the web process knows families too.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from qwen_image_studio.contract.words import Size
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The pictures that a pipeline is shown, and the sizes to which it brings them."""
+
+    images: Sequence[Image.Image]
+    first_pixels: int
+    """Area of the first picture for the VAE."""
+    other_pixels: int
+    """Area of each of the others for the VAE."""
+    vision_pixels: int
+    """Area of every picture for the text encoder's eye."""
+    grid: int
+    """Sides are multiples of this many pixels."""
+
+
+class Family(ABC):
+    """One family: models that the same pipeline runs over parts of the same classes.
+
+    What it can are attributes. Their defaults are those of a pipeline of diffusers that works on the latents of
+    Qwen-Image's VAE; a family that differs replaces them.
+    """
+
+    starts_from_image = True
+    """Whether a painting can start from a picture's latents instead of noise."""
+    takes_strength = True
+    """Whether the caller may say how far to go from that picture."""
+    holds = True
+    """Whether pixels that may not change can be held in place while the rest is painted."""
+    previews = True
+    """Whether small pictures can be made of latents in between."""
+    takes_guidance = True
+    """Whether the pipeline takes a negative prompt and ``true_cfg_scale``."""
+    alpha = False
+    """Whether its pictures can be transparent."""
+    key_value_cache = False
+    """Whether the transformer keeps keys and values from step to step, so that a step costs less than its tokens."""
+    references = 0
+    """Pictures that the pipeline can be shown at once."""
+    pixels_per_latent = 8
+    """Side in pixels of what one latent stands for."""
+    pixels_per_token = 16
+    """Side in pixels of what one token of the transformer stands for."""
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether the cost of a step follows from its tokens alone."""
+        return not self.key_value_cache
+
+    @abstractmethod
+    def parts(self) -> Mapping[str, Any]:
+        """Return the class of each part of the pipeline by the part's name, the VAE's own among them."""
+
+    @abstractmethod
+    def pipeline(self) -> Any:
+        """Return the class of the pipeline, whose constructor takes the parts."""
+
+    def tokenizer(self, parts: Mapping[str, Any]) -> Any:
+        """Return the tokenizer of the texts among the loaded parts."""
+        return parts["tokenizer"]
+
+    def keywords(self, sources: Sources) -> dict[str, Any]:
+        """Return what the call takes beside texts, size, steps, guidance and seed."""
+        return {}
+
+    def paint(self, pipeline: Any, sources: Sources, named: Mapping[str, Any]) -> Image.Image:
+        """Call the pipeline with the family's own keywords and those in `named`; return its picture."""
+        picture: Image.Image = pipeline(**self.keywords(sources), **named).images[0]
+        return picture
+
+    def encode(self, pipeline: Any, picture: Image.Image) -> "torch.Tensor":
+        """Return the picture's normalised latents, (1, channels, 1, height, width).
+
+        Sides of the picture are multiples of `pixels_per_token`.
+        """
+        import torch
+
+        vae = pipeline.vae
+        pixels = pipeline.image_processor.preprocess(picture, picture.height, picture.width).unsqueeze(2)
+        with torch.no_grad():
+            latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
+        shape = (1, vae.config.z_dim, 1, 1, 1)
+        mean = torch.tensor(vae.config.latents_mean).view(shape).to(latents)
+        std = torch.tensor(vae.config.latents_std).view(shape).to(latents)
+        normalised: torch.Tensor = (latents - mean) / std
+        return normalised
+
+    def pack(self, pipeline: Any, latents: "torch.Tensor") -> "torch.Tensor":
+        """Return latents as the transformer's tokens, (1, tokens, channels of a token).
+
+        `latents` are (1, channels, 1, height, width) or (1, 1, channels, height, width).
+        """
+        height, width = latents.shape[-2:]
+        channels = latents.numel() // (height * width)
+        flat = latents.reshape(1, channels, 1, height, width)
+        packed: torch.Tensor = pipeline._pack_latents(flat, 1, channels, height, width)
+        return packed
+
+    def unpack(self, pipeline: Any, tokens: "torch.Tensor", size: Size) -> "torch.Tensor":
+        """Return the transformer's tokens as latents, (channels, height, width), for a picture of `size` in pixels."""
+        width, height = size
+        unpacked: torch.Tensor = pipeline._unpack_latents(tokens, height, width, self.pixels_per_latent)[0, :, 0]
+        return unpacked
+
+    def tokens_of(self, size: Size) -> int:
+        """Return the tokens of a picture of `size` in pixels."""
+        return math.prod(side // self.pixels_per_token for side in size)

@@ -1,0 +1,50 @@
+"""Qwen-Image-2.1: text, and pictures where there are any, to a picture; one pipeline for both."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from qwen_image_studio.models.families.family import Family, Sources
+from qwen_image_studio.models.families.texts import EncodesOnce, PillowProcessor, with_mixin
+
+
+class QwenImage21(Family):
+    """Its VAE is one of its own, with transparency: neither starts, holds nor the chart of previews are made for it."""
+
+    starts_from_image = takes_strength = holds = previews = False
+    alpha = True
+    key_value_cache = True
+    references = 10
+    pixels_per_latent = 16
+    pixels_per_token = 16
+
+    def parts(self) -> Mapping[str, Any]:
+        """Return the class of each part of the pipeline."""
+        from diffusers import AutoencoderKLQwenImage21, FlowMatchEulerDiscreteScheduler, QwenImage21Transformer2DModel
+        from transformers import Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+
+        return {
+            "scheduler": FlowMatchEulerDiscreteScheduler,
+            "vae": AutoencoderKLQwenImage21,
+            "text_encoder": Qwen3VLForConditionalGeneration,
+            "processor": with_mixin(PillowProcessor, Qwen3VLProcessor),
+            "transformer": QwenImage21Transformer2DModel,
+        }
+
+    def pipeline(self) -> Any:
+        """Return diffusers' pipeline, which here encodes each text once."""
+        from diffusers import QwenImage21Pipeline
+
+        return with_mixin(EncodesOnce, QwenImage21Pipeline)
+
+    def tokenizer(self, parts: Mapping[str, Any]) -> Any:
+        """Return the tokenizer inside the processor."""
+        return parts["processor"].tokenizer
+
+    def keywords(self, sources: Sources) -> dict[str, Any]:
+        """Return the sources, and the side in pixels of the square to whose area all of them are brought."""
+        return {
+            "image": list(sources.images) or None,
+            "output_resolution": math.isqrt(sources.first_pixels),
+            "use_kv_cache": self.key_value_cache,
+        }

@@ -1,0 +1,48 @@
+"""How pipelines of these families read texts: each text encoded once, and processors that need no torchvision."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+
+class EncodesOnce:
+    """A pipeline that encodes each text once: the images of a job differ by their seeds only."""
+
+    def _get_qwen_prompt_embeds(self, prompt: str | list[str], *others: Any, **named: Any) -> Any:
+        known: dict[str, Any] = self.__dict__.setdefault("_encoded", {})
+        key = prompt if isinstance(prompt, str) else "\0".join(prompt)
+        if key not in known:
+            known[key] = super()._get_qwen_prompt_embeds(prompt, *others, **named)  # type: ignore[misc]
+        return known[key]
+
+    def forget_texts(self) -> None:
+        """Encode the texts anew next time: an editing model reads them together with its pictures."""
+        self.__dict__.pop("_encoded", None)
+
+
+class PillowProcessor:
+    """A processor over Pillow, put together from its files: the same with and without torchvision."""
+
+    def check_argument_for_proper_class(self, name: str, argument: object) -> type:
+        """Accept None for the video processor, on which transformers insists and which needs torchvision."""
+        return type(argument)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path, *, subfolder: str, local_files_only: bool) -> Any:
+        """Read the processor in `folder`/`subfolder`; its tokenizer is there or in `folder`/tokenizer."""
+        from transformers import Qwen2Tokenizer
+        from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+        own = folder / subfolder
+        place = own if (own / "tokenizer_config.json").is_file() else folder / "tokenizer"
+        tokenizer = Qwen2Tokenizer.from_pretrained(place, local_files_only=local_files_only)
+        images = Qwen2VLImageProcessorPil.from_pretrained(own, local_files_only=local_files_only)
+        settings, _ = cls.get_processor_dict(own, local_files_only=local_files_only)  # type: ignore[attr-defined]
+        template = settings.get("chat_template") or tokenizer.chat_template
+        return cls(images, tokenizer, None, chat_template=template)  # type: ignore[call-arg]
+
+
+@cache
+def with_mixin(mixin: type, base: Any) -> Any:
+    """Return a class that is `base` with the mixin's methods before its own, under the name of `base`."""
+    return type(base.__name__, (mixin, base), {"__module__": mixin.__module__})

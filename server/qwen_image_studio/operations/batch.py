@@ -1,0 +1,116 @@
+"""Batch: one job for each row of a table."""
+
+from collections.abc import Callable, Mapping, Sequence
+from secrets import randbelow
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from qwen_image_studio.contract.errors import StudioError, refusal
+from qwen_image_studio.contract.fields import Cell, ConversationName
+from qwen_image_studio.contract.words import MAX_ROWS, MAX_SEED, Operation, OutputFormat, SeedMode
+from qwen_image_studio.operations.request import Given, PaintRequest, Planned, Request, ready, validated
+from qwen_image_studio.planning.plan import BatchPlan
+from qwen_image_studio.prompts.table import Row, check_job, check_rows, fill, is_of_row, of_row, read_rows
+
+SHEET_QUALITY = 90
+"""Quality of the contact sheet, a JPEG, since it is for looking at."""
+
+
+class BatchRequest(Request):
+    """One job for each row of a table."""
+
+    # Texts are not stripped: in a table, a tab at the end of a line is an empty cell.
+    NAME: ClassVar[str] = Operation.BATCH
+    operation: Literal[Operation.BATCH]
+    conversation: ConversationName = None
+    """A name of the caller's own, to which the images belong; a `job` that goes on with the last one names it, too."""
+    job: dict[str, Any]
+    """A job of any other operation, in whose texts {{column}} stands for the row's value. A text that is nothing but
+    {{column}} becomes the value itself, also a number; where the row has none, the parameter is left out."""
+    rows: Annotated[list[dict[str, Cell]], Field(max_length=MAX_ROWS)] | str
+    """The rows: a list of objects, or a text with such a list as JSON or with a table as CSV, whose first line names
+    the columns."""
+    seed_mode: SeedMode = SeedMode.PER_ROW
+    """How the rows get their seeds from the job's (a random one where it has none)."""
+
+    def check(self, files: int, masks: int) -> None:
+        """Raise StudioError where files came along, or the job cannot be filled in."""
+        if files or masks:
+            raise StudioError("unknown_parameter", "image: the rows of a batch name their images.", param="image")
+        check_job(self.job)
+
+    def plan(self, given: Given) -> Planned:
+        """Return the plan, each row of which was tried as far as that goes without its images."""
+        table = read_rows(self.rows) if isinstance(self.rows, str) else check_rows(self.rows)
+        check_job(self.job, table)
+        requests = [_foreseen(number, self.job, row, given) for number, row in enumerate(table)]
+        images = sum(_images_of(request) for request in requests)
+        if images > MAX_ROWS:
+            raise refusal("rows", f"they make {images} images; at most {MAX_ROWS} are taken, send several batches")
+        plan = BatchPlan(
+            job=_with_stored_images(self.job, given.store_input),
+            table=tuple(table),
+            row_seeds=tuple(self._seeds(requests)),
+            output_format=OutputFormat.JPEG,
+            output_quality=SHEET_QUALITY,
+        )
+        return Planned(plan, [], _shared_conversation(requests))
+
+    def _seeds(self, requests: Sequence[Request]) -> list[int | None]:
+        """Return the seed of each row's first image; what is random is drawn here, once."""
+        drawn = randbelow(MAX_SEED + 1)
+        rows_name_seeds = is_of_row(self.job.get("seed"))
+        seeds: list[int | None] = []
+        before = 0  # images of the rows before: with n the same in all of them, row * n
+        for request in requests:
+            if not isinstance(request, PaintRequest):
+                seeds.append(None)
+                continue
+            if rows_name_seeds and request.seed is not None:
+                seeds.append(request.seed)
+            else:
+                first = drawn if rows_name_seeds or request.seed is None else request.seed
+                seeds.append(first if self.seed_mode is SeedMode.FIXED else (first + before) % (MAX_SEED + 1))
+            before += request.n
+        return seeds
+
+
+def row_request(job: Mapping[str, Any], row: Mapping[str, Cell], seed: int | None = None) -> Request:
+    """Return what one row of a batch asks for. Raises StudioError with the parameter at fault."""
+    request = validated(fill(job, row))
+    if isinstance(request, BatchRequest):
+        raise refusal("operation", "a row of a batch cannot be a batch; use another operation")
+    request.check(files=0, masks=0)
+    return request if seed is None else request.model_copy(update={"seed": seed})
+
+
+def _foreseen(number: int, job: Mapping[str, Any], row: Row, given: Given) -> Request:
+    """Return the request of a row. Raises StudioError that names the row where no job can be made of it."""
+    with of_row(number):
+        request = row_request(job, row)
+        ready(request, given).foresee(given)
+        return request
+
+
+def _images_of(request: Request) -> int:
+    return request.n if isinstance(request, PaintRequest) else 1
+
+
+def _with_stored_images(job: Mapping[str, Any], store_input: Callable[[str], str]) -> dict[str, Any]:
+    """Return the batch's job with the images that all rows share stored once, and named by their ids."""
+
+    def stored(reference: Any) -> Any:
+        is_shared = isinstance(reference, str) and "://" in reference and not is_of_row(reference)
+        return store_input(reference) if is_shared else reference
+
+    image = job.get("image")
+    if image is None:
+        return dict(job)
+    return {**job, "image": [stored(each) for each in image] if isinstance(image, list) else stored(image)}
+
+
+def _shared_conversation(requests: Sequence[Request]) -> str | None:
+    """Return the conversation that all rows name, to which their images belong then."""
+    named = {request.conversation for request in requests}
+    return named.pop() if len(named) == 1 else None

@@ -1,0 +1,74 @@
+"""Edit: change one to three images by an instruction; at once and without a model where that says adjustments alone."""
+
+from typing import ClassVar, Literal
+
+from qwen_image_studio.contract.errors import StudioError, refusal
+from qwen_image_studio.contract.words import MAX_INPUTS, Operation, Prefer, Way
+from qwen_image_studio.operations.adjust import plan_adjustments, understood
+from qwen_image_studio.operations.painting import choose, plan_painting, whole_shape
+from qwen_image_studio.operations.request import Given, PaintRequest, Planned, SeveralImages, Shaped
+from qwen_image_studio.planning.plan import AdjustPlan
+from qwen_image_studio.prompts.grammar import Instruction, NotAdjustments, parse_adjustments
+
+
+class EditRequest(SeveralImages, Shaped, PaintRequest):
+    """Change one to three images by an instruction."""
+
+    NAME: ClassVar[str] = Operation.EDIT
+    TAKES_IMAGES: ClassVar[tuple[int, int]] = (1, MAX_INPUTS)
+    operation: Literal[Operation.EDIT]
+    prefer: Prefer = Prefer.AUTO
+    """Whether an instruction that says only adjustments (crop, rotate ...) is done at once, without a model."""
+
+    def plan(self, given: Given) -> Planned:
+        """Return the plan of a painting, or of adjustments where the instruction says nothing else."""
+        why_painted: list[str] = []
+        if self.prefer is Prefer.CV:
+            return Planned(self._only_adjusted(given), [])
+        if self.prefer is Prefer.AUTO and len(given.inputs) == 1:
+            try:
+                instruction = parse_adjustments(self.prompt)
+            except NotAdjustments:
+                pass
+            else:
+                adjusted, why_painted = self._adjusted(instruction, given)
+                if adjusted is not None:
+                    return Planned(adjusted, why_painted)
+        chosen = choose(self, [Way.EDIT], given)
+        shape, warnings = whole_shape(self, chosen.model, given.inputs)
+        planned = plan_painting(self, chosen, shape, warnings, given)
+        return planned._replace(warnings=why_painted + planned.warnings)
+
+    def _only_adjusted(self, given: Given) -> AdjustPlan:
+        """Return the plan where the caller wants no model. Raises StudioError where one is needed."""
+        is_shaped = self.asked_size is not None or self.aspect_ratio is not None
+        for param, wrong in (("image", len(given.inputs) > 1), ("n", self.n > 1), ("size", is_shaped)):
+            if wrong:
+                raise refusal(param, f"adjustments change one image, as the instruction says; leave {param} out")
+        return self._plan_of(understood(self.prompt), given)
+
+    def _adjusted(self, instruction: Instruction, given: Given) -> tuple[AdjustPlan | None, list[str]]:
+        """Return the plan of adjustments, or None where the model has to paint, and the warning that says why."""
+        try:
+            plan = self._plan_of(instruction, given)
+        except StudioError as why:  # what cannot be done here the model may do in its own way
+            reason = why.message.removeprefix(f"{why.param}: ")
+            return None, [f"Painted by the model, since it cannot be done without: {reason}"]
+        if named := self._wishes_of_a_painting():
+            return None, [f"Painted by the model, because of {named}; without that it is done exactly, and at once."]
+        return plan, ["Done at once without the model, since nothing else was asked; prefer=model has the model do it."]
+
+    def _plan_of(self, instruction: Instruction, given: Given) -> AdjustPlan:
+        output_format = instruction.output_format or self.output_format
+        return plan_adjustments(self, self.prompt, instruction, output_format, given)
+
+    def _wishes_of_a_painting(self) -> str:
+        """Return the parameters that only a caller names who wants a painting."""
+        named = {
+            "size": self.asked_size is not None,
+            "aspect_ratio": self.aspect_ratio is not None,
+            "n": self.n > 1,
+            "model": bool(self.model),
+            "negative_prompt": bool(self.negative_prompt),
+        }
+        return ", ".join(name for name, is_named in named.items() if is_named)

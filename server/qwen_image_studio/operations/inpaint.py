@@ -1,0 +1,82 @@
+"""Inpaint: change a part of an image, and nothing outside it."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from qwen_image_studio.contract.adjustments import Region
+from qwen_image_studio.contract.errors import refusal
+from qwen_image_studio.contract.words import MAX_INPUTS, Operation, PromptKind, Size
+from qwen_image_studio.imaging.masks import Mask
+from qwen_image_studio.models.table import Model
+from qwen_image_studio.operations.painting import WAYS_OF_KIND, Shape, check_strength, choose, plan_painting
+from qwen_image_studio.operations.parts import lossy, resized, scale
+from qwen_image_studio.operations.request import Given, PaintRequest, Planned, SeveralImages
+from qwen_image_studio.planning.plan import Pass
+from qwen_image_studio.planning.regions import region_pass
+from qwen_image_studio.planning.sizes import painted_size
+
+LITTLE_SAVED = 0.3
+"""Share of the work, 0 to 1; where a mask saves less, the caller is told."""
+LARGE = 30
+"""Percent of an image that a mask's box has to span for that."""
+SCATTERED = 0.25
+"""Share of its box, 0 to 1; a mask that fills less has parts far from each other."""
+
+
+class InpaintRequest(SeveralImages, PaintRequest):
+    """Change a part of an image, and nothing outside it. Further images are there to take things from."""
+
+    NAME: ClassVar[str] = Operation.INPAINT
+    TAKES_IMAGES: ClassVar[tuple[int, int]] = (1, MAX_INPUTS)
+    operation: Literal[Operation.INPAINT]
+    mask: str | None = Field(None, max_length=4000)
+    """Image id or URL of the mask: white may change, black stays. Or send a file, or a region."""
+    region: Region | None = None
+    """Instead of a mask, the box that may change."""
+    prompt_kind: PromptKind | None = None
+    """What the prompt is. Left out: an instruction where the model takes one."""
+    strength: float = Field(1.0, gt=0, le=1, allow_inf_nan=False)
+    """How far to go from what is there; at 1 nothing of it is left. Below, steps are saved."""
+
+    @property
+    def marked(self) -> Region | str | None:
+        """Where the image may change, if no file says it."""
+        return self.region or self.mask
+
+    def check_masks(self, masks: int) -> None:
+        """Raise StudioError where it is not said in exactly one way what may change."""
+        if masks + (self.mask is not None) + (self.region is not None) != 1:
+            raise refusal("mask", "send what may change, either as a mask (file, id or URL) or as a region")
+
+    def plan(self, given: Given) -> Planned:
+        """Return the plan of the part that may change and some context around it."""
+        chosen = choose(self, WAYS_OF_KIND[self.prompt_kind], given)
+        check_strength(self.strength, chosen)
+        if given.mask is None:
+            raise refusal("mask", "send what may change, either as a mask (file, id or URL) or as a region")
+        frame, model = given.inputs[0], chosen.model
+        once = region_pass(given.mask.box, frame, model.limits)
+        shape = Shape(*frame, once.width, once.height, strength=self.strength, mask=True, passes=(once,))
+        warnings = [*_mask_warnings(given.mask, once, frame, model), *lossy(self.output_format)]
+        return plan_painting(self, chosen, shape, warnings, given)
+
+
+def _mask_warnings(mask: Mask, once: Pass, frame: Size, model: Model) -> list[str]:
+    warnings = list(mask.warnings)
+    whole = painted_size(frame, model.limits, least=model.region_pixels)
+    saved = 1 - once.width * once.height / (whole[0] * whole[1])
+    across = round(100 * (mask.box[2] - mask.box[0]) * (mask.box[3] - mask.box[1]) / (frame[0] * frame[1]))
+    if saved < LITTLE_SAVED and across > LARGE:  # in a picture that is small itself, no mask saves anything
+        warnings.append(
+            f"What may change spans {across}% of the image, so painting only that saves little; a smaller mask or "
+            "region would be faster."
+        )
+    if mask.share < SCATTERED:
+        warnings.append(
+            f"The mask fills {max(1, round(100 * mask.share))}% of the box around it, and all of the box is painted; "
+            "where its parts lie far apart, jobs of their own would be faster."
+        )
+    if not 0.95 < scale(once) < 1.05:
+        warnings.append(resized(once, model))
+    return warnings

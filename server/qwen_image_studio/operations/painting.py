@@ -1,0 +1,214 @@
+"""How a request for a painting becomes a plan: which model paints it in which way, and with which texts and seeds."""
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from qwen_image_studio.contract.adjustments import Box
+from qwen_image_studio.contract.errors import StudioError, refusal
+from qwen_image_studio.contract.words import MAX_SEED, AspectRatio, OutputFormat, PromptKind, Size, Way
+from qwen_image_studio.models.families import Family
+from qwen_image_studio.models.known_words import known_in, vocabulary_of
+from qwen_image_studio.models.table import Model, find_model
+from qwen_image_studio.operations.request import Given, PaintRequest, Planned, Shaped
+from qwen_image_studio.planning.plan import QUALITY, PaintPlan, Pass
+from qwen_image_studio.planning.sizes import like_input, painted_size
+from qwen_image_studio.prompts.cleaning import has_chinese
+
+WAYS_OF_KIND: Mapping[PromptKind | None, Sequence[Way]] = {
+    None: (Way.EDIT, Way.GENERATE),
+    PromptKind.INSTRUCTION: (Way.EDIT,),
+    PromptKind.DESCRIPTION: (Way.GENERATE,),
+}
+"""In which ways a part of a picture can be painted by the kind of its prompt, the better one first."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Where and at which size something is painted; the fields are those of a PaintPlan."""
+
+    width: int
+    height: int
+    paint_width: int
+    paint_height: int
+    strength: float = 1.0
+    mask: bool = False
+    place: Box | None = None
+    passes: tuple[Pass, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The model that paints, and in which way."""
+
+    model: Model
+    way: Way
+
+    @property
+    def family(self) -> Family:
+        """The family that paints."""
+        return self.model.family(self.way)
+
+
+def choose(request: PaintRequest, ways: Sequence[Way], given: Given) -> Chosen:
+    """Return the model that was asked for, else the server's first that paints in one of these ways, the best first.
+
+    Raises StudioError ``unknown_model``, ``unsupported_operation``, or ``invalid_value`` for too many images.
+    """
+    models = given.models if request.model is None else {request.model: find_model(request.model, given.models)}
+    for way in ways:
+        for model in models.values():
+            if way in model.families:
+                _check_inputs(request, Chosen(model, way), len(given.inputs))
+                return Chosen(model, way)
+    raise _nobody_paints(request, ways, given)
+
+
+def plan_painting(
+    request: PaintRequest, chosen: Chosen, shape: Shape, warnings: Sequence[str], given: Given, own_prompt: str = ""
+) -> Planned:
+    """Return the plan of a request whose shape is known; `warnings` are those of the shape.
+
+    `own_prompt` is painted where the request has none. Raises StudioError ``invalid_value`` for a tier that the model
+    does not have.
+    """
+    model = chosen.model
+    recipe = model.recipe(request.tier)
+    # The miniature knows no word of our own prompts, so it must not insist on them.
+    usual = 1.0 if model.miniature and not request.prompt else recipe.guidance_scale
+    guidance = usual if request.guidance_scale is None else request.guidance_scale
+    seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
+    plan = PaintPlan(
+        model=model.name,
+        tier=request.tier,
+        precision=model.precisions[0],
+        prompt=request.prompt or own_prompt,
+        negative_prompt=request.negative_prompt or model.negative_prompt,
+        steps=request.steps or recipe.steps,
+        guidance_scale=guidance,
+        seeds=tuple((seed + index) % (MAX_SEED + 1) for index in range(request.n)),
+        output_format=request.output_format,
+        output_quality=request.output_quality or QUALITY,
+        way=chosen.way,
+        **asdict(shape),
+    )
+    told = [*_model_warnings(request, chosen), *warnings, *_text_warnings(request, plan, len(given.inputs))]
+    if request.output_quality is not None and request.output_format is OutputFormat.PNG:
+        told.append("output_quality is for JPEG and WebP; PNG keeps every pixel.")
+    return Planned(plan, told)
+
+
+def whole_shape(request: Shaped, model: Model, inputs: Sequence[Size]) -> tuple[Shape, list[str]]:
+    """Return the shape of a picture that is painted as a whole, and the warnings that go with it.
+
+    Raises StudioError ``invalid_value`` for a size that the model does not deliver.
+    """
+    delivered = _delivered_size(request, model, inputs)
+    painted = delivered if delivered in model.sizes.values() else painted_size(delivered, model.limits)
+    warnings = []
+    if painted != delivered:
+        warnings.append(
+            f"Painted at {painted[0]}x{painted[1]} and resized to {delivered[0]}x{delivered[1]}: {model.name} paints "
+            f"{model.paint_pixels[0]} to {model.paint_pixels[1]} pixels with sides in multiples of {model.grid}."
+        )
+    return Shape(*delivered, *painted), warnings
+
+
+def _delivered_size(request: Shaped, model: Model, inputs: Sequence[Size]) -> Size:
+    asked = request.asked_size
+    if asked is None and request.aspect_ratio is not None:
+        return model.sizes[request.aspect_ratio]
+    if asked is None:
+        return like_input(inputs[0], model.limits) if inputs else model.sizes[AspectRatio.SQUARE]
+    width, height = asked
+    param = "width" if request.width is not None else "size"
+    if width * height > model.max_pixels:
+        problem = f"{width}x{height} is more than the {model.max_pixels} pixels that {model.name} delivers"
+        raise refusal(param, f"{problem}; ask for a smaller size")
+    if max(width / height, height / width) > model.max_aspect:
+        raise refusal(param, f"{width}x{height} is longer than {model.max_aspect:g}:1; bring the sides closer together")
+    return width, height
+
+
+# -- model ---------------------------------------------------------------------------------------------------------
+
+
+def _nobody_paints(request: PaintRequest, ways: Sequence[Way], given: Given) -> StudioError:
+    kind = getattr(request, "prompt_kind", None)
+    asked = request.NAME + ("" if kind is None else f" from a prompt that is {kind.value}")
+    if request.model is None:
+        return StudioError(
+            "unsupported_operation",
+            f"operation: no model of this server does {asked}; the operator can add one to STUDIO_MODELS.",
+            param="operation",
+        )
+    able = ", ".join(model.name for model in given.models.values() if set(ways) & set(model.families))
+    name = find_model(request.model, given.models).name
+    return StudioError(
+        "unsupported_operation",
+        f"model: {name} does not {asked}; models that do: {able or 'none here'}.",
+        param="model",
+    )
+
+
+def _check_inputs(request: PaintRequest, chosen: Chosen, count: int) -> None:
+    model = chosen.model
+    if chosen.way is Way.EDIT and count > model.max_images:
+        raise refusal("image", f"{model.name} takes at most {model.max_images} images")
+    if chosen.way is Way.GENERATE and count > 1:
+        raise refusal("image", f"{model.name} paints from a description and takes one image; send that alone")
+
+
+def check_strength(strength: float | None, chosen: Chosen) -> None:
+    """Raise StudioError where a strength is asked for and the model always paints anew."""
+    if strength not in {None, 1.0} and not chosen.family.takes_strength:
+        raise refusal("strength", f"{chosen.model.name} always paints anew; leave strength out")
+
+
+def _model_warnings(request: PaintRequest, chosen: Chosen) -> list[str]:
+    model = chosen.model
+    if not model.miniature:
+        return []
+    warnings = ["Painted by the miniature, a very small stand-in; on a GPU machine the server runs Qwen-Image instead."]
+    words = vocabulary_of(model)
+    if words is not None:
+        warnings[0] += (
+            f" It knows {len(words.objects)} objects, {len(words.texts)} short texts, {len(words.backgrounds)} plain "
+            f"backgrounds and {len(words.edits)} kinds of edits, in English and Chinese; GET /v1/models lists them."
+        )
+        if chosen.way is Way.GENERATE and request.prompt and not known_in(request.prompt, words):
+            chinese = has_chinese(request.prompt)
+            some = ", ".join((one.zh if chinese else one.en)[0] for one in words.objects[::25])
+            warnings.append(f"The miniature knows nothing in this prompt; it would know for example: {some}.")
+    if request.model is not None and request.model.casefold() != model.name:
+        warnings.append(f"{request.model} is not on this server; the miniature answered for it.")
+    return warnings
+
+
+# -- texts ---------------------------------------------------------------------------------------------------------
+
+
+def _text_warnings(request: PaintRequest, plan: PaintPlan, images: int) -> list[str]:
+    """Return what is to be known about the texts, and about how strictly they are followed."""
+    warnings: list[str] = []
+    if request.was_cleaned:
+        warnings.append("Special tokens such as <|im_end|> were taken out of the prompt.")
+    if plan.guidance_scale <= 1 and request.negative_prompt:
+        why = "while guidance_scale is 1; raise it above 1" if request.prompt else "without a prompt"
+        warnings.append(f"negative_prompt has no effect {why}.")
+    elif request.guidance_scale is not None and plan.guidance_scale > 1:
+        missing = "it needs a negative prompt, and the model's recommended one was filled in"
+        filled = "" if request.negative_prompt else f"; {missing}"
+        applied = f"guidance_scale {plan.guidance_scale:g} was applied as the model's true_cfg_scale"
+        warnings.append(f"{applied}{filled}.")
+    if plan.way is Way.EDIT and (unknown := _unknown_image(plan.prompt, images)):
+        sent = "1 image was sent" if images == 1 else f"{images} images were sent"
+        warnings.append(f"The instruction speaks of image {unknown}, and {sent}.")
+    return warnings
+
+
+def _unknown_image(prompt: str, images: int) -> int | None:
+    """Return the number of an image that the instruction speaks of and that is not there."""
+    named = re.findall(r"(?:\b(?:image|picture|photo)\s?|图片?\s?)([1-9])(?![\d:：x×])", prompt, re.IGNORECASE)
+    return next((int(number) for number in named if int(number) > images), None)

@@ -1,0 +1,336 @@
+"""What the requests of all operations share. A parameter has one name everywhere (HTTP, Dify tools, shell, Python)."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from qwen_image_studio.contract.adjustments import Region
+from qwen_image_studio.contract.errors import StudioError, from_validation, refusal
+from qwen_image_studio.contract.fields import ConversationName, Side, UserName, none_if_empty
+from qwen_image_studio.contract.words import (
+    MAX_IMAGES,
+    MAX_INPUTS,
+    MAX_PROMPT_CHARS,
+    MAX_SEED,
+    MAX_SIDE,
+    MAX_STEPS,
+    MIN_SIDE,
+    MIN_STEPS,
+    AspectRatio,
+    Language,
+    Operation,
+    OutputFormat,
+    Size,
+    Tier,
+)
+from qwen_image_studio.guard.terms import check_words
+from qwen_image_studio.imaging.masks import Mask
+from qwen_image_studio.models.table import Model, find_model
+from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.prompts.cleaning import clean
+from qwen_image_studio.prompts.templates import fill
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a request is planned with."""
+
+    models: Mapping[str, Model]
+    inputs: Sequence[Size] = ()
+    """Sizes of the images that it starts from."""
+    mask: Mask | None = None
+    has_font: bool = False
+    """Whether the server has a font for watermarks of any script."""
+    templates: Path | None = None
+    """The operator's own templates."""
+    blocked_terms: Path | None = None
+    """The operator's list of terms."""
+    store_input: Callable[[str], str] = str
+    """Fetch and store the image behind a URL; the answer is its id. Used for images that the rows of a batch share."""
+
+
+class Planned(NamedTuple):
+    """A plan, and what the caller is told about it."""
+
+    plan: Plan
+    warnings: list[str]
+    conversation: str | None = None
+    """The conversation that the images belong to, where the request itself names none."""
+
+
+class Request(BaseModel, ABC):
+    """What every request says, whatever its operation."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    NAME: ClassVar[str]
+    """Name of the operation."""
+    TAKES_IMAGES: ClassVar[tuple[int, int]] = (0, 0)
+    """Least and largest number of images that it starts from."""
+
+    conversation: ConversationName = None
+    """A name of the caller's own. Where an image is needed and none sent, it is the last one of this conversation."""
+    user: Annotated[UserName, BeforeValidator(none_if_empty)] = None
+    """A name of the caller's own for the person it asks for; /v1/jobs?user= lists that one's jobs alone."""
+
+    @property
+    def images(self) -> list[str]:
+        """Ids and URLs of the images that it starts from; empty where files are sent."""
+        return []
+
+    @property
+    def marked(self) -> Region | str | None:
+        """Where the image may change: a box, or the id or URL of a mask; None where a file says it, or nothing."""
+        return None
+
+    def check(self, files: int, masks: int) -> None:
+        """Raise StudioError where it has too few images or too many, among them so many files and masks."""
+        named, (least, most) = len(self.images), self.TAKES_IMAGES
+        how_many = f"{least} to {most} images" if most > 1 else "1 image"
+        if named and files:
+            raise refusal("image", f"send {how_many} either as files or as ids and URLs, not both")
+        is_remembered = self.conversation is not None and not named + files
+        if not least <= named + files <= most and not is_remembered:
+            problem = f"{self.NAME} takes {how_many}, as files or as ids and URLs; there are {named + files}"
+            raise refusal("image", problem)
+        self.check_masks(masks)
+
+    def check_masks(self, masks: int) -> None:
+        """Raise StudioError where it comes with so many mask files and does not take them."""
+        if masks:
+            raise StudioError("unknown_parameter", f"mask: {self.NAME} takes no mask; use inpaint.", param="mask")
+
+    def ready(self, own_templates: Path | None) -> Self:
+        """Return the request with its texts as they will be used."""
+        return self
+
+    def texts(self) -> list[tuple[str, str]]:
+        """Return the texts that will be painted, each with its parameter."""
+        return []
+
+    def foresee(self, given: Given) -> None:
+        """Raise StudioError where it can be told without its images that no plan can be made."""
+        if not self.images and not self.TAKES_IMAGES[0]:
+            self.plan(given)
+
+    @abstractmethod
+    def plan(self, given: Given) -> Planned:
+        """Return the plan. Raises StudioError with the parameter at fault."""
+
+
+OPERATIONS: dict[str, type[Request]] = {}
+"""The operations by name; the package fills it with those of its files."""
+
+
+def validated(body: Mapping[str, Any], where: str = "") -> Request:
+    """Return the request that the parameters make. Raises StudioError with the parameter at fault.
+
+    `where` names what the caller called; by default, a request of the operation.
+    """
+    name = body.get("operation")
+    if not isinstance(name, str) or name not in OPERATIONS:
+        raise StudioError("unknown_operation", f"operation: must be one of {', '.join(OPERATIONS)}.", param="operation")
+    try:
+        return OPERATIONS[name].model_validate(dict(body))
+    except ValidationError as error:
+        raise from_validation(error, where=where or f"{name} request") from error
+
+
+def ready(request: Request, given: Given) -> Request:
+    """Return the request with its texts as they will be used: filled in, cleaned and free of blocked terms.
+
+    Raises StudioError, ``content_blocked`` for a blocked term.
+    """
+    asked = request.ready(given.templates)
+    if given.blocked_terms is not None:
+        check_words(asked.texts(), given.blocked_terms)
+    return asked
+
+
+class ImageRequest(Request):
+    """How every operation delivers its images."""
+
+    model_config = ConfigDict(str_strip_whitespace=True)
+
+    output_quality: int | None = Field(None, ge=1, le=100)
+    """Of JPEG and WebP files, 1 to 100. Left out: 95."""
+
+
+class PaintRequest(ImageRequest):
+    """Parameters that every painting operation takes."""
+
+    TEMPLATES: ClassVar[Operation] = Operation.EDIT
+    """Operation whose templates serve this one."""
+    NEEDS_PROMPT: ClassVar[bool] = True
+
+    prompt: str = Field("", max_length=MAX_PROMPT_CHARS)
+    """What to paint; for an edit, the instruction. Chinese or English. Needed unless there is a template."""
+    template: str | None = Field(None, max_length=64)
+    """Instead of a prompt, the id of a template of /v1/templates."""
+    slots: dict[str, str] = Field(default_factory=dict, max_length=20)
+    """What stands in the template's slots."""
+    language: Language | None = None
+    """Of the template's words. Left out: Chinese where a slot has Chinese in it."""
+    negative_prompt: str | None = Field(None, max_length=MAX_PROMPT_CHARS)
+    """What to keep out. Left out: the model's recommended one."""
+    model: str | None = Field(None, max_length=200)
+    """Name or repository id of a model in /v1/models. Left out: the server's first that does the operation."""
+    n: int = Field(1, ge=1, le=MAX_IMAGES)
+    """How many images; image i is painted with seed + i and equals that image asked for alone."""
+    steps: int | None = Field(None, ge=MIN_STEPS, le=MAX_STEPS)
+    """Denoising steps. Left out: the model's own."""
+    guidance_scale: float | None = Field(None, ge=1, le=20, allow_inf_nan=False)
+    """How strictly to follow the prompt (true CFG); 1 is off and twice as fast. Left out: the model's own."""
+    seed: int | None = Field(None, ge=0, le=MAX_SEED)
+    """Seed of the first image. Left out: random; the answer tells it."""
+    tier: Tier = Tier.QUALITY
+    """Speed/quality setting."""
+    output_format: OutputFormat = OutputFormat.PNG
+    """File format of the images."""
+
+    _was_cleaned: bool = PrivateAttr(False)
+
+    @model_validator(mode="after")
+    def _a_prompt_or_a_template(self) -> Self:
+        if not self.prompt and self.template is None and self.NEEDS_PROMPT:
+            raise PydanticCustomError("no_prompt", "is missing; send what to paint, or a template", {"param": "prompt"})
+        if self.prompt and self.template is not None:
+            raise PydanticCustomError("prompt_said_twice", "send a prompt or a template, not both", {"param": "prompt"})
+        if self.slots and self.template is None:
+            raise PydanticCustomError("slots_without_template", "slots belong to a template", {"param": "slots"})
+        return self
+
+    @property
+    def was_cleaned(self) -> bool:
+        """Whether special tokens were taken out of its texts."""
+        return self._was_cleaned
+
+    def ready(self, own_templates: Path | None) -> Self:
+        """Return the request with its template filled in and its texts cleaned, which happens here and nowhere else.
+
+        Raises StudioError for a template or slot that cannot be used, and where nothing is left of the prompt.
+        """
+        prompt, negative = self.prompt, self.negative_prompt or ""
+        if self.template is not None:
+            prompt = fill(own_templates, self.TEMPLATES, self.template, self.slots, self.language)
+        kept, kept_negative = clean(prompt), clean(negative)
+        if prompt and not kept:
+            raise refusal("prompt", "nothing is left of it without special tokens")
+        texts: dict[str, Any] = {"prompt": kept, "negative_prompt": kept_negative, "template": None, "slots": {}}
+        asked = self.model_copy(update=texts)
+        asked._was_cleaned = (kept, kept_negative) != (prompt.strip(), negative.strip())
+        return asked
+
+    def texts(self) -> list[tuple[str, str]]:
+        """Return the prompt. A negative prompt says what must not be seen, so it may name anything."""
+        return [("prompt", self.prompt)]
+
+    def foresee(self, given: Given) -> None:
+        """Raise StudioError where it can be told without its images that no plan can be made."""
+        super().foresee(given)
+        if self.model is not None:
+            find_model(self.model, given.models)
+
+
+class Sized(BaseModel):
+    """The size of the result, in one of three ways."""
+
+    width: Side | None = None
+    """Pixels; goes together with height."""
+    height: Side | None = None
+    """Pixels; goes together with width."""
+    size: str | None = Field(None, max_length=20)
+    """WIDTHxHEIGHT in pixels, or auto; instead of width and height."""
+
+    @field_validator("size")
+    @classmethod
+    def _size_is_written_as_wxh(cls, value: str | None) -> str | None:
+        if value is None or value == "auto":
+            return value
+        if not (match := re.fullmatch(r"(\d{1,5})[xX×](\d{1,5})", value)):
+            raise ValueError("must be WIDTHxHEIGHT such as 1024x768, or auto")
+        if not all(MIN_SIDE <= int(side) <= MAX_SIDE for side in match.groups()):
+            raise ValueError(f"each side must be {MIN_SIDE} to {MAX_SIDE} pixels")
+        return value.lower().replace("×", "x")
+
+    @model_validator(mode="after")
+    def _one_way_to_say_the_size(self) -> Self:
+        if (self.width is None) != (self.height is None):
+            message = "width and height go together; send both, or aspect_ratio"
+            raise PydanticCustomError("size_half_said", message, {"param": "width"})
+        if len(said := self.ways_of_size()) > 1:
+            message = f"send only one of {', '.join('width and height' if way == 'width' else way for way in said)}"
+            raise PydanticCustomError("size_said_twice", message, {"param": said[0]})
+        return self
+
+    def ways_of_size(self) -> list[str]:
+        """Return the parameters by which the caller named the size."""
+        ways = {
+            "size": self.size not in {None, "auto"},
+            "aspect_ratio": getattr(self, "aspect_ratio", None) is not None,
+            "width": self.width is not None,
+        }
+        return [way for way, used in ways.items() if used]
+
+    @property
+    def asked_size(self) -> Size | None:
+        """Width and height in pixels where the caller named them."""
+        if self.width is not None and self.height is not None:
+            return self.width, self.height
+        if self.size not in {None, "auto"}:
+            width, height = str(self.size).split("x")
+            return int(width), int(height)
+        return None
+
+
+class Shaped(Sized):
+    """The size of the result, also as a shape at the model's native size."""
+
+    aspect_ratio: AspectRatio | None = None
+    """Shape at the model's native size; instead of width and height."""
+
+
+class OneImage(BaseModel):
+    """One image that the request starts from."""
+
+    image: str | None = Field(None, max_length=4000)
+    """Image id or URL; or send a file (multipart)."""
+
+    @property
+    def images(self) -> list[str]:
+        """The id or URL as a list; empty where a file is sent or none."""
+        return [] if self.image is None else [self.image]
+
+
+class SeveralImages(BaseModel):
+    """One to three images that the request starts from."""
+
+    image: str | list[str] | None = None
+    """Image ids or URLs, in the order in which the instruction numbers them; or send files (multipart)."""
+
+    @field_validator("image")
+    @classmethod
+    def _one_to_three(cls, value: str | list[str] | None) -> str | list[str] | None:
+        if isinstance(value, list) and not 1 <= len(value) <= MAX_INPUTS:
+            raise ValueError(f"takes 1 to {MAX_INPUTS} images")
+        return value
+
+    @property
+    def images(self) -> list[str]:
+        """The ids and URLs as a list; empty where files are sent."""
+        return [self.image] if isinstance(self.image, str) else list(self.image or ())
