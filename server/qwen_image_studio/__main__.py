@@ -69,7 +69,7 @@ def serve() -> None:
 @click.option("--parent", type=int, default=None, help="Process to die with.")
 def web(parent: int | None) -> None:
     """Run the web process alone."""
-    from qwen_image_studio.guard.keys import refuse_open_door
+    from qwen_image_studio.host.checks import refuse_open_door
     from qwen_image_studio.host.webserver import WebServer
 
     if parent is not None:

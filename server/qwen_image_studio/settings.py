@@ -3,7 +3,6 @@
 ``qwen-image-studio settings`` lists them; ``docs/settings.md`` is generated from them and tested to be fresh.
 """
 
-import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -122,10 +121,6 @@ class Settings(BaseSettings):
     def listens_on_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         return self.host in {"127.0.0.1", "::1", "localhost"}
-
-    def worker_name(self, device: str) -> str:
-        """Name under which the worker of one device takes leases; a new process of the same device has the same."""
-        return f"{socket.gethostname()}/{device}"
 
 
 def described() -> str:

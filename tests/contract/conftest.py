@@ -5,7 +5,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from flask import Flask
+from flask import Flask, Response, request
 from flask.testing import FlaskClient
 from PIL import Image
 
@@ -13,7 +13,7 @@ from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
-from qwen_image_studio.web.services import Services
+from qwen_image_studio.web.routing import Route, Services
 from qwen_image_studio.worker.loop import JobWorker, light_worker
 from tests.faults.engine import ScriptedEngine
 
@@ -25,11 +25,31 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def app(settings: Settings) -> Flask:
-    """The application as the web process makes it; an exception is answered, not raised, as it would be there."""
+def app(settings: Settings) -> Iterator[Flask]:
+    """The application as the web process makes it; an exception is answered, not raised, as it would be there.
+
+    Whatever a test makes a route answer, an error has to be one that the route declares.
+    """
     app = create_app(settings, configured_models(settings, card_gib=0))
     app.testing = False
-    return app
+    undeclared: list[str] = []
+
+    def check(response: Response) -> Response:
+        view = app.view_functions.get(request.endpoint or "")
+        code = _error_code(response)
+        if isinstance(view, Route) and code is not None and code not in view.all_errors:
+            undeclared.append(f"{request.method} {request.path}: {code}")
+        return response
+
+    app.after_request(check)
+    yield app
+    assert not undeclared
+
+
+def _error_code(response: Response) -> str | None:
+    """The code of an error's body; None for any other answer."""
+    body = response.get_json(silent=True) if response.status_code >= 400 and response.is_json else None
+    return body["error"]["code"] if isinstance(body, dict) and "error" in body else None
 
 
 @pytest.fixture

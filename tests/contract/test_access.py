@@ -12,9 +12,11 @@ from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
-from qwen_image_studio.web.auth import OPEN_ENDPOINTS
+from qwen_image_studio.web.routing import Route
 from qwen_image_studio.worker.loop import JobWorker
 
+OPEN = {"ops.health", "ops.live", "ops.ready", "ops.openapi", "files.file"}
+"""Endpoints that need no key: health, the contract, and links that carry their own signature."""
 ASK = {"operation": "generate", "prompt": "a cup", "steps": 2}
 
 
@@ -42,7 +44,9 @@ def test_without_keys_a_page_that_points_its_name_at_us_gets_nothing(client: Fla
 
 def test_every_route_outside_the_short_list_needs_a_key(app: Flask, client: FlaskClient, keys: KeyStore) -> None:
     key = keys.add("ann")
-    closed = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in OPEN_ENDPOINTS]
+    views = app.view_functions.items()
+    assert {name for name, view in views if isinstance(view, Route) and not view.needs_key} == OPEN
+    closed = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in OPEN]
     assert len(closed) >= 7
     for rule in closed:
         path = rule.rule.replace("<job_id>", "job_1").replace("<image_id>", "img_1")
@@ -79,7 +83,7 @@ def test_the_log_names_requests_but_no_secret(
     answer = client.get("/v1/jobs", headers=bearer(key))
     client.get("/v1/jobs", headers=bearer("canary-key"))
     client.get(link)
-    lines = [record.getMessage() for record in caplog.records if record.name == "qwen_image_studio.web.log"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "qwen_image_studio.web.edge"]
     assert len(lines) == 3
     assert "GET '/v1/jobs' 200" in lines[0]
     assert "owner ann" in lines[0]

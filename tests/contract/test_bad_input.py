@@ -297,7 +297,7 @@ def test_a_fault_of_ours_shows_nothing_of_itself(app: Flask, monkeypatch: pytest
     def fail(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("qwen_image_studio.web.ops._judge", fail)
+    monkeypatch.setattr("qwen_image_studio.web.health._judge", fail)
     answer = app.test_client().get("/v1/health", headers={"X-Request-Id": "mine-1"})
     assert_refused(answer, 500, "internal_error", None)
     assert "secret detail" not in answer.text

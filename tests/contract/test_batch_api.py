@@ -21,8 +21,9 @@ from qwen_image_studio.contract.words import MAX_ROWS, Lane, State
 from qwen_image_studio.gallery.archive import archive
 from qwen_image_studio.imaging import read_facts
 from qwen_image_studio.jobs import OPEN_ROWS, JobStore
+from qwen_image_studio.system.devices import worker_name
 from qwen_image_studio.web.present import job_view, tag_of
-from qwen_image_studio.web.services import Services
+from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import LAST_CLAIMS, JobWorker
 from tests.contract.conftest import png
 
@@ -769,7 +770,7 @@ def test_inputs_of_a_row_that_came_too_late_are_deleted(
         if end == "cancelled":
             client.post(f"/v1/jobs/{batch['id']}/cancel")
         else:
-            parts.store.abandon(parts.settings.worker_name("light"))
+            parts.store.abandon(worker_name("light"))
         return png()
 
     monkeypatch.setattr("qwen_image_studio.intake.fetch", fetched)

@@ -20,7 +20,7 @@ from qwen_image_studio.models.table import MODELS
 from qwen_image_studio.planning.engine import Painted, Report, Show, silent
 from qwen_image_studio.planning.plan import PaintPlan
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.web.services import Services
+from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import JobWorker
 from tests.faults.engine import ScriptedEngine
 

@@ -16,7 +16,8 @@ from qwen_image_studio.gallery.pruning import DAY_S, LEFTOVER_S, Pruned, Retenti
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.web.services import Services
+from qwen_image_studio.system.devices import worker_name
+from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import JobWorker
 from tests.contract.conftest import png
 
@@ -316,7 +317,7 @@ def test_a_worker_that_lost_a_job_which_is_deleted_meanwhile_goes_on(
     finish = type(store).finish
 
     def too_late(self: Any, lease: Any, *rest: Any) -> Any:
-        store.abandon(settings.worker_name("cpu"))
+        store.abandon(worker_name("cpu"))
         client.post(f"/v1/jobs/{lease.job.id}/cancel")
         assert client.delete(f"/v1/jobs/{lease.job.id}").status_code == 204
         return finish(self, lease, *rest)

@@ -27,7 +27,7 @@ from qwen_image_studio.imaging.alpha_mask import white_mask
 from qwen_image_studio.imaging.masks import open_mask
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.web.services import Services
+from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import JobWorker
 from tests.contract.conftest import png
 from tests.contract.test_bad_input import ANY_JSON, assert_refused

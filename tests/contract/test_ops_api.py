@@ -1,4 +1,4 @@
-"""Health in words, models with their limits, and a contract that cannot drift."""
+"""Models with their limits, and a contract that cannot drift."""
 
 import json
 import subprocess
@@ -13,40 +13,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 from openapi_pydantic.v3.v3_1 import OpenAPI
 
-from qwen_image_studio.contract.answers import Health, ModelList
-from qwen_image_studio.jobs import JobStore, Worker
+from qwen_image_studio.contract.answers import ModelList
+from qwen_image_studio.contract.words import WorkerState
+from qwen_image_studio.jobs import JobStore, WorkerReport
+from qwen_image_studio.web.health import SILENT_S
 from qwen_image_studio.web.openapi import document
 
 ROOT = Path(__file__).parents[2]
-
-
-def worker(
-    state: str, *, device: str = "cuda:0", message: str = "", age: float = 0, model: str | None = None
-) -> Worker:
-    return Worker(f"host/{device}", device, state, model, message, seen_at=-age)
-
-
-@pytest.mark.parametrize(
-    ("workers", "state", "words"),
-    [
-        ([], "starting", "No worker"),
-        ([worker("starting", message="Loading Qwen-Image")], "starting", "Loading Qwen-Image"),
-        ([worker("ready")], "ready", "Ready"),
-        ([worker("busy")], "busy", "Painting"),
-        ([worker("busy"), worker("ready", device="cuda:1")], "ready", "Ready"),
-        ([worker("failed", message="no weights")], "failed", "no weights"),
-        ([worker("failed", message="no weights"), worker("ready", device="cuda:1")], "degraded", "no weights"),
-        ([worker("ready", age=30)], "failed", "not been heard"),
-        ([worker("ready", age=300)], "starting", "No worker"),
-    ],
-)
-def test_health(client: FlaskClient, store: JobStore, workers: list[Worker], state: str, words: str) -> None:
-    for each in workers:
-        store.note_worker(replace(each, seen_at=time.time() + each.seen_at))
-    answer = client.get("/v1/health")
-    health = Health.model_validate(answer.get_json())
-    assert (answer.status_code, health.service, health.state) == (200, "qwen-image-studio", state)
-    assert words in health.message
 
 
 def test_models_tell_their_limits_and_what_is_loaded(client: FlaskClient, store: JobStore) -> None:
@@ -60,8 +33,11 @@ def test_models_tell_their_limits_and_what_is_loaded(client: FlaskClient, store:
     assert "苹果" in words.objects[0].zh
     assert (len(words.objects) >= 100, len(words.backgrounds), "福" in words.texts) == (True, 12, True)
     assert words.edits["background"].zh == ["把背景改成绿色"]
-    store.note_worker(replace(worker("ready", model="miniature"), seen_at=time.time()))
+    ready = WorkerReport("host/cuda:0", "cuda:0", WorkerState.READY, "miniature", "", time.time())
+    store.note_worker(ready)
     assert client.get("/v1/models").get_json()["data"][0]["loaded"] is True
+    store.note_worker(replace(ready, seen_at=time.time() - SILENT_S - 1))
+    assert client.get("/v1/models").get_json()["data"][0]["loaded"] is False
 
 
 def test_openapi_is_valid_and_whole(app: Flask, client: FlaskClient) -> None:
@@ -79,6 +55,8 @@ def test_openapi_is_valid_and_whole(app: Flask, client: FlaskClient) -> None:
         "/v1/images/{image_id}",
         "/v1/images/{image_id}/content",
         "/v1/health",
+        "/v1/health/live",
+        "/v1/health/ready",
         "/v1/models",
         "/files/{key}",
         "/v1/templates",

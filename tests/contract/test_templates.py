@@ -13,7 +13,7 @@ from qwen_image_studio.contract.answers import TemplateList
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Language, Operation, SlotType
 from qwen_image_studio.prompts.templates import BadTemplates, fill, library
-from qwen_image_studio.web.services import Services
+from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import JobWorker
 from tests.contract.conftest import png
 from tests.contract.test_adjust_api import send

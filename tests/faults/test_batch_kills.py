@@ -25,7 +25,7 @@ from qwen_image_studio.intake import Intake
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
-from qwen_image_studio.web.services import Services
+from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.batches import Batches
 from qwen_image_studio.worker.loop import JobWorker, light_worker
 from tests.contract.conftest import png

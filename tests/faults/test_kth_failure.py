@@ -18,8 +18,9 @@ from qwen_image_studio.contract.words import Lane
 from qwen_image_studio.jobs import LeaseLost
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.devices import worker_name
 from qwen_image_studio.web.app import create_app
-from qwen_image_studio.web.services import Services
+from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import JobWorker
 from tests.faults.engine import ScriptedEngine
 
@@ -78,7 +79,7 @@ def test_the_kth_call_fails(tmp_path: Path, port: str, code: str) -> None:
             try:
                 worker.run_next()
             except (StudioError, LeaseLost):
-                parts.store.abandon(settings.worker_name("cpu"))
+                parts.store.abandon(worker_name("cpu"))
         job = client.get(f"/v1/jobs/{job_id}").get_json()
         assert job["state"] in {"succeeded", "failed"}, (k, failing.calls)
         endings.add(job["state"])

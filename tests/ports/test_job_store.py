@@ -22,8 +22,18 @@ from hypothesis.stateful import (
 from sqlalchemy import event
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import Lane, Operation, Precision, State, Tier
-from qwen_image_studio.jobs import Job, JobStore, Lease, LeaseLost, NewJob, Progress, StoredImage, Worker, open_store
+from qwen_image_studio.contract.words import Lane, Operation, Precision, State, Tier, WorkerState
+from qwen_image_studio.jobs import (
+    Job,
+    JobStore,
+    Lease,
+    LeaseLost,
+    NewJob,
+    Progress,
+    StoredImage,
+    WorkerReport,
+    open_store,
+)
 from qwen_image_studio.planning.variant import Variant
 from qwen_image_studio.settings import Settings
 
@@ -334,15 +344,15 @@ def test_waiting_jobs_of_a_model_that_is_gone_end(store: JobStore) -> None:
 
 def test_workers_of_other_devices_are_forgotten(store: JobStore) -> None:
     for name in ("h/cpu", "h/cuda:0"):
-        store.note_worker(Worker(name, name[2:], "ready", None, "", 1.0))
+        store.note_worker(WorkerReport(name, name[2:], WorkerState.READY, None, "", 1.0))
     store.forget_workers(["h/cuda:0"])
     assert [worker.name for worker in store.workers()] == ["h/cuda:0"]
 
 
 def test_workers_are_remembered_by_name(store: JobStore) -> None:
-    store.note_worker(Worker("h/cpu", "cpu", "starting", None, "Loading.", 1.0))
-    store.note_worker(Worker("h/cpu", "cpu", "ready", "small", "", 2.0))
-    assert store.workers() == [Worker("h/cpu", "cpu", "ready", "small", "", 2.0)]
+    store.note_worker(WorkerReport("h/cpu", "cpu", WorkerState.STARTING, None, "Loading.", 1.0))
+    store.note_worker(WorkerReport("h/cpu", "cpu", WorkerState.READY, "small", "", 2.0))
+    assert store.workers() == [WorkerReport("h/cpu", "cpu", WorkerState.READY, "small", "", 2.0)]
 
 
 def test_a_locked_database_is_told_as_busy(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:

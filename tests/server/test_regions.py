@@ -224,12 +224,12 @@ def paint_over(made: PaintPlan, inputs: list[Image.Image]) -> Image.Image:
     canvas = Canvas(made, inputs)
     canvas.begin()
     for number in range(len(made.passes)):
-        stage = canvas.pass_input(number)
-        assert stage.start is not None
-        assert stage.free is not None
-        assert stage.size == stage.start.size == stage.free.size == stage.sources[0].size
-        assert stage.free.getbbox() is not None
-        canvas.put(number, Image.new("RGB", stage.size, (0, 255, 0)))
+        given = canvas.pass_input(number)
+        assert given.start is not None
+        assert given.free is not None
+        assert given.size == given.start.size == given.free.size == given.sources[0].size
+        assert given.free.getbbox() is not None
+        canvas.put(number, Image.new("RGB", given.size, (0, 255, 0)))
     return canvas.image
 
 

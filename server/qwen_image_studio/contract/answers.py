@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from qwen_image_studio.contract.fields import UserName
-from qwen_image_studio.contract.words import AspectRatio, Language, Operation, SlotType, State, Tier
+from qwen_image_studio.contract.words import AspectRatio, Language, Operation, SlotType, State, Tier, WorkerState
 
 
 class _View(BaseModel):
@@ -171,7 +171,7 @@ class ModelView(_View):
     repository: str
     owned_by: str
     licence: str
-    """Of the weights, as an SPDX identifier where there is one."""
+    """Licence of the weights, as an SPDX identifier where there is one."""
     operations: list[Operation]
     sizes: dict[AspectRatio, SizeView]
     """Native size of each aspect ratio."""
@@ -249,22 +249,31 @@ class WorkerView(_View):
     """One worker process."""
 
     device: str
-    state: Literal["starting", "ready", "busy", "failed", "lost"]
+    state: WorkerState
     model: str | None
     message: str
 
 
 class Health(_View):
-    """How the server is; always answered with 200, so that 'starting' can be told from 'gone'."""
+    """How the server is."""
 
     service: Literal["qwen-image-studio"] = "qwen-image-studio"
     version: str
     state: HealthState
     message: str
     """The state in a sentence."""
-    queued: int
-    running: int
+    queued: int | None
+    """Jobs that wait; null while the job store cannot be read."""
+    running: int | None
+    """Jobs under way; null likewise."""
     workers: list[WorkerView]
+
+
+class Liveness(_View):
+    """That the web process answers; nothing about its workers."""
+
+    service: Literal["qwen-image-studio"] = "qwen-image-studio"
+    version: str
 
 
 class ErrorDetail(_View):

@@ -50,6 +50,19 @@ class Lane(StrEnum):
     """The worker that needs no model: it adjusts pictures and runs batches."""
 
 
+class WorkerState(StrEnum):
+    """What a worker process does."""
+
+    STARTING = "starting"
+    """It fetches or loads a model."""
+    READY = "ready"
+    BUSY = "busy"
+    FAILED = "failed"
+    """It lives, and cannot work."""
+    LOST = "lost"
+    """It has ended, or has not been heard of."""
+
+
 class Precision(StrEnum):
     """Number format of a model's weights."""
 
@@ -146,7 +159,7 @@ class Tier(StrEnum):
 
     QUALITY = "quality"
     TURBO = "turbo"
-    """Fewer steps."""
+    """Fewer steps than ``quality``, and so less time."""
 
 
 class AspectRatio(StrEnum):

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.database.tables import REVISION
@@ -70,7 +70,9 @@ def told_plainly() -> Iterator[None]:
     """Turn a database that cannot be used into StudioError ``database_busy`` or ``storage_failed``."""
     try:
         yield
-    except OperationalError as error:
+    except (DataError, IntegrityError, ProgrammingError):  # about what was written, not about the database
+        raise
+    except DatabaseError as error:
         if "locked" in str(error.orig) or "busy" in str(error.orig):
             message = "The job store is busy; nothing was changed. Send the same request again."
             raise StudioError("database_busy", message, retry_after=2) from error

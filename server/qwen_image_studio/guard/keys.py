@@ -5,18 +5,15 @@ import re
 import secrets
 import time
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
+from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.database.connection import open_database, reading, writing
 from qwen_image_studio.database.tables import api_keys
 from qwen_image_studio.settings import Settings
-
-LOCAL_OWNER = "local"
-"""Who a request belongs to while the server has no keys (and listens on loopback only)."""
 
 
 @dataclass(frozen=True)
@@ -65,23 +62,12 @@ class KeyStore:
         with reading(self._engine) as connection:
             return connection.execute(select(api_keys.c.name).limit(1)).first() is not None
 
-    def owner(self, key: str) -> str | None:
-        """Who the key belongs to; None for a key that is unknown or revoked."""
-        query = select(api_keys.c.owner).where(api_keys.c.hash == _hash(key), api_keys.c.revoked_at.is_(None))
+    def caller(self, key: str) -> Caller | None:
+        """Return who makes a request that comes with the key; None where the key is unknown or revoked."""
+        known = (api_keys.c.hash == _hash(key)) & api_keys.c.revoked_at.is_(None)
         with reading(self._engine) as connection:
-            return connection.scalar(query)
-
-
-def refuse_open_door(settings: Settings) -> None:
-    """Raise StudioError where the settings would let anybody on the network use the server."""
-    public = urlsplit(settings.public_url).hostname
-    is_open = not settings.listens_on_loopback or public not in {None, "localhost", "127.0.0.1", "::1"}
-    if is_open and not KeyStore(settings).any():
-        raise StudioError(
-            "invalid_api_key",
-            f"At {settings.public_url or settings.host} anybody could use this server; make an API key first: "
-            "qwen-image-studio keys add NAME",
-        )
+            row = connection.execute(select(api_keys.c.owner, api_keys.c.name).where(known)).one_or_none()
+        return None if row is None else Caller(row.owner, row.name)
 
 
 def _hash(key: str) -> str:

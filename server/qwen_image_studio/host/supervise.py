@@ -1,12 +1,9 @@
 """``serve``: one command that runs the web process and a worker per device, restarts what dies and leaves no orphan."""
 
 import contextlib
-import errno
 import logging
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,13 +11,13 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from qwen_image_studio.contract.errors import CannotServe, StudioError
-from qwen_image_studio.contract.words import LIGHT_DEVICE
-from qwen_image_studio.guard.keys import refuse_open_door
+from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
+from qwen_image_studio.host.checks import check_data_dir, check_port, refuse_open_door
 from qwen_image_studio.intake import check_files
-from qwen_image_studio.jobs import JobStore, Worker, open_store
+from qwen_image_studio.jobs import JobStore, WorkerReport, open_store
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import devices, largest_card_gib
+from qwen_image_studio.system.devices import devices, largest_card_gib, worker_name
 from qwen_image_studio.system.processes import Locked, lock
 
 _log = logging.getLogger(__name__)
@@ -32,7 +29,6 @@ STEADY_S = 10.0
 """A web process that ran so long had started."""
 WORRYING_PAUSE_S = 1.0
 """A worker whose restart waits longer has died several times in a row."""
-LEAST_FREE_MB = 200
 
 
 @dataclass
@@ -60,10 +56,8 @@ class Child:
 
     def plan_restart(self, *, had_started: bool) -> None:
         """Start it again at once, or ever later while it keeps dying before it had really started."""
-        assert self.process is not None  # noqa: S101 - it died, so it was there
         self.pause_s = FIRST_PAUSE_S if had_started else min(max(self.pause_s * 2, 0.5), LONGEST_PAUSE_S)
         self.start_at = time.monotonic() + self.pause_s
-        _log.warning("%s ended with %s; starting it again", self.name, self.process.returncode)
         self.process = None
 
 
@@ -75,12 +69,12 @@ class Supervisor:
         self._stopping = False
         self._children = [Child("web", _command("web")), Child("light worker", _command("light"), LIGHT_DEVICE)]
         found = devices(settings)
-        store.forget_workers([settings.worker_name(name) for name in (LIGHT_DEVICE, *(each.id for each in found))])
-        self._note(LIGHT_DEVICE, "starting", "Starting.")
+        store.forget_workers([worker_name(name) for name in (LIGHT_DEVICE, *(each.id for each in found))])
+        self._note(LIGHT_DEVICE, WorkerState.STARTING, "Starting.")
         for device in found:
             child = Child(f"worker {device.id}", _command("worker", "--device", device.id), device.id)
             self._children.append(child)
-            self._note(device.id, "starting", "Starting.")
+            self._note(device.id, WorkerState.STARTING, "Starting.")
 
     def run(self) -> None:
         """Supervise until SIGTERM or SIGINT; then stop the children, workers within their grace period."""
@@ -105,26 +99,32 @@ class Supervisor:
         overdue = set(self._store.overdue())
         for child in self._children:
             # It neither renewed its lease nor ended: stuck where no thread of its own can help it.
-            if child.process and child.device and self._settings.worker_name(child.device) in overdue:
+            if child.process and child.device and worker_name(child.device) in overdue:
                 _log.error("%s let its lease run out; ending it", child.name)
                 child.process.kill()
                 child.process.wait()
 
     def _bury(self, child: Child) -> None:
-        """Plan the next start of a child that died, and free what it held."""
+        """Plan the next start of a child that died, free what it held and report its end."""
+        assert child.process is not None  # noqa: S101 - it died, so it was there
+        ending = _ending(child.process.returncode)
+        _log.warning("%s %s; starting it again", child.name, ending)
         if child.device is None:
             child.plan_restart(had_started=time.monotonic() - child.started_at > STEADY_S)
             return
-        name = self._settings.worker_name(child.device)
-        said = {worker.name: worker.state for worker in self._store.workers()}
-        child.plan_restart(had_started=said.get(name) in {"ready", "busy"})  # however long the weights took to load
+        name = worker_name(child.device)
+        reported = {report.name: report.state for report in self._store.workers()}
+        # However long the weights took to load.
+        child.plan_restart(had_started=reported.get(name) in {WorkerState.READY, WorkerState.BUSY})
         self._store.abandon(name)
         if child.pause_s > WORRYING_PAUSE_S:
-            self._note(child.device, "failed", "The worker keeps dying; the server's log says why.")
+            self._note(child.device, WorkerState.FAILED, "The worker keeps dying; the server's log says why.")
+        else:
+            self._note(child.device, WorkerState.LOST, f"The worker {ending}; it is started again.")
 
-    def _note(self, device: str, state: str, message: str) -> None:
-        name = self._settings.worker_name(device)
-        self._store.note_worker(Worker(name, device, state, None, message, time.time()))
+    def _note(self, device: str, state: WorkerState, message: str) -> None:
+        name = worker_name(device)
+        self._store.note_worker(WorkerReport(name, device, state, None, message, time.time()))
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
@@ -144,7 +144,7 @@ class Supervisor:
 
 def serve(settings: Settings) -> None:
     """Run the whole server. Raises CannotServe with one readable line."""
-    _check_data_dir(settings)
+    check_data_dir(settings)
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(lock(settings.data_dir / "serve.lock", wait=False))
@@ -158,43 +158,15 @@ def serve(settings: Settings) -> None:
         check_files(settings)
         if refused := store.refuse_unserved(list(models)):
             _log.warning("%d waiting jobs were for models that are no longer served; they have failed", refused)
-        _check_port(settings)
+        check_port(settings)
         _log.info("Qwen-Image Studio on %s, data in %s; Ctrl-C stops it", settings.address, settings.data_dir)
         Supervisor(settings, store).run()
 
 
+def _ending(code: int) -> str:
+    """How a process ended, by its exit code: of Popen, negative for a signal."""
+    return f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
 def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "qwen_image_studio", *arguments]
-
-
-def _check_data_dir(settings: Settings) -> None:
-    try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        probe = settings.data_dir / f".probe-{os.getpid()}"
-        probe.write_bytes(b"\0" * 4096)
-        probe.unlink()
-        free_mb = shutil.disk_usage(settings.data_dir).free // 10**6
-    except OSError as error:
-        raise CannotServe(
-            f"The folder {settings.data_dir} cannot be written ({error.strerror}); "
-            "free some space or set STUDIO_DATA_DIR to another one."
-        ) from error
-    if free_mb < LEAST_FREE_MB:
-        raise CannotServe(
-            f"Only {free_mb} MB are free for {settings.data_dir}, less than {LEAST_FREE_MB} MB; free some space or set "
-            "STUDIO_DATA_DIR to another disk."
-        )
-
-
-def _check_port(settings: Settings) -> None:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            cause = "is taken by another program" if taken else f"cannot be listened on ({error.strerror})"
-            raise CannotServe(
-                f"Port {settings.port} of {settings.host} {cause}; set STUDIO_PORT (or STUDIO_HOST) to another one."
-            ) from error

@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from qwen_image_studio.contract.words import Lane, State
+from qwen_image_studio.contract.words import Lane, State, WorkerState
 from qwen_image_studio.jobs.forgetting import Forgetting
 from qwen_image_studio.planning.variant import Variant
 from qwen_image_studio.settings import Settings
@@ -184,12 +184,12 @@ class StoredImage:
 
 
 @dataclass(frozen=True)
-class Worker:
+class WorkerReport:
     """What a worker process last said of itself."""
 
     name: str
     device: str
-    state: str
+    state: WorkerState
     model: str | None
     message: str
     seen_at: float
@@ -338,13 +338,13 @@ class JobStore(Forgetting, Protocol):
     def counts(self) -> tuple[int, int]:
         """How many jobs are queued and how many run."""
 
-    def note_worker(self, worker: Worker) -> None:
+    def note_worker(self, worker: WorkerReport) -> None:
         """Record what a worker says of itself."""
 
     def forget_workers(self, names: Collection[str]) -> None:
         """Forget all workers but these."""
 
-    def workers(self) -> Sequence[Worker]:
+    def workers(self) -> Sequence[WorkerReport]:
         """What the workers last said."""
 
 

@@ -9,10 +9,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import Lane, State
+from qwen_image_studio.contract.words import Lane, State, WorkerState
 from qwen_image_studio.database.connection import reading, writing
 from qwen_image_studio.database.tables import images, jobs, workers
-from qwen_image_studio.jobs import Job, Lease, NewJob, Progress, StoredImage, Tag, Worker
+from qwen_image_studio.jobs import Job, Lease, NewJob, Progress, StoredImage, Tag, WorkerReport
 from qwen_image_studio.jobs.batches import SqlBatches
 from qwen_image_studio.jobs.images import SqlImages, check_inputs
 from qwen_image_studio.jobs.ranking import ACTIVE, queue, standing
@@ -262,7 +262,7 @@ class SqlJobStore(SqlImages, SqlForgetting, SqlBatches):
             )
         return queued or 0, running or 0
 
-    def note_worker(self, worker: Worker) -> None:
+    def note_worker(self, worker: WorkerReport) -> None:
         insert = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
         statement = insert(workers).values(asdict(worker))
         with writing(self.engine) as connection:
@@ -272,9 +272,10 @@ class SqlJobStore(SqlImages, SqlForgetting, SqlBatches):
         with writing(self.engine) as connection:
             connection.execute(workers.delete().where(workers.c.name.not_in(names)))
 
-    def workers(self) -> Sequence[Worker]:
+    def workers(self) -> Sequence[WorkerReport]:
         with reading(self.engine) as connection:
-            return [Worker(**row._mapping) for row in connection.execute(select(workers).order_by(workers.c.name))]
+            rows = connection.execute(select(workers).order_by(workers.c.name)).mappings()
+            return [WorkerReport(**{**row, "state": WorkerState(row["state"])}) for row in rows]
 
 
 def _count(state: State) -> Any:

@@ -1,4 +1,4 @@
-"""The table of models: everything the product knows of each. Adding a model of a known family is a row."""
+"""The table of models: everything the product knows of each. A model of a known family is added as a row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ class Model:
     repository: str
     """Where ``from_pretrained`` finds it: a repository id or a local folder."""
     licence: str
-    """Of the weights, as an SPDX identifier where there is one."""
+    """Licence of the weights, as an SPDX identifier where there is one."""
     families: Mapping[Way, str]
     """Names of the family that paints from a description (generate) and of the one that follows instructions (edit)."""
     sizes: Mapping[AspectRatio, Size]

@@ -10,7 +10,7 @@ from qwen_image_studio.contract.errors import StudioError, refusal
 from qwen_image_studio.contract.words import MAX_SEED, AspectRatio, OutputFormat, PromptKind, Size, Way
 from qwen_image_studio.models.families import Family
 from qwen_image_studio.models.known_words import known_in, vocabulary_of
-from qwen_image_studio.models.table import Model, find_model
+from qwen_image_studio.models.table import Model, Recipe, find_model
 from qwen_image_studio.operations.request import Given, PaintRequest, Planned, Shaped
 from qwen_image_studio.planning.plan import QUALITY, PaintPlan, Pass
 from qwen_image_studio.planning.sizes import like_input, painted_size
@@ -75,9 +75,6 @@ def plan_painting(
     """
     model = chosen.model
     recipe = model.recipe(request.tier)
-    # The miniature knows no word of our own prompts, so it must not insist on them.
-    usual = 1.0 if model.miniature and not request.prompt else recipe.guidance_scale
-    guidance = usual if request.guidance_scale is None else request.guidance_scale
     seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
     plan = PaintPlan(
         model=model.name,
@@ -86,14 +83,15 @@ def plan_painting(
         prompt=request.prompt or own_prompt,
         negative_prompt=request.negative_prompt or model.negative_prompt,
         steps=request.steps or recipe.steps,
-        guidance_scale=guidance,
+        guidance_scale=_guidance(request, chosen, recipe),
         seeds=tuple((seed + index) % (MAX_SEED + 1) for index in range(request.n)),
         output_format=request.output_format,
         output_quality=request.output_quality or QUALITY,
         way=chosen.way,
         **asdict(shape),
     )
-    told = [*_model_warnings(request, chosen), *warnings, *_text_warnings(request, plan, len(given.inputs))]
+    texts = _text_warnings(request, chosen, plan, len(given.inputs))
+    told = [*_model_warnings(request, chosen), *warnings, *texts]
     if request.output_quality is not None and request.output_format is OutputFormat.PNG:
         told.append("output_quality is for JPEG and WebP; PNG keeps every pixel.")
     return Planned(plan, told)
@@ -186,15 +184,27 @@ def _model_warnings(request: PaintRequest, chosen: Chosen) -> list[str]:
     return warnings
 
 
+def _guidance(request: PaintRequest, chosen: Chosen, recipe: Recipe) -> float:
+    if not chosen.family.takes_guidance:
+        return 1.0
+    if request.guidance_scale is not None:
+        return request.guidance_scale
+    # The miniature knows no word of our own prompts, so it must not insist on them.
+    return 1.0 if chosen.model.miniature and not request.prompt else recipe.guidance_scale
+
+
 # -- texts ---------------------------------------------------------------------------------------------------------
 
 
-def _text_warnings(request: PaintRequest, plan: PaintPlan, images: int) -> list[str]:
+def _text_warnings(request: PaintRequest, chosen: Chosen, plan: PaintPlan, images: int) -> list[str]:
     """Return what is to be known about the texts, and about how strictly they are followed."""
     warnings: list[str] = []
     if request.was_cleaned:
         warnings.append("Special tokens such as <|im_end|> were taken out of the prompt.")
-    if plan.guidance_scale <= 1 and request.negative_prompt:
+    if not chosen.family.takes_guidance and (request.guidance_scale is not None or request.negative_prompt):
+        name = chosen.model.name
+        warnings.append(f"guidance_scale and negative_prompt have no effect: {name} paints without guidance.")
+    elif plan.guidance_scale <= 1 and request.negative_prompt:
         why = "while guidance_scale is 1; raise it above 1" if request.prompt else "without a prompt"
         warnings.append(f"negative_prompt has no effect {why}.")
     elif request.guidance_scale is not None and plan.guidance_scale > 1:

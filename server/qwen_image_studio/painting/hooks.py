@@ -126,11 +126,12 @@ class Listener:
             raise
 
 
-class Progress(Hook):
+class Reporter(Hook):
     """Reports phases and steps, counted over all pictures of the job."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
+        self._done = self._steps = self._last = 0
 
     def begin(self, call: Call) -> Mapping[str, Any]:
         """Report the encoding, which later pictures of a job find done."""

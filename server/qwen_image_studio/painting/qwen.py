@@ -18,7 +18,7 @@ from qwen_image_studio.models.weights import Weights, part_classes
 from qwen_image_studio.painting.canvas import Canvas
 from qwen_image_studio.painting.cost import Meter
 from qwen_image_studio.painting.hold import Hold
-from qwen_image_studio.painting.hooks import Call, Hook, Listener, Progress
+from qwen_image_studio.painting.hooks import Call, Hook, Listener, Reporter
 from qwen_image_studio.painting.inputs import check, fit_texts, upright
 from qwen_image_studio.painting.preview import Preview
 from qwen_image_studio.planning.engine import DeviceLost, Painted, Report, Show, silent
@@ -92,7 +92,7 @@ class QwenEngine:
         for index, seed in enumerate(plan.seeds):
             canvas.begin()
             meter = Meter(plan, model)
-            hooks = (Progress(listener), Hold(), Preview(listener, canvas), meter)
+            hooks = (Reporter(listener), Hold(), Preview(listener, canvas), meter)
             for number in range(max(1, len(plan.passes))):
                 call = Call(plan, model, pipeline, texts, canvas.pass_input(number), index, number)
                 canvas.put(number, self._run(call, hooks, listener))

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import socket
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from qwen_image_studio.settings import Settings
 
@@ -58,6 +60,16 @@ def _visible(rows: list[list[str]]) -> list[list[str]]:
         return rows
     names = [name.strip() for name in wanted.split(",") if name.strip()]
     return [row for name in names for row in rows if name in row[:2]]
+
+
+def worker_name(device: str) -> str:
+    """Return the name under which the worker of a device takes leases; each of its processes has the same."""
+    return f"{socket.gethostname()}/{device}"
+
+
+def worker_lock(data_dir: Path, device: str) -> Path:
+    """Return the file that the worker of a device keeps locked for as long as its process lives."""
+    return data_dir / f"worker-{device.replace(':', '-')}.lock"
 
 
 def largest_card_gib(settings: Settings) -> float:

@@ -33,6 +33,18 @@ def lock(path: Path, *, wait: bool = True) -> Iterator[IO[str]]:
         yield file
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock on a file, or none can tell. A process that waits for it gets it."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:  # held, or a file that this process may not open
+        return True
+    return False
+
+
 def die_with_parent(parent: int) -> None:
     """End this process when the process `parent` ends, even by kill -9: no orphan may keep a GPU or a port."""
     if os.uname().sysname == "Linux":

@@ -1,5 +1,5 @@
-"""The HTTP side: thin blueprints over the ports. Reads, checks, queues and shows; it never paints and never has torch.
+"""The HTTP side: it reads, checks, queues and shows; it never paints and never has torch.
 
-Every view goes the same way: who asks (``auth``), what is asked (``submission`` or a query model), one call into a
-port, one view model back (``views``).
+Every request goes the same way: it is named and logged (``edge``), its caller is known (``auth``), what it asks is read
+as its route declares (``routing``), a view makes one call into a room below, and ``present`` makes the answer of rows.
 """

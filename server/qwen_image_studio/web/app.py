@@ -13,11 +13,10 @@ from qwen_image_studio.models.table import Model
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web import files, images, jobs, ops
 from qwen_image_studio.web.auth import protect
-from qwen_image_studio.web.changes import Changes
-from qwen_image_studio.web.errors import shape_errors
-from qwen_image_studio.web.log import log_requests
+from qwen_image_studio.web.edge import guard_edge
 from qwen_image_studio.web.openai import routes as openai
-from qwen_image_studio.web.services import Services
+from qwen_image_studio.web.routing import Services
+from qwen_image_studio.web.waiting import Changes
 
 
 class _Json(DefaultJSONProvider):
@@ -28,7 +27,7 @@ class _Json(DefaultJSONProvider):
 
 
 def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
-    """The web application over the settings' job store and gallery, offering `models`."""
+    """Return the web application over the settings' job store and gallery, offering ``models``."""
     app = Flask("server", static_folder=None)
     app.json = _Json(app)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb * 10**6
@@ -47,9 +46,8 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
         intake=Intake(settings, store, gallery, models),
     )
     parts.keep_in(app)
-    shape_errors(app)
-    log_requests(app)
-    protect(app)
+    guard_edge(app)
+    protect(app, settings)
     for module in (jobs, images, openai, files, ops):
         app.register_blueprint(module.blueprint)
     return app

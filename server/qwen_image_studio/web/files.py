@@ -5,7 +5,6 @@ hour; and how any file is answered, in pieces and conditionally.
 import time
 
 from flask import Blueprint, Response, request
-from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import Range
 from werkzeug.exceptions import HTTPException, PreconditionFailed
 from werkzeug.wsgi import FileWrapper
@@ -15,8 +14,7 @@ from qwen_image_studio.gallery.archive import archive
 from qwen_image_studio.gallery.names import archived_job
 from qwen_image_studio.gallery.store import StoredFile
 from qwen_image_studio.jobs import Job
-from qwen_image_studio.web.openapi import Facts, describe
-from qwen_image_studio.web.services import services
+from qwen_image_studio.web.routing import route, services
 
 blueprint = Blueprint("files", __name__, url_prefix="/files")
 
@@ -25,9 +23,15 @@ FILE_ANSWERS = {200: "image/*", 206: "image/*", 304: None}
 FILE_ERRORS = ("not_found", "storage_failed", "precondition_failed", "range_not_satisfiable")
 
 
-@blueprint.get("/<path:key>")
-@describe(Facts(returns=FILE_ANSWERS, errors=("link_refused", *FILE_ERRORS)))
-def file(key: str) -> ResponseReturnValue:
+@route(
+    blueprint,
+    "GET",
+    "/<path:key>",
+    returns=FILE_ANSWERS,
+    errors=("link_refused", "database_busy", *FILE_ERRORS),
+    needs_key=False,
+)
+def file(key: str) -> Response:
     """Get the image or the ZIP of a link from a JobView.
 
     Images answer If-None-Match and Range; a ZIP is written while it is read, and is always whole.

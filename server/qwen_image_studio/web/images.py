@@ -1,41 +1,36 @@
 """Images over HTTP: a record and its bytes, for the owner."""
 
-from flask import Blueprint
-from flask.typing import ResponseReturnValue
+from flask import Blueprint, Response
 
 from qwen_image_studio.contract.answers import ImageRecord
-from qwen_image_studio.web.auth import owner
+from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.files import FILE_ANSWERS, FILE_ERRORS, file_response
-from qwen_image_studio.web.openapi import Facts, describe
 from qwen_image_studio.web.present import image_record
-from qwen_image_studio.web.services import services
+from qwen_image_studio.web.routing import route, services
 
 blueprint = Blueprint("images", __name__, url_prefix="/v1/images")
 
 YEAR_S = 365 * 86400
 
 
-@blueprint.get("/<image_id>")
-@describe(Facts(returns={200: ImageRecord}, errors=("not_found", "invalid_api_key")))
-def show(image_id: str) -> ResponseReturnValue:
+@route(blueprint, "GET", "/<image_id>", errors=("not_found",))
+def show(image_id: str) -> ImageRecord:
     """Look at one image's record."""
-    return image_record(services().store.image(image_id, owner())).model_dump(mode="json")
+    return image_record(services().store.image(image_id, caller().owner))
 
 
-@blueprint.delete("/<image_id>")
-@describe(Facts(returns={204: None}, errors=("not_found", "image_in_use", "invalid_api_key", "database_busy")))
-def delete(image_id: str) -> ResponseReturnValue:
+@route(blueprint, "DELETE", "/<image_id>", returns={204: None}, errors=("not_found", "image_in_use"))
+def delete(image_id: str) -> tuple[str, int]:
     """Delete one image with its files; doing it again changes nothing.
 
     Its job goes on listing it, with `deleted` true. An image that a job waits for stays until that has ended.
     """
-    services().gallery.forget_image(image_id, owner())
+    services().gallery.forget_image(image_id, caller().owner)
     return "", 204
 
 
-@blueprint.get("/<image_id>/content")
-@describe(Facts(returns=FILE_ANSWERS, errors=(*FILE_ERRORS, "invalid_api_key")))
-def content(image_id: str) -> ResponseReturnValue:
+@route(blueprint, "GET", "/<image_id>/content", returns=FILE_ANSWERS, errors=FILE_ERRORS)
+def content(image_id: str) -> Response:
     """Get one image's bytes, whole or a range of them; If-None-Match is answered."""
-    image = services().store.image(image_id, owner())
+    image = services().store.image(image_id, caller().owner)
     return file_response(services().gallery.stream(image.key), max_age_s=YEAR_S, tag=image.sha256)

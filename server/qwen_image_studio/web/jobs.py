@@ -1,21 +1,32 @@
 """Jobs over HTTP: submit, look, wait, follow, cancel, list."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from flask import Blueprint, Response, request, stream_with_context, url_for
-from flask.typing import ResponseReturnValue
+from pydantic import RootModel
 
 from qwen_image_studio.contract.answers import JobList, JobQuery, JobsQuery, JobView
-from qwen_image_studio.contract.caller import Caller
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import MAX_INPUTS
+from qwen_image_studio.intake import Submission, Upload, image_params
 from qwen_image_studio.jobs import Job
-from qwen_image_studio.web.auth import owner
+from qwen_image_studio.operations import JobRequest
+from qwen_image_studio.operations.request import validated
+from qwen_image_studio.prompts.table import decode
+from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.files import archive_response
-from qwen_image_studio.web.openapi import Facts, describe
 from qwen_image_studio.web.present import job_list, job_view, tag_of
-from qwen_image_studio.web.queries import read_query
-from qwen_image_studio.web.services import services
-from qwen_image_studio.web.submission import read_submission
+from qwen_image_studio.web.routing import (
+    MAX_JSON_BYTES,
+    Body,
+    Form,
+    read_idempotency_key,
+    read_json,
+    route,
+    services,
+)
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 
@@ -23,56 +34,98 @@ PACE_S = 1.0
 """Mere progress is told at most this often; a change of state at once."""
 KEEP_ALIVE_S = 15.0
 CROWDED_RETRY_MS = 2000
-_REFUSALS = (
-    "malformed_body", "invalid_value", "unknown_parameter", "unknown_operation", "unknown_model",
-    "unsupported_operation", "unsupported_image", "image_too_large", "image_not_found", "image_not_ready",
-    "url_not_allowed", "url_not_fetched", "content_blocked", "idempotency_key_reused", "body_too_large",
-    "unsupported_media_type", "queue_full", "database_busy", "storage_failed", "invalid_api_key",
+SUBMIT_ERRORS = (
+    "unknown_model", "unsupported_operation", "unsupported_image", "image_too_large", "image_not_found",
+    "image_not_ready", "url_not_allowed", "url_not_fetched", "content_blocked", "idempotency_key_reused", "queue_full",
 )  # fmt: skip
+"""Codes with which a job is refused after its request was read."""
+_FILES = ("image", "image[]", "mask", "rows")
 
 
-@blueprint.post("")
-@describe(
-    Facts(
-        takes_job=True,
-        returns={202: JobView},
-        errors=_REFUSALS,
-        headers={"Idempotency-Key": "A request sent again with the same key gives the same job."},
-    )
+class JobBody(RootModel[JobRequest]):
+    """The parameters of one job; which ones there are is told by its operation."""
+
+
+def _read_submission() -> Submission:
+    """Read the current request. Raises StudioError that names the parameter at fault."""
+    if request.mimetype == "multipart/form-data":
+        body, uploads = _read_form()
+    elif request.mimetype == "application/json":
+        body, uploads = read_json(request.get_data(cache=False)), []
+    else:
+        raise StudioError(
+            "unsupported_media_type", "Send application/json, or multipart/form-data with a 'params' field of JSON."
+        )
+    return Submission(validated(body), uploads, read_idempotency_key())
+
+
+def _read_form() -> tuple[dict[str, Any], list[Upload]]:
+    unknown = [name for name in (*request.form, *request.files) if name not in {"params", *_FILES}]
+    if unknown:
+        raise StudioError(
+            "unknown_parameter",
+            f"'{unknown[0][:60]}' is not a field of the form; send 'params' (JSON), and files as 'image', 'mask' "
+            "and, for a batch, 'rows'.",
+            param=unknown[0][:60],
+        )
+    files = [file for name in ("image", "image[]") for file in request.files.getlist(name)]
+    uploads = [Upload(name, file.read()) for name, file in zip(image_params(len(files)), files, strict=True)]
+    uploads += [Upload("mask", file.read()) for file in request.files.getlist("mask")]
+    body = read_json(request.form.get("params", "{}").encode("utf-8", "surrogatepass"))
+    return {**body, **_read_rows(body)}, uploads
+
+
+def _read_rows(body: Mapping[str, Any]) -> dict[str, str]:
+    """The table of a batch, where it came as a field of the form: a file, or text."""
+    sent = [file.read() for file in request.files.getlist("rows")]
+    sent += [text.encode("utf-8", "surrogatepass") for text in request.form.getlist("rows")]
+    if not sent:
+        return {}
+    if len(sent) > 1 or "rows" in body:
+        raise StudioError("invalid_value", "rows: send one table, as a file or within 'params'.", param="rows")
+    if len(sent[0]) > MAX_JSON_BYTES:
+        raise StudioError("body_too_large", f"rows: the table is larger than {MAX_JSON_BYTES} bytes.", param="rows")
+    return {"rows": decode(sent[0])}
+
+
+@route(
+    blueprint,
+    "POST",
+    "",
+    body=Body(_read_submission, JobBody, Form(files=_FILES, max_files=MAX_INPUTS, params="params")),
+    returns={202: JobView},
+    errors=("unknown_operation", *SUBMIT_ERRORS),
+    headers={"Idempotency-Key": "A request sent again with the same key gives the same job."},
 )
-def submit() -> ResponseReturnValue:
+def submit(body: Submission) -> tuple[JobView, int, dict[str, str]]:
     """Queue a job.
 
     Answers once the job is kept durably; the Location header names where to look for it.
     """
-    job, created = services().intake.accept(read_submission(), Caller(owner()))
+    job, created = services().intake.accept(body, caller())
     headers = {"Location": url_for("jobs.show", job_id=job.id)}
     if not created:
         headers["Idempotent-Replayed"] = "true"
-    return job_view(job).model_dump(mode="json"), 202, headers
+    return job_view(job), 202, headers
 
 
-@blueprint.get("")
-@describe(Facts(query=JobsQuery, returns={200: JobList}, errors=("invalid_value", "not_found", "invalid_api_key")))
-def index() -> ResponseReturnValue:
+@route(blueprint, "GET", "", errors=("not_found",))
+def index(query: JobsQuery) -> JobList:
     """List the owner's jobs, newest first; or the rows of a batch, first row first."""
-    query = read_query(JobsQuery)
     found, has_more = services().store.page(
-        owner(),
+        caller().owner,
         limit=query.limit,
         after=query.after,
         state=query.state,
         parent_id=query.parent_id,
         user=query.user,
     )
-    return job_list(found, has_more).model_dump(mode="json")
+    return job_list(found, has_more)
 
 
-@blueprint.get("/<job_id>")
-@describe(Facts(query=JobQuery, returns={200: JobView}, errors=("invalid_value", "not_found", "invalid_api_key")))
-def show(job_id: str) -> ResponseReturnValue:
+@route(blueprint, "GET", "/<job_id>", errors=("not_found",))
+def show(job_id: str, query: JobQuery) -> JobView:
     """Look at one job, waiting for news of it where asked to."""
-    query = read_query(JobQuery)
     with services().changes.watching(job_id) as watch:
         job, view = _look(job_id)
         deadline = time.monotonic() + query.wait
@@ -87,18 +140,18 @@ def show(job_id: str) -> ResponseReturnValue:
             if view.state is not first.state or time.monotonic() >= pace:
                 break
             deadline = pace  # there is news, but of progress only: gather more of it
-        return view.model_dump(mode="json")
+        return view
 
 
-@blueprint.get("/<job_id>/events")
-@describe(
-    Facts(
-        returns={200: "text/event-stream"},
-        errors=("not_found", "invalid_api_key"),
-        headers={"Last-Event-ID": "Sent by browsers that reconnect; the same state is not told twice."},
-    )
+@route(
+    blueprint,
+    "GET",
+    "/<job_id>/events",
+    returns="text/event-stream",
+    errors=("not_found",),
+    headers={"Last-Event-ID": "Sent by browsers that reconnect; the same state is not told twice."},
 )
-def events(job_id: str) -> ResponseReturnValue:
+def events(job_id: str) -> Response:
     """Follow one job as server-sent events.
 
     Each event is named `job` and carries the whole JobView; the stream ends with the job. A client that reconnects
@@ -107,49 +160,47 @@ def events(job_id: str) -> ResponseReturnValue:
     last = request.headers.get("Last-Event-ID", "")
     job, view = _look(job_id)
     if job.state.final and last == _event_id(job, view):
-        return "", 204
+        return Response(status=204)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return Response(stream_with_context(_events(job_id, last)), mimetype="text/event-stream", headers=headers)
 
 
-@blueprint.post("/<job_id>/cancel")
-@describe(Facts(returns={200: JobView}, errors=("not_found", "job_finished", "invalid_api_key", "database_busy")))
-def cancel(job_id: str) -> ResponseReturnValue:
+@route(blueprint, "POST", "/<job_id>/cancel", errors=("not_found", "job_finished"))
+def cancel(job_id: str) -> JobView:
     """Cancel a job: a queued one at once, a running one at its next step, a batch with all its rows.
 
     What rows have painted stays.
     """
-    return job_view(services().store.cancel(job_id, owner())).model_dump(mode="json")
+    return job_view(services().store.cancel(job_id, caller().owner))
 
 
-@blueprint.delete("/<job_id>")
-@describe(
-    Facts(
-        returns={204: None},
-        errors=("not_found", "job_not_ended", "image_in_use", "invalid_value", "invalid_api_key", "database_busy"),
-    )
+@route(
+    blueprint,
+    "DELETE",
+    "/<job_id>",
+    returns={204: None},
+    errors=("not_found", "job_not_ended", "image_in_use", "invalid_value"),
 )
-def delete(job_id: str) -> ResponseReturnValue:
+def delete(job_id: str) -> tuple[str, int]:
     """Delete a job that has ended, with its images and files, and what was uploaded for it alone.
 
     A batch goes with all its rows, a single row not by itself. Afterwards there is no such job: a second time is 404.
     """
-    services().gallery.forget_job(job_id, owner())
+    services().gallery.forget_job(job_id, caller().owner)
     return "", 204
 
 
-@blueprint.get("/<job_id>/archive")
-@describe(Facts(returns={200: "application/zip"}, errors=("not_found", "storage_failed", "invalid_api_key")))
-def archive(job_id: str) -> ResponseReturnValue:
+@route(blueprint, "GET", "/<job_id>/archive", returns="application/zip", errors=("not_found",))
+def archive(job_id: str) -> Response:
     """Get a job's images as one ZIP.
 
     That of a batch can be had at any time, with the rows that are done; rows.csv in it tells what became of each.
     """
-    return archive_response(services().store.get(job_id, owner()))
+    return archive_response(services().store.get(job_id, caller().owner))
 
 
 def _look(job_id: str) -> tuple[Job, JobView]:
-    job = services().store.get(job_id, owner())
+    job = services().store.get(job_id, caller().owner)
     return job, job_view(job)
 
 

@@ -1,10 +1,9 @@
-"""The OpenAPI document: derived from what stands beside each view, so that it cannot drift from the routes."""
+"""The OpenAPI document: derived from the declaration of each route, so that it cannot drift from what is read."""
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from flask import Flask
 from openapi_pydantic.util import PydanticSchema, construct_open_api_with_schema_class
@@ -21,61 +20,26 @@ from openapi_pydantic.v3.v3_1 import (
     Schema,
     SecurityScheme,
 )
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel
+from werkzeug.routing import Rule
 
 from qwen_image_studio import __version__
 from qwen_image_studio.contract.answers import ErrorBody
 from qwen_image_studio.contract.errors import ERRORS
-from qwen_image_studio.operations import JobRequest
-from qwen_image_studio.web.auth import OPEN_ENDPOINTS
+from qwen_image_studio.web.routing import Body, Form, Route, Shape
 
-View = TypeVar("View", bound=Callable[..., Any])
-_ATTRIBUTE = "openapi_facts"
-
-
-class JobBody(RootModel[JobRequest]):
-    """The parameters of one job; which ones there are is told by its operation."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a view takes and gives."""
-
-    returns: Mapping[int, type[BaseModel] | str | None]
-    """By status: a model, the media type of bytes, or None where there is no body."""
-    errors: tuple[str, ...] = ()
-    query: type[BaseModel] | None = None
-    takes_job: bool = False
-    takes: type[BaseModel] | None = None
-    """The JSON body of other routes."""
-    files: tuple[str, ...] = ()
-    """Names of the files that the same may also be sent with, as a multipart form."""
-    streams: type[BaseModel] | None = None
-    """What each event tells where the answer may also be text/event-stream."""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-def describe(facts: Facts) -> Callable[[View], View]:
-    """Set beside a view what it takes and gives; its docstring is the summary."""
-
-    def mark(view: View) -> View:
-        setattr(view, _ATTRIBUTE, facts)
-        return view
-
-    return mark
+_TEXT = {"type": "string"}
+_FILE = {"type": "string", "format": "binary"}
 
 
 def document(app: Flask) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of the application's routes."""
+    """Return the OpenAPI 3.1 document of the application's routes."""
     paths: dict[str, PathItem] = {}
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
-        if rule.endpoint == "static":
-            continue
-        view = app.view_functions[rule.endpoint]
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         item = paths.setdefault(path, PathItem())
         for method in (rule.methods or set()) & {"GET", "POST", "DELETE"}:
-            setattr(item, method.lower(), _operation(rule.endpoint, view, sorted(rule.arguments)))
+            setattr(item, method.lower(), _operation(rule, app.view_functions[rule.endpoint]))
     openapi = OpenAPI(
         openapi="3.1.1",
         info=Info(
@@ -91,27 +55,37 @@ def document(app: Flask) -> dict[str, Any]:
     return whole.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def _operation(endpoint: str, view: Callable[..., Any], arguments: list[str]) -> Operation:
-    facts: Facts = getattr(view, _ATTRIBUTE)
-    summary, _, description = inspect.cleandoc(view.__doc__ or "").partition("\n")
+def _operation(rule: Rule, view: object) -> Operation:
+    route = view if isinstance(view, Route) else None
+    summary, _, description = inspect.cleandoc((route.view if route else view).__doc__ or "").partition("\n")
     operation = Operation(
-        operationId=endpoint.replace(".", "_"),
+        operationId=rule.endpoint.replace(".", "_"),
         summary=summary,
         description=description.strip() or None,
-        parameters=[*_path_parameters(arguments), *_query_parameters(facts.query), *_headers(facts.headers)],
-        requestBody=_job_body() if facts.takes_job else _body(facts),
-        responses={
-            **{str(status): _response(what, facts.streams) for status, what in facts.returns.items()},
-            **_errors(facts.errors),
-        },
+        parameters=[_parameter("path", name, {**_TEXT}, required=True) for name in sorted(rule.arguments)],
     )
-    if endpoint in OPEN_ENDPOINTS:
-        operation.security = []
+    if route is not None:
+        _describe(operation, route)
     return operation
 
 
-def _path_parameters(names: list[str]) -> list[Parameter]:
-    return [_parameter("path", name, {"type": "string"}, required=True) for name in names]
+def _describe(operation: Operation, route: Route) -> None:
+    """Add what the declaration says; the operation of a view that has none stays as plain as it is."""
+    operation.parameters = [
+        *(operation.parameters or ()),
+        *_query_parameters(route.query),
+        *(_parameter("header", name, {**_TEXT, "description": text}) for name, text in route.headers.items()),
+    ]
+    operation.requestBody = _body(route.body) if route.body else None
+    operation.responses = {
+        **{str(status): _response(shape, route.streams) for status, shape in route.returns.items()},
+        **_errors(route.all_errors),
+    }
+    if not route.needs_key:
+        operation.security = []
+
+
+# -- what is read --------------------------------------------------------------------------------------------------
 
 
 def _query_parameters(model: type[BaseModel] | None) -> list[Parameter]:
@@ -131,10 +105,6 @@ def _inlined(schema: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     return {**schema, "anyOf": options} if options else schema
 
 
-def _headers(headers: Mapping[str, str]) -> list[Parameter]:
-    return [_parameter("header", name, {"type": "string", "description": text}) for name, text in headers.items()]
-
-
 def _parameter(place: str, name: str, schema: dict[str, Any], *, required: bool = False) -> Parameter:
     text = schema.pop("description", None)
     return Parameter.model_validate(
@@ -142,40 +112,25 @@ def _parameter(place: str, name: str, schema: dict[str, Any], *, required: bool 
     )
 
 
-def _job_body() -> RequestBody:
-    file = Schema(type="string", format="binary")
-    form = Schema(
-        type="object",
-        properties={
-            "params": PydanticSchema(schema_class=JobBody),
-            "image": file,
-            "image[]": Schema(type="array", items=file, maxItems=3),
-            "mask": file,
-            "rows": file,
-        },
-        required=["params"],
-    )
-    return RequestBody(
-        required=True,
-        content={
-            "application/json": MediaType(media_type_schema=PydanticSchema(schema_class=JobBody)),
-            "multipart/form-data": MediaType(media_type_schema=form),
-        },
-    )
-
-
-def _body(facts: Facts) -> RequestBody | None:
-    if facts.takes is None:
-        return None
-    content = {"application/json": MediaType(media_type_schema=PydanticSchema(schema_class=facts.takes))}
-    if facts.files:
-        whole = facts.takes.model_json_schema()
-        fields = _without_references(whole["properties"], whole.get("$defs", {}))
-        file = {"type": "string", "format": "binary"}
-        files = {name: {"type": "array", "items": file} if name.endswith("[]") else file for name in facts.files}
-        form = {"type": "object", "properties": {**fields, **files}}
-        content["multipart/form-data"] = MediaType(media_type_schema=Schema.model_validate(form))
+def _body(body: Body[Any]) -> RequestBody:
+    content = {"application/json": MediaType(media_type_schema=PydanticSchema(schema_class=body.schema))}
+    if body.form is not None:
+        content["multipart/form-data"] = MediaType(media_type_schema=_form(body.schema, body.form))
     return RequestBody(required=True, content=content)
+
+
+def _form(model: type[BaseModel], form: Form) -> Schema:
+    several = {"type": "array", "items": _FILE} | ({"maxItems": form.max_files} if form.max_files else {})
+    files = {name: Schema.model_validate(several if name.endswith("[]") else _FILE) for name in form.files}
+    if form.params is not None:
+        return Schema(
+            type="object",
+            properties={form.params: PydanticSchema(schema_class=model), **files},
+            required=[form.params],
+        )
+    whole = model.model_json_schema()
+    fields = _without_references(whole["properties"], whole.get("$defs", {}))
+    return Schema.model_validate({"type": "object", "properties": {**fields, **files}})
 
 
 def _without_references(node: Any, definitions: Mapping[str, Any]) -> Any:
@@ -188,21 +143,24 @@ def _without_references(node: Any, definitions: Mapping[str, Any]) -> Any:
     return {key: _without_references(value, definitions) for key, value in {**named, **node}.items() if key != "$ref"}
 
 
-def _response(what: type[BaseModel] | str | None, streams: type[BaseModel] | None = None) -> Response:
-    if what is None:
+# -- what is answered ----------------------------------------------------------------------------------------------
+
+
+def _response(shape: Shape, streams: type[BaseModel] | None) -> Response:
+    if shape is None:
         return Response(description="No body.")
-    if isinstance(what, str):
-        schema, media_type, text = Schema(type="string", format="binary"), what, "The bytes."
+    if isinstance(shape, str):
+        schema, media_type, text = Schema(type="string", format="binary"), shape, "The bytes."
     else:
-        schema, media_type = PydanticSchema(schema_class=what), "application/json"
-        text = inspect.cleandoc(what.__doc__ or "").partition("\n")[0]
+        schema, media_type = PydanticSchema(schema_class=shape), "application/json"
+        text = inspect.cleandoc(shape.__doc__ or "").partition("\n")[0]
     content = {media_type: MediaType(media_type_schema=schema)}
     if streams is not None:
         content["text/event-stream"] = MediaType(media_type_schema=PydanticSchema(schema_class=streams))
     return Response(description=text, content=content)
 
 
-def _errors(codes: tuple[str, ...]) -> dict[str, Response]:
+def _errors(codes: Iterable[str]) -> dict[str, Response]:
     by_status: dict[str, list[str]] = {}
     for code in codes:
         by_status.setdefault(str(ERRORS[code].status), []).append(f"`{code}`: {ERRORS[code].meaning}")

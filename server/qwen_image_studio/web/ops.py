@@ -1,94 +1,67 @@
 """How the server is, what it can do, and its contract."""
 
-import time
+from typing import Any
 
 from flask import Blueprint, current_app
-from flask.typing import ResponseReturnValue
 from pydantic import BaseModel
 
 from qwen_image_studio import __version__
-from qwen_image_studio.contract.answers import Health, HealthState, ModelList, TemplateList, WorkerView
-from qwen_image_studio.contract.words import LIGHT_DEVICE
-from qwen_image_studio.jobs import Worker
+from qwen_image_studio.contract.answers import Health, Liveness, ModelList, TemplateList
+from qwen_image_studio.contract.words import WorkerState
 from qwen_image_studio.prompts.templates import listed
-from qwen_image_studio.web.openapi import Facts, describe, document
+from qwen_image_studio.web.health import can_work, health_now, workers_now
+from qwen_image_studio.web.openapi import document
 from qwen_image_studio.web.present import model_view
-from qwen_image_studio.web.services import services
+from qwen_image_studio.web.routing import route, services
 
 blueprint = Blueprint("ops", __name__)
-
-SILENT_S = 15.0
-"""A worker that says nothing for so long counts as lost."""
-FORGOTTEN_S = 120.0
 
 
 class OpenApiDocument(BaseModel):
     """An OpenAPI 3.1 document."""
 
 
-@blueprint.get("/v1/health")
-@describe(Facts(returns={200: Health}))
-def health() -> ResponseReturnValue:
+@route(blueprint, "GET", "/v1/health", needs_key=False)
+def health() -> Health:
     """Tell how the server is, always with 200: a state in a word and in a sentence."""
-    store = services().store
-    workers = [_worker_view(worker) for worker in store.workers() if time.time() - worker.seen_at < FORGOTTEN_S]
-    queued, running = store.counts()
-    state, message = _judge(workers, queued)
-    answer = Health(version=__version__, state=state, message=message, queued=queued, running=running, workers=workers)
-    return answer.model_dump(mode="json")
+    return health_now(services().store, services().settings)
 
 
-@blueprint.get("/v1/models")
-@describe(Facts(returns={200: ModelList}, errors=("invalid_api_key",)))
-def models() -> ResponseReturnValue:
+@route(blueprint, "GET", "/v1/health/live", needs_key=False)
+def live() -> Liveness:
+    """Tell that the web process answers, always with 200.
+
+    For a probe that restarts the process where it does not answer; nothing else is looked at.
+    """
+    return Liveness(version=__version__)
+
+
+@route(blueprint, "GET", "/v1/health/ready", returns={200: Health, 503: Health}, needs_key=False)
+def ready() -> tuple[Health, int]:
+    """Tell whether a job sent now can be stored and painted: 200 if it can, else 503.
+
+    For a probe that decides where requests go.
+    """
+    health = health_now(services().store, services().settings)
+    return health, 200 if can_work(health) else 503
+
+
+@route(blueprint, "GET", "/v1/models")
+def models() -> ModelList:
     """List the models with their operations, sizes and limits."""
-    loaded = {worker.model for worker in services().store.workers() if time.time() - worker.seen_at < SILENT_S}
+    workers = workers_now(services().store, services().settings)
+    loaded = {worker.model for worker in workers if worker.state is not WorkerState.LOST}
     rows = [model_view(model, loaded=model.name in loaded) for model in services().models.values()]
-    return ModelList(data=rows).model_dump(mode="json")
+    return ModelList(data=rows)
 
 
-@blueprint.get("/v1/templates")
-@describe(Facts(returns={200: TemplateList}, errors=("invalid_api_key",)))
-def templates() -> ResponseReturnValue:
+@route(blueprint, "GET", "/v1/templates")
+def templates() -> TemplateList:
     """List the instruction templates with their slots."""
-    return listed(services().settings.templates).model_dump(mode="json")
+    return listed(services().settings.templates)
 
 
-@blueprint.get("/openapi.json")
-@describe(Facts(returns={200: OpenApiDocument}))
-def openapi() -> ResponseReturnValue:
+@route(blueprint, "GET", "/openapi.json", returns=OpenApiDocument, needs_key=False)
+def openapi() -> dict[str, Any]:
     """Get this contract."""
     return document(current_app)
-
-
-def _worker_view(worker: Worker) -> WorkerView:
-    lost = time.time() - worker.seen_at > SILENT_S
-    message = "The worker has not been heard of; it is being restarted." if lost else worker.message
-    return WorkerView.model_validate(
-        {
-            "device": worker.device,
-            "state": "lost" if lost else worker.state,
-            "model": worker.model,
-            "message": message,
-        }
-    )
-
-
-def _judge(workers: list[WorkerView], queued: int) -> tuple[HealthState, str]:
-    light = [worker for worker in workers if worker.device == LIGHT_DEVICE]
-    workers = [worker for worker in workers if worker.device != LIGHT_DEVICE]
-    states = {worker.state for worker in workers}
-    messages = "; ".join(f"{worker.device}: {worker.message}" for worker in workers if worker.message)
-    if not workers:
-        return HealthState.STARTING, "No worker has started yet."
-    if states <= {"failed", "lost"}:
-        return HealthState.FAILED, messages or "No worker can paint; 'qwen-image-studio doctor' tells why."
-    if not states & {"ready", "busy"}:
-        return HealthState.STARTING, messages or "The worker is starting."
-    if states & {"failed", "lost"}:
-        return HealthState.DEGRADED, messages
-    if light and light[0].state in {"failed", "lost"}:
-        return HealthState.DEGRADED, f"Adjustments wait: {light[0].message or 'their worker is gone'}"
-    if states == {"busy"}:
-        return HealthState.BUSY, f"Painting; {queued} jobs wait."
-    return HealthState.READY, "Ready to paint."

@@ -31,7 +31,7 @@ from qwen_image_studio.contract.words import (
 from qwen_image_studio.jobs import Job, Rows, StoredImage, Tag, standing_of
 from qwen_image_studio.models.known_words import vocabulary_of
 from qwen_image_studio.models.table import Model
-from qwen_image_studio.web.services import services
+from qwen_image_studio.web.routing import services
 
 
 def job_view(job: Job) -> JobView:

@@ -1,11 +1,14 @@
-"""Waiting within one request for a job to end, as façades do whose clients know no jobs.
+"""Waiting for jobs: one thread watches the table for all long polls, event streams and façades of the process.
 
-The job does not depend on the caller: one who goes away leaves a job that is painted all the same.
+A job does not depend on its caller: one who goes away leaves a job that is painted all the same.
 """
 
+import logging
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from flask import request
@@ -13,35 +16,131 @@ from flask import request
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import State
-from qwen_image_studio.intake import Submission
-from qwen_image_studio.jobs import Job
-from qwen_image_studio.web.auth import owner
-from qwen_image_studio.web.changes import Watch
-from qwen_image_studio.web.services import services
+from qwen_image_studio.intake import Intake, Submission
+from qwen_image_studio.jobs import Job, JobStore, Tag
+from qwen_image_studio.jobs.news import Doorbell, open_doorbell
+from qwen_image_studio.settings import Settings
 
-WAIT_S = 590.0
-"""After so long the caller is told where to look. The official OpenAI client gives up at 600 s."""
-LOOK_S = 5.0
-"""How often the caller is looked after, and a silent stream says that it lives."""
+_log = logging.getLogger(__name__)
+
+RESERVED_THREADS = 16
+"""Web threads that no waiter may take, so that submits and health always get an answer."""
+CROWDED_PAUSE_S = 1.0
+"""Longest sleep, in seconds, of a waiter without a place of its own."""
 CROWDED_RETRY_S = 5
+"""Seconds after which a caller for whom there is no place is to ask again."""
+DOORBELL_LOOK_S = 0.01
+"""Seconds between two looks for jobs that somebody has begun to watch."""
+WAIT_S = 590.0
+"""Seconds after which the caller is told where to look. The official OpenAI client gives up at 600 s."""
+LOOK_S = 5.0
+"""Seconds between two looks whether the caller is still there, and between two signs of life of a silent stream."""
 _NO_JOB = ""
 _RESENT = "X-Stainless-Retry-Count"
-"""By which OpenAI's clients number the times that they send one request again; they send no Idempotency-Key."""
+"""Header in which OpenAI's clients count how often they have sent one request; they send no Idempotency-Key."""
+
+
+# -- for a job to change -------------------------------------------------------------------------------------------
+
+
+class Changes:
+    """Lets views sleep until one job's tag changes; costs one query a change, however many wait."""
+
+    def __init__(self, store: JobStore, settings: Settings) -> None:
+        self.store = store
+        self._settings = settings
+        self._places = threading.Semaphore(max(1, settings.web_threads - RESERVED_THREADS))
+        self._news = threading.Condition()
+        self._watched: Counter[str] = Counter()
+        self._tags: dict[str, Tag] = {}
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def watching(self, job_id: str) -> Iterator["Watch"]:
+        """Watch one job. Enter before reading it: a change after the read is then never missed."""
+        has_place = self._places.acquire(blocking=False)
+        with self._news:
+            self._watched[job_id] += 1
+            self._ensure_thread()
+            self._news.notify_all()
+        try:
+            yield Watch(self, job_id, patient=has_place)
+        finally:
+            if has_place:
+                self._places.release()
+            with self._news:
+                self._watched[job_id] -= 1
+                if not self._watched[job_id]:
+                    del self._watched[job_id]
+                    self._tags.pop(job_id, None)
+
+    def wait(self, job_id: str, seen: Tag, timeout: float) -> bool:
+        """Sleep until the job's tag is another than ``seen``, for ``timeout`` seconds at most; return whether it is."""
+        with self._news:
+            return self._news.wait_for(lambda: self._tags.get(job_id, seen) != seen, timeout)
+
+    def _ensure_thread(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, daemon=True, name="changes")
+            self._thread.start()
+
+    def _run(self) -> None:
+        doorbell = open_doorbell(self._settings)
+        while True:
+            with self._news:
+                while not self._watched:
+                    self._news.wait()
+                watched = list(self._watched)
+            try:
+                self._publish(self.store.tags(watched))
+            except StudioError as busy:  # the database; waiters look for themselves when their time is up
+                _log.warning("%s", busy)
+            self._rest(doorbell, set(watched))
+
+    def _rest(self, doorbell: Doorbell, known: set[str]) -> None:
+        # A short look at a time, so that a job watched since is read at once rather than at the next change.
+        while not doorbell.wait(DOORBELL_LOOK_S):
+            with self._news:
+                if not self._watched.keys() <= known or not self._watched:
+                    return
+
+    def _publish(self, tags: Mapping[str, Tag]) -> None:
+        with self._news:
+            self._tags = {job_id: tag for job_id, tag in tags.items() if job_id in self._watched}
+            self._news.notify_all()
+
+
+class Watch:
+    """One view's watch over one job."""
+
+    def __init__(self, changes: Changes, job_id: str, *, patient: bool) -> None:
+        self._changes = changes
+        self._job_id = job_id
+        self.patient = patient
+        """Whether this watch may wait for long: false in a crowd, where waiters must not take every thread."""
+
+    def wait(self, seen: Tag, timeout: float) -> bool:
+        """Sleep until the tag changes; in a crowd only shortly, so that waiters do not take every thread."""
+        return self._changes.wait(self._job_id, seen, timeout if self.patient else min(timeout, CROWDED_PAUSE_S))
+
+
+# -- within one request for a job to end, as façades do whose clients know no jobs ------------------------------------
 
 
 class Waiting:
     """One caller's wait for one job."""
 
-    def __init__(self, job_id: str, owner: str, watch: Watch) -> None:
-        self._job_id, self._owner, self._watch = job_id, owner, watch
+    def __init__(self, job_id: str, owner: str, store: JobStore, watch: Watch) -> None:
+        self._job_id, self._owner, self._store, self._watch = job_id, owner, store, watch
 
     def states(self) -> Iterator[Job]:
-        """The job now, at each change and at least every 5 s; last as it succeeded. Raises StudioError otherwise."""
-        store = services().store
+        """Yield the job now, at each change and at least every 5 s; last as it succeeded. Raises StudioError where it
+        ends otherwise or not soon enough.
+        """
         deadline = time.monotonic() + WAIT_S
         while True:
-            seen = store.tags([self._job_id]).get(self._job_id)
-            job = store.get(self._job_id, self._owner)
+            seen = self._store.tags([self._job_id]).get(self._job_id)
+            job = self._store.get(self._job_id, self._owner)
             _check_end(job)
             yield job
             left = deadline - time.monotonic()
@@ -54,18 +153,17 @@ class Waiting:
                 raise _still_working(job.id, f"The job {job.id} goes on")
 
     def end(self) -> Job:
-        """The job once it has succeeded. Raises StudioError where it ends otherwise or not soon enough."""
+        """Return the job once it has succeeded. Raises StudioError where it ends otherwise or not soon enough."""
         *_, last = self.states()
         return last
 
 
 @contextmanager
-def waiting_for(submission: Submission) -> Iterator[Waiting]:
+def waiting_for(submission: Submission, caller: Caller, intake: Intake, changes: Changes) -> Iterator[Waiting]:
     """Queue the submission, with a place for a waiting thread that is there until the end of the block.
 
     Raises StudioError: ``queue_full`` where too many wait already, before anything is queued, and what intake raises.
     """
-    changes, who = services().changes, owner()
     with ExitStack() as first:
         # The job has no id before it is queued, and it is not to be queued where nobody can wait for it.
         if not first.enter_context(changes.watching(_NO_JOB)).patient:
@@ -75,20 +173,20 @@ def waiting_for(submission: Submission) -> Iterator[Waiting]:
                 "answers without waiting.",
                 retry_after=CROWDED_RETRY_S,
             )
-        job = _sent_before(submission, who) or services().intake.accept(submission, Caller(who))[0]
+        job = _sent_before(submission, caller.owner, changes.store) or intake.accept(submission, caller)[0]
         with changes.watching(job.id) as watch:
             if watch.patient:  # it has a place of its own
                 first.close()
-            yield Waiting(job.id, who, watch)
+            yield Waiting(job.id, caller.owner, changes.store, watch)
 
 
-def _sent_before(submission: Submission, owner: str) -> Job | None:
+def _sent_before(submission: Submission, owner: str, store: JobStore) -> Job | None:
     """The job of the same request that the client is sending again after it lost the answer, while that job goes on."""
     if submission.idempotency_key is not None or request.headers.get(_RESENT, "0") == "0":
         return None
     fingerprint = submission.fingerprint()
     for state in (State.RUNNING, State.QUEUED, State.REVIEW):
-        found, _ = services().store.page(owner, limit=100, after=None, state=state)
+        found, _ = store.page(owner, limit=100, after=None, state=state)
         for job in found:
             if job.fingerprint == fingerprint:
                 return job

@@ -17,19 +17,19 @@ from PIL import Image
 
 from qwen_image_studio.adjusting.engine import AdjustEngine
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import ADJUSTED, LIGHT_DEVICE, MAX_SIDE, Lane, State
+from qwen_image_studio.contract.words import ADJUSTED, LIGHT_DEVICE, MAX_SIDE, Lane, State, WorkerState
 from qwen_image_studio.gallery import Gallery, open_gallery
 from qwen_image_studio.gallery.attempt import Attempt, clear_attempts
 from qwen_image_studio.gallery.pruning import Retention
 from qwen_image_studio.imaging import open_image, read_facts
 from qwen_image_studio.intake import Intake
-from qwen_image_studio.jobs import JobStore, Lease, LeaseLost, StoredImage, Worker, open_store
+from qwen_image_studio.jobs import JobStore, Lease, LeaseLost, StoredImage, WorkerReport, open_store
 from qwen_image_studio.jobs.news import open_doorbell
 from qwen_image_studio.models.table import Model, configured_models
 from qwen_image_studio.planning.engine import DeviceLost, Engine, open_engine
 from qwen_image_studio.planning.plan import read_plan
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import largest_card_gib
+from qwen_image_studio.system.devices import largest_card_gib, worker_lock, worker_name
 from qwen_image_studio.system.processes import lock
 from qwen_image_studio.worker.batches import Batches
 from qwen_image_studio.worker.keeper import EXIT_HUNG, Cancelled, Keeper, Released
@@ -76,8 +76,8 @@ class JobWorker:
         self._settings, self._device, self._engine, self._models = settings, device, engine, models
         self._store = store
         self._gallery: Gallery = open_gallery(settings, store)
-        self._name = settings.worker_name(device)
-        self._state, self._message = "starting", "Starting."
+        self._name = worker_name(device)
+        self._state, self._message = WorkerState.STARTING, "Starting."
         self._stopping_at: float | None = None
         self._keeper: Keeper | None = None
 
@@ -100,21 +100,21 @@ class JobWorker:
                     self._retention.work()
                 doorbell.wait(IDLE_S)
         doorbell.close()
-        self._say("lost", "Stopped.")
+        self._say(WorkerState.LOST, "Stopped.")
 
     def _warm_up(self) -> None:
         try:
             for name in self._models:  # here, not in a job, whose time limit a download would use up
-                self._say("starting", f"Fetching {name}, if it is not on this machine yet.")
+                self._say(WorkerState.STARTING, f"Fetching {name}, if it is not on this machine yet.")
                 self._engine.fetch(name)
             for first in self._models[:1]:
-                self._say("starting", f"Loading {first}.")
+                self._say(WorkerState.STARTING, f"Loading {first}.")
                 self._engine.load(first)
         except StudioError as error:
-            self._say("failed", error.message)
+            self._say(WorkerState.FAILED, error.message)
             _log.error("%s", error.message)
             return
-        self._say("ready", "")
+        self._say(WorkerState.READY, "")
 
     def run_next(self) -> bool:
         """Claim and run one job; whether there was one."""
@@ -126,14 +126,14 @@ class JobWorker:
         if lease is None:
             return False
         _log.info("job %s: attempt %d on %s", lease.job.id, lease.job.attempt, self._device)
-        self._state, self._message = "busy", ""
+        self._state, self._message = WorkerState.BUSY, ""
         try:
             self._attempt(lease)
         except LeaseLost:
             _log.warning("job %s: lost lease; another attempt has it", lease.job.id)
             if not self._has_ended_itself(lease):
                 clear_attempts(self._gallery, lease, [lease.token])
-        self._say("ready" if self._is_ready() else "failed", self._message)
+        self._say(WorkerState.READY if self._is_ready() else WorkerState.FAILED, self._message)
         return True
 
     def _has_ended_itself(self, lease: Lease) -> bool:
@@ -213,10 +213,11 @@ class JobWorker:
             warnings += [said for said in (*painted.warnings, *attempt.warnings) if said not in warnings]
         return _Result(attempt.stored, warnings, sum(saved) / len(saved) if saved else None)
 
-    def _say(self, state: str, message: str) -> None:
+    def _say(self, state: WorkerState, message: str) -> None:
         self._state, self._message = state, message
         try:
-            self._store.note_worker(Worker(self._name, self._device, state, self._loaded_model(), message, time.time()))
+            report = WorkerReport(self._name, self._device, state, self._loaded_model(), message, time.time())
+            self._store.note_worker(report)
         except StudioError as busy:
             _log.warning("%s", busy)
 
@@ -238,10 +239,10 @@ class JobWorker:
 
 def run_worker(settings: Settings, models: Mapping[str, Model], device: str) -> None:
     """Be the worker of one device until SIGTERM. Only one process per device and DATA_DIR gets past the lock."""
-    with lock(settings.data_dir / f"worker-{device.replace(':', '-')}.lock"):
+    with lock(worker_lock(settings.data_dir, device)):
         store = open_store(settings)
-        name = settings.worker_name(device)
-        store.note_worker(Worker(name, device, "starting", None, "Starting.", time.time()))
+        starting = WorkerReport(worker_name(device), device, WorkerState.STARTING, None, "Starting.", time.time())
+        store.note_worker(starting)
         if device == "cpu":
             os.nice(5)  # the web process answers first
         engine = open_engine(settings, models, device)
@@ -250,7 +251,7 @@ def run_worker(settings: Settings, models: Mapping[str, Model], device: str) -> 
 
 def run_light_worker(settings: Settings) -> None:
     """Be the worker that needs no model, until SIGTERM: its jobs never wait for a painting."""
-    with lock(settings.data_dir / f"worker-{LIGHT_DEVICE}.lock"):
+    with lock(worker_lock(settings.data_dir, LIGHT_DEVICE)):
         models = configured_models(settings, card_gib=largest_card_gib(settings))
         _run_until_told(light_worker(settings, models, open_store(settings)))
 

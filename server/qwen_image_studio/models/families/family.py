@@ -1,7 +1,7 @@
-"""What the product has to know of a family of models: its parts, its pipeline, and what it can.
+"""What the product has to know of a family of models: its parts, its pipeline, and its traits.
 
-A family is one file beside this one and a row in ``FAMILIES``; no other module asks which family it deals with, only
-what it can. Nothing here imports torch or diffusers before a model is loaded: the web process knows families too.
+A family is one file beside this one and an entry in ``FAMILIES``. No other module asks which family it deals with, only
+for its traits. Nothing here imports torch or diffusers before a model is loaded: the web process knows families too.
 """
 
 import math
@@ -36,8 +36,8 @@ class Sources:
 class Family(ABC):
     """One family: models that the same pipeline runs over parts of the same classes.
 
-    What it can are attributes. Their defaults are those of a pipeline of diffusers that works on the latents of
-    Qwen-Image's VAE; a family that differs replaces them.
+    Its traits are attributes. Their defaults, and the methods that are not abstract, fit a pipeline of diffusers that
+    works on the latents of Qwen-Image's VAE; a family that differs replaces them.
     """
 
     starts_from_image = True

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from flask import request
@@ -12,26 +13,33 @@ from qwen_image_studio.contract.errors import StudioError, from_validation
 from qwen_image_studio.imaging.alpha_mask import white_mask
 from qwen_image_studio.intake import MASK, Submission, Upload, image_params
 from qwen_image_studio.web.openai.requests import ImagesEditRequest, ImagesGenerateRequest
-from qwen_image_studio.web.services import services
-from qwen_image_studio.web.submission import read_idempotency_key, read_json
+from qwen_image_studio.web.routing import read_idempotency_key, read_json, services
 
 MAX_FORM_PARTS = 60
 """Every parameter is a part of its own in these forms."""
-_Asked = TypeVar("_Asked", ImagesGenerateRequest, ImagesEditRequest)
+_Request = TypeVar("_Request", ImagesGenerateRequest, ImagesEditRequest)
 _IMAGE = re.compile(r"image(\[\d*\])?")
 _PART_OF = re.compile(r"(slots|region)\[(\w{1,64})\]")
 
 
-def read_generation() -> tuple[ImagesGenerateRequest, Submission]:
-    """The current request for new images, and the job that it asks for. Raises StudioError with the parameter."""
+@dataclass(frozen=True)
+class Asked:
+    """What a client of OpenAI's asked for, in its words and as a job."""
+
+    request: ImagesGenerateRequest | ImagesEditRequest
+    submission: Submission
+
+
+def read_generation() -> Asked:
+    """Read the current request for new images. Raises StudioError that names the parameter at fault."""
     if request.mimetype != "application/json":
         raise StudioError("unsupported_media_type", "Send application/json; files go to /v1/images/edits.")
     asked = _validated(ImagesGenerateRequest, _json())
-    return asked, Submission(asked.job_request(), [], read_idempotency_key())
+    return Asked(asked, Submission(asked.job_request(), [], read_idempotency_key()))
 
 
-def read_edit() -> tuple[ImagesEditRequest, Submission]:
-    """The current request to change images, and the job that it asks for. Raises StudioError with the parameter."""
+def read_edit() -> Asked:
+    """Read the current request to change images. Raises StudioError that names the parameter at fault."""
     if request.mimetype == "multipart/form-data":
         body, uploads = _form()
     elif request.mimetype == "application/json":
@@ -48,7 +56,7 @@ def read_edit() -> tuple[ImagesEditRequest, Submission]:
     asked = _validated(ImagesEditRequest, body)
     job = asked.job_request(has_mask=any(upload.param == MASK for upload in uploads))
     Submission(job, uploads).check()  # before the mask is opened
-    return asked, Submission(job, _white_masked(uploads), read_idempotency_key())
+    return Asked(asked, Submission(job, _white_masked(uploads), read_idempotency_key()))
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
@@ -102,7 +110,7 @@ def _object(text: str) -> Any:
         return text
 
 
-def _validated(model: type[_Asked], body: dict[str, Any]) -> _Asked:
+def _validated(model: type[_Request], body: dict[str, Any]) -> _Request:
     try:
         return model.model_validate(body)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""OpenAI's images API: what its clients send, and what comes back.
+"""OpenAI's images API: what its clients send.
 
 Beside the names of OpenAI every parameter of a job is taken, as an extra field.
 """
@@ -10,7 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from qwen_image_studio.contract.adjustments import Region
-from qwen_image_studio.contract.words import Operation, OutputFormat, PromptKind
+from qwen_image_studio.contract.words import Operation, PromptKind
 from qwen_image_studio.operations.edit import EditRequest
 from qwen_image_studio.operations.generate import GenerateRequest
 from qwen_image_studio.operations.inpaint import InpaintRequest
@@ -106,69 +106,3 @@ class ImagesEditRequest(_OpenAI, EditRequest):
         if has_mask or self.region is not None:
             return self._as(Operation.INPAINT, names - {"size"}, "image edit")
         return self._as(Operation.EDIT, names, "image edit")
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-
-class ImagesItem(_Answer):
-    """One image: its bytes or its link, as was asked."""
-
-    b64_json: str | None = None
-    """The file in base64."""
-    url: str | None = None
-    """Signed link for people; it expires."""
-    revised_prompt: str | None = None
-    """What was painted, where that is not the prompt as it was sent: a template's text, for example."""
-    id: str
-    """Of the image, for /v1/images/{id} and as the input of further edits."""
-    seed: int | None
-    """The seed that paints this image alone; left out where no model was needed."""
-
-
-class ImagesResponse(_Answer):
-    """The images of a job that has succeeded."""
-
-    created: int
-    """Unix seconds."""
-    data: list[ImagesItem]
-    background: Literal["opaque"] = "opaque"
-    output_format: OutputFormat
-    quality: Literal["high"] = "high"
-    size: str
-    """WIDTHxHEIGHT in pixels."""
-    job_id: str
-    """For /v1/jobs/{id}."""
-    model: str
-    warnings: list[str]
-
-
-class ImagesEvent(_Answer):
-    """One event of a stream: a small picture of the state in between, or an image that is done."""
-
-    type: Literal[
-        "image_generation.partial_image",
-        "image_generation.completed",
-        "image_edit.partial_image",
-        "image_edit.completed",
-    ]
-    b64_json: str
-    """The file in base64."""
-    created_at: int
-    """Unix seconds."""
-    background: Literal["opaque"] = "opaque"
-    output_format: OutputFormat
-    """Of this picture: partial ones are WebP."""
-    quality: Literal["high"] = "high"
-    size: str
-    """Of this picture, WIDTHxHEIGHT in pixels."""
-    partial_image_index: int | None = None
-    """Of a partial image, from 0."""
-    job_id: str
-    id: str | None = None
-    """Of an image that is done, as all below."""
-    url: str | None = None
-    revised_prompt: str | None = None
-    seed: int | None = None
-    warnings: list[str] | None = None

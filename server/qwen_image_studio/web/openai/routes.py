@@ -9,72 +9,63 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flask import Blueprint, Response, g, stream_with_context
-from flask.typing import ResponseReturnValue
 
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.openai import ImagesEvent, ImagesItem, ImagesResponse
 from qwen_image_studio.contract.words import OutputFormat
 from qwen_image_studio.imaging.opening import read_header
 from qwen_image_studio.intake import Submission
 from qwen_image_studio.jobs import Job, StoredImage
-from qwen_image_studio.web.openai.reading import read_edit, read_generation
-from qwen_image_studio.web.openai.requests import (
-    LESSER,
-    ImagesEditRequest,
-    ImagesEvent,
-    ImagesGenerateRequest,
-    ImagesItem,
-    ImagesResponse,
-)
-from qwen_image_studio.web.openapi import Facts, describe
-from qwen_image_studio.web.services import services
+from qwen_image_studio.web.auth import caller
+from qwen_image_studio.web.jobs import SUBMIT_ERRORS
+from qwen_image_studio.web.openai.reading import Asked, read_edit, read_generation
+from qwen_image_studio.web.openai.requests import LESSER, ImagesEditRequest, ImagesGenerateRequest
+from qwen_image_studio.web.routing import Body, Form, route, services
 from qwen_image_studio.web.waiting import LOOK_S, Waiting, waiting_for
 
 blueprint = Blueprint("openai", __name__, url_prefix="/v1/images")
 
-Asked = ImagesGenerateRequest | ImagesEditRequest
 Kind = Literal["image_generation", "image_edit"]
-_REFUSALS = (
-    "malformed_body", "invalid_value", "unknown_parameter", "unknown_model", "unsupported_operation",
-    "unsupported_image", "image_too_large", "image_not_found", "image_not_ready", "url_not_allowed",
-    "url_not_fetched", "content_blocked", "idempotency_key_reused", "body_too_large", "unsupported_media_type",
-    "queue_full", "job_finished",
-    "database_busy", "storage_failed", "invalid_api_key", "worker_lost", "engine_timeout", "engine_failed",
-    "out_of_memory", "model_unavailable", "still_working",
+_ERRORS = (
+    *SUBMIT_ERRORS,
+    "job_finished", "not_found", "still_working",
+    "worker_lost", "engine_timeout", "engine_failed", "out_of_memory", "model_unavailable",
 )  # fmt: skip
 _HEADERS = {"Idempotency-Key": "A request sent again with the same key gives the same images."}
 
 
-@blueprint.post("/generations")
-@describe(
-    Facts(
-        takes=ImagesGenerateRequest,
-        returns={200: ImagesResponse},
-        streams=ImagesEvent,
-        errors=_REFUSALS,
-        headers=_HEADERS,
-    )
+@route(
+    blueprint,
+    "POST",
+    "/generations",
+    body=Body(read_generation, ImagesGenerateRequest),
+    streams=ImagesEvent,
+    returns=ImagesResponse,
+    errors=_ERRORS,
+    headers=_HEADERS,
+    null_is_left_out=True,
 )
-def generate() -> ResponseReturnValue:
+def generate(body: Asked) -> ImagesResponse | Response:
     """Generate images as OpenAI's clients ask for it, and wait for them.
 
     With `stream` the answer is text/event-stream of `image_generation.partial_image` and `image_generation.completed`.
     A caller that goes away does not end the job. After 590 seconds the answer is 504 and names the job.
     """
-    return _answered("image_generation", *read_generation())
+    return _answered(_Call("image_generation", body.request), body.submission)
 
 
-@blueprint.post("/edits")
-@describe(
-    Facts(
-        takes=ImagesEditRequest,
-        files=("image", "image[]", "mask"),
-        returns={200: ImagesResponse},
-        streams=ImagesEvent,
-        errors=_REFUSALS,
-        headers=_HEADERS,
-    )
+@route(
+    blueprint,
+    "POST",
+    "/edits",
+    body=Body(read_edit, ImagesEditRequest, Form(files=("image", "image[]", "mask"))),
+    streams=ImagesEvent,
+    returns=ImagesResponse,
+    errors=_ERRORS,
+    headers=_HEADERS,
+    null_is_left_out=True,
 )
-def edit() -> ResponseReturnValue:
+def edit(body: Asked) -> ImagesResponse | Response:
     """Edit images as OpenAI's clients ask for it, and wait for them.
 
     With a mask, a file with alpha 0 where the first image may change, nothing else of it changes. As JSON, images are
@@ -82,7 +73,7 @@ def edit() -> ResponseReturnValue:
     `image_edit.completed`. A caller that goes away does not end the job. After 590 seconds the answer is 504 and names
     the job.
     """
-    return _answered("image_edit", *read_edit())
+    return _answered(_Call("image_edit", body.request), body.submission)
 
 
 @blueprint.after_request
@@ -101,7 +92,7 @@ class _Call:
     """What was asked and for which route."""
 
     kind: Kind
-    asked: Asked
+    asked: ImagesGenerateRequest | ImagesEditRequest
 
     def warnings(self, job: Job, size: str) -> list[str]:
         """The job's warnings, and what of OpenAI's parameters had no effect."""
@@ -120,12 +111,13 @@ class _Call:
         return painted if painted and painted != self.asked.prompt else None
 
 
-def _answered(kind: Kind, asked: Asked, submission: Submission) -> ResponseReturnValue:
-    call, stack = _Call(kind, asked), ExitStack()
+def _answered(call: _Call, submission: Submission) -> ImagesResponse | Response:
+    stack = ExitStack()
     with stack:
-        waiting = stack.enter_context(waiting_for(submission))
-        if not asked.stream:
-            return _response(call, waiting.end()).model_dump(mode="json", exclude_none=True)
+        place = waiting_for(submission, caller(), services().intake, services().changes)
+        waiting = stack.enter_context(place)
+        if not call.asked.stream:
+            return _response(call, waiting.end())
         events = stream_with_context(_events(call, waiting))
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         response = Response(events, mimetype="text/event-stream", headers=headers)

@@ -1,8 +1,9 @@
-"""Every failure leaves in one shape, with a request id that the log knows too."""
+"""The edge of every request: its id, its line in the log, and one shape for all errors."""
 
 import logging
 import re
 import secrets
+import time
 
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
@@ -19,25 +20,34 @@ _CODES = {
     415: ("unsupported_media_type", "Send application/json, or multipart/form-data with a 'params' field."),
     416: ("range_not_satisfiable", "Range: the file is shorter; Content-Range tells its length in bytes."),
 }
+QUIET_ENDPOINTS = frozenset({"ops.health", "ops.live", "ops.ready"})
+"""Endpoints that load balancers ask every few seconds."""
 
 
-def shape_errors(app: Flask) -> None:
-    """Answer every error of the application in the contract's shape."""
-    app.before_request(_name_request)
+def guard_edge(app: Flask) -> None:
+    """Name and log every request of the application, and answer every error in the contract's shape."""
+    app.before_request(_begin)
     app.register_error_handler(StudioError, _studio_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _fault)
-    app.after_request(_stamp)
+    app.after_request(_end)
 
 
-def _name_request() -> None:
+def _begin() -> None:
+    g.started = time.perf_counter()
     sent = request.headers.get("X-Request-Id", "")
     g.request_id = sent if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", sent) else f"req_{secrets.token_hex(8)}"
 
 
-def _stamp(response: Response) -> Response:
-    response.headers["X-Request-Id"] = g.get("request_id", "")
+def _end(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.request_id
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    level = logging.DEBUG if request.endpoint in QUIET_ENDPOINTS else logging.INFO
+    taken_ms = (time.perf_counter() - g.started) * 1000
+    owner = g.caller.owner if "caller" in g else "-"
+    # The path alone: a query may hold a link's signature.
+    facts = (request.method, request.path[:200], response.status_code, taken_ms, owner, g.request_id)
+    _log.log(level, "%s %r %d in %.0f ms, owner %s, %s", *facts)
     return response
 
 

@@ -1,0 +1,73 @@
+"""What comes back from OpenAI's images API."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from qwen_image_studio.contract.words import OutputFormat
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class ImagesItem(_Answer):
+    """One image: its bytes or its link, as was asked."""
+
+    b64_json: str | None = None
+    """The file in base64."""
+    url: str | None = None
+    """Signed link for people; it expires."""
+    revised_prompt: str | None = None
+    """What was painted, where that is not the prompt as it was sent: a template's text, for example."""
+    id: str
+    """Of the image, for /v1/images/{id} and as the input of further edits."""
+    seed: int | None
+    """The seed that paints this image alone; left out where no model was needed."""
+
+
+class ImagesResponse(_Answer):
+    """The images of a job that has succeeded."""
+
+    created: int
+    """Unix seconds."""
+    data: list[ImagesItem]
+    background: Literal["opaque"] = "opaque"
+    output_format: OutputFormat
+    quality: Literal["high"] = "high"
+    size: str
+    """WIDTHxHEIGHT in pixels."""
+    job_id: str
+    """For /v1/jobs/{id}."""
+    model: str
+    warnings: list[str]
+
+
+class ImagesEvent(_Answer):
+    """One event of a stream: a small picture of the state in between, or an image that is done."""
+
+    type: Literal[
+        "image_generation.partial_image",
+        "image_generation.completed",
+        "image_edit.partial_image",
+        "image_edit.completed",
+    ]
+    b64_json: str
+    """The file in base64."""
+    created_at: int
+    """Unix seconds."""
+    background: Literal["opaque"] = "opaque"
+    output_format: OutputFormat
+    """Of this picture: partial ones are WebP."""
+    quality: Literal["high"] = "high"
+    size: str
+    """Of this picture, WIDTHxHEIGHT in pixels."""
+    partial_image_index: int | None = None
+    """Of a partial image, from 0."""
+    job_id: str
+    id: str | None = None
+    """Of an image that is done, as all below."""
+    url: str | None = None
+    revised_prompt: str | None = None
+    seed: int | None = None
+    warnings: list[str] | None = None

@@ -1,0 +1,88 @@
+"""How the server is: what its workers said last and whether they live, as a state in a word and in a sentence."""
+
+import time
+from collections.abc import Collection, Sequence
+
+from qwen_image_studio import __version__
+from qwen_image_studio.contract.answers import Health, HealthState, WorkerView
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
+from qwen_image_studio.jobs import JobStore, WorkerReport
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.devices import worker_lock, worker_name
+from qwen_image_studio.system.processes import is_locked
+
+SILENT_S = 15.0
+"""Seconds without a word after which a worker counts as lost."""
+FORGOTTEN_S = 120.0
+"""Seconds without a word after which the worker of a device is not shown any more."""
+_DOWN = {WorkerState.FAILED, WorkerState.LOST}
+_UP = {WorkerState.READY, WorkerState.BUSY}
+
+
+def health_now(store: JobStore, settings: Settings) -> Health:
+    """Look at the workers and the queue. A job store that cannot be read is a state too, and no error."""
+    try:
+        workers = workers_now(store, settings)
+        queued, running = store.counts()
+    except StudioError as error:
+        state = HealthState.DEGRADED if error.code == "database_busy" else HealthState.FAILED
+        return Health(version=__version__, state=state, message=error.message, queued=None, running=None, workers=[])
+    state, message = _judge(workers, queued)
+    return Health(version=__version__, state=state, message=message, queued=queued, running=running, workers=workers)
+
+
+def can_work(health: Health) -> bool:
+    """Return whether a job that is sent now can be stored and painted."""
+    return any(worker.device != LIGHT_DEVICE and worker.state in _UP for worker in health.workers)
+
+
+def workers_now(store: JobStore, settings: Settings) -> list[WorkerView]:
+    """Return the workers as they are now. Raises StudioError where the job store cannot be read."""
+    now = time.time()
+    return [
+        _view(report, now - report.seen_at, settings)
+        for report in store.workers()
+        # A device may have been given up for good; the light worker is always needed.
+        if report.device == LIGHT_DEVICE or now - report.seen_at < FORGOTTEN_S
+    ]
+
+
+def _view(report: WorkerReport, silent_s: float, settings: Settings) -> WorkerView:
+    state, message = report.state, report.message
+    if _has_ended(report, settings):
+        state = WorkerState.LOST
+        message = "The worker's process has ended; if it was started by hand, start it again."
+    elif silent_s > SILENT_S and state is not WorkerState.LOST:
+        state, message = WorkerState.LOST, f"The worker has not been heard of for {silent_s:.0f} seconds."
+    return WorkerView(device=report.device, state=state, model=report.model, message=message)
+
+
+def _has_ended(report: WorkerReport, settings: Settings) -> bool:
+    """Whether the process of a worker on this host has ended without saying so: then nobody holds its lock."""
+    # Others are left alone: the supervisor reports them before and after a process holds the lock.
+    if report.state not in _UP or report.name != worker_name(report.device):
+        return False
+    return not is_locked(worker_lock(settings.data_dir, report.device))
+
+
+def _judge(workers: Sequence[WorkerView], queued: int) -> tuple[HealthState, str]:
+    painters = [worker for worker in workers if worker.device != LIGHT_DEVICE]
+    states = {worker.state for worker in painters}
+    down = [worker for worker in workers if worker.state in _DOWN]
+    if not painters:
+        return HealthState.STARTING, "No worker that paints is known; 'qwen-image-studio worker' starts one."
+    if states <= _DOWN:
+        return HealthState.FAILED, _messages(painters) or "No worker can paint; 'qwen-image-studio doctor' tells why."
+    if not states & _UP:
+        return HealthState.STARTING, _messages(painters) or "The worker is starting."
+    if down:
+        return HealthState.DEGRADED, _messages(down) or "A worker is down; the server's log says why."
+    if states == {WorkerState.BUSY}:
+        return HealthState.BUSY, f"Painting; {queued} jobs wait."
+    return HealthState.READY, "Ready to paint."
+
+
+def _messages(workers: Collection[WorkerView]) -> str:
+    names = {LIGHT_DEVICE: f"{LIGHT_DEVICE}, for adjustments and batches"}
+    return "; ".join(f"{names.get(each.device, each.device)}: {each.message}" for each in workers if each.message)

@@ -1,0 +1,218 @@
+"""Declaring a route: what it reads, what it answers, and which errors it ends with, in one place.
+
+    @route(blueprint, "GET", "", errors=("not_found",))
+    def index(query: JobsQuery) -> JobList:
+
+The request is read as declared before the view runs, and what the view returns is dumped after it. The same declaration
+makes the OpenAPI document (``openapi``).
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, cast
+
+from flask import Blueprint, Flask, current_app, request
+from flask.typing import ResponseReturnValue
+from pydantic import BaseModel, ValidationError
+
+from qwen_image_studio.contract.errors import StudioError, from_validation
+from qwen_image_studio.gallery import Gallery
+from qwen_image_studio.guard.keys import KeyStore
+from qwen_image_studio.intake import Intake
+from qwen_image_studio.jobs import JobStore
+from qwen_image_studio.models.table import Model
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.web.waiting import Changes
+
+MAX_JSON_BYTES = 1_000_000
+_BODY_ERRORS = ("malformed_body", "invalid_value", "unknown_parameter", "body_too_large", "unsupported_media_type")
+_SERVICES = "qwen-image-studio"
+Read = TypeVar("Read")
+Query = TypeVar("Query", bound=BaseModel)
+Shape = type[BaseModel] | str | None
+"""What an answer holds: a model, the media type of bytes, or None for no body."""
+Answer = BaseModel | tuple[BaseModel, int] | tuple[BaseModel, int, Mapping[str, str]] | ResponseReturnValue
+"""What a view returns: a model, alone or with a status and headers, or anything that Flask takes."""
+View = Callable[..., Answer]
+
+
+# -- what the views need -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Services:
+    """The open parts of one application, made once per web process."""
+
+    settings: Settings
+    store: JobStore
+    gallery: Gallery
+    keys: KeyStore
+    models: Mapping[str, Model]
+    changes: Changes
+    intake: Intake
+
+    def keep_in(self, app: Flask) -> None:
+        """Hand the parts to an application."""
+        app.extensions[_SERVICES] = self
+
+
+def services() -> Services:
+    """Return the parts of the application that answers now."""
+    return cast(Services, current_app.extensions[_SERVICES])
+
+
+# -- declaring -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Form:
+    """The multipart form that a body may come as instead of JSON."""
+
+    files: tuple[str, ...]
+    """Names of the fields that hold files; one that ends with [] may come several times."""
+    max_files: int | None = None
+    """Limit on the files of a field that may come several times."""
+    params: str | None = None
+    """Name of the field that holds the parameters as JSON; None where each has a field of its own."""
+
+
+@dataclass(frozen=True)
+class Body(Generic[Read]):
+    """The body of a route: how it is read, and what it looks like."""
+
+    read: Callable[[], Read]
+    """Reads the current request. Raises StudioError that names the parameter at fault."""
+    schema: type[BaseModel]
+    """What the JSON holds."""
+    form: Form | None = None
+
+
+@dataclass(frozen=True)
+class Route:
+    """A view with its declaration; Flask calls it in place of the view."""
+
+    view: View
+    returns: Mapping[int, Shape]
+    """By status."""
+    errors: tuple[str, ...]
+    """Codes that this route alone can end with."""
+    query: type[BaseModel] | None = None
+    body: Body[Any] | None = None
+    streams: type[BaseModel] | None = None
+    """What each event holds where the answer may also be text/event-stream."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers that the route reads, each with its meaning."""
+    needs_key: bool = True
+    null_is_left_out: bool = False
+    """Whether the JSON leaves out fields without a value."""
+
+    @property
+    def all_errors(self) -> tuple[str, ...]:
+        """Codes that an answer may hold: the route's own first, then those that follow from its declaration."""
+        codes = self.errors
+        if self.query is not None:
+            codes += ("invalid_value", "unknown_parameter")
+        if self.body is not None:
+            codes += _BODY_ERRORS
+        if self.needs_key:  # keys are looked up in the database
+            codes += ("invalid_api_key", "database_busy", "storage_failed")
+        return tuple(dict.fromkeys((*codes, "internal_error")))
+
+    def __call__(self, **arguments: Any) -> ResponseReturnValue:
+        """Read the request, run the view and dump its answer. Raises StudioError."""
+        if self.query is not None:
+            arguments["query"] = read_query(self.query)
+        if self.body is not None:
+            arguments["body"] = self.body.read()
+        answer = self.view(**arguments)
+        if isinstance(answer, tuple) and isinstance(answer[0], BaseModel):
+            return cast(ResponseReturnValue, (self._dumped(answer[0]), *answer[1:]))
+        return self._dumped(answer) if isinstance(answer, BaseModel) else answer
+
+    def _dumped(self, model: BaseModel) -> dict[str, Any]:
+        return model.model_dump(mode="json", exclude_none=self.null_is_left_out)
+
+
+def route(
+    blueprint: Blueprint,
+    method: str,
+    path: str,
+    *,
+    body: Body[Any] | None = None,
+    returns: Shape | Mapping[int, Shape] | None = None,
+    errors: tuple[str, ...] = (),
+    streams: type[BaseModel] | None = None,
+    headers: Mapping[str, str] | None = None,
+    needs_key: bool = True,
+    null_is_left_out: bool = False,
+) -> Callable[[View], Route]:
+    """Declare the view of a method and path; its docstring is its summary.
+
+    The view is passed the variables of the path; ``query``, of the model that it is annotated with; and ``body``, as
+    ``body.read`` returns it. Left out, ``returns`` is the view's return annotation, with status 200. ``errors`` are the
+    codes that this route alone can end with.
+    """
+
+    def declare(view: View) -> Route:
+        hints = inspect.get_annotations(view, eval_str=True)
+        shapes = hints["return"] if returns is None else returns
+        declared = Route(
+            view=view,
+            returns=shapes if isinstance(shapes, Mapping) else {200: shapes},
+            errors=errors,
+            query=hints.get("query"),
+            body=body,
+            streams=streams,
+            headers=headers or {},
+            needs_key=needs_key,
+            null_is_left_out=null_is_left_out,
+        )
+        blueprint.add_url_rule(path, endpoint=view.__name__, view_func=declared, methods=[method])
+        return declared
+
+    return declare
+
+
+def declared(endpoint: str | None) -> Route | None:
+    """Return the declaration of the current application's endpoint; None for a view that has none."""
+    found = current_app.view_functions.get(endpoint or "")
+    return found if isinstance(found, Route) else None
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+def read_query(model: type[Query]) -> Query:
+    """Read the current request's query parameters. Raises StudioError that names the one at fault."""
+    try:
+        return model.model_validate(request.args.to_dict())
+    except ValidationError as error:
+        raise from_validation(error) from error
+
+
+def read_json(data: bytes, such_as: str = '{"operation": "generate", ...}') -> dict[str, Any]:
+    """Parse the bytes of a JSON object. Raises StudioError, which shows one ``such_as`` this."""
+    if len(data) > MAX_JSON_BYTES:
+        raise StudioError("body_too_large", f"The JSON is larger than {MAX_JSON_BYTES} bytes; send images as files.")
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise StudioError("malformed_body", "The body is not JSON that can be read.") from error
+    if not isinstance(body, dict):
+        raise StudioError("malformed_body", f"The body must be a JSON object such as {such_as}.")
+    return body
+
+
+def read_idempotency_key() -> str | None:
+    """Read the current request's Idempotency-Key. Raises StudioError for one that cannot be stored."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
+        raise StudioError(
+            "invalid_value",
+            "Idempotency-Key: use 1 to 255 printable ASCII characters, such as a UUID.",
+            param="Idempotency-Key",
+        )
+    return key

@@ -1,0 +1,118 @@
+"""Health in words for people, and in statuses for probes; nothing untrue in either."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from qwen_image_studio.contract.answers import Health
+from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
+from qwen_image_studio.jobs import JobStore, WorkerReport
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.devices import worker_lock, worker_name
+from qwen_image_studio.system.processes import is_locked, lock
+from qwen_image_studio.web.routing import Services
+
+STARTING, READY, BUSY, FAILED, LOST = WorkerState
+Report = Callable[..., None]
+
+
+@pytest.fixture
+def report(store: JobStore) -> Report:
+    """Have a worker, of another host unless told otherwise, say how it is or was so many seconds ago."""
+
+    def report(state: WorkerState, message: str = "", device: str = "cuda:0", age: float = 0, name: str = "") -> None:
+        store.note_worker(WorkerReport(name or f"far/{device}", device, state, None, message, time.time() - age))
+
+    return report
+
+
+def health_of(client: FlaskClient) -> Health:
+    answer = client.get("/v1/health")
+    assert answer.status_code == 200
+    health = Health.model_validate(answer.get_json())
+    ready = client.get("/v1/health/ready")
+    assert Health.model_validate(ready.get_json()) == health
+    assert ready.status_code == (200 if can_paint(health) else 503)
+    live = client.get("/v1/health/live")
+    assert (live.status_code, live.get_json()["version"]) == (200, health.version)
+    return health
+
+
+def can_paint(health: Health) -> bool:
+    return any(each.state in {READY, BUSY} for each in health.workers if each.device != LIGHT_DEVICE)
+
+
+@pytest.mark.parametrize(
+    ("reports", "state", "words"),
+    [
+        ([], "starting", "No worker"),
+        ([(STARTING, "Loading Qwen-Image")], "starting", "Loading Qwen-Image"),
+        ([(READY,)], "ready", "Ready"),
+        ([(BUSY,)], "busy", "Painting"),
+        ([(BUSY,), (READY, "", "cuda:1")], "ready", "Ready"),
+        ([(FAILED, "no weights")], "failed", "no weights"),
+        ([(FAILED, "no weights"), (READY, "", "cuda:1")], "degraded", "no weights"),
+        ([(FAILED, "no weights"), (STARTING, "Loading", "cuda:1")], "starting", "Loading"),
+        ([(READY, "", "cuda:0", 30)], "failed", "not been heard of for 30 seconds"),
+        ([(READY, "", "cuda:0", 300)], "starting", "No worker"),
+        ([(LOST, "The worker ended with signal 9; it is started again.")], "failed", "it is started again"),
+        ([(READY,), (LOST, "Stopped.", LIGHT_DEVICE)], "degraded", "adjustments and batches: Stopped."),
+        ([(READY,), (READY, "", LIGHT_DEVICE, 300)], "degraded", "adjustments and batches: The worker has not"),
+        ([(READY,), (READY, "", LIGHT_DEVICE)], "ready", "Ready"),
+        ([(READY, "", LIGHT_DEVICE)], "starting", "No worker"),
+    ],
+)
+def test_health(
+    client: FlaskClient, report: Report, reports: list[tuple[WorkerState, str, str, float]], state: str, words: str
+) -> None:
+    for each in reports:
+        report(*each)
+    health = health_of(client)
+    assert (health.service, health.state) == ("qwen-image-studio", state)
+    assert words in health.message
+
+
+@pytest.mark.parametrize("state", [READY, BUSY])
+def test_a_worker_of_this_host_lives_for_as_long_as_its_lock_is_held(
+    client: FlaskClient, report: Report, settings: Settings, state: WorkerState
+) -> None:
+    report(state, device="cpu", name=worker_name("cpu"))
+    with lock(worker_lock(settings.data_dir, "cpu")):
+        assert health_of(client).state == state.value
+    health = health_of(client)
+    assert (health.state, health.workers[0].state) == ("failed", LOST)
+    assert "process has ended" in health.message
+    assert "restarted" not in health.message
+
+
+def test_a_worker_that_starts_may_not_hold_its_lock_yet(client: FlaskClient, report: Report) -> None:
+    report(STARTING, "Starting.", device="cpu", name=worker_name("cpu"))
+    assert health_of(client).state == "starting"
+
+
+def test_looking_at_a_lock_keeps_nobody_from_taking_it(tmp_path: Path) -> None:
+    path = tmp_path / "worker.lock"
+    assert not is_locked(path)
+    for _ in range(3):
+        with lock(path, wait=False):
+            assert is_locked(path)
+        assert not is_locked(path)
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 500, None], ids=["damaged", "gone"])
+def test_a_database_that_cannot_be_read_is_a_state_and_no_error(
+    client: FlaskClient, parts: Services, report: Report, content: bytes | None
+) -> None:
+    report(READY)
+    parts.store.engine.dispose()  # type: ignore[attr-defined]
+    database = parts.settings.data_dir / "studio.sqlite"
+    for path in database.parent.glob("studio.sqlite*"):
+        path.unlink()
+    if content is not None:
+        database.write_bytes(content)
+    health = health_of(client)
+    assert (health.state, health.queued, health.running, health.workers) == ("failed", None, None, [])
+    assert "cannot be used" in health.message
