@@ -12,7 +12,7 @@ import click
 from pydantic import ValidationError
 
 from qwen_image_studio import __version__
-from qwen_image_studio.contract.errors import CannotServe, StudioError
+from qwen_image_studio.contract.errors import BadTemplates, CannotServe, StudioError
 from qwen_image_studio.contract.words import Anchor, AspectRatio, Prefer
 from qwen_image_studio.gallery import open_gallery
 from qwen_image_studio.gallery.pruning import prune as prune_old
@@ -22,7 +22,6 @@ from qwen_image_studio.jobs import open_store
 from qwen_image_studio.local.files import batch_to_files, paint_to_files
 from qwen_image_studio.local.options import painting_options, part_options, region
 from qwen_image_studio.models.table import configured_models
-from qwen_image_studio.prompts.templates import BadTemplates
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import devices, largest_card_gib
 from qwen_image_studio.system.processes import die_with_parent

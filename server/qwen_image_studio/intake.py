@@ -14,18 +14,18 @@ from PIL import Image
 
 from qwen_image_studio.contract.adjustments import Region
 from qwen_image_studio.contract.caller import LOCAL, Caller
-from qwen_image_studio.contract.errors import CannotServe, StudioError
+from qwen_image_studio.contract.errors import BadTemplates, BadTerms, CannotServe, StudioError
 from qwen_image_studio.contract.words import Size, Tier
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.guard.fetch import fetch
-from qwen_image_studio.guard.terms import BadTerms, terms
-from qwen_image_studio.imaging import Facts, open_image, read_facts
+from qwen_image_studio.guard.terms import terms
+from qwen_image_studio.imaging import Origin, open_image, read_origin
 from qwen_image_studio.imaging.masks import Mask, open_mask, region_mask
 from qwen_image_studio.jobs import Job, JobStore, NewJob, StoredImage
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.operations.request import Given, Request, ready
 from qwen_image_studio.planning.plan import Plan
-from qwen_image_studio.prompts.templates import BadTemplates, library
+from qwen_image_studio.prompts.templates import library
 from qwen_image_studio.settings import Settings
 
 MASK = "mask"
@@ -75,7 +75,7 @@ class Input:
     id: str | None = None
     image: Image.Image | None = None
     """The pixels; None where they are stored."""
-    origin: Facts = field(default_factory=dict)
+    origin: Origin = field(default_factory=dict)
     """What the file says of how it was made."""
 
 
@@ -141,7 +141,7 @@ class Recipe:
 
     def _opened(self, data: bytes, param: str) -> Input:
         image = open_image(data, param=param, **self._settings.image_limits)
-        return Input(image.size, image=image, origin=read_facts(data))
+        return Input(image.size, image=image, origin=read_origin(data))
 
     # -- images that are elsewhere; a server has some --------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Route, Services
-from qwen_image_studio.worker.loop import JobWorker, light_worker
+from qwen_image_studio.worker.loop import Worker, light_worker
 from tests.faults.engine import ScriptedEngine
 
 
@@ -73,17 +73,17 @@ def store(parts: Services) -> JobStore:
 
 
 @pytest.fixture
-def light(parts: Services) -> JobWorker:
+def light(parts: Services) -> Worker:
     """The worker that runs batches and adjustments."""
     return light_worker(parts.settings, parts.models, parts.store)
 
 
 @pytest.fixture
-def worker(parts: Services) -> JobWorker:
+def worker(parts: Services) -> Worker:
     """A worker without an engine's weight: it paints plain pictures when the test lets it."""
     engine = ScriptedEngine("miniature", "cpu")
     engine.load("miniature")
-    return JobWorker(parts.settings, "cpu", engine, list(parts.models), parts.store)
+    return Worker(parts.settings, "cpu", engine, list(parts.models), parts.store)
 
 
 def png(width: int = 32, height: int = 24, colour: str = "red") -> bytes:

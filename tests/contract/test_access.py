@@ -13,7 +13,7 @@ from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Route
-from qwen_image_studio.worker.loop import JobWorker
+from qwen_image_studio.worker.loop import Worker
 
 OPEN = {"ops.health", "ops.live", "ops.ready", "ops.openapi", "files.file"}
 """Endpoints that need no key: health, the contract, and links that carry their own signature."""
@@ -94,7 +94,7 @@ def test_the_log_names_requests_but_no_secret(
         assert secret not in caplog.text
 
 
-def test_owners_see_their_own_only(client: FlaskClient, keys: KeyStore, worker: JobWorker) -> None:
+def test_owners_see_their_own_only(client: FlaskClient, keys: KeyStore, worker: Worker) -> None:
     ann, bob, second = bearer(keys.add("ann")), bearer(keys.add("bob")), bearer(keys.add("ann-2", "ann"))
     job = client.post("/v1/jobs", json=ASK, headers=ann).get_json()["id"]
     worker.run_next()
@@ -110,7 +110,7 @@ def test_owners_see_their_own_only(client: FlaskClient, keys: KeyStore, worker: 
 
 
 @pytest.fixture
-def link(client: FlaskClient, worker: JobWorker) -> str:
+def link(client: FlaskClient, worker: Worker) -> str:
     """The path and query of a link to a painted image."""
     job = client.post("/v1/jobs", json=ASK).get_json()["id"]
     worker.run_next()
@@ -144,7 +144,7 @@ def test_an_expired_link_is_refused(client: FlaskClient, link: str, monkeypatch:
     assert client.get(link).status_code == 403
 
 
-def test_a_link_opens_its_own_image_only(client: FlaskClient, link: str, worker: JobWorker) -> None:
+def test_a_link_opens_its_own_image_only(client: FlaskClient, link: str, worker: Worker) -> None:
     job = client.post("/v1/jobs", json={**ASK, "seed": 1}).get_json()["id"]
     worker.run_next()
     other = urlsplit(client.get(f"/v1/jobs/{job}").get_json()["images"][0]["url"]).path

@@ -9,8 +9,8 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from qwen_image_studio.imaging import read_facts
-from qwen_image_studio.worker.loop import JobWorker
+from qwen_image_studio.imaging import read_origin
+from qwen_image_studio.worker.loop import Worker
 from tests.contract.conftest import png
 
 TURN = [{"do": "rotate", "degrees": 90}]
@@ -22,7 +22,7 @@ def send(client: FlaskClient, *files: bytes, **params: Any) -> Any:
     return client.post("/v1/jobs", data={"params": json.dumps(params), **parts})
 
 
-def finished(client: FlaskClient, light: JobWorker, answer: Any) -> dict[str, Any]:
+def finished(client: FlaskClient, light: Worker, answer: Any) -> dict[str, Any]:
     """The job after the light worker had it."""
     assert answer.status_code == 202, answer.text
     assert light.run_next()
@@ -38,7 +38,7 @@ def finished(client: FlaskClient, light: JobWorker, answer: Any) -> dict[str, An
         {"operation": "edit", "prompt": "rotate it 90 degrees", "prefer": "cv"},
     ],
 )
-def test_a_picture_is_turned_without_a_model(client: FlaskClient, light: JobWorker, params: dict[str, Any]) -> None:
+def test_a_picture_is_turned_without_a_model(client: FlaskClient, light: Worker, params: dict[str, Any]) -> None:
     half = Image.new("RGB", (32, 24), "red")
     half.paste("blue", (0, 0, 16, 24))
     buffer = BytesIO()
@@ -50,11 +50,11 @@ def test_a_picture_is_turned_without_a_model(client: FlaskClient, light: JobWork
     data = client.get(image["url"]).data
     expected = np.asarray(half.transpose(Image.Transpose.ROTATE_270))
     assert np.array_equal(np.asarray(Image.open(BytesIO(data))), expected)
-    assert json.loads(str(read_facts(data)["adjustments"])) == [{"do": "rotate", "degrees": 90.0}]
+    assert json.loads(str(read_origin(data)["adjustments"])) == [{"do": "rotate", "degrees": 90.0}]
 
 
 def test_only_what_a_model_painted_is_labelled_as_made_by_ai(
-    client: FlaskClient, light: JobWorker, worker: JobWorker
+    client: FlaskClient, light: Worker, worker: Worker
 ) -> None:
     uploaded = finished(client, light, send(client, png(), operation="adjust", adjustments=TURN))
     assert b"trainedAlgorithmicMedia" not in client.get(uploaded["images"][0]["url"]).data
@@ -69,15 +69,13 @@ def test_only_what_a_model_painted_is_labelled_as_made_by_ai(
     brighter = finished(client, light, client.post("/v1/jobs", json=again))
     data = client.get(brighter["images"][0]["url"]).data
     assert b"trainedAlgorithmicMedia" in data
-    done = json.loads(str(read_facts(data)["adjustments"]))
+    done = json.loads(str(read_origin(data)["adjustments"]))
     assert [one["do"] for one in done] == ["rotate", "brightness"]
     uploaded_again = finished(client, light, send(client, data, operation="adjust", adjustments=TURN))
     assert b"trainedAlgorithmicMedia" in client.get(uploaded_again["images"][0]["url"]).data
 
 
-def test_the_painting_worker_leaves_them_to_the_light_one(
-    client: FlaskClient, light: JobWorker, worker: JobWorker
-) -> None:
+def test_the_painting_worker_leaves_them_to_the_light_one(client: FlaskClient, light: Worker, worker: Worker) -> None:
     light_job = send(client, png(), operation="adjust", adjustments=TURN)
     assert not worker.run_next()
     assert finished(client, light, light_job)["state"] == "succeeded"
@@ -125,7 +123,7 @@ def test_what_this_picture_does_not_allow_is_refused_with_the_remedy(client: Fla
     assert "resize it first" in answer.get_json()["error"]["message"]
 
 
-def test_adjustments_have_a_queue_of_their_own(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+def test_adjustments_have_a_queue_of_their_own(client: FlaskClient, light: Worker, worker: Worker) -> None:
     paintings = [client.post("/v1/jobs", json={"operation": "generate", "prompt": "a cup"}) for _ in range(30)]
     assert client.post("/v1/jobs", json={"operation": "generate", "prompt": "one too many"}).status_code == 429
     turned = send(client, png(), operation="adjust", adjustments=TURN)
@@ -134,7 +132,7 @@ def test_adjustments_have_a_queue_of_their_own(client: FlaskClient, light: JobWo
     assert finished(client, light, turned)["state"] == "succeeded"
 
 
-def test_a_format_alone_is_an_adjustment(client: FlaskClient, light: JobWorker) -> None:
+def test_a_format_alone_is_an_adjustment(client: FlaskClient, light: Worker) -> None:
     job = finished(client, light, send(client, png(), operation="adjust", output_format="webp"))
     assert job["images"][0]["mime_type"] == "image/webp"
     job = finished(client, light, send(client, png(), operation="edit", prompt="转为jpg格式"))

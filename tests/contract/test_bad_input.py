@@ -17,7 +17,7 @@ from PIL import Image
 from qwen_image_studio.contract.errors import ERRORS
 from qwen_image_studio.contract.words import MAX_PROMPT_CHARS
 from qwen_image_studio.jobs import JobStore
-from qwen_image_studio.worker.loop import JobWorker
+from qwen_image_studio.worker.loop import Worker
 from tests.contract.conftest import png
 
 
@@ -201,7 +201,7 @@ NORMALISED_IMAGES: dict[str, tuple[Callable[[], bytes], tuple[int, int]]] = {
 
 
 @pytest.mark.parametrize("name", NORMALISED_IMAGES)
-def test_odd_images_are_normalised(client: FlaskClient, store: JobStore, worker: JobWorker, name: str) -> None:
+def test_odd_images_are_normalised(client: FlaskClient, store: JobStore, worker: Worker, name: str) -> None:
     make, size = NORMALISED_IMAGES[name]
     answer = edit(client, make())
     assert answer.status_code == 202, answer.text

@@ -19,12 +19,12 @@ from qwen_image_studio.contract.answers import JobView
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import MAX_ROWS, Lane, State
 from qwen_image_studio.gallery.archive import archive
-from qwen_image_studio.imaging import read_facts
+from qwen_image_studio.imaging import read_origin
 from qwen_image_studio.jobs import OPEN_ROWS, JobStore
 from qwen_image_studio.system.devices import worker_name
 from qwen_image_studio.web.present import job_view, tag_of
 from qwen_image_studio.web.routing import Services
-from qwen_image_studio.worker.loop import LAST_CLAIMS, JobWorker
+from qwen_image_studio.worker.loop import LAST_CLAIMS, Worker
 from tests.contract.conftest import png
 
 PAINT: dict[str, Any] = {"operation": "generate", "prompt": "a {{colour}} cup", "steps": 2, "size": "64x64"}
@@ -58,7 +58,7 @@ def rows_of(client: FlaskClient, batch_id: str) -> list[dict[str, Any]]:
     return list(client.get(f"/v1/jobs?parent_id={batch_id}&limit=100").get_json()["data"])
 
 
-def run(light: JobWorker, worker: JobWorker) -> None:
+def run(light: Worker, worker: Worker) -> None:
     while light.run_next() or worker.run_next():
         pass
 
@@ -77,7 +77,7 @@ def unzipped(data: bytes) -> tuple[dict[str, bytes], list[dict[str, str]]]:
     return files, list(csv.DictReader(StringIO(text.removeprefix("\ufeff"), newline="")))
 
 
-def test_a_table_becomes_pictures_a_sheet_and_a_zip(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+def test_a_table_becomes_pictures_a_sheet_and_a_zip(client: FlaskClient, light: Worker, worker: Worker) -> None:
     batch = sent(client, job={**PAINT, "seed": 100})
     assert (batch["state"], batch["operation"], batch["model"], batch["queue_position"]) == (
         "queued", "batch", "cv", None,
@@ -93,7 +93,7 @@ def test_a_table_becomes_pictures_a_sheet_and_a_zip(client: FlaskClient, light: 
         (batch["id"], number, "succeeded") for number in range(3)
     ]
     assert [row["images"][0]["seed"] for row in rows] == [100, 101, 102]
-    facts = [read_facts(client.get(row["images"][0]["url"]).data)["prompt"] for row in rows]
+    facts = [read_origin(client.get(row["images"][0]["url"]).data)["prompt"] for row in rows]
     assert facts == ["a red cup", "a 绿色 cup", "a blue cup"]
     [sheet] = done["images"]
     data = client.get(sheet["url"]).data
@@ -109,7 +109,7 @@ def test_a_table_becomes_pictures_a_sheet_and_a_zip(client: FlaskClient, light: 
     assert client.get(f"/v1/jobs/{batch['id']}/archive").data[:2] == b"PK"
 
 
-def test_the_list_shows_batches_and_hides_their_rows(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+def test_the_list_shows_batches_and_hides_their_rows(client: FlaskClient, light: Worker, worker: Worker) -> None:
     batch = sent(client)
     alone = client.post("/v1/jobs", json={"operation": "generate", "prompt": "a cup"}).get_json()
     run(light, worker)
@@ -129,7 +129,7 @@ def test_the_list_shows_batches_and_hides_their_rows(client: FlaskClient, light:
         assert client.get(f"/v1/jobs?{query}").status_code == 404
 
 
-def test_the_batch_runs_as_soon_as_a_row_does(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+def test_the_batch_runs_as_soon_as_a_row_does(client: FlaskClient, light: Worker, worker: Worker) -> None:
     batch = sent(client)
     assert light.run_next()
     assert not light.run_next(), "a batch that waits for its rows is nobody's work"
@@ -149,7 +149,7 @@ def test_the_batch_runs_as_soon_as_a_row_does(client: FlaskClient, light: JobWor
 
 
 def test_seeds_are_drawn_once_and_shared_where_they_are_fixed(
-    client: FlaskClient, store: JobStore, light: JobWorker
+    client: FlaskClient, store: JobStore, light: Worker
 ) -> None:
     def seeds(**changes: Any) -> list[list[int]]:
         batch = sent(client, **changes)
@@ -168,7 +168,7 @@ def test_seeds_are_drawn_once_and_shared_where_they_are_fixed(
 
 
 @pytest.mark.parametrize("kind", ["json", "csv", "utf-8-sig", "gb18030", "utf-16"])
-def test_tables_in_every_form(client: FlaskClient, store: JobStore, light: JobWorker, kind: str) -> None:
+def test_tables_in_every_form(client: FlaskClient, store: JobStore, light: Worker, kind: str) -> None:
     table = 'colour,size\r\n红色,64x64\r\n"a, ""b""",\r\n'
     if kind in {"json", "csv"}:
         text = table if kind == "csv" else json.dumps([{"colour": "红色", "size": "64x64"}, {"colour": 'a, "b"'}])
@@ -255,7 +255,7 @@ def test_rows_of_the_form(client: FlaskClient) -> None:
     assert (answer.status_code, answer.get_json()["error"]["param"]) == (422, "image")
 
 
-def test_templates_and_numbers_in_slots(client: FlaskClient, store: JobStore, light: JobWorker) -> None:
+def test_templates_and_numbers_in_slots(client: FlaskClient, store: JobStore, light: Worker) -> None:
     templates = client.get("/v1/templates").get_json()["data"]
     template = next(
         one
@@ -276,7 +276,7 @@ def test_templates_and_numbers_in_slots(client: FlaskClient, store: JobStore, li
     assert "九块九" in prompts[1]
 
 
-def test_a_row_that_cannot_be_made_fails_alone(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+def test_a_row_that_cannot_be_made_fails_alone(client: FlaskClient, light: Worker, worker: Worker) -> None:
     upload = client.post(
         "/v1/jobs",
         data={"params": json.dumps({"operation": "adjust", "prompt": "blur it"}), "image": (BytesIO(png()), "a.png")},
@@ -308,7 +308,7 @@ def test_a_row_that_cannot_be_made_fails_alone(client: FlaskClient, light: JobWo
     assert "img_unknown" in csv_rows[1]["error"]
 
 
-def test_a_batch_of_which_no_row_succeeds_fails(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+def test_a_batch_of_which_no_row_succeeds_fails(client: FlaskClient, light: Worker, worker: Worker) -> None:
     batch = sent(
         client,
         [{"image": "img_1"}, {"image": "img_2"}],
@@ -326,7 +326,7 @@ def test_a_batch_of_which_no_row_succeeds_fails(client: FlaskClient, light: JobW
     assert client.get(f"/v1/jobs/{batch['id']}/archive").status_code == 404
 
 
-def test_cancelling_keeps_what_is_painted(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+def test_cancelling_keeps_what_is_painted(client: FlaskClient, light: Worker, worker: Worker) -> None:
     batch = sent(client)
     light.run_next()
     worker.run_next()
@@ -345,7 +345,7 @@ def test_cancelling_keeps_what_is_painted(client: FlaskClient, light: JobWorker,
     assert look(client, unmade["id"])["rows"]["cancelled"] == 3
 
 
-def test_one_row_is_cancelled(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+def test_one_row_is_cancelled(client: FlaskClient, light: Worker, worker: Worker) -> None:
     batch = sent(client)
     light.run_next()
     second = rows_of(client, batch["id"])[1]["id"]
@@ -356,7 +356,7 @@ def test_one_row_is_cancelled(client: FlaskClient, light: JobWorker, worker: Job
     assert said(done) == ["1 of 3 rows were cancelled."]
 
 
-def test_a_repeated_batch_is_the_same_one(client: FlaskClient, light: JobWorker) -> None:
+def test_a_repeated_batch_is_the_same_one(client: FlaskClient, light: Worker) -> None:
     key = {"Idempotency-Key": "k1"}
     first, again = send(client, headers=key), send(client, headers=key)
     assert first.get_json()["id"] == again.get_json()["id"]
@@ -364,7 +364,7 @@ def test_a_repeated_batch_is_the_same_one(client: FlaskClient, light: JobWorker)
     assert send(client, [{"colour": "red"}], headers=key).get_json()["error"]["code"] == "idempotency_key_reused"
 
 
-def test_the_queue_limit_counts_no_rows(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+def test_the_queue_limit_counts_no_rows(client: FlaskClient, light: Worker, worker: Worker) -> None:
     batch = sent(client, [{"colour": str(number)} for number in range(60)])  # the queue takes 30
     while light.run_next():
         pass
@@ -377,7 +377,7 @@ def test_the_queue_limit_counts_no_rows(client: FlaskClient, light: JobWorker, w
     assert (done["state"], done["rows"]["succeeded"]) == ("succeeded", 60)
 
 
-def test_batches_that_wait_leave_room_for_light_jobs(client: FlaskClient, light: JobWorker) -> None:
+def test_batches_that_wait_leave_room_for_light_jobs(client: FlaskClient, light: Worker) -> None:
     for _ in range(30):  # as many as this server takes
         sent(client)
         light.run_next()
@@ -387,7 +387,7 @@ def test_batches_that_wait_leave_room_for_light_jobs(client: FlaskClient, light:
 
 
 def test_waiting_for_a_batch_wakes_with_its_rows(
-    client: FlaskClient, app: Flask, light: JobWorker, worker: JobWorker
+    client: FlaskClient, app: Flask, light: Worker, worker: Worker
 ) -> None:
     batch = sent(client)
     light.run_next()
@@ -438,7 +438,7 @@ def test_nobody_spins_over_a_batch_cancelled_before_its_first_row(
     assert told[0].count("event: job") <= 2
 
 
-def test_an_archive_of_any_job(client: FlaskClient, worker: JobWorker) -> None:
+def test_an_archive_of_any_job(client: FlaskClient, worker: Worker) -> None:
     job = client.post("/v1/jobs", json={"operation": "generate", "prompt": "a cup", "steps": 2, "n": 2}).get_json()
     assert job["archive_url"] is None
     assert client.get(f"/v1/jobs/{job['id']}/archive").get_json()["error"]["code"] == "not_found"
@@ -456,7 +456,7 @@ def test_an_archive_of_any_job(client: FlaskClient, worker: JobWorker) -> None:
 
 
 def test_an_archive_is_written_piece_by_piece(
-    client: FlaskClient, parts: Services, light: JobWorker, worker: JobWorker
+    client: FlaskClient, parts: Services, light: Worker, worker: Worker
 ) -> None:
     batch = sent(client, [{"colour": str(number)} for number in range(12)])
     run(light, worker)
@@ -471,7 +471,7 @@ def test_an_archive_is_written_piece_by_piece(
     assert (table[4]["files"], image.id in table[4]["error"], "gone" in table[4]["error"]) == ("", True, True)
 
 
-def test_a_spreadsheet_runs_nothing_of_the_table(client: FlaskClient, light: JobWorker, worker: JobWorker) -> None:
+def test_a_spreadsheet_runs_nothing_of_the_table(client: FlaskClient, light: Worker, worker: Worker) -> None:
     evil = ["=1+1", "+1", "-1", "@sum", "＝1+1", "　＋1", " \n=1", "\ufeff@sum", "\tplain", "plain", "1-1"]
     own = {"seed": 3, "=1": "a", "'=1": "b", "row": "7", "row (of the table)": "8"}
     batch = sent(client, [{"colour": text, **own} for text in evil])
@@ -486,7 +486,7 @@ def test_a_spreadsheet_runs_nothing_of_the_table(client: FlaskClient, light: Job
 
 
 def test_the_storage_fails_while_an_archive_is_written(
-    client: FlaskClient, parts: Services, light: JobWorker, worker: JobWorker, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, parts: Services, light: Worker, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = sent(client)
     run(light, worker)
@@ -512,7 +512,7 @@ def test_the_storage_fails_while_an_archive_is_written(
         zipfile.ZipFile(BytesIO(b"".join(pieces)))
 
 
-def test_an_archive_of_which_every_file_is_gone(client: FlaskClient, parts: Services, worker: JobWorker) -> None:
+def test_an_archive_of_which_every_file_is_gone(client: FlaskClient, parts: Services, worker: Worker) -> None:
     job = client.post("/v1/jobs", json={"operation": "generate", "prompt": "a cup", "steps": 2}).get_json()
     worker.run_next()
     [image] = parts.store.images([job["id"]])[job["id"]]
@@ -535,7 +535,7 @@ def test_contact_sheet_of_every_size() -> None:
         assert ((0xBB, 0x44, 0x44) in counted) is (count > 1)
 
 
-def test_the_batch_of_another_owner_is_not_there(client: FlaskClient, parts: Services, light: JobWorker) -> None:
+def test_the_batch_of_another_owner_is_not_there(client: FlaskClient, parts: Services, light: Worker) -> None:
     batch = sent(client)
     ann, bob = (f"Bearer {parts.keys.add(name)}" for name in ("ann", "bob"))
     theirs = send(client, headers={"Authorization": ann}).get_json()
@@ -547,8 +547,8 @@ def test_the_batch_of_another_owner_is_not_there(client: FlaskClient, parts: Ser
 def test_a_batch_outlives_a_store_that_fails_for_a_while(
     client: FlaskClient,
     parts: Services,
-    light: JobWorker,
-    worker: JobWorker,
+    light: Worker,
+    worker: Worker,
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -581,7 +581,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qwen_image_studio.worker.batches.STORAGE_PATIENCE_S", 0.3)
 
 
-def uploaded(client: FlaskClient, light: JobWorker) -> dict[str, Any]:
+def uploaded(client: FlaskClient, light: Worker) -> dict[str, Any]:
     """A photograph of the owner's, blurred."""
     form = {"params": json.dumps({"operation": "adjust", "prompt": "blur it"}), "image": (BytesIO(png()), "a.png")}
     kept = client.post("/v1/jobs", data=form).get_json()
@@ -590,7 +590,7 @@ def uploaded(client: FlaskClient, light: JobWorker) -> dict[str, Any]:
 
 
 def test_a_row_on_which_the_server_fails_is_refused_alone(
-    client: FlaskClient, light: JobWorker, worker: JobWorker, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, light: Worker, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from qwen_image_studio.intake import Intake
 
@@ -613,7 +613,7 @@ def test_a_row_on_which_the_server_fails_is_refused_alone(
 
 @pytest.mark.usefixtures("impatient")
 def test_a_row_whose_image_cannot_be_read_for_long_is_refused(
-    client: FlaskClient, parts: Services, light: JobWorker, worker: JobWorker, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, parts: Services, light: Worker, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image, fetched = uploaded(client, light), type(parts.gallery.files).open
     job = {"operation": "adjust", "prompt": "blur it", "image": "{{image}}"}
@@ -639,8 +639,8 @@ def test_a_row_whose_image_cannot_be_read_for_long_is_refused(
 def test_a_broken_thumbnail_leaves_its_cell_empty(
     client: FlaskClient,
     parts: Services,
-    light: JobWorker,
-    worker: JobWorker,
+    light: Worker,
+    worker: Worker,
     monkeypatch: pytest.MonkeyPatch,
     end: str,
 ) -> None:
@@ -674,8 +674,8 @@ def test_a_broken_thumbnail_leaves_its_cell_empty(
 def test_painted_rows_count_without_their_sheet(
     client: FlaskClient,
     parts: Services,
-    light: JobWorker,
-    worker: JobWorker,
+    light: Worker,
+    worker: Worker,
     monkeypatch: pytest.MonkeyPatch,
     planted: Exception,
 ) -> None:
@@ -702,7 +702,7 @@ def test_painted_rows_count_without_their_sheet(
 
 
 def test_a_sheet_that_kills_the_worker_is_done_without(
-    client: FlaskClient, parts: Services, light: JobWorker, worker: JobWorker
+    client: FlaskClient, parts: Services, light: Worker, worker: Worker
 ) -> None:
     batch = sent(client)
     light.run_next()
@@ -724,7 +724,7 @@ def stored(parts: Services) -> set[str]:
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 0)])
 def test_the_sheet_says_ai_where_any_of_its_pictures_does(
-    client: FlaskClient, light: JobWorker, worker: JobWorker, order: tuple[int, int]
+    client: FlaskClient, light: Worker, worker: Worker, order: tuple[int, int]
 ) -> None:
     painted = client.post("/v1/jobs", json={"operation": "generate", "prompt": "a cup", "steps": 2}).get_json()
     worker.run_next()
@@ -737,7 +737,7 @@ def test_the_sheet_says_ai_where_any_of_its_pictures_does(
 
 
 def test_a_long_batch_deletes_little(
-    client: FlaskClient, parts: Services, light: JobWorker, worker: JobWorker, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, parts: Services, light: Worker, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qwen_image_studio.worker.batches.TURN_S", -1)  # one row a turn
     batch = sent(client, [{"colour": str(number)} for number in range(15)])
@@ -759,7 +759,7 @@ def test_a_long_batch_deletes_little(
 
 @pytest.mark.parametrize("end", ["cancelled", "lost"])
 def test_inputs_of_a_row_that_came_too_late_are_deleted(
-    client: FlaskClient, parts: Services, light: JobWorker, monkeypatch: pytest.MonkeyPatch, end: str
+    client: FlaskClient, parts: Services, light: Worker, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     before = uploaded(client, light)
     job = {"operation": "edit", "prompt": "make it green", "image": ["{{link}}", before["id"]]}
@@ -781,7 +781,7 @@ def test_inputs_of_a_row_that_came_too_late_are_deleted(
 
 
 def test_a_row_that_kills_the_worker_is_given_up_alone(
-    client: FlaskClient, parts: Services, light: JobWorker, worker: JobWorker, tmp_path: Path
+    client: FlaskClient, parts: Services, light: Worker, worker: Worker, tmp_path: Path
 ) -> None:
     batch = sent(client)
     for _ in range(2):  # attempts that died

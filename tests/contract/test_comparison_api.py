@@ -13,15 +13,16 @@ from PIL import Image, ImageDraw
 
 from qwen_image_studio.adjusting.engine import AdjustEngine
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import LIGHT_DEVICE, Lane
-from qwen_image_studio.imaging import read_facts
+from qwen_image_studio.contract.words import LIGHT_DEVICE, Lane, Precision, Tier
+from qwen_image_studio.imaging import read_origin
 from qwen_image_studio.imaging.comparing import STRIP_GAP
 from qwen_image_studio.models.table import MODELS
-from qwen_image_studio.planning.engine import Painted, Report, Show, silent
+from qwen_image_studio.planning.engine import Engine, Painted, Report, Show, silent
 from qwen_image_studio.planning.plan import PaintPlan
+from qwen_image_studio.planning.variant import Variant
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.routing import Services
-from qwen_image_studio.worker.loop import JobWorker
+from qwen_image_studio.worker.loop import Worker
 from tests.faults.engine import ScriptedEngine
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Paints:
     """An engine that delivers these pictures, one a seed."""
 
     device = "cpu"
-    loaded = "miniature"
+    loaded = Variant("miniature", Tier.QUALITY, Precision.BF16)
 
     def __init__(self, *pictures: Image.Image) -> None:
         self._pictures = pictures
@@ -43,7 +44,7 @@ class Paints:
     def fetch(self, model: str) -> None:
         """Nothing to fetch."""
 
-    def load(self, model: str) -> None:
+    def load(self, model: str, precision: Precision | None = None) -> None:
         """Nothing to load."""
 
     def paint(
@@ -67,7 +68,9 @@ def real() -> "QwenEngine":
     return open_engine({"miniature": MODELS["miniature"]}, "cpu")
 
 
-def done(client: FlaskClient, app: Flask, engine: Any, images: Sequence[Image.Image] = (), **params: Any) -> Any:
+def done(
+    client: FlaskClient, app: Flask, engine: Engine[Any], images: Sequence[Image.Image] = (), **params: Any
+) -> Any:
     """The job after a worker with that engine had it."""
     parts: Services = app.extensions["qwen-image-studio"]
     files = {"image[]": [(BytesIO(saved(image)), f"{number}.png") for number, image in enumerate(images)]}
@@ -76,7 +79,7 @@ def done(client: FlaskClient, app: Flask, engine: Any, images: Sequence[Image.Im
     assert answer.status_code == 202, answer.text
     is_light = isinstance(engine, AdjustEngine)
     device, lane = (LIGHT_DEVICE, Lane.LIGHT) if is_light else ("cpu", Lane.PAINT)
-    worker = JobWorker(parts.settings, device, engine, list(parts.models), parts.store, lane=lane)
+    worker = Worker(parts.settings, device, engine, list(parts.models), parts.store, lane=lane)
     assert worker.run_next()
     return client.get(f"/v1/jobs/{answer.get_json()['id']}").get_json()
 
@@ -138,9 +141,9 @@ def test_an_edit_says_how_much_changed_and_shows_it(client: FlaskClient, app: Fl
         strip, file = strip_of(client, image)
         assert strip.size == (2 * 128 + STRIP_GAP, 128)
         assert LABEL in file
-        made = read_facts(file)
+        made = read_origin(file)
         assert (made["seed"], made["prompt"]) == (image["seed"], "change the background to green")
-        assert made == read_facts(client.get(image["url"]).data)
+        assert made == read_origin(client.get(image["url"]).data)
         pictures = [Image.open(BytesIO(client.get(url).data)).convert("RGB") for url in (apple["url"], image["url"])]
         for picture, left in zip(pictures, (0, 128 + STRIP_GAP), strict=True):
             shown, true = (
@@ -219,7 +222,7 @@ def test_an_adjustment_is_shown_and_not_measured(
     strip, file = strip_of(client, image)
     assert strip.size == (96 + STRIP_GAP + round(128 * 128 / 96), 128)
     assert LABEL not in file
-    assert json.loads(str(read_facts(file)["adjustments"])) == [{"do": "rotate", "degrees": 90.0}]
+    assert json.loads(str(read_origin(file)["adjustments"])) == [{"do": "rotate", "degrees": 90.0}]
 
 
 def test_an_edit_into_another_shape_is_shown_and_not_measured(client: FlaskClient, app: Flask) -> None:

@@ -9,13 +9,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from qwen_image_studio.jobs import JobStore
-from qwen_image_studio.worker.loop import JobWorker
+from qwen_image_studio.worker.loop import Worker
 from tests.contract.conftest import png
 from tests.contract.test_batch_api import run
 from tests.contract.test_parts_api import send
 
 
-def painted(client: FlaskClient, worker: JobWorker, **asked: Any) -> dict[str, Any]:
+def painted(client: FlaskClient, worker: Worker, **asked: Any) -> dict[str, Any]:
     """Submit, let the worker run, and look."""
     answer = send(client, **asked)
     assert answer.status_code == 202, answer.json
@@ -27,7 +27,7 @@ def painted(client: FlaskClient, worker: JobWorker, **asked: Any) -> dict[str, A
 
 
 def test_an_edit_without_an_image_takes_the_conversations_last(
-    client: FlaskClient, worker: JobWorker, store: JobStore
+    client: FlaskClient, worker: Worker, store: JobStore
 ) -> None:
     first = painted(client, worker, operation="generate", conversation="c1", n=2)
     painted(client, worker, operation="generate", conversation="c2")
@@ -39,7 +39,7 @@ def test_an_edit_without_an_image_takes_the_conversations_last(
     assert store.get(part.json["id"]).inputs[0] == wider["images"][0]["id"]
 
 
-def test_an_image_that_is_sent_goes_before(client: FlaskClient, worker: JobWorker, store: JobStore) -> None:
+def test_an_image_that_is_sent_goes_before(client: FlaskClient, worker: Worker, store: JobStore) -> None:
     painted(client, worker, operation="generate", conversation="c1")
     answer = send(client, {"image": png()}, operation="edit", prefer="model", conversation="c1")
     assert store.image(store.get(answer.json["id"]).inputs[0]).job_id is None
@@ -47,7 +47,7 @@ def test_an_image_that_is_sent_goes_before(client: FlaskClient, worker: JobWorke
     assert store.get(fresh.json["id"]).inputs == ()  # a generation needs none
 
 
-def test_there_has_to_be_one(client: FlaskClient, worker: JobWorker, store: JobStore, monkeypatch: Any) -> None:
+def test_there_has_to_be_one(client: FlaskClient, worker: Worker, store: JobStore, monkeypatch: Any) -> None:
     answer = send(client, operation="edit", conversation="c1")
     assert (answer.status_code, answer.json["error"]["code"]) == (422, "image_not_found")
     assert "no image in this conversation yet" in answer.json["error"]["message"]
@@ -59,9 +59,7 @@ def test_there_has_to_be_one(client: FlaskClient, worker: JobWorker, store: JobS
     assert send(client, operation="edit", conversation="c1").status_code == 422
 
 
-def test_an_image_that_is_still_being_made_is_waited_for(
-    client: FlaskClient, worker: JobWorker, store: JobStore
-) -> None:
+def test_an_image_that_is_still_being_made_is_waited_for(client: FlaskClient, worker: Worker, store: JobStore) -> None:
     first = painted(client, worker, operation="generate", conversation="c1")
     coming = send(client, operation="generate", conversation="c1").json["id"]
     for edit in ({"operation": "edit", "prompt": "red sky"}, {"operation": "outpaint", "left": 64}):
@@ -101,7 +99,7 @@ def test_rows_of_a_batch_may_go_on_with_the_last_image(client: FlaskClient, job:
 # Where the name of the conversation stands: with the batch, or in the job that the rows are made from.
 @pytest.mark.parametrize("of_rows", [False, True])
 def test_a_batch_is_what_was_last(
-    client: FlaskClient, light: JobWorker, worker: JobWorker, store: JobStore, of_rows: bool
+    client: FlaskClient, light: Worker, worker: Worker, store: JobStore, of_rows: bool
 ) -> None:
     edit = {"operation": "edit", "prompt": "red sky", "prefer": "model", "conversation": "c1"}
 
@@ -131,7 +129,7 @@ def test_a_batch_is_what_was_last(
 
 
 def test_rows_may_belong_to_conversations_of_their_own(
-    client: FlaskClient, light: JobWorker, worker: JobWorker, store: JobStore
+    client: FlaskClient, light: Worker, worker: Worker, store: JobStore
 ) -> None:
     paint = {"operation": "generate", "prompt": "a {{thing}}", "size": "64x64", "steps": 2}
     rows = [{"thing": "cat"}, {"thing": "dog"}]
@@ -147,7 +145,7 @@ def test_rows_may_belong_to_conversations_of_their_own(
 
 
 def test_a_repeat_whose_first_attempt_comes_in_meanwhile_is_that_job(
-    app: Flask, client: FlaskClient, worker: JobWorker, store: JobStore, monkeypatch: pytest.MonkeyPatch
+    app: Flask, client: FlaskClient, worker: Worker, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     painted(client, worker, operation="generate", conversation="c1")
     looked, known = [False], type(store).last_image

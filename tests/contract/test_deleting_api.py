@@ -1,6 +1,8 @@
 """Deleting over HTTP: what goes, what stays listed, what stands in the way."""
 
 import json
+import os
+import zipfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,22 +11,25 @@ import pytest
 from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
+from PIL import Image
+from sqlalchemy import update
 
 from qwen_image_studio.__main__ import cli
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.database.tables import images, jobs
 from qwen_image_studio.gallery.pruning import DAY_S, LEFTOVER_S, Pruned, Retention, prune
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import worker_name
 from qwen_image_studio.web.routing import Services
-from qwen_image_studio.worker.loop import JobWorker
+from qwen_image_studio.worker.loop import Worker
 from tests.contract.conftest import png
 
 ASK: dict[str, Any] = {"operation": "generate", "prompt": "a cup", "steps": 2, "seed": 5}
 
 
-def painted(client: FlaskClient, worker: JobWorker, **changes: Any) -> dict[str, Any]:
+def painted(client: FlaskClient, worker: Worker, **changes: Any) -> dict[str, Any]:
     """A job that has succeeded."""
     job_id = submitted(client, **changes)
     assert worker.run_next()
@@ -37,7 +42,7 @@ def submitted(client: FlaskClient, **changes: Any) -> str:
     return str(answer.get_json()["id"])
 
 
-def adjusted(client: FlaskClient, light: JobWorker) -> dict[str, Any]:
+def adjusted(client: FlaskClient, light: Worker) -> dict[str, Any]:
     """A job with an upload of its own, that has succeeded."""
     params = json.dumps({"operation": "adjust", "prompt": "blur it"})
     answer = client.post("/v1/jobs", data={"params": params, "image": (BytesIO(png()), "a.png")})
@@ -46,7 +51,7 @@ def adjusted(client: FlaskClient, light: JobWorker) -> dict[str, Any]:
     return view(client, answer.get_json()["id"])
 
 
-def batched(client: FlaskClient, light: JobWorker, **job: Any) -> str:
+def batched(client: FlaskClient, light: Worker, **job: Any) -> str:
     """A batch of two rows that were made into jobs; nobody has painted them."""
     params = {"operation": "generate", "prompt": "a {{thing}}", "steps": 2, **job}
     answer = client.post(
@@ -78,9 +83,7 @@ def files_of(settings: Settings) -> list[Path]:
 # -- images --------------------------------------------------------------------------------------------------------
 
 
-def test_a_deleted_image_is_gone_and_its_job_says_so(
-    client: FlaskClient, worker: JobWorker, settings: Settings
-) -> None:
+def test_a_deleted_image_is_gone_and_its_job_says_so(client: FlaskClient, worker: Worker, settings: Settings) -> None:
     job = painted(client, worker, n=2)
     first, second = job["images"]
     assert first["deleted"] is second["deleted"] is False
@@ -99,7 +102,7 @@ def test_a_deleted_image_is_gone_and_its_job_says_so(
     assert not [path for path in files_of(settings) if first["id"] in path.name]
 
 
-def test_deleting_an_image_again_changes_nothing(client: FlaskClient, worker: JobWorker) -> None:
+def test_deleting_an_image_again_changes_nothing(client: FlaskClient, worker: Worker) -> None:
     job = painted(client, worker)
     address = f"/v1/images/{job['images'][0]['id']}"
     assert client.delete(address).status_code == 204
@@ -110,7 +113,7 @@ def test_deleting_an_image_again_changes_nothing(client: FlaskClient, worker: Jo
     assert refusal(client.get(f"/v1/jobs/{job['id']}/archive")) == (404, "not_found")
 
 
-def test_nobody_deletes_what_is_another_owners(app: Flask, settings: Settings, worker: JobWorker) -> None:
+def test_nobody_deletes_what_is_another_owners(app: Flask, settings: Settings, worker: Worker) -> None:
     keys = KeyStore(settings)
     ann, bob = ({"Authorization": f"Bearer {keys.add(name)}"} for name in ("ann", "bob"))
     client = app.test_client()
@@ -125,7 +128,7 @@ def test_nobody_deletes_what_is_another_owners(app: Flask, settings: Settings, w
     assert refusal(client.delete(f"/v1/images/{image_id}", headers=bob)) == (404, "not_found")
 
 
-def test_an_edits_comparison_goes_with_it(client: FlaskClient, worker: JobWorker, settings: Settings) -> None:
+def test_an_edits_comparison_goes_with_it(client: FlaskClient, worker: Worker, settings: Settings) -> None:
     image = painted(client, worker)["images"][0]
     edit = painted(client, worker, operation="edit", prompt="make it green", image=image["id"])
     [made] = edit["images"]
@@ -138,7 +141,7 @@ def test_an_edits_comparison_goes_with_it(client: FlaskClient, worker: JobWorker
 
 
 def test_a_file_goes_with_the_last_row_that_names_it(
-    client: FlaskClient, worker: JobWorker, store: JobStore, settings: Settings
+    client: FlaskClient, worker: Worker, store: JobStore, settings: Settings
 ) -> None:
     first, second = (painted(client, worker)["images"][0] for _ in range(2))
     own, shared = store.image(second["id"]).key, store.image(first["id"])
@@ -155,7 +158,7 @@ def test_a_file_goes_with_the_last_row_that_names_it(
     )
 
 
-def test_an_image_that_a_job_waits_for_stays(client: FlaskClient, worker: JobWorker) -> None:
+def test_an_image_that_a_job_waits_for_stays(client: FlaskClient, worker: Worker) -> None:
     image = painted(client, worker)["images"][0]
     edit = submitted(client, operation="edit", prompt="make it green", image=image["id"])
     answer = client.delete(f"/v1/images/{image['id']}")
@@ -170,9 +173,7 @@ def test_an_image_that_a_job_waits_for_stays(client: FlaskClient, worker: JobWor
 
 
 @pytest.mark.parametrize("name", ["id", "url"])
-def test_an_image_that_a_row_to_come_names_stays(
-    client: FlaskClient, worker: JobWorker, light: JobWorker, name: str
-) -> None:
+def test_an_image_that_a_row_to_come_names_stays(client: FlaskClient, worker: Worker, light: Worker, name: str) -> None:
     image = painted(client, worker)["images"][0]
     rows = [{"picture": image[name]} for _ in range(30)]
     job = {"operation": "edit", "prompt": "make it green", "image": "{{picture}}", "steps": 2}
@@ -183,7 +184,7 @@ def test_an_image_that_a_row_to_come_names_stays(
 
 
 def test_the_last_image_of_a_conversation_stays_for_a_batch_that_goes_on_with_it(
-    client: FlaskClient, worker: JobWorker
+    client: FlaskClient, worker: Worker
 ) -> None:
     image = painted(client, worker, conversation="会话")["images"][0]
     job = {"operation": "edit", "prompt": "make it {{colour}}", "conversation": "会话"}
@@ -195,7 +196,7 @@ def test_the_last_image_of_a_conversation_stays_for_a_batch_that_goes_on_with_it
 
 
 def test_a_rows_image_stays_until_the_batch_has_its_contact_sheet(
-    client: FlaskClient, worker: JobWorker, light: JobWorker
+    client: FlaskClient, worker: Worker, light: Worker
 ) -> None:
     batch_id = batched(client, light)
     assert worker.run_next()
@@ -211,13 +212,11 @@ def test_a_rows_image_stays_until_the_batch_has_its_contact_sheet(
 
 
 def archived_table(client: FlaskClient, batch_id: str) -> str:
-    import zipfile
-
     with zipfile.ZipFile(BytesIO(client.get(f"/v1/jobs/{batch_id}/archive").data)) as file:
         return file.read("rows.csv").decode()
 
 
-def test_a_conversation_goes_on_with_the_image_that_is_left(client: FlaskClient, worker: JobWorker) -> None:
+def test_a_conversation_goes_on_with_the_image_that_is_left(client: FlaskClient, worker: Worker) -> None:
     first, second = (painted(client, worker, conversation="c", seed=seed)["images"][0] for seed in (1, 2))
     ask = {"operation": "edit", "prompt": "make it green", "conversation": "c"}
     assert client.delete(f"/v1/images/{second['id']}").status_code == 204
@@ -230,14 +229,14 @@ def test_a_conversation_goes_on_with_the_image_that_is_left(client: FlaskClient,
 
 
 def test_an_image_deleted_while_a_request_is_read_is_not_queued(
-    client: FlaskClient, worker: JobWorker, store: JobStore, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, worker: Worker, parts: Services, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = painted(client, worker)["images"][0]
     room = type(store).check_room
 
     def delete_meanwhile(self: Any, *asked: Any) -> None:
         room(self, *asked)
-        assert client.delete(f"/v1/images/{image['id']}").status_code == 204
+        parts.gallery.forget_image(image["id"], "local")
 
     monkeypatch.setattr(type(store), "check_room", delete_meanwhile)
     answer = client.post("/v1/jobs", json={**ASK, "operation": "edit", "prompt": "red", "image": image["id"]})
@@ -248,9 +247,7 @@ def test_an_image_deleted_while_a_request_is_read_is_not_queued(
 # -- jobs ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_deleted_job_is_gone_with_all_it_made_and_got(
-    client: FlaskClient, light: JobWorker, settings: Settings
-) -> None:
+def test_a_deleted_job_is_gone_with_all_it_made_and_got(client: FlaskClient, light: Worker, settings: Settings) -> None:
     job = adjusted(client, light)
     assert len(files_of(settings)) == 5  # the upload and its thumbnail, the picture, its thumbnail and its comparison
     answer = client.delete(f"/v1/jobs/{job['id']}")
@@ -262,7 +259,7 @@ def test_a_deleted_job_is_gone_with_all_it_made_and_got(
     assert refusal(client.delete(f"/v1/jobs/{job['id']}")) == (404, "not_found")
 
 
-def test_a_job_that_has_not_ended_is_not_deleted(client: FlaskClient, worker: JobWorker) -> None:
+def test_a_job_that_has_not_ended_is_not_deleted(client: FlaskClient, worker: Worker) -> None:
     job_id = submitted(client)
     answer = client.delete(f"/v1/jobs/{job_id}")
     assert refusal(answer) == (409, "job_not_ended")
@@ -271,7 +268,7 @@ def test_a_job_that_has_not_ended_is_not_deleted(client: FlaskClient, worker: Jo
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
 
 
-def test_a_job_whose_image_another_job_waits_for_stays(client: FlaskClient, worker: JobWorker) -> None:
+def test_a_job_whose_image_another_job_waits_for_stays(client: FlaskClient, worker: Worker) -> None:
     job = painted(client, worker)
     edit = submitted(client, operation="edit", prompt="red", image=job["images"][0]["id"])
     assert refusal(client.delete(f"/v1/jobs/{job['id']}")) == (409, "image_in_use")
@@ -282,7 +279,7 @@ def test_a_job_whose_image_another_job_waits_for_stays(client: FlaskClient, work
 
 
 def test_a_batch_goes_with_its_rows_and_a_row_not_by_itself(
-    client: FlaskClient, worker: JobWorker, light: JobWorker, settings: Settings
+    client: FlaskClient, worker: Worker, light: Worker, settings: Settings
 ) -> None:
     batch_id = batched(client, light)
     assert refusal(client.delete(f"/v1/jobs/{batch_id}")) == (409, "job_not_ended")
@@ -299,10 +296,11 @@ def test_a_batch_goes_with_its_rows_and_a_row_not_by_itself(
     assert files_of(settings) == []
 
 
-def test_an_upload_that_another_job_names_stays(client: FlaskClient, light: JobWorker, store: JobStore) -> None:
+def test_an_upload_that_another_job_names_stays(client: FlaskClient, light: Worker, store: JobStore) -> None:
     first = adjusted(client, light)
     [upload] = store.get(first["id"]).inputs
-    second = submitted(client, operation="adjust", prompt="rotate it 90 degrees", image=upload)
+    ask = {"operation": "adjust", "prompt": "rotate it 90 degrees", "image": upload}
+    second = client.post("/v1/jobs", json=ask).get_json()["id"]
     assert light.run_next()
     assert client.delete(f"/v1/jobs/{first['id']}").status_code == 204
     assert store.image(upload).id == upload
@@ -312,7 +310,7 @@ def test_an_upload_that_another_job_names_stays(client: FlaskClient, light: JobW
 
 
 def test_a_worker_that_lost_a_job_which_is_deleted_meanwhile_goes_on(
-    client: FlaskClient, worker: JobWorker, store: JobStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, worker: Worker, store: JobStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish = type(store).finish
 
@@ -335,7 +333,7 @@ def test_a_worker_that_lost_a_job_which_is_deleted_meanwhile_goes_on(
 
 
 def test_a_file_whose_row_is_gone_is_never_served_and_found_by_prune(
-    client: FlaskClient, worker: JobWorker, parts: Services, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, worker: Worker, parts: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if the process were killed between the row and the files."""
     job = painted(client, worker, n=2)
@@ -349,13 +347,13 @@ def test_a_file_whose_row_is_gone_is_never_served_and_found_by_prune(
         answer = client.post("/v1/jobs", json={**ASK, "operation": "edit", "prompt": "red", "image": link})
         assert refusal(answer) == (422, "image_not_found")
     age(parts, LEFTOVER_S + 60)
-    assert prune(parts.gallery, parts.store, parts.settings, DAY_S, dry_run=False) == Pruned(leftovers=2)
+    assert prune(parts.gallery, parts.store, parts.settings, 9 * DAY_S, dry_run=False) == Pruned(leftovers=2)
     assert len(files_of(parts.settings)) == 2
     assert client.get(job["images"][1]["url"]).status_code == 200
 
 
 def test_deleting_an_image_again_clears_what_a_kill_left(
-    client: FlaskClient, worker: JobWorker, parts: Services, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, worker: Worker, parts: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = painted(client, worker)["images"][0]
     with monkeypatch.context() as killed:
@@ -366,7 +364,7 @@ def test_deleting_an_image_again_clears_what_a_kill_left(
 
 
 def test_the_files_of_a_running_attempt_are_no_leftovers(
-    client: FlaskClient, worker: JobWorker, parts: Services, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, worker: Worker, parts: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish = type(parts.store).finish
 
@@ -384,47 +382,33 @@ def test_the_files_of_a_running_attempt_are_no_leftovers(
 
 def age(parts: Services, seconds: float) -> None:
     """Make everything that there is older."""
-    import os
-
     with parts.store.engine.begin() as connection:  # type: ignore[attr-defined]
-        for table, column in (("jobs", "created_at"), ("jobs", "finished_at"), ("images", "created_at")):
-            connection.exec_driver_sql(f"UPDATE {table} SET {column} = {column} - {seconds}")  # noqa: S608 - our own names
+        for column in (jobs.c.created_at, jobs.c.finished_at, images.c.created_at):
+            connection.execute(update(column.table).values({column: column - seconds}))
     for path in files_of(parts.settings):
         os.utime(path, (path.stat().st_atime, path.stat().st_mtime - seconds))
 
 
 def test_prune_deletes_what_is_older_and_nothing_else(
-    client: FlaskClient, worker: JobWorker, light: JobWorker, parts: Services
+    client: FlaskClient, worker: Worker, light: Worker, parts: Services
 ) -> None:
     adjusted(client, light)
     painted(client, worker)
-    lonely = parts.gallery.add(picture(), "local")
+    lonely = parts.gallery.add(Image.new("RGB", (8, 8), "red"), "local")
     age(parts, 40 * DAY_S)
     waiting = submitted(client)
-    young = painted_later(client, light)
+    young = adjusted(client, light)
     for dry_run in (True, False):
         pruned = prune(parts.gallery, parts.store, parts.settings, 30 * DAY_S, dry_run=dry_run)
         assert pruned == Pruned(jobs=2, uploads=1)
-        assert bool(parts.gallery.files.open(lonely.key).stream.close() is None) if dry_run else True
+        assert bool(parts.store.named_keys([lonely.key])) is dry_run
     assert {job["id"] for job in client.get("/v1/jobs").get_json()["data"]} == {waiting, young["id"]}
     assert client.get(young["images"][0]["url"]).status_code == 200
     assert len(files_of(parts.settings)) == 5
     assert prune(parts.gallery, parts.store, parts.settings, 30 * DAY_S, dry_run=False) == Pruned()
 
 
-def painted_later(client: FlaskClient, light: JobWorker) -> dict[str, Any]:
-    return adjusted(client, light)
-
-
-def picture() -> Any:
-    from PIL import Image
-
-    return Image.new("RGB", (8, 8), "red")
-
-
-def test_prune_keeps_an_old_job_whose_image_is_waited_for(
-    client: FlaskClient, worker: JobWorker, parts: Services
-) -> None:
+def test_prune_keeps_an_old_job_whose_image_is_waited_for(client: FlaskClient, worker: Worker, parts: Services) -> None:
     job = painted(client, worker)
     age(parts, 40 * DAY_S)
     submitted(client, operation="edit", prompt="red", image=job["images"][0]["id"])
@@ -433,7 +417,7 @@ def test_prune_keeps_an_old_job_whose_image_is_waited_for(
 
 
 def test_the_command_prunes_and_counts(
-    client: FlaskClient, worker: JobWorker, parts: Services, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, worker: Worker, parts: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     painted(client, worker)
     age(parts, 13 * 3600)
@@ -457,9 +441,7 @@ def test_an_age_that_cannot_be_read_says_how_to_write_it(wrong: str) -> None:
     assert "such as 30d or 12h" in told.output
 
 
-def test_the_light_worker_prunes_by_the_retention_setting(
-    client: FlaskClient, worker: JobWorker, parts: Services
-) -> None:
+def test_the_light_worker_prunes_by_the_retention_setting(client: FlaskClient, worker: Worker, parts: Services) -> None:
     job = painted(client, worker)
     age(parts, 2 * DAY_S)
     never = Retention(parts.gallery, parts.store, parts.settings)

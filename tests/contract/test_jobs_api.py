@@ -12,9 +12,9 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from qwen_image_studio.contract.answers import JobView
-from qwen_image_studio.imaging import read_facts
+from qwen_image_studio.imaging import read_origin
 from qwen_image_studio.jobs import JobStore
-from qwen_image_studio.worker.loop import JobWorker
+from qwen_image_studio.worker.loop import Worker
 from tests.contract.conftest import png
 
 ASK: dict[str, Any] = {"operation": "generate", "prompt": "红苹果", "steps": 2, "seed": 5}
@@ -43,7 +43,7 @@ def test_submit_answers_202_with_a_location(client: FlaskClient) -> None:
     assert "miniature" in job["warnings"][0]
 
 
-def test_a_job_is_painted_and_its_picture_explains_itself(client: FlaskClient, worker: JobWorker) -> None:
+def test_a_job_is_painted_and_its_picture_explains_itself(client: FlaskClient, worker: Worker) -> None:
     job = submit(client, n=2, size="100x70")
     assert worker.run_next()
     done = client.get(f"/v1/jobs/{job['id']}").get_json()
@@ -55,7 +55,7 @@ def test_a_job_is_painted_and_its_picture_explains_itself(client: FlaskClient, w
         assert (answer.status_code, answer.mimetype) == (200, "image/png")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert Image.open(BytesIO(answer.data)).size == (100, 70) == (image["width"], image["height"])
-        facts = read_facts(answer.data)
+        facts = read_origin(answer.data)
         assert (facts["prompt"], facts["seed"], facts["model"]) == ("红苹果", image["seed"], "miniature")
         assert client.get(f"/v1/images/{image['id']}/content").data == answer.data
         record = client.get(f"/v1/images/{image['id']}").get_json()
@@ -63,7 +63,7 @@ def test_a_job_is_painted_and_its_picture_explains_itself(client: FlaskClient, w
 
 
 @pytest.mark.parametrize(("output_format", "kind"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
-def test_output_formats(client: FlaskClient, worker: JobWorker, output_format: str, kind: str) -> None:
+def test_output_formats(client: FlaskClient, worker: Worker, output_format: str, kind: str) -> None:
     job = submit(client, output_format=output_format)
     worker.run_next()
     image = client.get(f"/v1/jobs/{job['id']}").get_json()["images"][0]
@@ -73,7 +73,7 @@ def test_output_formats(client: FlaskClient, worker: JobWorker, output_format: s
     assert Image.open(BytesIO(answer.data)).format == kind
 
 
-def test_the_seed_decides_the_bytes_also_among_several(client: FlaskClient, worker: JobWorker) -> None:
+def test_the_seed_decides_the_bytes_also_among_several(client: FlaskClient, worker: Worker) -> None:
     jobs = [submit(client, seed=9), submit(client, seed=8, n=3), submit(client, seed=9)]
     while worker.run_next():
         pass
@@ -87,7 +87,7 @@ def test_without_a_seed_each_job_draws_its_own(client: FlaskClient, store: JobSt
     assert len(seeds) == 3
 
 
-def test_edit_with_files_ids_and_links(client: FlaskClient, worker: JobWorker, store: JobStore) -> None:
+def test_edit_with_files_ids_and_links(client: FlaskClient, worker: Worker, store: JobStore) -> None:
     uploaded = edit(client, png(40, 30), png(30, 40)).get_json()
     assert len(store.get(uploaded["id"]).inputs) == 2
     worker.run_next()
@@ -101,9 +101,7 @@ def test_edit_with_files_ids_and_links(client: FlaskClient, worker: JobWorker, s
 
 
 @pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
-def test_a_picture_of_any_format_is_edited_by_its_id(
-    client: FlaskClient, worker: JobWorker, output_format: str
-) -> None:
+def test_a_picture_of_any_format_is_edited_by_its_id(client: FlaskClient, worker: Worker, output_format: str) -> None:
     job = submit(client, output_format=output_format)
     worker.run_next()
     image = client.get(f"/v1/jobs/{job['id']}").get_json()["images"][0]
@@ -158,7 +156,7 @@ def test_twenty_at_once_with_one_key(app: Flask) -> None:
     assert (len(ids), len(set(ids))) == (20, 1)
 
 
-def test_long_poll_waits_for_news_and_tells_it_at_once(app: Flask, client: FlaskClient, worker: JobWorker) -> None:
+def test_long_poll_waits_for_news_and_tells_it_at_once(app: Flask, client: FlaskClient, worker: Worker) -> None:
     job = submit(client, prompt="pace=0.05", steps=4)
     thread = threading.Timer(0.5, worker.run_next)
     thread.start()
@@ -190,7 +188,7 @@ def events(text: str) -> list[tuple[str, dict[str, Any]]]:
     return [(lines[0][4:], json.loads(lines[2][6:])) for lines in blocks]
 
 
-def test_events_follow_a_job_to_its_end_and_resume(client: FlaskClient, worker: JobWorker) -> None:
+def test_events_follow_a_job_to_its_end_and_resume(client: FlaskClient, worker: Worker) -> None:
     job = submit(client, prompt="pace=0.15", steps=5)
     thread = threading.Timer(0.3, worker.run_next)
     thread.start()
@@ -208,9 +206,7 @@ def test_events_follow_a_job_to_its_end_and_resume(client: FlaskClient, worker: 
     assert client.get(f"/v1/jobs/{job['id']}/events", headers={"Last-Event-ID": seen[-1][0]}).status_code == 204
 
 
-def test_a_running_job_shows_a_preview_that_goes_with_its_end(
-    client: FlaskClient, worker: JobWorker, app: Flask
-) -> None:
+def test_a_running_job_shows_a_preview_that_goes_with_its_end(client: FlaskClient, worker: Worker, app: Flask) -> None:
     job = submit(client, prompt="preview pace=0.2", steps=10)
     thread = threading.Thread(target=worker.run_next)
     thread.start()
@@ -231,7 +227,7 @@ def test_a_running_job_shows_a_preview_that_goes_with_its_end(
     assert not [path for path in folder.rglob("*preview*")]
 
 
-def test_cancel_queued_and_ended(client: FlaskClient, worker: JobWorker) -> None:
+def test_cancel_queued_and_ended(client: FlaskClient, worker: Worker) -> None:
     job, other = submit(client), submit(client)
     assert client.post(f"/v1/jobs/{job['id']}/cancel").get_json()["state"] == "cancelled"
     assert client.post(f"/v1/jobs/{job['id']}/cancel").get_json()["state"] == "cancelled"
@@ -243,9 +239,7 @@ def test_cancel_queued_and_ended(client: FlaskClient, worker: JobWorker) -> None
     assert len(client.get(f"/v1/jobs/{other['id']}").get_json()["images"]) == 1
 
 
-def test_cancel_running_stops_within_a_step_and_stores_nothing(
-    client: FlaskClient, worker: JobWorker, app: Flask
-) -> None:
+def test_cancel_running_stops_within_a_step_and_stores_nothing(client: FlaskClient, worker: Worker, app: Flask) -> None:
     job = submit(client, prompt="pace=0.2", steps=100)
     thread = threading.Thread(target=worker.run_next)
     thread.start()

@@ -28,7 +28,7 @@ from qwen_image_studio.imaging.masks import open_mask
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.routing import Services
-from qwen_image_studio.worker.loop import JobWorker
+from qwen_image_studio.worker.loop import Worker
 from tests.contract.conftest import png
 from tests.contract.test_bad_input import ANY_JSON, assert_refused
 from tests.studio import Studio
@@ -268,7 +268,7 @@ def test_a_client_that_goes_away_leaves_a_job_that_is_painted(official: OpenAI, 
 
 
 @contextmanager
-def working(worker: JobWorker) -> Iterator[None]:
+def working(worker: Worker) -> Iterator[None]:
     """The worker takes jobs in the background until the end of the block."""
     done = threading.Event()
 
@@ -304,7 +304,7 @@ def events(answer: TestResponse) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def test_partial_images_are_spread_over_the_steps(client: FlaskClient, worker: JobWorker) -> None:
+def test_partial_images_are_spread_over_the_steps(client: FlaskClient, worker: Worker) -> None:
     with working(worker):
         answer = generate(client, "preview pace=0.15", steps=12, stream=True, partial_images=2)
         seen = events(answer)
@@ -316,14 +316,14 @@ def test_partial_images_are_spread_over_the_steps(client: FlaskClient, worker: J
     assert seen[0][1]["size"] == "64x48"
 
 
-def test_no_partial_images_unless_asked(client: FlaskClient, worker: JobWorker) -> None:
+def test_no_partial_images_unless_asked(client: FlaskClient, worker: Worker) -> None:
     with working(worker):
         answer = generate(client, "preview pace=0.1", steps=4, stream=True)
         assert [name for name, _ in events(answer)] == ["image_generation.completed"]
     assert answer.mimetype == "text/event-stream"
 
 
-def test_a_failed_job_is_an_error_that_is_not_worth_a_second_try(client: FlaskClient, worker: JobWorker) -> None:
+def test_a_failed_job_is_an_error_that_is_not_worth_a_second_try(client: FlaskClient, worker: Worker) -> None:
     with working(worker):
         answer = generate(client, "memory@1 always")
         assert_refused(answer, 500, "out_of_memory", None)
@@ -353,7 +353,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("short_waits")
-def test_who_waits_too_long_is_told_the_job(client: FlaskClient, worker: JobWorker) -> None:
+def test_who_waits_too_long_is_told_the_job(client: FlaskClient, worker: Worker) -> None:
     answer = generate(client)
     [job] = jobs(client)
     error = answer.get_json()["error"]
@@ -366,7 +366,7 @@ def test_who_waits_too_long_is_told_the_job(client: FlaskClient, worker: JobWork
 
 
 @pytest.mark.usefixtures("short_waits")
-def test_a_request_sent_again_joins_the_job_that_goes_on(client: FlaskClient, worker: JobWorker) -> None:
+def test_a_request_sent_again_joins_the_job_that_goes_on(client: FlaskClient, worker: Worker) -> None:
     again = {"X-Stainless-Retry-Count": "1"}
     generate(client)
     generate(client, headers=again)
@@ -380,7 +380,7 @@ def test_a_request_sent_again_joins_the_job_that_goes_on(client: FlaskClient, wo
     assert len(jobs(client)) == 4
 
 
-def test_an_idempotency_key_gives_the_same_images(client: FlaskClient, worker: JobWorker) -> None:
+def test_an_idempotency_key_gives_the_same_images(client: FlaskClient, worker: Worker) -> None:
     key = {"Idempotency-Key": "one"}
     with working(worker):
         first, second = (generate(client, headers=key).get_json() for _ in range(2))
@@ -397,7 +397,7 @@ class TestCrowd:
         return settings.model_copy(update={"web_threads": 18})
 
     def test_too_many_waiters_are_refused_before_anything_is_queued(
-        self, app: Flask, client: FlaskClient, worker: JobWorker
+        self, app: Flask, client: FlaskClient, worker: Worker
     ) -> None:
         parts: Services = app.extensions["qwen-image-studio"]
         with parts.changes.watching("a"), parts.changes.watching("b"):
@@ -410,7 +410,7 @@ class TestCrowd:
             assert generate(client).status_code == 200
             assert len(events(generate(client, stream=True))) == 1
 
-    def test_every_place_is_given_back(self, app: Flask, client: FlaskClient, worker: JobWorker) -> None:
+    def test_every_place_is_given_back(self, app: Flask, client: FlaskClient, worker: Worker) -> None:
         parts: Services = app.extensions["qwen-image-studio"]
         with working(worker):
             for _ in range(3):

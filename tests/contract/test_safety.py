@@ -11,8 +11,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from qwen_image_studio.__main__ import cli
-from qwen_image_studio.contract.errors import CannotServe, StudioError
-from qwen_image_studio.guard.terms import BadTerms, Terms, terms
+from qwen_image_studio.contract.errors import BadTerms, CannotServe, StudioError
+from qwen_image_studio.guard.terms import Terms, terms
 from qwen_image_studio.host.supervise import serve
 from qwen_image_studio.intake import check_files
 from qwen_image_studio.models.table import configured_models

@@ -10,11 +10,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from qwen_image_studio.contract.answers import TemplateList
-from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.errors import BadTemplates, StudioError
 from qwen_image_studio.contract.words import Language, Operation, SlotType
-from qwen_image_studio.prompts.templates import BadTemplates, fill, library
+from qwen_image_studio.prompts.templates import fill, library
 from qwen_image_studio.web.routing import Services
-from qwen_image_studio.worker.loop import JobWorker
+from qwen_image_studio.worker.loop import Worker
 from tests.contract.conftest import png
 from tests.contract.test_adjust_api import send
 
@@ -91,7 +91,7 @@ def test_a_wrong_slot_is_said_at_once(client: FlaskClient, asked: dict[str, Any]
     assert said in error["message"]
 
 
-def test_a_job_remembers_the_filled_prompt(client: FlaskClient, worker: JobWorker, app: Flask) -> None:
+def test_a_job_remembers_the_filled_prompt(client: FlaskClient, worker: Worker, app: Flask) -> None:
     asked = {"template": "remove_object", "slots": {"object": "cup"}}
     job = send(client, png(), operation="edit", **asked).get_json()
     assert worker.run_next()

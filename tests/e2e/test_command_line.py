@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from qwen_image_studio.imaging import read_facts
+from qwen_image_studio.imaging import read_origin
 from tests.contract.conftest import png
 from tests.studio import ROOT, Studio, free_port
 
@@ -49,7 +49,7 @@ def test_generate_and_edit(tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     assert "a-0.png  64x64  seed 5" in made.stdout
     assert "miniature" in made.stderr
-    assert read_facts((tmp_path / "a-1.png").read_bytes())["seed"] == 6
+    assert read_origin((tmp_path / "a-1.png").read_bytes())["seed"] == 6
     changed = run(tmp_path, "edit", "make it green", "-i", "a-0.png", "-i", "a-1.png", "-o", "b.jpg", "--steps", "2")
     assert changed.returncode == 0, changed.stderr
     with Image.open(tmp_path / "b.jpg") as picture:

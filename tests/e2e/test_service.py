@@ -10,7 +10,7 @@ import pytest
 import requests
 from PIL import Image
 
-from qwen_image_studio.imaging import read_facts
+from qwen_image_studio.imaging import read_origin
 from tests.contract.conftest import png
 from tests.studio import Studio
 from training.judge import Judge, is_on, load_judge
@@ -30,7 +30,7 @@ def test_generate_in_chinese_and_english(studio: Studio) -> None:
     for job, prompt in zip(done, ("红苹果", "a red apple"), strict=True):
         answer = requests.get(job["images"][0]["url"], timeout=10)
         assert Image.open(BytesIO(answer.content)).size == (64, 64)
-        assert read_facts(answer.content)["prompt"] == prompt
+        assert read_origin(answer.content)["prompt"] == prompt
         assert "miniature" in job["warnings"][0]
 
 

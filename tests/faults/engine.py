@@ -16,12 +16,12 @@ from typing import Any
 
 from PIL import Image
 
-from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.errors import DeviceLost, StudioError
 from qwen_image_studio.contract.words import Precision, Tier
 from qwen_image_studio.jobs import Lease
 from qwen_image_studio.jobs.sql import SqlJobStore
 from qwen_image_studio.models.table import Model
-from qwen_image_studio.planning.engine import DeviceLost, Engine, Painted, Report, Show, silent
+from qwen_image_studio.planning.engine import Engine, Painted, Report, Show, silent
 from qwen_image_studio.planning.plan import PaintPlan
 from qwen_image_studio.planning.variant import Variant
 from qwen_image_studio.settings import Settings

@@ -27,7 +27,7 @@ from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.batches import Batches
-from qwen_image_studio.worker.loop import JobWorker, light_worker
+from qwen_image_studio.worker.loop import Worker, light_worker
 from tests.contract.conftest import png
 from tests.faults.conftest import SCRIPTED
 from tests.faults.test_kills import assert_whole, stored_files
@@ -217,7 +217,7 @@ def test_the_kth_call_of_the_light_worker_fails(
         gallery = Gallery(files if port == "store" else failing, store, open_links(settings))
         intake = Intake(settings, store, gallery, models)
         batches = Batches(settings, store, gallery, intake, models)
-        worker = JobWorker(settings, "light", AdjustEngine(settings), [], parts.store, lane=Lane.LIGHT, batches=batches)
+        worker = Worker(settings, "light", AdjustEngine(settings), [], parts.store, lane=Lane.LIGHT, batches=batches)
         batch = client.post("/v1/jobs", json={**ask, "rows": [{"degrees": 90}, {"degrees": 180}]}).get_json()
         while worker.run_next():
             pass

@@ -13,15 +13,14 @@ from flask.testing import FlaskClient
 from PIL import Image
 from sqlalchemy import text
 
-from qwen_image_studio.contract.errors import ERRORS, StudioError
+from qwen_image_studio.contract.errors import ERRORS, LeaseLost, StudioError
 from qwen_image_studio.contract.words import Lane
-from qwen_image_studio.jobs import LeaseLost
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import worker_name
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Services
-from qwen_image_studio.worker.loop import JobWorker
+from qwen_image_studio.worker.loop import Worker
 from tests.faults.engine import ScriptedEngine
 
 
@@ -47,7 +46,7 @@ class FailKth:
 ASK = {"operation": "edit", "prompt": "preview pace=0.12", "steps": 2, "n": 2, "seed": 3}
 
 
-def painted_before(client: FlaskClient, worker: JobWorker) -> str:
+def painted_before(client: FlaskClient, worker: Worker) -> str:
     """The id of an image to edit."""
     job_id = client.post("/v1/jobs", json={"operation": "generate", "prompt": "a cup", "steps": 2}).get_json()["id"]
     assert worker.run_next()
@@ -64,10 +63,10 @@ def test_the_kth_call_fails(tmp_path: Path, port: str, code: str) -> None:
     client = app.test_client()
     engine = ScriptedEngine("miniature", "cpu")
     engine.load("miniature")
-    ask = ASK | {"image": painted_before(client, JobWorker(settings, "cpu", engine, list(models), parts.store))}
+    ask = ASK | {"image": painted_before(client, Worker(settings, "cpu", engine, list(models), parts.store))}
     endings: set[str] = set()
     for k in range(1, 40):
-        worker = JobWorker(settings, "cpu", engine, list(models), parts.store)
+        worker = Worker(settings, "cpu", engine, list(models), parts.store)
         holder = worker if port == "_store" else worker._gallery
         failing = FailKth(getattr(holder, port), k, lambda: StudioError(code, "Planted."))
         setattr(holder, port, failing)

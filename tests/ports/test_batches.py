@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from sqlalchemy import text
 
-from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.errors import LeaseLost, StudioError
 from qwen_image_studio.contract.words import Lane, Operation, State
 from qwen_image_studio.database.connection import alembic_config, connect, writing
 from qwen_image_studio.database.tables import jobs
@@ -23,12 +23,11 @@ from qwen_image_studio.jobs import (
     Job,
     JobStore,
     Lease,
-    LeaseLost,
     NewJob,
     Progress,
-    Rows,
+    RowCounts,
     open_store,
-    standing_of,
+    state_shown,
 )
 from qwen_image_studio.jobs.transitions import columns
 from qwen_image_studio.settings import Settings
@@ -93,7 +92,7 @@ def paint(store: JobStore, count: int = 1, now: float | None = None) -> list[Job
     return done
 
 
-def stand(store: JobStore, parent: Job) -> Rows:
+def stand(store: JobStore, parent: Job) -> RowCounts:
     return store.rows([parent.id])[parent.id]
 
 
@@ -103,7 +102,7 @@ def nobody_has_work(store: JobStore) -> bool:
 
 def test_a_batch_is_made_waited_for_and_gathered(store: JobStore) -> None:
     parent = batch(store)
-    assert stand(store, parent) == Rows(3, 3, 3, 0, 0, 0, 0)
+    assert stand(store, parent) == RowCounts(3, 3, 3, 0, 0, 0, 0)
     lease = light(store)
     assert store.add_row(lease, 0, new(plan={"prompt": "a"}))
     store.release(lease)
@@ -119,7 +118,7 @@ def test_a_batch_is_made_waited_for_and_gathered(store: JobStore) -> None:
     assert [job.id for job in paint(store, 2)] == [rows[0].id, rows[1].id]
     assert nobody_has_work(store)
     store.fail(take(store), "engine_failed", "x")
-    assert stand(store, parent) == Rows(3, 0, 0, 0, 2, 1, 0)
+    assert stand(store, parent) == RowCounts(3, 0, 0, 0, 2, 1, 0)
     lease = light(store)
     assert (lease.job.id, lease.job.attempt) == (parent.id, 1)
     assert store.finish(lease, [picture(parent)], ["1 failed"]) is State.SUCCEEDED
@@ -178,7 +177,7 @@ def test_each_change_of_a_row_is_news_of_its_batch(store: JobStore) -> None:
     told(lambda: store.cancel(store.row_jobs(parent.id)[2].id, "ann"))
     told(lambda: store.refuse_unserved([]))
     assert len({tag.version for tag in seen}) == len(seen)
-    assert stand(store, parent) == Rows(5, 0, 0, 0, 1, 3, 1)
+    assert stand(store, parent) == RowCounts(5, 0, 0, 0, 1, 3, 1)
 
 
 def test_a_batch_has_no_place_in_the_queue_and_blocks_none(store: JobStore) -> None:
@@ -248,10 +247,10 @@ def test_cancelling_a_batch_ends_what_waits_and_stops_what_runs(store: JobStore)
     [done] = paint(store)
     running = take(store)
     assert store.cancel(parent.id, "ann").state is State.CANCELLED
-    assert stand(store, parent) == Rows(4, 0, 0, 1, 1, 0, 2)
+    assert stand(store, parent) == RowCounts(4, 0, 0, 1, 1, 0, 2)
     assert store.renew(running, Progress()) is True
     assert store.finish(running, [picture(running.job)], []) is State.CANCELLED
-    assert stand(store, parent) == Rows(4, 0, 0, 0, 1, 0, 3)
+    assert stand(store, parent) == RowCounts(4, 0, 0, 0, 1, 0, 3)
     assert len(store.images([done.id])[done.id]) == 1
     assert store.claim("w1", Lane.PAINT, ["small"]) is None
     assert nobody_has_work(store)
@@ -262,11 +261,11 @@ def test_a_batch_cancelled_while_it_is_made_gets_no_more_rows(store: JobStore) -
     lease = light(store)
     store.add_row(lease, 0, new())
     assert store.cancel(parent.id, "ann").cancel_requested
-    assert stand(store, parent) == Rows(3, 2, 0, 0, 0, 0, 3)
+    assert stand(store, parent) == RowCounts(3, 2, 0, 0, 0, 0, 3)
     assert store.add_row(lease, 1, new()) is False
     store.stop(lease)
     assert store.get(parent.id).state is State.CANCELLED
-    assert stand(store, parent) == Rows(3, 2, 0, 0, 0, 0, 3)
+    assert stand(store, parent) == RowCounts(3, 2, 0, 0, 0, 0, 3)
 
 
 def test_no_row_comes_after_a_cancel_however_they_race(store: JobStore) -> None:
@@ -315,7 +314,7 @@ def test_a_batch_that_fails_takes_its_rows_along(store: JobStore, end: str) -> N
             light(store, now=0)
         store.abandon("light")
     assert store.get(parent.id).state is State.FAILED
-    assert stand(store, parent) == Rows(3, 1, 0, 1, 0, 0, 2)
+    assert stand(store, parent) == RowCounts(3, 1, 0, 1, 0, 0, 2)
     assert store.renew(running, Progress()) is True
 
 
@@ -570,7 +569,7 @@ def test_every_batch_ends_and_counts_each_row_once(tmp_path_factory: pytest.Temp
         assert now.queued + now.running + now.ended == now.total == 4
         assert [row.row for row in store.row_jobs(parent.id)] == list(range(4 - now.missing))
         tag, job = store.tags([parent.id])[parent.id], store.get(parent.id)
-        assert (tag.version, tag.position) == (job.version, 0 if standing_of(job, now) is State.RUNNING else None)
+        assert (tag.version, tag.position) == (job.version, 0 if state_shown(job, now) is State.RUNNING else None)
     store.abandon("light")
     while True:
         if lease := store.claim("w1", Lane.PAINT, ["small"]):

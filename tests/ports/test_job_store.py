@@ -21,13 +21,12 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import event
 
-from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.errors import LeaseLost, StudioError
 from qwen_image_studio.contract.words import Lane, Operation, Precision, State, Tier, WorkerState
 from qwen_image_studio.jobs import (
     Job,
     JobStore,
     Lease,
-    LeaseLost,
     NewJob,
     Progress,
     StoredImage,

@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from qwen_image_studio.contract.words import MAX_PROMPT_CHARS, OutputFormat
-from qwen_image_studio.imaging import encode, open_image, read_facts, store_copy, thumbnail
+from qwen_image_studio.imaging import encode, open_image, read_origin, store_copy, thumbnail
 from tests.server.test_imaging import picture, png, saved
 
 FORMATS = list(OutputFormat)
@@ -89,7 +89,7 @@ def test_the_same_in_gives_the_same_out(output_format: OutputFormat) -> None:
 
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_facts_are_read_again(output_format: OutputFormat) -> None:
-    facts = read_facts(encode(noise(), output_format, FACTS))
+    facts = read_origin(encode(noise(), output_format, FACTS))
     assert facts == FACTS
     assert {name: type(value) for name, value in facts.items()} == {name: type(FACTS[name]) for name in FACTS}
 
@@ -112,7 +112,7 @@ LONGEST = {
 def test_the_longest_prompts_fit(output_format: OutputFormat, letters: str) -> None:
     prompt = (letters * MAX_PROMPT_CHARS)[:MAX_PROMPT_CHARS]
     facts: dict[str, str | int | float] = {**FACTS, "prompt": prompt, "negative_prompt": prompt}
-    assert read_facts(encode(noise(), output_format, facts)) == facts
+    assert read_origin(encode(noise(), output_format, facts)) == facts
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
@@ -120,12 +120,12 @@ def test_the_longest_prompt_of_all_kinds_of_letters_fits(output_format: OutputFo
     letters = [chr(number) for number in range(0x110000) if not 0xD800 <= number < 0xE000]
     chance = random.Random(6)
     facts = {name: "".join(chance.choices(letters, k=MAX_PROMPT_CHARS)) for name in ("prompt", "negative_prompt")}
-    assert read_facts(encode(noise(), output_format, facts)) == facts
+    assert read_origin(encode(noise(), output_format, facts)) == facts
 
 
 def test_facts_around_the_limit_of_a_jpeg_segment_fit() -> None:
     for length in range(32_200, 32_800, 20):
-        assert read_facts(encode(picture(), "jpeg", {"prompt": "a" * length})) == {"prompt": "a" * length}
+        assert read_origin(encode(picture(), "jpeg", {"prompt": "a" * length})) == {"prompt": "a" * length}
 
 
 @given(prompt=st.text(max_size=200), number=st.integers() | st.floats(allow_nan=False), name=st.text(max_size=20))
@@ -133,13 +133,13 @@ def test_facts_around_the_limit_of_a_jpeg_segment_fit() -> None:
 def test_any_facts_are_read_again(prompt: str, number: float, name: str) -> None:
     facts: dict[str, str | int | float] = {"prompt": prompt, name: number}
     for output_format in FORMATS:
-        assert read_facts(encode(picture(), output_format, facts)) == facts
+        assert read_origin(encode(picture(), output_format, facts)) == facts
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_half_a_surrogate_pair_breaks_nothing(output_format: OutputFormat) -> None:
     facts: dict[str, str | int | float] = {"prompt": "a\ud83d", "b\udfff": 1}
-    assert read_facts(encode(noise(), output_format, facts)) == facts
+    assert read_origin(encode(noise(), output_format, facts)) == facts
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -152,7 +152,7 @@ def test_half_a_surrogate_pair_breaks_nothing(output_format: OutputFormat) -> No
     ],
 )
 def test_other_files_have_no_facts(data: bytes) -> None:
-    assert read_facts(data) == {}
+    assert read_origin(data) == {}
 
 
 @pytest.mark.parametrize(
@@ -162,17 +162,17 @@ def test_other_files_have_no_facts(data: bytes) -> None:
 def test_comments_of_other_programs_are_not_taken_for_facts(comment: str) -> None:
     text = PngInfo()
     text.add_itxt("Comment", comment)
-    assert read_facts(saved(picture(), "PNG", pnginfo=text)) == {}
+    assert read_origin(saved(picture(), "PNG", pnginfo=text)) == {}
     exif = Image.Exif()
     for code in (b"UNICODE\0", b"\0" * 8, b"ASCII\0\0\0", b""):
         exif[0x8769] = {0x9286: code + comment.encode("utf-16-le")}
-        assert read_facts(saved(picture(), "WEBP", exif=exif.tobytes())) == {}
+        assert read_origin(saved(picture(), "WEBP", exif=exif.tobytes())) == {}
 
 
 def test_facts_of_a_nested_kind_are_left_out() -> None:
     text = PngInfo()
     text.add_itxt("Comment", '{"qwen_image_studio":{"seed":1,"x":[1],"y":{"z":1},"n":null}}')
-    assert read_facts(saved(picture(), "PNG", pnginfo=text)) == {"seed": 1}
+    assert read_origin(saved(picture(), "PNG", pnginfo=text)) == {"seed": 1}
 
 
 @given(st.data())
@@ -183,7 +183,7 @@ def test_damaged_files_have_facts_or_none(data: st.DataObject) -> None:
     damaged = bytearray(encode(picture(), output_format, FACTS))
     for _ in range(data.draw(st.integers(1, 5))):
         damaged[data.draw(st.integers(0, min(900, len(damaged) - 1)))] = data.draw(st.integers(0, 255))
-    assert set(map(type, read_facts(bytes(damaged)).values())) <= {str, int, float}
+    assert set(map(type, read_origin(bytes(damaged)).values())) <= {str, int, float}
 
 
 # The labels
@@ -264,4 +264,4 @@ def test_a_stored_copy_is_the_picture_bit_for_bit_and_nothing_more() -> None:
     assert reopened(data).tobytes() == noise().tobytes()
     with Image.open(io.BytesIO(data)) as image:
         assert image.info == {}
-    assert read_facts(data) == {}
+    assert read_origin(data) == {}

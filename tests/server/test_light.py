@@ -26,10 +26,10 @@ from qwen_image_studio.contract.adjustments import (
     Rotate,
     Tone,
 )
-from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.errors import NotAdjustments, StudioError
 from qwen_image_studio.contract.words import Lane, OutputFormat
 from qwen_image_studio.models.table import MODELS
-from qwen_image_studio.prompts.grammar import Instruction, NotAdjustments, parse_adjustments
+from qwen_image_studio.prompts.grammar import Instruction, parse_adjustments
 from qwen_image_studio.settings import Settings
 from tests.server.conftest import plan_of
 

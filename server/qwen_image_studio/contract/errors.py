@@ -1,7 +1,21 @@
-"""Every error that a caller or a job can end with: one table, one exception, one JSON shape.
+"""Every error: one table and one shape for callers, and the tree of the exceptions that stay within the server.
 
-The shape is OpenAI's: ``{"error": {"code", "message", "param", "type", "request_id"}}``. A message names what
-was wrong and what to do about it; it never carries a key, a path of the host or a traceback.
+    Exception
+    ├── StudioError            told to a caller, or kept as the end of a job: a code of ERRORS, a sentence, a parameter
+    └── ServerError
+        ├── CannotServe        told to the person at the shell
+        │   ├── BadTemplates
+        │   └── BadTerms
+        ├── NotAdjustments     the instruction needs a model
+        ├── Locked             another process is at it
+        └── AttemptOver        an attempt ends, and its job may go on
+            ├── Cancelled
+            ├── Released
+            ├── LeaseLost
+            └── DeviceLost     and the process with it
+
+The shape for callers is OpenAI's: ``{"error": {"code", "message", "param", "type", "request_id"}}``. A message names
+what was wrong and what to do about it; it never carries a key, a path of the host or a traceback.
 """
 
 from collections.abc import Mapping
@@ -95,13 +109,59 @@ class StudioError(Exception):
         }
 
 
-class CannotServe(RuntimeError):
-    """Why the server cannot start, in one line that says what to do."""
+# -- exceptions that no caller sees --------------------------------------------------------------------------------
 
 
-def refusal(param: str, said: str) -> StudioError:
+class ServerError(Exception):
+    """The base of the exceptions that stay within the server."""
+
+
+class CannotServe(ServerError):
+    """A command cannot do its work; one line for the person at the shell that says what to do."""
+
+
+class BadTemplates(CannotServe):
+    """The operator's file of templates cannot be used; the message says where and why."""
+
+
+class BadTerms(CannotServe):
+    """The operator's list of terms cannot be read; the message says why."""
+
+
+class NotAdjustments(ServerError):
+    """An instruction says something else than adjustments, or one that is out of range; the message says which."""
+
+
+class Locked(ServerError):
+    """Another process holds the lock."""
+
+
+class AttemptOver(ServerError):
+    """An attempt ends before its job has."""
+
+
+class Cancelled(AttemptOver):
+    """The owner cancelled the job."""
+
+
+class Released(AttemptOver):
+    """The worker gives the job back before it is done."""
+
+
+class LeaseLost(AttemptOver):
+    """The job was given to another attempt, or ended, since it was claimed."""
+
+
+class DeviceLost(AttemptOver):
+    """The device works no more in this process, whatever is asked of it; a new process may find it well."""
+
+
+# -- making errors -------------------------------------------------------------------------------------------------
+
+
+def refusal(param: str, problem: str) -> StudioError:
     """The error of a value that cannot be used, from a sentence without its parameter and without its full stop."""
-    return StudioError("invalid_value", f"{param}: {said}.", param=param)
+    return StudioError("invalid_value", f"{param}: {problem}.", param=param)
 
 
 def from_validation(error: ValidationError, *, where: str = "request") -> StudioError:

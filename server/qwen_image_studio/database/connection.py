@@ -54,19 +54,19 @@ def _begin_sqlite(connection: Connection) -> None:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A transaction that only reads; in SQLite it never waits for a writer."""
-    with told_plainly(), engine.execution_options(reading=True).connect() as connection:
+    with database_errors(), engine.execution_options(reading=True).connect() as connection:
         yield connection
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that writes, committed at the end of the block."""
-    with told_plainly(), engine.begin() as connection:
+    with database_errors(), engine.begin() as connection:
         yield connection
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def database_errors() -> Iterator[None]:
     """Turn a database that cannot be used into StudioError ``database_busy`` or ``storage_failed``."""
     try:
         yield

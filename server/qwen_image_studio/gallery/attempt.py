@@ -14,7 +14,7 @@ from qwen_image_studio.contract.words import OutputFormat, Way
 from qwen_image_studio.gallery.gallery import Gallery
 from qwen_image_studio.gallery.judging import Judgement, judge
 from qwen_image_studio.gallery.names import attempt_image_id, attempt_keys, preview_key
-from qwen_image_studio.imaging import Facts, encode, thumbnail
+from qwen_image_studio.imaging import Origin, encode, thumbnail
 from qwen_image_studio.imaging.comparing import comparison
 from qwen_image_studio.jobs import Lease, StoredImage
 from qwen_image_studio.planning.engine import Painted
@@ -32,7 +32,7 @@ class Attempt:
         """The pictures so far, as `JobStore.finish` takes them."""
         self.warnings: list[str] = []
 
-    def keep(self, painted: Painted, plan: Plan, inputs: Sequence[Image.Image] = (), before: Facts = {}) -> None:  # noqa: B006 - not changed
+    def store(self, painted: Painted, plan: Plan, inputs: Sequence[Image.Image] = (), before: Origin = {}) -> None:  # noqa: B006 - not changed
         """Encode one picture and store it durably, and beside it a comparison with the image that it was made from.
 
         `inputs` are the job's images, and `before` is what the first of them says of how it was made. The picture's
@@ -40,7 +40,7 @@ class Attempt:
         """
         number, image, files = len(self.stored), painted.image, self._gallery.files
         keys = attempt_keys(self._lease, self._lease.token, number, plan.output_format.value)
-        made_from = facts(plan, painted.seed, before)
+        made_from = origin_of(plan, painted.seed, before)
         data = encode(image, plan.output_format, made_from, by_ai="model" in made_from, quality=plan.output_quality)
         files.put(keys.picture, data, plan.output_format.mime_type)
         files.put(keys.thumbnail, thumbnail(image), "image/webp")
@@ -93,7 +93,7 @@ def clear_attempts(gallery: Gallery, lease: Lease, tokens: Iterable[int]) -> Non
 # -- what is read of a plan ----------------------------------------------------------------------------------------
 
 
-def facts(plan: Plan, seed: int | None, before: Facts = {}) -> dict[str, str | int | float]:  # noqa: B006 - not changed
+def origin_of(plan: Plan, seed: int | None, before: Origin = {}) -> dict[str, str | int | float]:  # noqa: B006 - not changed
     """Return what made an image, for its metadata: enough to paint it again, nothing of who asked or where.
 
     An adjusted image, which has no seed, says what was done after what had made it `before`.
@@ -105,11 +105,11 @@ def facts(plan: Plan, seed: int | None, before: Facts = {}) -> dict[str, str | i
         earlier = _earlier_adjustments(before)
         lasting = {name: value for name, value in before.items() if name not in {"width", "height"}}
         return {**lasting, "adjustments": json.dumps(earlier + done, ensure_ascii=False), "software": software}
-    kept = {"prompt", "negative_prompt", "model", "tier", "steps", "guidance_scale", "width", "height"}
-    return {**plan.model_dump(mode="json", include=kept), "seed": seed, "software": software}
+    named = {"prompt", "negative_prompt", "model", "tier", "steps", "guidance_scale", "width", "height"}
+    return {**plan.model_dump(mode="json", include=named), "seed": seed, "software": software}
 
 
-def _earlier_adjustments(before: Facts) -> list[Any]:
+def _earlier_adjustments(before: Origin) -> list[Any]:
     try:
         done = json.loads(str(before.get("adjustments", "[]")))
     except ValueError:
@@ -117,7 +117,7 @@ def _earlier_adjustments(before: Facts) -> list[Any]:
     return done if isinstance(done, list) else []
 
 
-def _comparison(plan: Plan, inputs: Sequence[Image.Image], image: Image.Image, made_from: Facts) -> bytes:
+def _comparison(plan: Plan, inputs: Sequence[Image.Image], image: Image.Image, made_from: Origin) -> bytes:
     strip = comparison(inputs[0], image, plan.place if isinstance(plan, PaintPlan) else None)
     return encode(strip, OutputFormat.WEBP, made_from, by_ai="model" in made_from, quality=COMPARISON_QUALITY)
 

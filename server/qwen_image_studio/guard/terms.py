@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
-from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.errors import BadTerms, StudioError
 from qwen_image_studio.prompts.cleaning import clean
 
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
@@ -28,10 +28,6 @@ what is kept free for more of them.
 """
 _START, _KEY = 4, 32
 """Characters of a term by which a place in a text is looked up first, and at most: a longer term's beginning."""
-
-
-class BadTerms(ValueError):
-    """The operator's file cannot be read; the message says why."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from types import FrameType
 
-from qwen_image_studio.contract.errors import CannotServe, StudioError
+from qwen_image_studio.contract.errors import CannotServe, Locked, StudioError
 from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
 from qwen_image_studio.host.checks import check_data_dir, check_port, refuse_open_door
 from qwen_image_studio.intake import check_files
@@ -18,7 +18,7 @@ from qwen_image_studio.jobs import JobStore, WorkerReport, open_store
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import devices, largest_card_gib, worker_name
-from qwen_image_studio.system.processes import Locked, lock
+from qwen_image_studio.system.processes import lock
 
 _log = logging.getLogger(__name__)
 

@@ -2,6 +2,6 @@
 
 from qwen_image_studio.imaging.encoding import encode, store_copy, thumbnail
 from qwen_image_studio.imaging.opening import open_image
-from qwen_image_studio.imaging.origin import Facts, read_facts
+from qwen_image_studio.imaging.origin import Origin, read_origin
 
-__all__ = ["Facts", "encode", "open_image", "read_facts", "store_copy", "thumbnail"]
+__all__ = ["Origin", "encode", "open_image", "read_origin", "store_copy", "thumbnail"]

@@ -6,7 +6,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from qwen_image_studio.contract.words import OutputFormat
-from qwen_image_studio.imaging.origin import PNG_FACTS, PNG_XMP, PRODUCER, Facts, as_exif, as_text, as_xmp
+from qwen_image_studio.imaging.origin import PNG_FACTS, PNG_XMP, PRODUCER, Origin, as_exif, as_text, as_xmp
 
 THUMBNAIL_SIDE = 320
 # A megapixel photograph: 0.3 s, and a tenth smaller than with level 1 in 0.2 s; level 9 gains nothing more.
@@ -17,7 +17,7 @@ QUALITY = 95
 def encode(
     image: Image.Image,
     output_format: OutputFormat | str,
-    facts: Facts,
+    facts: Origin,
     *,
     by_ai: bool = True,
     quality: int = QUALITY,
@@ -66,11 +66,11 @@ def _plain(image: Image.Image) -> Image.Image:
     return plain
 
 
-def _blocks(facts: Facts, by_ai: bool) -> dict[str, bytes]:
+def _blocks(facts: Origin, by_ai: bool) -> dict[str, bytes]:
     return {"exif": as_exif(facts)} | ({"xmp": as_xmp(facts).encode()} if by_ai else {})
 
 
-def _png_text(facts: Facts, *, by_ai: bool) -> PngInfo:
+def _png_text(facts: Origin, *, by_ai: bool) -> PngInfo:
     text = PngInfo()
     text.add_text("Software", PRODUCER)
     text.add_itxt(PNG_FACTS, as_text(facts))

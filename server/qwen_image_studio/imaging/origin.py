@@ -17,7 +17,7 @@ from PIL import Image
 
 from qwen_image_studio.imaging.opening import BROKEN, read_header
 
-Facts = Mapping[str, str | int | float]
+Origin = Mapping[str, str | int | float]
 
 PRODUCER = "Qwen-Image Studio"
 PNG_FACTS = "Comment"
@@ -49,14 +49,14 @@ _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <?xpacket end="w"?>"""
 
 
-def as_text(facts: Facts) -> str:
+def as_text(facts: Origin) -> str:
     """The facts as JSON, always in the same spelling."""
     text = json.dumps({_MARK: dict(facts)}, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     # Half a surrogate pair has no UTF-8; the escape that backslashreplace makes of it is JSON's own.
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def as_exif(facts: Facts) -> bytes:
+def as_exif(facts: Origin) -> bytes:
     """The facts as an EXIF block."""
     comment = _UTF16 + as_text(facts).encode("utf-16-le")
     if len(comment) > _MAX_COMMENT_BYTES:
@@ -67,13 +67,13 @@ def as_exif(facts: Facts) -> bytes:
     return exif.tobytes()
 
 
-def as_xmp(facts: Facts) -> str:
+def as_xmp(facts: Origin) -> str:
     """The labels as an XMP packet."""
     label = json.dumps(aigc_label(facts), ensure_ascii=False, separators=(",", ":"))
     return _XMP.format(label=escape(label), source=_MADE_BY_AI, producer=escape(PRODUCER))
 
 
-def aigc_label(facts: Facts) -> dict[str, str]:
+def aigc_label(facts: Origin) -> dict[str, str]:
     """The label of GB 45438-2025 Annex E. Its number follows from the facts alone: no host, owner or time is in it."""
     return {
         "Label": "1",  # 1: is generated; 2: may be; 3: is suspected to be
@@ -86,7 +86,7 @@ def aigc_label(facts: Facts) -> dict[str, str]:
     }
 
 
-def read_facts(data: bytes) -> dict[str, str | int | float]:
+def read_origin(data: bytes) -> dict[str, str | int | float]:
     """The facts that `imaging.encode` wrote into ``data``; empty for every other picture or bytes."""
     opened = read_header(data)
     if opened is None:

@@ -8,8 +8,8 @@ from sqlalchemy import Engine, func, select, update
 from qwen_image_studio.contract.words import State
 from qwen_image_studio.database.connection import reading, writing
 from qwen_image_studio.database.tables import jobs
-from qwen_image_studio.jobs import Job, Lease, NewJob, Rows
-from qwen_image_studio.jobs.transitions import as_job, clock, columns, failed, find, hold, renew_version
+from qwen_image_studio.jobs import Job, Lease, NewJob, RowCounts
+from qwen_image_studio.jobs.transitions import as_job, check_lease, clock, columns, failed, get_job, renew_version
 
 
 class SqlBatches:
@@ -24,7 +24,7 @@ class SqlBatches:
         if refusal is not None:
             values |= failed(*refusal, clock(now))
         with writing(self.engine) as connection:
-            if hold(connection, lease):
+            if check_lease(connection, lease):
                 return False
             there = select(jobs.c.id).where(jobs.c.parent_id == lease.job.id, jobs.c.row == row)
             if connection.execute(there).one_or_none() is None:
@@ -34,7 +34,7 @@ class SqlBatches:
                 renew_version(connection, lease.job.id)
             return True
 
-    def rows(self, job_ids: Collection[str]) -> Mapping[str, Rows]:
+    def rows(self, job_ids: Collection[str]) -> Mapping[str, RowCounts]:
         batches = select(jobs.c.id, jobs.c.rows, jobs.c.state, jobs.c.cancel_requested).where(
             jobs.c.id.in_(job_ids), jobs.c.rows.is_not(None)
         )
@@ -67,14 +67,14 @@ class SqlBatches:
 
     def row_jobs(self, batch_id: str) -> list[Job]:
         with reading(self.engine) as connection:
-            find(connection, batch_id, None)
+            get_job(connection, batch_id, None)
             query = select(jobs).where(jobs.c.parent_id == batch_id).order_by(jobs.c.row)
             return [as_job(row) for row in connection.execute(query)]
 
 
-def _rows(total: int, made: Mapping[str, int], *, expects_more: bool, started_at: float | None) -> Rows:
+def _rows(total: int, made: Mapping[str, int], *, expects_more: bool, started_at: float | None) -> RowCounts:
     missing = total - sum(made.values())
-    return Rows(
+    return RowCounts(
         total=total,
         missing=missing,
         queued=made.get(State.QUEUED, 0) + (missing if expects_more else 0),

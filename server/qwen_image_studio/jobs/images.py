@@ -101,5 +101,5 @@ def check_inputs(connection: Connection, image_ids: Sequence[str]) -> None:
         raise _refusal("image_not_found", f"there is no image '{lost[0]}' any more; send another one")
 
 
-def _refusal(code: str, said: str) -> StudioError:
-    return StudioError(code, f"image: {said}.", param="image")
+def _refusal(code: str, problem: str) -> StudioError:
+    return StudioError(code, f"image: {problem}.", param="image")

@@ -18,7 +18,7 @@ _PARTY = ("lane", "owner", "batch")
 """Whose turn it is: an owner's ordinary jobs, or one of the batches, in one lane."""
 
 
-def queue(
+def ranked_jobs(
     *,
     lane: Lane | None = None,
     models: Collection[str] = (),
@@ -128,8 +128,8 @@ def _due(waiting: CTE, since: float, longest: float) -> CTE:
     return select(parties, due.label("due")).cte("due").prefix_with("MATERIALIZED")
 
 
-def standing() -> ColumnElement[Any]:
-    """The state as people see it, as `qwen_image_studio.jobs.standing_of` has it."""
+def shown_state() -> ColumnElement[Any]:
+    """The state as people see it, as `jobs.states.state_shown` has it."""
     child = jobs.alias()
     started = select(child.c.id).where(child.c.parent_id == jobs.c.id, child.c.state != State.QUEUED).exists()
     is_open = jobs.c.rows.is_not(None) & jobs.c.state.in_(ACTIVE)

@@ -15,21 +15,21 @@ from qwen_image_studio.database.tables import images, jobs, workers
 from qwen_image_studio.jobs import Job, Lease, NewJob, Progress, StoredImage, Tag, WorkerReport
 from qwen_image_studio.jobs.batches import SqlBatches
 from qwen_image_studio.jobs.images import SqlImages, check_inputs
-from qwen_image_studio.jobs.ranking import ACTIVE, queue, standing
+from qwen_image_studio.jobs.ranking import ACTIVE, ranked_jobs, shown_state
 from qwen_image_studio.jobs.sql_forgetting import SqlForgetting
 from qwen_image_studio.jobs.transitions import (
     WAITING,
     as_job,
     cancel_rows,
-    change,
+    check_lease,
     clock,
     columns,
     ended,
     expired,
     failed,
-    find,
-    hold,
+    get_job,
     renew_version,
+    update_job,
 )
 from qwen_image_studio.planning.variant import Variant
 from qwen_image_studio.settings import Settings
@@ -72,7 +72,7 @@ class SqlJobStore(SqlImages, SqlForgetting, SqlBatches):
 
     def get(self, job_id: str, owner: str | None = None) -> Job:
         with reading(self.engine) as connection:
-            return find(connection, job_id, owner)
+            return get_job(connection, job_id, owner)
 
     def page(
         self,
@@ -88,26 +88,28 @@ class SqlJobStore(SqlImages, SqlForgetting, SqlBatches):
         if user is not None:
             query = query.where(jobs.c.user == user)
         if state is not None:
-            query = query.where(standing() == state)
+            query = query.where(shown_state() == state)
         if parent_id is None:
             query = query.where(jobs.c.parent_id.is_(None)).order_by(jobs.c.seq.desc())
         else:
             query = query.where(jobs.c.parent_id == parent_id).order_by(jobs.c.row)
         with reading(self.engine) as connection:
             if parent_id is not None:
-                find(connection, parent_id, owner)
+                get_job(connection, parent_id, owner)
             if after is not None:
-                query = query.where(_follows(find(connection, after, owner), parent_id))
+                query = query.where(_follows(get_job(connection, after, owner), parent_id))
             found = [as_job(row) for row in connection.execute(query)]
         return found[:limit], len(found) > limit
 
     def tags(self, job_ids: Collection[str]) -> Mapping[str, Tag]:
-        query = select(jobs.c.id, jobs.c.version, jobs.c.rows, standing().label("state")).where(jobs.c.id.in_(job_ids))
+        query = select(jobs.c.id, jobs.c.version, jobs.c.rows, shown_state().label("state")).where(
+            jobs.c.id.in_(job_ids)
+        )
         with reading(self.engine) as connection:
             found = {row.id: row for row in connection.execute(query)}
             places: dict[str, int] = {}
             if any(row.state == State.QUEUED and row.rows is None for row in found.values()):
-                places = {row.id: row.place for row in connection.execute(queue())}
+                places = {row.id: row.place for row in connection.execute(ranked_jobs())}
         return {
             job_id: Tag(
                 row.version, 0 if row.state == State.RUNNING else None if row.rows is not None else places.get(job_id)
@@ -117,7 +119,7 @@ class SqlJobStore(SqlImages, SqlForgetting, SqlBatches):
 
     def cancel(self, job_id: str, owner: str, now: float | None = None) -> Job:
         with writing(self.engine) as connection:
-            job = find(connection, job_id, owner)
+            job = get_job(connection, job_id, owner)
             if job.state is State.CANCELLED or job.cancel_requested:
                 return job
             if job.state.final:
@@ -129,8 +131,8 @@ class SqlJobStore(SqlImages, SqlForgetting, SqlBatches):
                 cancel_rows(connection, job_id, clock(now))
             if job.state is not State.RUNNING:  # nobody works on it
                 changes |= ended(State.CANCELLED, clock(now))
-            change(connection, job_id, changes)
-            return find(connection, job_id, owner)
+            update_job(connection, job_id, changes)
+            return get_job(connection, job_id, owner)
 
     # -- by the worker ---------------------------------------------------------------------------------------------
 
@@ -143,7 +145,7 @@ class SqlJobStore(SqlImages, SqlForgetting, SqlBatches):
         now: float | None = None,
     ) -> Lease | None:
         now = clock(now)
-        ranked = queue(
+        ranked = ranked_jobs(
             lane=lane, models=models, loaded=loaded, patience=self._patience_s, longest=self._longest_s, now=now
         )
         first = ranked.limit(1).subquery()
@@ -171,9 +173,9 @@ class SqlJobStore(SqlImages, SqlForgetting, SqlBatches):
 
     def renew(self, lease: Lease, progress: Progress, now: float | None = None) -> bool:
         with writing(self.engine) as connection:
-            cancelled = hold(connection, lease)
-            kept = {"leased_until": clock(now) + self._lease_s, **asdict(progress)}
-            change(connection, lease.job.id, kept, shows=False)
+            cancelled = check_lease(connection, lease)
+            renewed = {"leased_until": clock(now) + self._lease_s, **asdict(progress)}
+            update_job(connection, lease.job.id, renewed, shows=False)
             return cancelled
 
     def finish(
@@ -186,31 +188,31 @@ class SqlJobStore(SqlImages, SqlForgetting, SqlBatches):
     ) -> State:
         now = clock(now)
         with writing(self.engine) as connection:
-            if hold(connection, lease):
-                change(connection, lease.job.id, ended(State.CANCELLED, now))
+            if check_lease(connection, lease):
+                update_job(connection, lease.job.id, ended(State.CANCELLED, now))
                 return State.CANCELLED
-            told = {"warnings": list(warnings), "compute_saved": compute_saved}
-            change(connection, lease.job.id, ended(State.SUCCEEDED, now) | told)
+            result = {"warnings": list(warnings), "compute_saved": compute_saved}
+            update_job(connection, lease.job.id, ended(State.SUCCEEDED, now) | result)
             if images_:
                 connection.execute(images.insert(), [asdict(replace(image, created_at=now)) for image in images_])
             return State.SUCCEEDED
 
     def fail(self, lease: Lease, code: str, message: str, now: float | None = None) -> None:
         with writing(self.engine) as connection:
-            cancelled = hold(connection, lease)
-            told = ended(State.CANCELLED, clock(now)) if cancelled else failed(code, message, clock(now))
-            change(connection, lease.job.id, told)
+            cancelled = check_lease(connection, lease)
+            result = ended(State.CANCELLED, clock(now)) if cancelled else failed(code, message, clock(now))
+            update_job(connection, lease.job.id, result)
 
     def stop(self, lease: Lease, now: float | None = None) -> None:
         with writing(self.engine) as connection:
-            hold(connection, lease)
-            change(connection, lease.job.id, ended(State.CANCELLED, clock(now)))
+            check_lease(connection, lease)
+            update_job(connection, lease.job.id, ended(State.CANCELLED, clock(now)))
 
     def release(self, lease: Lease, now: float | None = None) -> None:
         with writing(self.engine) as connection:
-            cancelled = hold(connection, lease)
+            cancelled = check_lease(connection, lease)
             back = {**WAITING, "attempt": jobs.c.attempt - 1}
-            change(connection, lease.job.id, ended(State.CANCELLED, clock(now)) if cancelled else back)
+            update_job(connection, lease.job.id, ended(State.CANCELLED, clock(now)) if cancelled else back)
 
     def abandon(self, worker: str, now: float | None = None) -> int:
         with writing(self.engine) as connection:
@@ -228,7 +230,7 @@ class SqlJobStore(SqlImages, SqlForgetting, SqlBatches):
             rows = connection.execute(select(jobs.c.id, jobs.c.model).where(orphaned).with_for_update()).all()
             for row in rows:
                 message = f"The server was restarted without {row.model}, which this job is for; submit it again."
-                change(connection, row.id, failed("model_unavailable", message, clock(now)))
+                update_job(connection, row.id, failed("model_unavailable", message, clock(now)))
         return len(rows)
 
     def overdue(self, now: float | None = None) -> Sequence[str]:
@@ -242,15 +244,15 @@ class SqlJobStore(SqlImages, SqlForgetting, SqlBatches):
         rows = connection.execute(found.with_for_update(skip_locked=True)).all()
         for row in rows:
             if row.cancel_requested:
-                change(connection, row.id, ended(State.CANCELLED, now))
+                update_job(connection, row.id, ended(State.CANCELLED, now))
             elif row.attempt < self._max_attempts:
-                change(connection, row.id, WAITING)
+                update_job(connection, row.id, WAITING)
             else:
                 message = (
                     f"The worker died or fell silent {row.attempt} times while painting this job. A smaller size or "
                     "fewer images may pass; the server's log has the cause."
                 )
-                change(connection, row.id, failed("worker_lost", message, now))
+                update_job(connection, row.id, failed("worker_lost", message, now))
         return len(rows)
 
     # -- workers, counts -------------------------------------------------------------------------------------------

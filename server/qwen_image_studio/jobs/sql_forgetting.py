@@ -16,7 +16,7 @@ from qwen_image_studio.contract.words import State
 from qwen_image_studio.database.connection import reading, writing
 from qwen_image_studio.database.tables import images, jobs
 from qwen_image_studio.jobs.ranking import ACTIVE
-from qwen_image_studio.jobs.transitions import clock, find, renew_version
+from qwen_image_studio.jobs.transitions import clock, get_job, renew_version
 
 _KEYS = (images.c.key, images.c.thumbnail_key, images.c.comparison_key)
 _FINAL = [state for state in State if state.final]
@@ -42,7 +42,7 @@ class SqlForgetting:
 
     def forget_job(self, job_id: str, owner: str) -> Sequence[str]:
         with writing(self.engine) as connection:
-            job = find(connection, job_id, owner)
+            job = get_job(connection, job_id, owner)
             if job.parent_id is not None:
                 message = f"Job {job_id} is a row of batch {job.parent_id}; delete the batch, or the row's images."
                 raise StudioError("invalid_value", message, param="job_id")
@@ -58,7 +58,7 @@ class SqlForgetting:
             made = connection.execute(select(images).where(images.c.job_id.in_(ids)).with_for_update()).all()
             _check_unused(connection, owner, made)
             own = connection.execute(
-                select(images).where(images.c.id.in_(inputs), _is_upload(), ~_is_named(besides=family))
+                select(images).where(images.c.id.in_(inputs), _is_upload(), ~_is_named(besides=ids))
             ).all()
             connection.execute(images.delete().where(images.c.id.in_([image.id for image in (*made, *own)])))
             connection.execute(jobs.delete().where(family))
@@ -146,12 +146,12 @@ def _is_upload() -> ColumnElement[bool]:
     return images.c.job_id.is_(None)
 
 
-def _is_named(besides: ColumnElement[bool] | None = None) -> ColumnElement[bool]:
+def _is_named(besides: Collection[str] = ()) -> ColumnElement[bool]:
     """Whether a job names the image, `besides` those that are to be deleted with it."""
     in_inputs = cast(jobs.c.inputs, String).contains(images.c.id)
     in_rows = jobs.c.rows.is_not(None) & cast(jobs.c.plan, String).contains(images.c.id)
-    named = select(jobs.c.id).where(jobs.c.owner == images.c.owner, in_inputs | in_rows)
-    return (named if besides is None else named.where(~besides)).correlate(images).exists()
+    is_another = (jobs.c.owner == images.c.owner) & jobs.c.id.not_in(besides)
+    return select(jobs.c.id).where(is_another, in_inputs | in_rows).correlate(images).exists()
 
 
 def _unnamed(connection: Connection, forgotten: Iterable[Row[Any]]) -> list[str]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, select, update
 
-from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.errors import LeaseLost, StudioError
 from qwen_image_studio.contract.words import Lane, State
 from qwen_image_studio.database.tables import jobs
-from qwen_image_studio.jobs import Job, Lease, LeaseLost, NewJob, Progress
+from qwen_image_studio.jobs import Job, Lease, NewJob, Progress
 
 WAITING: Mapping[str, Any] = {
     "state": State.QUEUED,
@@ -36,7 +36,7 @@ def failed(code: str, message: str, now: float) -> dict[str, Any]:
     return ended(State.FAILED, now) | {"error_code": code, "error_message": message}
 
 
-def change(connection: Connection, job_id: str, changes: Mapping[str, Any], *, shows: bool = True) -> None:
+def update_job(connection: Connection, job_id: str, changes: Mapping[str, Any], *, shows: bool = True) -> None:
     """Write a job's columns; whether its batch `shows` them. A batch that ends without success takes those of its rows
     along that have not ended.
     """
@@ -62,7 +62,7 @@ def cancel_rows(connection: Connection, batch_id: str, now: float) -> None:
     connection.execute(rows.where(idle).values(**ended(State.CANCELLED, now), **asked))
 
 
-def hold(connection: Connection, lease: Lease) -> bool:
+def check_lease(connection: Connection, lease: Lease) -> bool:
     """Whether the leased job is to be cancelled. Raises LeaseLost where the lease is no longer the job's."""
     query = select(jobs.c.cancel_requested).where(
         jobs.c.id == lease.job.id, jobs.c.lease_token == lease.token, jobs.c.state == State.RUNNING
@@ -78,7 +78,7 @@ def expired(now: float) -> ColumnElement[bool]:
     return (jobs.c.state == State.RUNNING) & (jobs.c.leased_until < now)
 
 
-def find(connection: Connection, job_id: str, owner: str | None) -> Job:
+def get_job(connection: Connection, job_id: str, owner: str | None) -> Job:
     """One job. Raises StudioError ``not_found``, also where it is another owner's."""
     row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
     if row is None or owner not in {None, row.owner}:

@@ -9,8 +9,8 @@ import click
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import OutputFormat
-from qwen_image_studio.gallery.attempt import facts
-from qwen_image_studio.imaging import Facts, encode
+from qwen_image_studio.gallery.attempt import origin_of
+from qwen_image_studio.imaging import Origin, encode
 from qwen_image_studio.intake import MASK, Prepared, Upload, check_files
 from qwen_image_studio.local.studio import LocalStudio
 from qwen_image_studio.models.table import configured_models
@@ -97,8 +97,8 @@ def _paint(
 
 def _write(path: Path, painted: Painted, prepared: Prepared) -> None:
     """Write the picture whole or not at all: a file that is there counts as done."""
-    before: Facts = prepared.inputs[0].origin if prepared.inputs else {}
-    made_from = facts(prepared.plan, painted.seed, before)
+    before: Origin = prepared.inputs[0].origin if prepared.inputs else {}
+    made_from = origin_of(prepared.plan, painted.seed, before)
     # The format is the one of the file's name, whatever an instruction says.
     output_format = _FORMATS[path.suffix.lower()]
     quality = prepared.plan.output_quality

@@ -27,15 +27,15 @@ def _read(file: Path) -> VocabularyView | None:
 
 def known_in(prompt: str, words: VocabularyView) -> bool:
     """Whether the prompt names an object or a text that the model knows, or asks for a background alone."""
-    told = prompt.casefold()
-    english = set(re.findall(r"[a-z]+", told))
+    text = prompt.casefold()
+    english = set(re.findall(r"[a-z]+", text))
     for names in words.objects:
-        if any(_stands(name, told) for name in names.zh) or any(_is_said(name, english) for name in names.en):
+        if any(_stands(name, text) for name in names.zh) or any(_is_named(name, english) for name in names.en):
             return True
     for text in words.texts:
-        if text.casefold() in english or (not text.isascii() and (f"{text}字" in told or _stands(text, told))):
+        if text.casefold() in english or (not text.isascii() and (f"{text}字" in text or _stands(text, text))):
             return True
-    return _asks_for_background(told, words)
+    return _asks_for_background(text, words)
 
 
 def without_unknown(prompt: str, words: VocabularyView) -> tuple[str, list[str]]:
@@ -70,17 +70,17 @@ def _clauses(prompt: str) -> list[tuple[str, str]]:
 def _says_something(clause: str, words: VocabularyView) -> bool:
     if known_in(clause, words):
         return True
-    told = clause.casefold()
-    english = set(re.findall(r"[a-z]+", told))
+    text = clause.casefold()
+    english = set(re.findall(r"[a-z]+", text))
     names = [*words.backgrounds, *words.materials, words.layouts]
-    return any(_is_said(name, english) for one in names for name in one.en) or any(
-        name in told for one in names for name in one.zh
+    return any(_is_named(name, english) for one in names for name in one.en) or any(
+        name in text for one in names for name in one.zh
     )
 
 
-def _is_said(name: str, said: set[str]) -> bool:
+def _is_named(name: str, words_said: set[str]) -> bool:
     """Whether each of the English name's words is there, as it stands or as more than one of it."""
-    return all(_plurals(word) & said for word in re.findall(r"[a-z]+", name.casefold()))
+    return all(_plurals(word) & words_said for word in re.findall(r"[a-z]+", name.casefold()))
 
 
 def _plurals(word: str) -> set[str]:
@@ -89,11 +89,11 @@ def _plurals(word: str) -> set[str]:
     return forms | {"mouse": {"mice"}, "snowman": {"snowmen"}}.get(word, set())
 
 
-def _stands(name: str, told: str) -> bool:
+def _stands(name: str, text: str) -> bool:
     """Whether the Chinese name is there; one character has to stand alone, since it is part of many other words."""
     if len(name) > 1:
-        return name in told
-    return re.search(rf"(?:^|[\W\d{_BEFORE}]){name}(?:$|[\W{_AFTER}])", told) is not None
+        return name in text
+    return re.search(rf"(?:^|[\W\d{_BEFORE}]){name}(?:$|[\W{_AFTER}])", text) is not None
 
 
 _BEFORE = (
@@ -104,9 +104,9 @@ _FILLING = "a|an|the|on|with|plain|empty|flat|background|nothing|but|only|pictur
 _ZH_FILLING = "纯|空白|背景|底色|只有|的|什么都没有|画"
 
 
-def _asks_for_background(told: str, words: VocabularyView) -> bool:
+def _asks_for_background(text: str, words: VocabularyView) -> bool:
     """Whether nothing is left of the prompt but a background's name and words around it."""
     colours = [name for names in words.backgrounds for name in (*names.en, *names.zh)]
     asked = "|".join(sorted(map(re.escape, colours), key=len, reverse=True))
-    rest = re.sub(rf"\b(?:{asked})\b|(?:{asked})", " ", told)
-    return rest != told and not re.sub(rf"\b(?:{_FILLING})\b|{_ZH_FILLING}|\W", "", rest)
+    rest = re.sub(rf"\b(?:{asked})\b|(?:{asked})", " ", text)
+    return rest != text and not re.sub(rf"\b(?:{_FILLING})\b|{_ZH_FILLING}|\W", "", rest)

@@ -6,12 +6,12 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from qwen_image_studio.contract.adjustments import MAX_ADJUSTMENTS, Adjustment, Watermark
-from qwen_image_studio.contract.errors import refusal
+from qwen_image_studio.contract.errors import NotAdjustments, refusal
 from qwen_image_studio.contract.words import MAX_PROMPT_CHARS, Operation, OutputFormat
 from qwen_image_studio.imaging.adjustments import check_adjustments
 from qwen_image_studio.operations.request import Given, ImageRequest, OneImage, Planned
 from qwen_image_studio.planning.plan import QUALITY, AdjustPlan
-from qwen_image_studio.prompts.grammar import Instruction, NotAdjustments, parse_adjustments
+from qwen_image_studio.prompts.grammar import Instruction, parse_adjustments
 
 
 class AdjustRequest(OneImage, ImageRequest):

@@ -91,10 +91,10 @@ def plan_painting(
         **asdict(shape),
     )
     texts = _text_warnings(request, chosen, plan, len(given.inputs))
-    told = [*_model_warnings(request, chosen), *warnings, *texts]
+    notes = [*_model_warnings(request, chosen), *warnings, *texts]
     if request.output_quality is not None and request.output_format is OutputFormat.PNG:
-        told.append("output_quality is for JPEG and WebP; PNG keeps every pixel.")
-    return Planned(plan, told)
+        notes.append("output_quality is for JPEG and WebP; PNG keeps every pixel.")
+    return Planned(plan, notes)
 
 
 def whole_shape(request: Shaped, model: Model, inputs: Sequence[Size]) -> tuple[Shape, list[str]]:

@@ -273,9 +273,9 @@ class Sized(BaseModel):
         if (self.width is None) != (self.height is None):
             message = "width and height go together; send both, or aspect_ratio"
             raise PydanticCustomError("size_half_said", message, {"param": "width"})
-        if len(said := self.ways_of_size()) > 1:
-            message = f"send only one of {', '.join('width and height' if way == 'width' else way for way in said)}"
-            raise PydanticCustomError("size_said_twice", message, {"param": said[0]})
+        if len(ways := self.ways_of_size()) > 1:
+            message = f"send only one of {', '.join('width and height' if way == 'width' else way for way in ways)}"
+            raise PydanticCustomError("size_said_twice", message, {"param": ways[0]})
         return self
 
     def ways_of_size(self) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.errors import DeviceLost, StudioError
 from qwen_image_studio.contract.words import Precision, Tier
 from qwen_image_studio.models.families import Family
 from qwen_image_studio.models.folders import find_folder
@@ -21,7 +21,7 @@ from qwen_image_studio.painting.hold import Hold
 from qwen_image_studio.painting.hooks import Call, Hook, Listener, Reporter
 from qwen_image_studio.painting.inputs import check, fit_texts, upright
 from qwen_image_studio.painting.preview import Preview
-from qwen_image_studio.planning.engine import DeviceLost, Painted, Report, Show, silent
+from qwen_image_studio.planning.engine import Painted, Report, Show, silent
 from qwen_image_studio.planning.plan import PaintPlan
 from qwen_image_studio.planning.variant import Variant
 

@@ -36,10 +36,6 @@ class Painted:
     """Share of the model's work that was not needed, from the tokens that really ran; None where nothing was saved."""
 
 
-class DeviceLost(RuntimeError):
-    """The device works no more in this process, whatever is asked of it; a new process may find it well."""
-
-
 PlanT = TypeVar("PlanT", contravariant=True)
 
 

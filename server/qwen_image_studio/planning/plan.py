@@ -153,6 +153,6 @@ Plan = PaintPlan | AdjustPlan | BatchPlan
 _PLAN: TypeAdapter[Plan] = TypeAdapter(Annotated[Plan, Field(discriminator="kind")])
 
 
-def read_plan(kept: Mapping[str, Any]) -> Plan:
+def read_plan(row: Mapping[str, Any]) -> Plan:
     """Return the plan that a job's row keeps. Raises ValidationError for anything else."""
-    return _PLAN.validate_python(kept)
+    return _PLAN.validate_python(row)

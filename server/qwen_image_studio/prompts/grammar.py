@@ -25,6 +25,7 @@ from qwen_image_studio.contract.adjustments import (
     Tone,
     Watermark,
 )
+from qwen_image_studio.contract.errors import NotAdjustments
 from qwen_image_studio.contract.words import MIN_SIDE, OutputFormat
 
 MAX_CHARS = 400
@@ -42,10 +43,6 @@ class Instruction:
 
     adjustments: tuple[Adjustment, ...]
     output_format: OutputFormat | None = None
-
-
-class NotAdjustments(ValueError):
-    """The instruction says something else than adjustments, or one that is out of range; the message says which."""
 
 
 def parse_adjustments(instruction: str) -> Instruction:
@@ -163,16 +160,16 @@ _PLACES = {
 
 
 def _amount(values: Values) -> float:
-    said = values.get("pct") or values.get("pct2")
-    if said:
-        return float(said) / 100
+    percent = values.get("pct") or values.get("pct2")
+    if percent:
+        return float(percent) / 100
     return LITTLE if "little" in values else MUCH if "much" in values else SOME
 
 
 def _tone(quality: str, sense: int, values: Values) -> Step:
     """More of the quality or less of it. Words move sharpness five times as far, or nobody would see it."""
-    said = values.keys() & {"pct", "pct2"}
-    amount = _amount(values) * (5 if quality == "sharpness" and sense > 0 and not said else 1)
+    percent = values.keys() & {"pct", "pct2"}
+    amount = _amount(values) * (5 if quality == "sharpness" and sense > 0 and not percent else 1)
     return Tone.model_validate({"do": quality, "factor": round(1 + sense * amount, 4)})
 
 

@@ -237,5 +237,5 @@ def _check_text(text: str, param: str) -> None:
         raise _refusal("a text holds half a character (a lone surrogate such as \\ud800); take it out", param)
 
 
-def _refusal(said: str, param: str = "rows") -> StudioError:
-    return StudioError("invalid_value", f"{param}: {said}." if param else f"{said}.", param=param or None)
+def _refusal(problem: str, param: str = "rows") -> StudioError:
+    return StudioError("invalid_value", f"{param}: {problem}." if param else f"{problem}.", param=param or None)

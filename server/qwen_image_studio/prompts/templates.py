@@ -10,7 +10,7 @@ from string import Formatter
 from pydantic import ValidationError
 
 from qwen_image_studio.contract.answers import SlotView, TemplateList, TemplateView
-from qwen_image_studio.contract.errors import StudioError, refusal
+from qwen_image_studio.contract.errors import BadTemplates, StudioError, refusal
 from qwen_image_studio.contract.words import Language, Operation, SlotType
 from qwen_image_studio.prompts.cleaning import clean, has_chinese
 
@@ -40,10 +40,6 @@ _COLORS: Mapping[str, Words] = {
         ("gold", "金色"), ("silver", "银色"), ("beige", "米色"), ("navy", "藏青色"), ("teal", "蓝绿色"),
     )
 }  # fmt: skip
-
-
-class BadTemplates(ValueError):
-    """An operator's file cannot be read; the message says where and why."""
 
 
 @cache

@@ -11,11 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from qwen_image_studio.contract.errors import Locked
+
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-
-
-class Locked(RuntimeError):
-    """Another process holds the lock."""
 
 
 @contextmanager

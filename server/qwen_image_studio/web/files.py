@@ -85,8 +85,10 @@ def archive_response(job: Job) -> Response:
 
 
 def _asks_for_one_range() -> bool:
-    """Return whether the request asks for one range of bytes. Other units, several ranges and other methods than GET
-    are answered with the whole file, as RFC 9110 (14.2) has it.
+    """Return whether the request asks for one range of bytes. Other units, several ranges, other methods than GET and
+    weak tags in If-Range get the whole file, as RFC 9110 (13.1.5, 14.2) has it.
     """
+    if request.method != "GET" or request.headers.get("If-Range", "").startswith("W/"):
+        return False
     asked: Range | None = request.range
-    return request.method == "GET" and asked is not None and asked.units == "bytes" and len(asked.ranges) == 1
+    return asked is not None and asked.units == "bytes" and len(asked.ranges) == 1

@@ -28,7 +28,7 @@ from qwen_image_studio.contract.words import (
     State,
     Tier,
 )
-from qwen_image_studio.jobs import Job, Rows, StoredImage, Tag, standing_of
+from qwen_image_studio.jobs import Job, RowCounts, StoredImage, Tag, state_shown
 from qwen_image_studio.models.known_words import vocabulary_of
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.web.routing import services
@@ -61,6 +61,7 @@ def tag_of(job: Job, view: JobView) -> Tag:
 
 def image_view(image: StoredImage) -> ImageView:
     """One image with fresh links."""
+    compared = None if image.deleted_at is not None else image.comparison_key
     gallery = services().gallery
     return ImageView(
         id=image.id,
@@ -73,7 +74,7 @@ def image_view(image: StoredImage) -> ImageView:
         sha256=image.sha256,
         deleted=image.deleted_at is not None,
         change=_change(image),
-        comparison_url=gallery.link(image.comparison_key) if image.comparison_key else None,
+        comparison_url=gallery.link(compared) if compared else None,
     )
 
 
@@ -118,8 +119,8 @@ def model_view(model: Model, *, loaded: bool) -> ModelView:
     )
 
 
-def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: Rows | None) -> JobView:
-    state = standing_of(job, rows)
+def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: RowCounts | None) -> JobView:
+    state = state_shown(job, rows)
     position = place if state is State.QUEUED and rows is None else (0 if state is State.RUNNING else None)
     gallery = services().gallery
     has_images = any(image.deleted_at is None for image in images) or (rows is not None and rows.succeeded > 0)
@@ -148,7 +149,7 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: 
     )
 
 
-def _rows_view(rows: Rows | None) -> RowsView | None:
+def _rows_view(rows: RowCounts | None) -> RowsView | None:
     if rows is None:
         return None
     return RowsView(
@@ -161,7 +162,7 @@ def _rows_view(rows: Rows | None) -> RowsView | None:
     )
 
 
-def _progress_of_rows(state: State, rows: Rows) -> ProgressView:
+def _progress_of_rows(state: State, rows: RowCounts) -> ProgressView:
     left = None
     if state is State.RUNNING and rows.ended and rows.started_at is not None:
         left = round((time.time() - rows.started_at) / rows.ended * (rows.total - rows.ended), 1)

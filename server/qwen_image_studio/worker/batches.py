@@ -9,21 +9,21 @@ from PIL import Image
 
 from qwen_image_studio.adjusting.contact_sheet import contact_sheet
 from qwen_image_studio.contract.caller import Caller
-from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.errors import Cancelled, LeaseLost, Released, StudioError
 from qwen_image_studio.contract.words import Lane, State
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.gallery.attempt import Attempt
-from qwen_image_studio.imaging import open_image, read_facts
+from qwen_image_studio.imaging import open_image, read_origin
 from qwen_image_studio.imaging.encoding import THUMBNAIL_SIDE
 from qwen_image_studio.intake import Intake, Submission
-from qwen_image_studio.jobs import OPEN_ROWS, Job, JobStore, Lease, LeaseLost, NewJob, StoredImage
+from qwen_image_studio.jobs import OPEN_ROWS, Job, JobStore, Lease, NewJob, StoredImage
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.operations.batch import row_request
 from qwen_image_studio.planning.engine import Painted
 from qwen_image_studio.planning.plan import BatchPlan
 from qwen_image_studio.prompts.table import fill
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.worker.keeper import Cancelled, Keeper, Released
+from qwen_image_studio.worker.keeper import LeaseKeeper
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Batches:
         self._failing: dict[str, tuple[int, float]] = {}
         """Of batches whose next row waits for the storage: that row, and since when (monotonic seconds)."""
 
-    def run(self, lease: Lease, keeper: Keeper) -> Gathered:
+    def run(self, lease: Lease, keeper: LeaseKeeper) -> Gathered:
         """Go on with a batch. Raises Released while its rows are not done; what Keeper.report raises; and StudioError
         ``rows_failed`` where no row has succeeded.
         """
@@ -72,29 +72,29 @@ class Batches:
             time.sleep(PAUSE_S)
             raise Released from error
 
-    def _go_on(self, lease: Lease, keeper: Keeper) -> Gathered:
+    def _go_on(self, lease: Lease, keeper: LeaseKeeper) -> Gathered:
         plan = BatchPlan.model_validate(lease.job.plan)
-        stand = self._store.rows([lease.job.id])[lease.job.id]
-        suspect = lease.job.attempt > 1 and lease.job.attempt >= self._settings.max_attempts
-        if not stand.missing:
-            return self._gather(lease, plan, keeper, with_sheet=not suspect)
+        counts = self._store.rows([lease.job.id])[lease.job.id]
+        was_poisoned = lease.job.attempt > 1 and lease.job.attempt >= self._settings.max_attempts
+        if not counts.missing:
+            return self._gather(lease, plan, keeper, with_sheet=not was_poisoned)
         # Rows are made in order, so those that are there are the first ones; and only so many ahead of the painting.
-        is_open = stand.total - stand.missing - stand.ended
+        is_open = counts.total - counts.missing - counts.ended
         until = time.monotonic() + TURN_S
-        for number in range(stand.total - stand.missing, stand.total):
-            keeper.report("rows", number, stand.total)
-            is_open += self._add_row(lease, plan, number, suspect=suspect)
-            suspect = False
+        for number in range(counts.total - counts.missing, counts.total):
+            keeper.report("rows", number, counts.total)
+            is_open += self._add_row(lease, plan, number, was_poisoned=was_poisoned)
+            was_poisoned = False
             if is_open >= OPEN_ROWS or time.monotonic() > until:
                 break
         raise Released
 
     # -- rows ------------------------------------------------------------------------------------------------------
 
-    def _add_row(self, lease: Lease, plan: BatchPlan, number: int, *, suspect: bool) -> bool:
+    def _add_row(self, lease: Lease, plan: BatchPlan, number: int, *, was_poisoned: bool) -> bool:
         """Make a row into a job; whether that is to be painted. Raises Cancelled and what the job store raises."""
         began = time.time()
-        new, refusal = self._given_up(lease, plan, number) if suspect else self._prepared(lease, plan, number)
+        new, refusal = self._given_up(lease, plan, number) if was_poisoned else self._prepared(lease, plan, number)
         try:
             if not self._store.add_row(lease, number, new, refusal):
                 raise Cancelled
@@ -112,10 +112,10 @@ class Batches:
             if error.code in _PASSING and not self._has_waited(lease, number, error):
                 raise
             _log.info("job %s: row %d: %s", lease.job.id, number, error)
-            return self._in_place(lease, plan, number), (error.code, error.message)
+            return self._placeholder_job(lease, plan, number), (error.code, error.message)
         except Exception:  # noqa: BLE001 - the boundary: whatever one row does, the others must become jobs
             _log.exception("job %s: row %d", lease.job.id, number)
-            return self._in_place(lease, plan, number), ("engine_failed", _BROKEN_ROW)
+            return self._placeholder_job(lease, plan, number), ("engine_failed", _BROKEN_ROW)
 
     def _has_waited(self, lease: Lease, number: int, error: StudioError) -> bool:
         """Whether the row has waited for the storage for long enough; for a busy database it waits on."""
@@ -133,7 +133,7 @@ class Batches:
             except StudioError as error:
                 _log.warning("image %s stays behind: %s", image_id, error)
 
-    def _in_place(self, lease: Lease, plan: BatchPlan, number: int) -> NewJob:
+    def _placeholder_job(self, lease: Lease, plan: BatchPlan, number: int) -> NewJob:
         """A job for a row of which none could be made, for the model that would have painted it."""
         asked = fill(plan.job, plan.table[number])
         operation = str(asked["operation"])  # it was tried when the batch came
@@ -147,23 +147,23 @@ class Batches:
             f"The worker died or fell silent {lease.job.attempt - 1} times while making a job of this row. Look at the "
             "images that it names; the server's log has the cause."
         )
-        return self._in_place(lease, plan, number), ("worker_lost", message)
+        return self._placeholder_job(lease, plan, number), ("worker_lost", message)
 
     # -- gathering -------------------------------------------------------------------------------------------------
 
-    def _gather(self, lease: Lease, plan: BatchPlan, keeper: Keeper, *, with_sheet: bool) -> Gathered:
+    def _gather(self, lease: Lease, plan: BatchPlan, keeper: LeaseKeeper, *, with_sheet: bool) -> Gathered:
         """The end of the batch. What was painted counts, whatever becomes of its contact sheet."""
         rows = self._store.row_jobs(lease.job.id)
         images = self._store.images([row.id for row in rows if row.state is State.SUCCEEDED])
-        lost = _told_lost(rows)
+        lost = _lost_rows(rows)
         if not images:
             raise StudioError("rows_failed", " ".join(lost) or "No row has a picture.")
         warnings = [*lease.job.warnings, *_shared_warnings(rows), *lost]
         if not with_sheet:  # the workers before this one died of it
             return Gathered([], [*warnings, _NO_SHEET])
         try:
-            stored, said = self._sheet(lease, plan, keeper, rows, images)
-            return Gathered(stored, [*warnings, *said])
+            stored, notes = self._sheet(lease, plan, keeper, rows, images)
+            return Gathered(stored, [*warnings, *notes])
         except Exception as error:
             Attempt(self._gallery, lease).clear()
             if isinstance(error, Cancelled | Released | LeaseLost) or getattr(error, "code", "") == "database_busy":
@@ -175,7 +175,7 @@ class Batches:
         self,
         lease: Lease,
         plan: BatchPlan,
-        keeper: Keeper,
+        keeper: LeaseKeeper,
         rows: Sequence[Job],
         images: Mapping[str, Sequence[StoredImage]],
     ) -> tuple[Sequence[StoredImage], Sequence[str]]:
@@ -187,7 +187,7 @@ class Batches:
         while True:
             attempt = Attempt(self._gallery, lease)
             try:
-                attempt.keep(sheet, plan, before=made_by)
+                attempt.store(sheet, plan, before=made_by)
                 break
             except StudioError as error:
                 files.wait_for(error)
@@ -227,7 +227,7 @@ class _Small:
     """The thumbnail of each row's first picture, one after the other; None for a row without."""
 
     def __init__(
-        self, rows: Sequence[Job], images: Mapping[str, Sequence[StoredImage]], files: _Files, keeper: Keeper
+        self, rows: Sequence[Job], images: Mapping[str, Sequence[StoredImage]], files: _Files, keeper: LeaseKeeper
     ) -> None:
         self._rows, self._images, self._files, self._keeper = rows, images, files, keeper
         self.lost = 0
@@ -251,7 +251,7 @@ class _Small:
 
 
 def _made_by(
-    rows: Sequence[Job], images: Mapping[str, Sequence[StoredImage]], files: _Files, keeper: Keeper
+    rows: Sequence[Job], images: Mapping[str, Sequence[StoredImage]], files: _Files, keeper: LeaseKeeper
 ) -> dict[str, str | int | float]:
     """A model behind any of the pictures, so that the sheet says as they do that AI was at work."""
     for row in rows:
@@ -260,7 +260,7 @@ def _made_by(
     for number, row in enumerate(rows):
         for image in images.get(row.id, ()):
             keeper.report("rows", number, len(rows))
-            if (model := read_facts(files.opened(image.key)).get("model")) is not None:
+            if (model := read_origin(files.opened(image.key)).get("model")) is not None:
                 return {"model": model}
     return {}
 
@@ -275,14 +275,14 @@ def _shared_warnings(rows: Sequence[Job]) -> list[str]:
     return [warning for warning in first if all(warning in each for each in others)]
 
 
-def _told_lost(rows: Sequence[Job]) -> list[str]:
+def _lost_rows(rows: Sequence[Job]) -> list[str]:
     """What became of the rows without pictures, in a sentence."""
     failed = [row for row in rows if row.state is State.FAILED]
     cancelled = sum(row.state is State.CANCELLED for row in rows)
-    told = []
+    sentences = []
     if failed:
         first = f"row {(failed[0].row or 0) + 1}: {failed[0].error_message}"
-        told.append(f"{len(failed)} of {len(rows)} rows failed; the first: {first}")
+        sentences.append(f"{len(failed)} of {len(rows)} rows failed; the first: {first}")
     if cancelled:
-        told.append(f"{cancelled} of {len(rows)} rows were cancelled.")
-    return told
+        sentences.append(f"{cancelled} of {len(rows)} rows were cancelled.")
+    return sentences

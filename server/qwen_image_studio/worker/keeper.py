@@ -12,10 +12,10 @@ from typing import NoReturn
 
 from PIL import Image
 
-from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.errors import Cancelled, LeaseLost, Released, StudioError
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.gallery.attempt import Attempt
-from qwen_image_studio.jobs import JobStore, Lease, LeaseLost, Progress
+from qwen_image_studio.jobs import JobStore, Lease, Progress
 from qwen_image_studio.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -25,15 +25,7 @@ KEEPER_S = 0.1
 EXIT_HUNG = 70
 
 
-class Cancelled(Exception):
-    """The owner cancelled the job."""
-
-
-class Released(Exception):
-    """The worker stops before the job is done."""
-
-
-class Keeper:
+class LeaseKeeper:
     """Keeps one lease while its job runs, on a thread of its own."""
 
     def __init__(self, store: JobStore, lease: Lease, gallery: Gallery, settings: Settings) -> None:
@@ -42,13 +34,13 @@ class Keeper:
         self._progress = Progress()
         self._preview: Image.Image | None = None
         self._preview_key: str | None = None
-        self._told = Progress()
+        self._written = Progress()
         self._ended = threading.Event()
         self._verdict: Exception | None = None
         self.release_at: float | None = None
         self._thread = threading.Thread(target=self._run, daemon=True, name=f"keeper-{lease.job.id}")
 
-    def __enter__(self) -> "Keeper":
+    def __enter__(self) -> "LeaseKeeper":
         self._thread.start()
         return self
 
@@ -80,9 +72,9 @@ class Keeper:
             try:
                 self._store_preview()
                 progress = replace(self._progress, preview_key=self._preview_key)
-                if due or progress != self._told or self._store.get(self._lease.job.id).cancel_requested:
-                    self._told = progress
-                    if self._store.renew(self._lease, self._told):
+                if due or progress != self._written or self._store.get(self._lease.job.id).cancel_requested:
+                    self._written = progress
+                    if self._store.renew(self._lease, self._written):
                         self._verdict = Cancelled()
                     renewed = now
             except LeaseLost as lost:

@@ -16,23 +16,23 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from qwen_image_studio.adjusting.engine import AdjustEngine
-from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.errors import Cancelled, DeviceLost, LeaseLost, Released, StudioError
 from qwen_image_studio.contract.words import ADJUSTED, LIGHT_DEVICE, MAX_SIDE, Lane, State, WorkerState
 from qwen_image_studio.gallery import Gallery, open_gallery
 from qwen_image_studio.gallery.attempt import Attempt, clear_attempts
 from qwen_image_studio.gallery.pruning import Retention
-from qwen_image_studio.imaging import open_image, read_facts
+from qwen_image_studio.imaging import open_image, read_origin
 from qwen_image_studio.intake import Intake
-from qwen_image_studio.jobs import JobStore, Lease, LeaseLost, StoredImage, WorkerReport, open_store
+from qwen_image_studio.jobs import JobStore, Lease, StoredImage, WorkerReport, open_store
 from qwen_image_studio.jobs.news import open_doorbell
 from qwen_image_studio.models.table import Model, configured_models
-from qwen_image_studio.planning.engine import DeviceLost, Engine, open_engine
+from qwen_image_studio.planning.engine import Engine, open_engine
 from qwen_image_studio.planning.plan import read_plan
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import largest_card_gib, worker_lock, worker_name
 from qwen_image_studio.system.processes import lock
 from qwen_image_studio.worker.batches import Batches
-from qwen_image_studio.worker.keeper import EXIT_HUNG, Cancelled, Keeper, Released
+from qwen_image_studio.worker.keeper import EXIT_HUNG, LeaseKeeper
 
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class _Result:
     compute_saved: float | None
 
 
-class JobWorker:
+class Worker:
     """Runs jobs on one device, one at a time, until told to stop."""
 
     def __init__(
@@ -79,7 +79,7 @@ class JobWorker:
         self._name = worker_name(device)
         self._state, self._message = WorkerState.STARTING, "Starting."
         self._stopping_at: float | None = None
-        self._keeper: Keeper | None = None
+        self._keeper: LeaseKeeper | None = None
 
     def stop(self, _signal: int, _frame: FrameType | None) -> None:
         """Signal handler: claim nothing more; finish the job in hand within the grace period or give it back."""
@@ -148,7 +148,7 @@ class JobWorker:
     def _attempt(self, lease: Lease) -> None:
         """Run one attempt to its end; every end but LeaseLost is written to the table."""
         try:
-            with Keeper(self._store, lease, self._gallery, self._settings) as self._keeper:
+            with LeaseKeeper(self._store, lease, self._gallery, self._settings) as self._keeper:
                 self._keeper.release_at = self._stopping_at
                 result = self._paint(lease, self._keeper)
             state = self._settle(
@@ -194,23 +194,23 @@ class JobWorker:
                 _log.warning("%s", error)
                 time.sleep(0.2)
 
-    def _paint(self, lease: Lease, keeper: Keeper) -> _Result:
+    def _paint(self, lease: Lease, keeper: LeaseKeeper) -> _Result:
         if self._batches is not None and lease.job.rows is not None:
             gathered = self._batches.run(lease, keeper)
             return _Result(gathered.images, gathered.warnings, None)
         plan = read_plan(lease.job.plan)
         files = [self._gallery.open(self._store.image(image_id).key) for image_id in lease.job.inputs]
         inputs = [_opened(file) for file in files]
-        before = read_facts(files[0]) if files else {}
+        before = read_origin(files[0]) if files else {}
         attempt = Attempt(self._gallery, lease)
         keeper.report("loading", 0, 0)
         saved: list[float] = []
         warnings = list(lease.job.warnings)
         for number, painted in enumerate(self._engine.paint(plan, inputs, keeper.report, keeper.show), start=1):
             keeper.report("storing", plan.steps_of_one * number, plan.steps_of_one * plan.images)
-            attempt.keep(painted, plan, inputs, before)
+            attempt.store(painted, plan, inputs, before)
             saved += [painted.compute_saved] if painted.compute_saved is not None else []
-            warnings += [said for said in (*painted.warnings, *attempt.warnings) if said not in warnings]
+            warnings += [warning for warning in (*painted.warnings, *attempt.warnings) if warning not in warnings]
         return _Result(attempt.stored, warnings, sum(saved) / len(saved) if saved else None)
 
     def _say(self, state: WorkerState, message: str) -> None:
@@ -246,7 +246,7 @@ def run_worker(settings: Settings, models: Mapping[str, Model], device: str) -> 
         if device == "cpu":
             os.nice(5)  # the web process answers first
         engine = open_engine(settings, models, device)
-        _run_until_told(JobWorker(settings, device, engine, list(models), store))
+        _run_until_told(Worker(settings, device, engine, list(models), store))
 
 
 def run_light_worker(settings: Settings) -> None:
@@ -256,12 +256,12 @@ def run_light_worker(settings: Settings) -> None:
         _run_until_told(light_worker(settings, models, open_store(settings)))
 
 
-def light_worker(settings: Settings, models: Mapping[str, Model], store: JobStore) -> JobWorker:
+def light_worker(settings: Settings, models: Mapping[str, Model], store: JobStore) -> Worker:
     """The worker that needs no model: it adjusts pictures, and runs batches, whose rows are for the server's models."""
     gallery, engine = open_gallery(settings, store), AdjustEngine(settings)
     batches = Batches(settings, store, gallery, Intake(settings, store, gallery, models), models)
     retention = Retention(gallery, store, settings)
-    return JobWorker(settings, engine.device, engine, [], store, lane=Lane.LIGHT, batches=batches, retention=retention)
+    return Worker(settings, engine.device, engine, [], store, lane=Lane.LIGHT, batches=batches, retention=retention)
 
 
 def _spent(lease: Lease, state: State) -> range:
@@ -275,7 +275,7 @@ def _spent(lease: Lease, state: State) -> range:
     return range(first, lease.token + (state is not State.SUCCEEDED))
 
 
-def _run_until_told(worker: JobWorker) -> None:
+def _run_until_told(worker: Worker) -> None:
     signal.signal(signal.SIGTERM, worker.stop)
     signal.signal(signal.SIGINT, worker.stop)
     worker.run()

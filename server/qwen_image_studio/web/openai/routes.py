@@ -96,14 +96,16 @@ class _Call:
 
     def warnings(self, job: Job, size: str) -> list[str]:
         """The job's warnings, and what of OpenAI's parameters had no effect."""
-        asked, said = self.asked, list(job.warnings)
+        asked, warnings = self.asked, list(job.warnings)
         if asked.quality in LESSER:
-            said.append(f"quality {asked.quality} was painted as high; steps says how much work goes into an image.")
+            warnings.append(
+                f"quality {asked.quality} was painted as high; steps says how much work goes into an image."
+            )
         if isinstance(asked, ImagesGenerateRequest) and asked.style is not None:
-            said.append("style has no effect; say it in the prompt.")
+            warnings.append("style has no effect; say it in the prompt.")
         if job.plan.get("mask") and asked.size not in {None, "auto", size}:
-            said.append(f"size has no effect with a mask or region; the image keeps its {size}.")
-        return said
+            warnings.append(f"size has no effect with a mask or region; the image keeps its {size}.")
+        return warnings
 
     def revised(self, job: Job) -> str | None:
         """What was painted where it is another text than was sent."""
