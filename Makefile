@@ -5,7 +5,7 @@ RUN = .venv/bin/python
 # Processes of `make test`. Most of its time is waiting, and each starts servers of its own.
 PROCESSES ?= 3
 
-.PHONY: help setup setup-tests setup-bench demo serve test test-training lint bench package clean
+.PHONY: help setup setup-tests setup-bench demo serve test test-training lint bench trace package clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -45,6 +45,9 @@ bench: setup-bench ## measure the service, what regions save, and judge the pict
 	$(RUN) -m benchmarks.spine
 	$(RUN) -m benchmarks.regions
 	$(RUN) -m benchmarks.miniature
+
+trace: setup-tests ## print which files a request touches, from the Dify node to the picture and back
+	@$(RUN) -m benchmarks.trace
 
 package: setup-tests ## write dist/*.difypkg
 	@$(RUN) .ci/package.py

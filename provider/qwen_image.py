@@ -1,4 +1,4 @@
-"""The provider qwen_image: checks what the administrator entered."""
+"""The provider qwen_image, which checks the administrator's credentials."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tools.parameters import Credentials
 
 
 class QwenImageProvider(ToolProvider):  # type: ignore[misc]
-    """Asks the server for its health and its models; paints nothing."""
+    """The check of the credentials: it asks the server for its health and its models, and paints nothing."""
 
     def _validate_credentials(self, credentials: dict[str, Any]) -> None:
         try:

@@ -1,1 +1,1 @@
-"""The tools that Dify calls, and beside them the modules they share."""
+"""The tools that Dify calls, and the modules that they share."""

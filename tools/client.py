@@ -1,6 +1,6 @@
-"""Client of a Qwen-Image Studio server: submit a job, wait for it, fetch its images; look at jobs, cancel one; check.
+"""The client of a Qwen-Image Studio server: submit a job, wait for it, fetch its images; list and cancel jobs; check.
 
-Speaks HTTP only and imports nothing of Dify. What it raises is drawn as a tree in :mod:`tools.errors`.
+It speaks HTTP only and imports nothing of Dify. Its errors are drawn as a tree in :mod:`tools.errors`.
 """
 
 import hashlib
@@ -34,10 +34,10 @@ MIN_POLL_S = 0.2
 CHECK_S = 10.0
 UNREACHABLE_PATIENCE_S = 60.0
 PAGE = 100
-"""Jobs in one list of the server."""
-MAX_IMAGE_BYTES = 50 * 1024 * 1024  # what Dify takes as one file of a tool
+"""Number of jobs in one page of the server's list."""
+MAX_IMAGE_BYTES = 50 * 1024 * 1024  # the largest file that Dify takes from a tool
 
-# A job that was taken in can fail through what was asked for: the rows of a batch are looked at late.
+# Codes of failed jobs that are the request's fault; it can show late, as with the rows of a batch.
 REFUSALS = {
     *("content_blocked", "rows_failed", "invalid_value", "unsupported_operation", "unknown_model", "image_not_found"),
     *("image_not_ready", "unsupported_image", "image_too_large", "url_not_allowed", "url_not_fetched"),
@@ -45,13 +45,13 @@ REFUSALS = {
 
 
 class StudioClient(Exchange):
-    """One conversation with a server, within ``time_budget_s`` seconds from now. Use as a context manager.
+    """A conversation with a server that may last ``time_budget_s`` seconds from now; a context manager.
 
-    What waits is a generator: it yields what happens meanwhile and returns what was asked for.
+    Methods that wait are generators: they yield what happens meanwhile, and return the result.
     """
 
     def check(self) -> None:
-        """Return if this is a studio that takes the key and can paint; raise what is wrong. Takes seconds."""
+        """Check within seconds that the server is a studio, takes the key and can paint. Raises ClientError."""
         self.deadline = min(self.deadline, time.monotonic() + 2 * CHECK_S)
         answer = self._once("GET", "/v1/health", read_timeout=CHECK_S)
         if answer.status // 100 in {3, 5} or answer.status == 407:  # a studio's health is always 200
@@ -79,18 +79,18 @@ class StudioClient(Exchange):
         *,
         wait: bool = True,
     ) -> Generator[Update, None, Painted]:
-        """Submit a job, wait until it ends, fetch its images; without ``wait`` only where it has ended already."""
+        """Submit a job, wait until it ends, and return it with its images; see :meth:`collect` for ``wait``."""
         job = yield from self.submit(params, files, mask)
         return (yield from self.collect(job, wait=wait))
 
     def submit(
         self, params: Mapping[str, Any], files: Sequence[InputFile] = (), mask: InputFile | None = None
     ) -> Generator[Update, None, Job]:
-        """Queue a job: once this returns, the server keeps it, whatever becomes of the caller.
+        """Queue a job and return it; from then on the server keeps it, whatever becomes of the caller.
 
         ``params`` is the body of ``POST /v1/jobs``; ``files`` are the images to start from, in order.
         """
-        # One key for all attempts: where an answer was lost after the commit, the server gives the same job again.
+        # One key for all attempts: if an answer is lost after the commit, the server returns the same job again.
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         body: dict[str, Any] = {"json": dict(params)}
         if parts := [("image[]", file) for file in files] + ([] if mask is None else [("mask", mask)]):
@@ -104,13 +104,13 @@ class StudioClient(Exchange):
         return job
 
     def fetch(self, job_id: str, *, wait: bool = True) -> Generator[Update, None, Painted]:
-        """What :meth:`paint` returns, of a job that was submitted before. Raises :class:`NotFound`."""
+        """Return what :meth:`paint` returns, for a job that was submitted before. Raises :class:`NotFound`."""
         job = yield from self._asked_about(job_id, "GET", f"/v1/jobs/{job_id}")
         yield job
         return (yield from self.collect(job, wait=wait))
 
     def recent(self, user: str, limit: int) -> Generator[Update, None, list[Job]]:
-        """The latest jobs that were submitted for this user, newest first."""
+        """Return the latest jobs that were submitted for this user, newest first."""
         answer = yield from self._patiently(
             lambda: self._once("GET", "/v1/jobs", params={"user": user, "limit": str(limit)}),
             unreachable_until=self._short_patience(),
@@ -122,7 +122,7 @@ class StudioClient(Exchange):
         return (yield from self._asked_about(job_id, "POST", f"/v1/jobs/{job_id}/cancel"))
 
     def collect(self, job: Job, *, wait: bool = True) -> Generator[Update, None, Painted]:
-        """Wait until a job ends, and fetch its images; without ``wait`` a job that goes on has none yet."""
+        """Wait until a job ends, and return it with its images. Without ``wait``, return an unfinished job as it is."""
         if not (wait or job.ended):
             return Painted(job, [])
         ended = yield from self._wait(job)
@@ -145,7 +145,7 @@ class StudioClient(Exchange):
         return self._parsed(answer, Job)
 
     def _short_patience(self) -> float:
-        """Until when a server that cannot be reached at all is worth waiting for, while nothing is at stake."""
+        """Return until when to try an unreachable server while no job depends on it, in ``time.monotonic`` seconds."""
         return min(self.deadline, time.monotonic() + UNREACHABLE_PATIENCE_S)
 
     def _wait(self, job: Job) -> Generator[Update, None, Job]:
@@ -162,7 +162,7 @@ class StudioClient(Exchange):
             answer = yield from self._patiently(lambda: self._poll(path), kept=kept)
             job = self._parsed(answer, Job)
             yield job
-            if job == seen:  # a server that does not hold its answer back must not be asked in a tight loop
+            if job == seen:  # a server that answers without waiting must not be asked in a tight loop
                 time.sleep(max(0.0, MIN_POLL_S - (time.monotonic() - asked_at)))
         return _succeeded(job, self._quoted(job.error.message if job.error else ""))
 
@@ -177,14 +177,16 @@ class StudioClient(Exchange):
         return answer.content
 
     def _whole(self, image: Image) -> Answer:
-        """One download. What a gateway sends on without its length can end early unnoticed, so its sum is taken."""
+        """Download an image once, and check its SHA-256: through a gateway that drops the length, an answer can end
+        early unnoticed.
+        """
         answer = self._once("GET", f"/v1/images/{image.id}/content", limit=MAX_IMAGE_BYTES)
         if answer.status == 200 and image.sha256 and hashlib.sha256(answer.content).hexdigest() != image.sha256:
             raise Unreachable("The image came broken off or changed; look at the network between.", retry_after_s=0.0)
         return answer
 
     def _rows(self, batch: Job) -> Generator[Update, None, list[Job]]:
-        """The jobs of a batch's rows, first row first."""
+        """Return the jobs of a batch's rows, in order."""
         found: list[Job] = []
         while True:
             query = {"parent_id": batch.id, "limit": str(PAGE)} | ({"after": found[-1].id} if found else {})

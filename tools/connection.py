@@ -1,6 +1,6 @@
-"""What can go wrong between two machines, in words; and bytes read with a limit.
+"""Sentences for what can go wrong between two machines; and reading bytes with a limit.
 
-Knows HTTP and the proxies of the environment, nothing of the server's contract.
+This module knows HTTP and the proxies of the environment, and nothing of the server's contract.
 """
 
 import re
@@ -13,9 +13,9 @@ from requests.utils import get_environ_proxies, select_proxy
 
 CHUNK_BYTES = 64 * 1024
 FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError)
-"""What an exchange can end with: before a body mostly requests' errors, within it urllib3's."""
+"""Errors that an exchange can end with: mostly those of requests before a body, and of urllib3 within it."""
 SERVER_URL = "server_url"
-"""The one setting of an address that is the plugin's own; all others are of Dify or of a person."""
+"""Name of the only address that is a setting of the plugin; all others come from Dify or from a person."""
 
 
 class TooManyBytes(Exception):
@@ -27,7 +27,7 @@ class TooSlow(Exception):
 
 
 def host_of(url: str) -> str:
-    """Host and port of a URL, without user, password, path or query (which may carry a signature)."""
+    """Return host and port of a URL, without user, password, path or query (which may carry a signature)."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "?", parts.port
@@ -38,7 +38,7 @@ def host_of(url: str) -> str:
 
 
 def proxy_for(url: str) -> str | None:
-    """Host of the proxy that the environment sets for ``url``; None where it is reached directly."""
+    """Return the host of the proxy that the environment sets for ``url``; None where there is no proxy."""
     proxy = select_proxy(url, get_environ_proxies(url))
     if not proxy:
         return None
@@ -46,7 +46,7 @@ def proxy_for(url: str) -> str | None:
 
 
 def proxy_advice(url: str) -> str:
-    """A sentence that names the proxy in use and the way around it; empty where there is none."""
+    """Return a sentence that names the proxy in use and the way around it; empty without a proxy."""
     proxy = proxy_for(url)
     if proxy is None:
         return ""
@@ -57,22 +57,22 @@ def proxy_advice(url: str) -> str:
 
 
 def is_final(error: Exception) -> bool:
-    """Whether trying again cannot help: the URL or the certificate is wrong."""
+    """Return whether trying again is useless, since the URL or the certificate is wrong."""
     return _is_malformed(error) or _is_about_tls(error)
 
 
 def explain(error: Exception, url: str, setting: str) -> str:
-    """Say in plain sentences why ``url`` was not reached and what to do; ``setting`` is where the URL came from."""
+    """Return why ``url`` was not reached and what to do, in plain sentences; ``setting`` names the URL's origin."""
     host = host_of(url)
     return _cause(error, host, setting) + ("" if _is_malformed(error) else proxy_advice(url))
 
 
 def _is_malformed(error: Exception) -> bool:
-    return isinstance(error, ValueError)  # requests' errors about a URL are ValueErrors as well, the others are not
+    return isinstance(error, ValueError)  # errors of requests about a URL are ValueErrors too, all others are not
 
 
 def _is_about_tls(error: Exception) -> bool:
-    # A server that dies within the handshake ends it early: that is a lost connection like any other.
+    # A server that dies during the handshake ends it early; that is a lost connection like any other.
     return isinstance(error, requests.exceptions.SSLError) and "EOF" not in str(error)
 
 
@@ -116,8 +116,8 @@ def read_capped(response: requests.Response, limit: int, deadline: float) -> byt
 
     Raises :class:`TooManyBytes`, :class:`TooSlow` or what urllib3 raises on a broken connection.
     """
-    # A server may announce any length or none, so the bytes are counted as they come; and as they come they have to be
-    # taken, since whatever waits for a whole chunk waits for as long as a byte comes now and then.
+    # A server may announce any length or none, so bytes are counted as they arrive. They are read as they arrive, too:
+    # waiting for a whole chunk could take forever while a byte comes now and then.
     content = bytearray()
     while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
         content += chunk

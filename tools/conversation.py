@@ -1,6 +1,6 @@
-"""For whom a job is, and under which name the server remembers its image: so that "now make the sky red" needs no file.
+"""Names for the person and the conversation of a job, so that "now make the sky red" needs no file.
 
-The server gets fingerprints: it can tell people and conversations apart and nothing else.
+The server gets fingerprints, by which it can tell people and conversations apart, and nothing else.
 """
 
 import hashlib
@@ -12,17 +12,18 @@ from tools.errors import Refused
 
 
 def person(tool: Tool) -> dict[str, Any]:
-    """The parameter that names who asks, so that nobody is shown another one's jobs; none where Dify does not say."""
+    """Return the parameter that names the person, so that nobody is shown the jobs of others; none if unknown."""
     return {"user": _fingerprint("person", tool.runtime.user_id)} if tool.runtime.user_id else {}
 
 
 def remembered(tool: Tool, *, has_image: bool = True) -> dict[str, Any]:
-    """The parameters that name this person and conversation; outside of one, as in a workflow, this app's user.
+    """Return the parameters that name this person and conversation; outside of conversations, as in a workflow, the
+    conversation is that of this app's user.
 
-    Raises :class:`Refused` where there is neither image nor anybody whose last image it could be.
+    Raises :class:`Refused` where there is no image, and no conversation whose last image it could be.
     """
     session = tool.session
-    # Agents of the new kind carry neither conversation nor app.
+    # New Agents pass neither conversation nor app.
     known = [session.conversation_id] if session.conversation_id else [session.app_id, tool.runtime.user_id]
     if not known[-1]:
         if not has_image:
@@ -33,5 +34,5 @@ def remembered(tool: Tool, *, has_image: bool = True) -> dict[str, Any]:
 
 
 def _fingerprint(*parts: str | None) -> str:
-    """SHA-256, of which so much is enough to be unique."""
+    """Return the first 40 hex digits of the SHA-256 of the parts, which are enough to be unique."""
     return hashlib.sha256("/".join(part or "" for part in parts).encode()).hexdigest()[:40]

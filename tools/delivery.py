@@ -1,4 +1,4 @@
-"""How images reach Dify: as bytes, or, where bytes would go to the language model, as files that Dify keeps already."""
+"""Delivery of images to Dify: as bytes, or, where bytes would go to the language model, as files uploaded to Dify."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -9,30 +9,31 @@ from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-u
 from tools.views import Image, Painted
 
 UPLOAD_S = 10
-"""How long Dify may take to say where a file can be uploaded; the SDK allows as much for the upload itself."""
+"""Time limit for Dify to name an upload address, in seconds; the SDK allows as much for the upload itself."""
 
 _SUFFIXES: Mapping[str, str] = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
 def is_shown_by_dify(tool: Tool) -> bool:
-    """Whether Dify itself puts a tool's images before the person.
+    """Return whether Dify itself shows a tool's images to the person.
 
-    It does so in workflows, chatflows and classic agents, all of which name their app. The new Agent does not: it hands
-    the text of bytes to the language model (dify#40425). Agent strategies name no app either, but take files as well.
+    It does so in workflows, chatflows and classic agents, all of which name their app. The new Agent does not: it gives
+    bytes as text to the language model (dify#40425). Agent strategies name no app either, but take files as well.
     """
     return bool(tool.session.app_id)
 
 
 def delivered(tool: Tool, painted: Painted) -> Iterator[ToolInvokeMessage]:
-    """One message per image, in order: bytes, or a link to Dify's own copy; bytes again where Dify takes no copy.
+    """Yield one message for each image, in order: bytes, or where Dify would not show those, a link to its own copy.
 
-    Never the server's URL: Dify's own download of one is blocked for private addresses, and says so nowhere.
+    Where the copy fails, bytes are sent. The server's URL never is: Dify silently refuses to download from private
+    addresses.
     """
     uploading = not is_shown_by_dify(tool)
     for image, content in zip(painted.job.images, painted.contents, strict=True):
         in_time = time.monotonic() + 2 * UPLOAD_S < painted.deadline  # a call that is killed shows nothing at all
         link = _uploaded(tool, image, content) if uploading and in_time else None
-        uploading = link is not None  # where one upload fails the next would, too, and each costs its time limit
+        uploading = link is not None  # if one upload fails, the next would too, and each costs its time limit
         meta = {"mime_type": image.mime_type, "filename": filename(image)}
         if link is None:
             yield tool.create_blob_message(content, meta=meta)
@@ -42,7 +43,7 @@ def delivered(tool: Tool, painted: Painted) -> Iterator[ToolInvokeMessage]:
 
 
 def _uploaded(tool: Tool, image: Image, content: bytes) -> str | None:
-    """The path under which Dify knows its copy of the image; None where it could not be uploaded."""
+    """Return the path of Dify's own copy of the image; None where the upload failed."""
     tool.session.max_invocation_timeout = UPLOAD_S
     try:
         kept = tool.session.file.upload(filename(image), content, image.mime_type)
@@ -52,7 +53,7 @@ def _uploaded(tool: Tool, image: Image, content: bytes) -> str | None:
 
 
 def filename(image: Image) -> str:
-    """A file name with the suffix of the image's true type."""
+    """Return a file name with the suffix of the image's true type."""
     return f"{image.id}.{_suffix(image)}"
 
 

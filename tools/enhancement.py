@@ -1,7 +1,8 @@
 """From a short wish to a prompt in the form that Qwen-Image's authors recommend, by a language model or by rules.
 
-A description says subject, setting, style, light and composition, and ends with the authors' words for quality; an
-instruction says one change and what stays. Imports nothing of Dify: how a language model is asked is passed in.
+A description names subject, setting, style, light and composition, and ends with the authors' words for quality; an
+instruction names one change and what stays the same. Nothing of Dify is imported: the caller passes in the function
+that asks a language model.
 """
 
 import json
@@ -33,11 +34,11 @@ _THOUGHTS = re.compile(
     r"|\[(?P<last>/?)think\]",
     re.IGNORECASE,
 )
-"""Where thoughts begin and end: as models mark them, and as Dify wraps them. Often the beginning is missing."""
+"""Marks at the beginning and end of a model's thoughts, its own or Dify's. The beginning is often missing."""
 _NOTHING = {"none", "empty", "nothing", "null", "n/a", "无", "没有", "空"}
 
 Ask = Callable[[str, str], str]
-"""Asks a language model with a system message and a user message; raises :class:`NoAnswer`."""
+"""Function that sends a system and a user message to a language model; it raises :class:`NoAnswer`."""
 
 _LANGUAGES: Mapping[Language, str] = {"en": "English", "zh": "Simplified Chinese"}
 
@@ -70,11 +71,11 @@ Answer with one JSON object and nothing else:
 
 
 class NoAnswer(Exception):
-    """No answer that can be used; ``str()`` says why, and what the language model did is its subject."""
+    """There is no usable answer; ``str()`` tells why, as the rest of a sentence that begins "The language model"."""
 
 
 def enhanced(wish: Wish, ask: Ask | None) -> Written:
-    """The wish as a prompt: by rules without ``ask``, and, with a warning, where the answer cannot be used."""
+    """Return the wish as a prompt: by rules without ``ask``, and, with a warning, where the answer cannot be used."""
     plain = by_rules(wish)
     if len(plain.prompt) > MAX_PROMPT_CHARS:
         plain = replace(plain, prompt=one_line(wish.text))
@@ -85,12 +86,12 @@ def enhanced(wish: Wish, ask: Ask | None) -> Written:
     try:
         return _read(ask(*messages(wish)), wish, plain)
     except NoAnswer as why:
-        told = f"The language model {why}; the prompt was put together by rules instead."
-        return replace(plain, warnings=(told, *plain.warnings))
+        warning = f"The language model {why}; the prompt was put together by rules instead."
+        return replace(plain, warnings=(warning, *plain.warnings))
 
 
 def messages(wish: Wish) -> tuple[str, str]:
-    """What a language model is told: how to write, and the wish."""
+    """Return the system and user messages for a language model: how to write, and the wish."""
     language, ratios = _LANGUAGES[wish.tongue], ", ".join(get_args(NativeRatio))
     system = (_DESCRIBE if wish.purpose == "generate" else _INSTRUCT).format(language=language)
     named = {"wish" if name == "text" else name: said for name, said in wish.parts.items()}
@@ -100,12 +101,12 @@ def messages(wish: Wish) -> tuple[str, str]:
 
 
 def _read(answer: str, wish: Wish, plain: Written) -> Written:
-    """What the language model wrote. Raises :class:`NoAnswer` where it is no prompt, or not with all its lettering."""
+    """Return the prompt in an answer. Raises :class:`NoAnswer` where there is none, or where lettering was lost."""
     found = _object(_after_thoughts(answer[:MAX_ANSWER_CHARS]))
     prompt = as_spelled(wish.quoted, one_line(found["prompt"]))
     lettering = quoted(prompt)
     for text in wish.quoted:
-        if text not in lettering and f'"{text}"' not in prompt:  # which has such marks within it
+        if text not in lettering and f'"{text}"' not in prompt:  # lettering may hold such marks itself
             raise NoAnswer(f"left out or changed the text “{_short(text)}”")
     added = [text for text in dict.fromkeys(lettering) if not any(text in said for said in wish.parts.values())]
     warnings = [f"The language model added the text “{_short(text)}”, which the wish does not have." for text in added]
@@ -128,7 +129,7 @@ def _read(answer: str, wish: Wish, plain: Written) -> Written:
 
 
 def _shape(answered: object, wish: Wish, plain: Written) -> str:
-    """The shape that the wish names, else the one that the language model chose, else what the wish suggests."""
+    """Return the shape that the wish names, else that which the language model chose, else what the wish suggests."""
     if wish.purpose == "edit":
         return "auto"
     named = named_shape("\n".join(wish.parts.values()))
@@ -137,7 +138,7 @@ def _shape(answered: object, wish: Wish, plain: Written) -> str:
 
 
 def _after_thoughts(answer: str) -> str:
-    """What follows the end of a language model's thoughts. Raises :class:`NoAnswer` where they did not end."""
+    """Return what follows a language model's thoughts. Raises :class:`NoAnswer` where they did not end."""
     position, begun = 0, list[str]()
     for mark in _THOUGHTS.finditer(answer):
         kind = (mark["kind"] or "").lower()
@@ -145,14 +146,17 @@ def _after_thoughts(answer: str) -> str:
             begun.append(kind)
             continue
         position = mark.end()
-        del begun[begun.index(kind) if kind in begun else 0 :]  # and all that began within
+        del begun[begun.index(kind) if kind in begun else 0 :]  # and all that began inside of it
     if begun:
         raise NoAnswer("did not come to the end of its thoughts")
     return answer[position:]
 
 
 def _object(text: str) -> dict[str, Any]:
-    """The last JSON object with a prompt in an answer that may have fences and words around it, and drafts before."""
+    """Return the last JSON object with a prompt; an answer may have fences and words around it, and drafts before it.
+
+    Raises :class:`NoAnswer` where there is none.
+    """
     if not text.strip():
         raise NoAnswer("gave an empty answer")
     found = [one for one in _objects(text) if isinstance(one.get("prompt"), str) and _says_something(one["prompt"])]
@@ -175,7 +179,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 
 
 def _says_something(text: str) -> bool:
-    """Whether there is a letter of any script in it, which the "..." of the form has not."""
+    """Return whether the text has a letter of any script, which the "..." of the form has not."""
     return re.search(r"[^\W\d_]", text) is not None
 
 

@@ -1,4 +1,4 @@
-"""What the client and its neighbours raise, each with a sentence that says what to do.
+"""The errors of the client and the modules around it, each with a sentence that says what to do.
 
 The tree::
 
@@ -19,16 +19,16 @@ The tree::
 
 
 class ClientError(Exception):
-    """Base of everything this module raises; ``str()`` is a sentence for a person."""
+    """The base of all errors here; ``str()`` is a sentence for a person."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
-        """Seconds after which the same can be tried again; None where that cannot help."""
+        """Seconds after which the same can be tried again; None where trying again cannot help."""
 
 
 class Refused(ClientError):
-    """What was asked cannot be done as it was asked."""
+    """The request cannot be done as it was made."""
 
 
 class InputNotFetched(Refused):
@@ -40,7 +40,7 @@ class JobCancelled(Refused):
 
 
 class NotFound(Refused):
-    """The server has nothing of that id."""
+    """The server has nothing with that id."""
 
 
 class KeyRefused(ClientError):

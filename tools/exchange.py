@@ -1,6 +1,6 @@
-"""One exchange with the server after another: retries, time budget, limits, and what its refusals mean.
+"""Exchanges with the server: retries, time budget, limits, and the meaning of refusals.
 
-Speaks HTTP only and imports nothing of Dify. What it raises is drawn as a tree in :mod:`tools.errors`.
+This module speaks HTTP only and imports nothing of Dify. Its errors are drawn as a tree in :mod:`tools.errors`.
 """
 
 import random
@@ -32,7 +32,7 @@ READ_TIMEOUT_S = 30.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 LAST_BYTES_S = 5.0
-"""What an exchange may use at least, even when the time budget is about to end."""
+"""Least time for an exchange, even when the time budget is about to end, in seconds."""
 MAX_VIEW_BYTES = 4 * 1024 * 1024
 LONGEST_MESSAGE = 600
 
@@ -42,7 +42,7 @@ Update = Job | Pause
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server answered."""
+    """An answer of the server."""
 
     status: int
     headers: Mapping[str, str]
@@ -50,7 +50,7 @@ class Answer:
 
 
 class _Bearer(AuthBase):
-    """Sets the key's header; being set at all also keeps requests from reading a .netrc."""
+    """The header with the key. That there is an auth object at all also keeps requests from reading a .netrc."""
 
     def __init__(self, api_key: str) -> None:
         self._api_key = api_key
@@ -62,7 +62,7 @@ class _Bearer(AuthBase):
 
 
 class Exchange:
-    """Exchanges with one server, within ``time_budget_s`` seconds from now. Use as a context manager."""
+    """Exchanges with one server, which may last ``time_budget_s`` seconds from now; a context manager."""
 
     def __init__(
         self, server_url: str, api_key: str = "", *, verify_tls: bool = True, time_budget_s: float = 540
@@ -75,7 +75,7 @@ class Exchange:
         self._session = requests.Session()
         self._session.auth = _Bearer(api_key)
         if not verify_tls:
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the administrator chose it
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the administrator has chosen that
 
     def __enter__(self) -> Self:
         return self
@@ -86,9 +86,9 @@ class Exchange:
     def _patiently(
         self, attempt: Callable[[], Answer], *, kept: str = "", unreachable_until: float | None = None
     ) -> Generator[Update, None, Answer]:
-        """Repeat ``attempt`` over lost connections, 429 and 503, with growing pauses, while the time budget lasts.
+        """Repeat ``attempt`` after lost connections, 429 and 503, with growing pauses, while the time budget lasts.
 
-        ``kept`` ends the error's sentence: what is not lost by it.
+        ``kept`` is added to the error's sentence: it tells what is not lost.
         """
         for pause in _pauses():
             try:
@@ -113,12 +113,12 @@ class Exchange:
                 method,
                 url,
                 timeout=(min(CONNECT_TIMEOUT_S, left), min(read_timeout, left)),
-                verify=self._verify,  # here, not on the session, where an environment's CA bundle would win over it
+                verify=self._verify,  # here, since on the session a CA bundle of the environment would override it
                 allow_redirects=False,  # a redirected POST would become a GET, and the key would go elsewhere
                 stream=True,
                 **body,
             ) as response:
-                # What the headers took is spent: the body has the rest of the budget, or the last seconds.
+                # The headers have used up some time: the body has the rest of the budget, or the least time.
                 content = read_capped(response, limit, max(self.deadline, time.monotonic() + LAST_BYTES_S))
                 return Answer(response.status_code, response.headers, content)
         except FAILURES as error:
@@ -133,7 +133,7 @@ class Exchange:
             ) from None
 
     def _accepted(self, answer: Answer) -> Answer:
-        """Return the answer of a status below 300; raise the error that any other one means."""
+        """Return the answer if its status is below 300. Raises the error that any other status means."""
         if answer.status < 300:
             return answer
         if answer.status < 400:
@@ -182,7 +182,7 @@ class Exchange:
             raise self._wrong_server() from None
 
     def _quoted(self, text: str) -> str:
-        """Text of the server's on one line, of bounded length and without the key, should something echo it."""
+        """Return text of the server on one line, shortened, and without the key in case something echoes it."""
         line = " ".join(text.split())[:LONGEST_MESSAGE]
         return line.replace(self._api_key, "[api_key]") if self._api_key else line
 
@@ -191,7 +191,9 @@ class Exchange:
 
 
 def _pauses() -> Iterator[float]:
-    """Seconds between attempts: doubling up to a limit, spread so that many clients do not come back at once."""
+    """Yield the seconds between attempts: doubling up to a limit, and spread, so that clients return at different
+    times.
+    """
     pause = FIRST_PAUSE_S
     while True:
         yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - not for secrets
@@ -199,6 +201,6 @@ def _pauses() -> Iterator[float]:
 
 
 def _retry_after(answer: Answer) -> float:
-    """Seconds of the Retry-After header; 0 where it is missing or a date."""
+    """Return the seconds of the Retry-After header; 0 where it is missing or a date."""
     value = answer.headers.get("Retry-After", "").strip()
     return float(value) if value.isdecimal() else 0.0

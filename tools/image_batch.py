@@ -12,7 +12,7 @@ from tools.parameters import BatchParameters, Credentials
 
 
 class ImageBatchTool(Tool):  # type: ignore[misc]
-    """Paint, edit or extend one image for each row; the text for all of them holds {{column}}."""
+    """The tool that paints, edits or extends one image for each row; the common text holds {{column}}."""
 
     def _invoke(self, tool_parameters: dict[str, Any]) -> Generator[ToolInvokeMessage, None, None]:
         with messages.reported_errors():

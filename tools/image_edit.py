@@ -12,13 +12,13 @@ from tools.parameters import Credentials, EditParameters
 
 
 class ImageEditTool(Tool):  # type: ignore[misc]
-    """Change images, given as files or as ids and URLs, by an instruction."""
+    """The tool that changes images, given as files or as ids and URLs, by an instruction."""
 
     def _invoke(self, tool_parameters: dict[str, Any]) -> Generator[ToolInvokeMessage, None, None]:
         with messages.reported_errors():
             asked = EditParameters.parse(tool_parameters)
             with Credentials.parse(self.runtime.credentials).client() as studio:
-                files = inputs.fetch_all(asked.images, studio.deadline)  # first: the links expire while a job queues
+                files = inputs.fetch_all(asked.images, studio.deadline)  # first, before their links expire
                 mask = inputs.fetch_mask(asked.mask, studio.deadline)
                 body = asked.body() | remembered(self, has_image=asked.has_image)
                 painted = yield from messages.streamed(self, studio.paint(body, files, mask, wait=asked.wait))

@@ -14,7 +14,7 @@ from tools.wishes import Written
 
 
 class ImageGenerationTool(Tool):  # type: ignore[misc]
-    """Paint one to four images from a prompt, which a language model or rules may write out before."""
+    """The tool that paints one to four images from a prompt, which a language model or rules may write out first."""
 
     def _invoke(self, tool_parameters: dict[str, Any]) -> Generator[ToolInvokeMessage, None, None]:
         with messages.reported_errors():

@@ -1,4 +1,4 @@
-"""The tool image_job: the result of a job that was started before; a list of jobs; the end of one."""
+"""The tool image_job: the result of a job that was started before, a list of jobs, or the cancelling of one."""
 
 import time
 from collections.abc import Generator
@@ -14,7 +14,7 @@ from tools.parameters import Credentials, JobParameters
 
 
 class ImageJobTool(Tool):  # type: ignore[misc]
-    """Wait for a job and give what its tool would have given; or list the latest jobs; or cancel one."""
+    """The tool that waits for a job and returns what its own tool would have, lists the latest jobs, or cancels one."""
 
     def _invoke(self, tool_parameters: dict[str, Any]) -> Generator[ToolInvokeMessage, None, None]:
         with messages.reported_errors():
@@ -35,7 +35,9 @@ class ImageJobTool(Tool):  # type: ignore[misc]
 
 
 def _person(tool: Tool) -> str:
-    """Whose jobs are listed. Raises :class:`Refused` where Dify does not say: everybody's are not for everybody."""
+    """Return the name of the person whose jobs are listed. Raises :class:`Refused` where Dify does not tell it, since
+    nobody may see the jobs of all.
+    """
     if not (asking := person(tool)):
         raise Refused("Dify does not say who asks, so there is no list of your jobs. Give job_id with action result.")
     return str(asking["user"])

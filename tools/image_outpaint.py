@@ -12,7 +12,7 @@ from tools.parameters import Credentials, OutpaintParameters
 
 
 class ImageOutpaintTool(Tool):  # type: ignore[misc]
-    """Extend an image, given as a file or as an id or URL; its own pixels stay."""
+    """The tool that extends an image, given as a file or as an id or URL; the image's own pixels stay."""
 
     def _invoke(self, tool_parameters: dict[str, Any]) -> Generator[ToolInvokeMessage, None, None]:
         with messages.reported_errors():

@@ -1,9 +1,9 @@
-"""Download the files that Dify hands to a tool: signed links that live about five minutes, so this comes first.
+"""Downloads of the files that Dify hands to a tool. Their signed links live about five minutes, so this comes first.
 
-A file that somebody gave to Dify as a link comes with that link, which has to lead to a public host: whoever fills in a
-form must not read, or find out by our errors, what stands in the network of the plugin daemon. What this cannot tell is
-whose a link of the exact shape of Dify's own is: with one written by hand, a person can still learn whether a host of
-that network answers, and read a file that some other service keeps at just such a path.
+A file that a person gave to Dify as a link comes with that link, which has to lead to a public host: a person who fills
+in a form must not be able to read what is in the network of the plugin daemon, or learn about it from our errors. One
+gap remains, since a link in the exact form of Dify's own cannot be told from a forged one: by writing such a link, a
+person can learn whether a host of that network answers, and read a file that another service keeps at such a path.
 """
 
 import ipaddress
@@ -24,7 +24,7 @@ from tools.connection import FAILURES, TooManyBytes, TooSlow, explain, host_of, 
 from tools.errors import InputNotFetched
 from tools.views import InputFile
 
-MAX_BYTES = 20_000_000  # as the server's own limit, which would only tell after the upload
+MAX_BYTES = 20_000_000  # the server's own limit, which would be checked only after the upload
 MAX_TABLE_BYTES = 2_000_000
 ATTEMPTS = 3
 FIRST_PAUSE_S = 0.4
@@ -33,35 +33,35 @@ READ_TIMEOUT_S = 30.0
 FILE_TIMEOUT_S = 60.0
 MAX_REDIRECTS = 3
 SETTING = "FILES_URL (or INTERNAL_FILES_URL) of Dify"
-"""Where the addresses of Dify's own files come from."""
+"""Setting that the addresses of Dify's own files come from, as errors name it."""
 LINK = "the link"
-"""Where any other address comes from."""
+"""Origin of all other addresses, as errors name it."""
 
 _RETRIED = {408, 429, 500, 502, 503, 504}
-# The whole address, so that no two readers of it can differ about where the host ends and what the path is.
+# Matches the whole address, so that no two parsers can disagree about where the host ends and the path begins.
 _OF_DIFY = re.compile(
     r"https?://[\w.:\[\]-]+(?:/[A-Za-z0-9_-]+)*/files/(?:tools/|datasources/)?"
     r"[A-Za-z0-9_-]{1,64}(?:\.[A-Za-z0-9]{1,16}|/file-preview|/image-preview)?\?([A-Za-z0-9_=&%.~-]+)",
     re.IGNORECASE,
 )
 _SIGNED = {"timestamp", "nonce", "sign", "as_attachment"}
-# IPv6 addresses of hosts; NAT64 and most other ways to write an IPv4 address lie outside.
+# IPv6 addresses of hosts; NAT64 and most other forms that hold an IPv4 address are outside.
 _HOSTS_V6 = ipaddress.IPv6Network("2000::/3")
 _PROTOCOLS_V4 = ipaddress.IPv4Network("192.0.0.0/24")  # private, which older Pythons do not know
 
 
 class _TryAgain(Exception):
-    """This attempt failed in a way that may pass; ``str()`` is what to say when it does not."""
+    """The attempt failed, but another one may succeed; ``str()`` is the sentence for when none does."""
 
 
 class _NotPublic(Exception):
-    """The host of a link is unknown, or not one of the public Internet."""
+    """The host of a link is unknown, or not on the public Internet."""
 
 
 def fetch_all(urls: Sequence[str], deadline: float) -> list[InputFile]:
-    """Download images in order, each within a minute and ``deadline`` (``time.monotonic`` seconds).
+    """Return the images, downloaded in order, each within a minute and before ``deadline`` (``time.monotonic``).
 
-    Raises :class:`InputNotFetched`, which names the host and the setting of Dify that decides it.
+    Raises :class:`InputNotFetched`, which names the host and the setting of Dify that the address comes from.
     """
     return [
         _fetch_image(url, f"Image {position}", f"image-{position}", deadline)
@@ -70,12 +70,12 @@ def fetch_all(urls: Sequence[str], deadline: float) -> list[InputFile]:
 
 
 def fetch_mask(url: str | None, deadline: float) -> InputFile | None:
-    """Download a mask, if there is one; limits and errors as of :func:`fetch_all`."""
+    """Return the mask, downloaded, or None; limits and errors are those of :func:`fetch_all`."""
     return None if url is None else _fetch_image(url, "The mask", "mask", deadline)
 
 
 def fetch_table(url: str | None, deadline: float) -> bytes | None:
-    """Download a file of rows, if there is one; errors as of :func:`fetch_all`."""
+    """Return the file of rows, downloaded, or None; errors are those of :func:`fetch_all`."""
     return None if url is None else _fetch(url, "The file of rows", MAX_TABLE_BYTES, deadline)
 
 
@@ -89,7 +89,7 @@ def _session(url: str) -> requests.Session:
 
 
 def _anonymous(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Send no credentials, not even those that a .netrc may hold for the host."""
+    """Return the request without credentials, not even those that a .netrc may hold for the host."""
     return prepared
 
 
@@ -105,12 +105,12 @@ def _fetch_image(url: str, what: str, name: str, deadline: float) -> InputFile:
                 else "."
             )
         )
-    # The name that the person gave the file stays in Dify: the server has no use for it.
+    # The person's own name for the file stays in Dify, since the server has no use for it.
     return InputFile(f"{name}.{mime_type.removeprefix('image/')}", mime_type, content)
 
 
 def _fetch(url: str, what: str, limit: int, deadline: float) -> bytes:
-    """Download a file of at most ``limit`` bytes; ``what`` begins the sentences about it."""
+    """Return a file of at most ``limit`` bytes, downloaded; ``what`` is its name in error sentences."""
     if _parts(url).scheme not in {"http", "https"}:
         raise InputNotFetched(
             f"{what} has no complete address, so Dify does not know its own: set {SETTING} to an address "
@@ -137,16 +137,16 @@ def _parts(url: str) -> SplitResult:
 
 
 def _setting(url: str) -> str:
-    """Where the address comes from: Dify signs those of its own files."""
+    """Return where the address comes from: Dify signs those of its own files."""
     own = _OF_DIFY.fullmatch(url)
     query = parse_qs(own.group(1), keep_blank_values=True) if own else {}
     return SETTING if "sign" in query and query.keys() <= _SIGNED and all(query["sign"]) else LINK
 
 
 class _PublicConnection(HTTPConnection):
-    """Connects to hosts of the public Internet only, and raises :class:`_NotPublic` whatever else is there.
+    """A connection to a host of the public Internet; it raises :class:`_NotPublic` for any other host.
 
-    The name is looked up once, and the socket connected to what was found: a second look-up could find another host.
+    The name is looked up once and the socket connected to that result, since a second look-up could find another host.
     """
 
     def _new_conn(self) -> socket.socket:
@@ -156,7 +156,7 @@ class _PublicConnection(HTTPConnection):
         until = time.monotonic() + (timeout or CONNECT_TIMEOUT_S)
         try:
             for position, address in enumerate(addresses):
-                # What is left is shared out, so that silent addresses take no longer than one.
+                # The remaining time is divided among the addresses, so that many silent ones take no longer than one.
                 self.timeout = max(until - time.monotonic(), 0.1) / (len(addresses) - position)
                 self._dns_host = address
                 try:
@@ -164,7 +164,7 @@ class _PublicConnection(HTTPConnection):
                 except (ConnectTimeoutError, NewConnectionError) as error:
                     failure = error
                 else:
-                    connected.settimeout(timeout)  # the handshake of TLS is not to be shorter for it
+                    connected.settimeout(timeout)  # so that the TLS handshake has the full time again
                     return connected
         finally:
             self._dns_host, self.timeout = name, timeout
@@ -172,7 +172,7 @@ class _PublicConnection(HTTPConnection):
 
 
 class _PublicTlsConnection(_PublicConnection, HTTPSConnection):
-    """The same; the certificate is checked against the name."""
+    """The same over TLS; the certificate is checked against the name."""
 
 
 class _PublicPool(HTTPConnectionPool):
@@ -184,20 +184,20 @@ class _PublicTlsPool(HTTPSConnectionPool):
 
 
 class _PublicHosts(HTTPAdapter):
-    """Reaches hosts of the public Internet; where the environment sets a proxy, that decides what may be reached."""
+    """An adapter for hosts of the public Internet; where the environment sets a proxy, the proxy decides instead."""
 
     def init_poolmanager(self, *args: Any, **settings: Any) -> None:
-        """Have the connections that no proxy makes be made by :class:`_PublicConnection`."""
+        """Use :class:`_PublicConnection` for all connections that do not go through a proxy."""
         super().init_poolmanager(*args, **settings)
         self.poolmanager.pool_classes_by_scheme = {"http": _PublicPool, "https": _PublicTlsPool}
 
 
 def _public_addresses(name: str, port: int) -> list[str]:
-    """The addresses of a host, each once. Raises :class:`_NotPublic` unless all of them are public."""
+    """Return the addresses of a host, each once. Raises :class:`_NotPublic` unless all of them are public."""
     try:
         found = [str(entry[4][0]) for entry in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)]
         public = all(_is_public(address) for address in found)
-    except (OSError, ValueError):  # ValueError: what can be no name
+    except (OSError, ValueError):  # ValueError: not possible as a name
         public = False
     if not public:
         raise _NotPublic
@@ -212,7 +212,7 @@ def _is_public(address: str) -> bool:
 
 
 def _download(session: requests.Session, url: str, what: str, limit: int, until: float) -> bytes:
-    """One attempt, following redirects on the same host only: the link is Dify's word for this host alone."""
+    """Download once, following redirects on the same host only, since the link vouches for no other host."""
     here = url
     for _ in range(MAX_REDIRECTS + 1):
         try:
@@ -221,25 +221,25 @@ def _download(session: requests.Session, url: str, what: str, limit: int, until:
                     _check_status(response.status_code, what, url)
                     return read_capped(response, limit, until)
                 here = urljoin(here, response.headers["Location"])
-        except _NotPublic:  # tried again whatever the cause: a look-up may fail in passing, and nobody is told which
+        except _NotPublic:  # tried again in any case: a look-up may fail once, and the cause must not show
             raise _TryAgain(
                 f"{what}: {_parts(here).hostname} is unknown, or not on the public Internet, where a link to a file "
                 "has to lead. Check the link, upload the file itself, or give the link as image_id: the server's "
                 "operator can allow it hosts of your network."
             ) from None
         except FAILURES as error:
-            said = _said(what, explain(error, here, _setting(url)), url)
+            said = _failure(what, explain(error, here, _setting(url)), url)
             raise (InputNotFetched if is_final(error) else _TryAgain)(said) from None
         except TooSlow:
-            raise _TryAgain(_said(what, f"{host_of(here)} sends too slowly.", url)) from None
+            raise _TryAgain(_failure(what, f"{host_of(here)} sends too slowly.", url)) from None
         except TooManyBytes:
             raise InputNotFetched(f"{what} is larger than {limit // 10**6} MB. Send a smaller one.") from None
         _check_redirect(url, here, what)
     raise InputNotFetched(f"{what}: {host_of(url)} redirects in a circle. Check {_setting(url)}.")
 
 
-def _said(what: str, why: str, url: str) -> str:
-    """Why a download failed, with the setting of its address named once; ``why`` names the host."""
+def _failure(what: str, why: str, url: str) -> str:
+    """Return the sentence on a failed download, which names the origin of its address once; ``why`` names the host."""
     setting = _setting(url)
     return f"{what} could not be downloaded: {why}" + ("" if setting in why else f" The address comes from {setting}.")
 
@@ -250,7 +250,7 @@ def _check_redirect(url: str, target: str, what: str) -> None:
     if parts.scheme not in {"http", "https"} or parts.hostname != _parts(url).hostname:
         where = f"another host, {host_of(target)},"
     elif _setting(url) is SETTING and _setting(target) is LINK:
-        where = "another path"  # where nothing keeps the request from leading anywhere in the network
+        where = "another path"  # which nothing would keep out of the daemon's network
     else:
         return
     way_out = (
@@ -270,7 +270,7 @@ def _check_status(status: int, what: str, url: str) -> None:
     if status < 300:
         return
     if status in _RETRIED:
-        raise _TryAgain(_said(what, f"{host_of(url)} answered HTTP {status}.", url))
+        raise _TryAgain(_failure(what, f"{host_of(url)} answered HTTP {status}.", url))
     if _setting(url) is LINK:
         raise InputNotFetched(f"{what}: {host_of(url)} answered HTTP {status}. Check the link, or upload the file.")
     raise InputNotFetched(
@@ -280,7 +280,7 @@ def _check_status(status: int, what: str, url: str) -> None:
 
 
 def sniff(content: bytes) -> str | None:
-    """Media type by the first bytes, whatever name or type came along; None where it is no image we know."""
+    """Return the media type by the first bytes, whatever name or type came along; None for an unknown kind of image."""
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if content.startswith(b"\xff\xd8\xff"):

@@ -1,4 +1,4 @@
-"""Ask the workspace's own language model, through Dify: the plugin has no key and no address of one."""
+"""Asking the workspace's language model, through Dify; the plugin has no key or address of any."""
 
 import math
 import re
@@ -18,6 +18,7 @@ from tools.parameters import ChosenModel
 
 LONGEST_S = 60.0
 SHARE_OF_BUDGET = 0.2
+"""Share of a call's time budget that a language model may take, 0 to 1."""
 
 _KINDS_OF_FAILURE: Sequence[tuple[str, Sequence[str]]] = (
     ("may not be asked: the plugin has no permission to use models", ("enable llm access",)),
@@ -33,17 +34,17 @@ _KINDS_OF_FAILURE: Sequence[tuple[str, Sequence[str]]] = (
     ),
     ("did not answer in time", ("exited without response",)),
 )
-"""What Dify and its SDK write, or the name that they give to the error of a model's plugin."""
+"""Endings of the sentence "The language model …", each with texts in errors of Dify or its SDK that stand for it."""
 _UNKNOWN = "could not be asked; the model's page in Dify, or its log, says why"
 
 
 def seconds_for(time_budget_s: float) -> float:
-    """How long a language model may take of a call's time: the painting needs the most of it."""
+    """Return how many seconds of a call a language model may take; painting needs most of the time."""
     return min(LONGEST_S, SHARE_OF_BUDGET * time_budget_s)
 
 
 def asking(tool: Tool, chosen: ChosenModel | None, seconds: float) -> Ask:
-    """How to ask the chosen model within ``seconds``."""
+    """Return the function that asks the chosen model within ``seconds``."""
 
     def ask(system: str, user: str) -> str:
         if chosen is None:
@@ -59,9 +60,9 @@ def asking(tool: Tool, chosen: ChosenModel | None, seconds: float) -> Ask:
 
 
 def _chunks(tool: Tool, chosen: ChosenModel, system: str, user: str, seconds: float) -> Iterator[str]:
-    """The parts of the answer as they come."""
+    """Yield the parts of the answer as they come. Raises :class:`NoAnswer` where it is too late or too long."""
     deadline, length = time.monotonic() + seconds, 0
-    # The SDK ends a call after so many seconds of silence; the deadline here, one that goes on and on.
+    # The SDK ends a call after this many seconds of silence; the deadline here ends one that never stops talking.
     tool.session.max_invocation_timeout = max(1, math.ceil(seconds))
     asked: list[Any] = [SystemPromptMessage(content=system), UserPromptMessage(content=user)]
     config = LLMModelConfig(**chosen.model_dump())
@@ -76,8 +77,8 @@ def _chunks(tool: Tool, chosen: ChosenModel, system: str, user: str, seconds: fl
 
 
 def _why(error: str) -> str:
-    """What kind of failure it was, in our words alone: an error of Dify may hold keys, addresses and traces."""
+    """Return the kind of failure, in our own words, since an error of Dify may hold keys, addresses and traces."""
     # Errors of models come as JSON with a type, or as "[provider] Rate Limit Error, " before the provider's own words.
     named = re.search(r'"error_type":\s*"(\w+)"|^\[[^\]]*\] ([^,:]*)', error)
-    told = named[named.lastindex or 0] if named else error
-    return next((words for words, texts in _KINDS_OF_FAILURE if any(text in told for text in texts)), _UNKNOWN)
+    kind = named[named.lastindex or 0] if named else error
+    return next((words for words, texts in _KINDS_OF_FAILURE if any(text in kind for text in texts)), _UNKNOWN)

@@ -1,4 +1,4 @@
-"""From the client's words to Dify's: progress lines, and errors that Dify shows as they are."""
+"""From the client's updates and errors to Dify's: progress lines, and errors that Dify shows unchanged."""
 
 import time
 import traceback
@@ -24,9 +24,10 @@ from tools.views import Job
 Returned = TypeVar("Returned")
 
 STEP_PACE_S = 3.0
-"""Mere steps and rows are told at most this often: a chat keeps every line. What else changes is told at once."""
+"""Least time between two lines about mere steps or rows, in seconds, since a chat keeps every line; all other changes
+are told at once."""
 SILENCE_S = 19.0
-"""A line comes at least this often while something is heard from the server, so that nobody thinks it hangs."""
+"""Longest time without a line while the server answers, in seconds, so that nobody thinks it hangs."""
 
 _PHASES: Mapping[str, str] = {
     "": "Starting.",
@@ -46,11 +47,11 @@ _ENDS: Mapping[str, str] = {
 
 @contextmanager
 def reported_errors() -> Iterator[None]:
-    """Raise the client's errors as those of Dify that reach the person with their own sentence, and nothing else."""
+    """Turn the client's errors into those of Dify's that show the person their sentence and nothing else."""
     try:
         yield
     except ClientError as error:
-        raise _dify_error(error) from None  # the SDK sends the chain of causes along; ours holds signed URLs
+        raise _dify_error(error) from None  # the SDK also sends the chain of causes, and ours holds signed URLs
     except Exception as fault:  # noqa: BLE001 - our own fault: Dify would show its text and trace, which may hold a key
         where = traceback.extract_tb(fault.__traceback__)[-1]
         what = f"{type(fault).__name__} in line {where.lineno} of {Path(where.filename).name}"
@@ -75,33 +76,33 @@ def _dify_error(error: ClientError) -> Exception:
 
 
 def line_of_progress(tool: Tool, line: str) -> ToolInvokeMessage:
-    """One line of the stream variable ``progress``."""
+    """Return a message that adds one line to the stream variable ``progress``."""
     return tool.create_stream_variable_message("progress", f"{line}\n")
 
 
 def streamed(tool: Tool, updates: Generator[Update, None, Returned]) -> Generator[ToolInvokeMessage, None, Returned]:
-    """Turn updates into lines of the stream variable ``progress``; return what ``updates`` returns."""
-    last, last_line, said_at = "", "", 0.0
+    """Yield the updates as lines of the stream variable ``progress``; return what ``updates`` returns."""
+    last, last_line, sent_at = "", "", 0.0
     while True:
         try:
             update = next(updates)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
         line = progress_line(update)
-        subject, silence = _subject(update, line), time.monotonic() - said_at
+        subject, silence = _subject(update, line), time.monotonic() - sent_at
         pace = STEP_PACE_S if subject in {"Painting", "Rows"} else 0.0
         if subject != last or silence >= (pace if line != last_line else SILENCE_S):
-            last, last_line, said_at = subject, line, time.monotonic()
+            last, last_line, sent_at = subject, line, time.monotonic()
             yield line_of_progress(tool, line)
 
 
 def _subject(update: Update, line: str) -> str:
-    """What a line is about, so that the next one about the same can wait."""
+    """Return what a line is about, so that the next line about the same can wait."""
     return "Rows" if isinstance(update, Job) and update.rows and not update.ended else line.partition(":")[0]
 
 
 def progress_line(update: Update) -> str:
-    """What happens now, in one short sentence."""
+    """Return what is happening now, in one short sentence."""
     if not isinstance(update, Job):
         return f"Trying again in {max(1, round(update.seconds))} s: {update.reason}"
     if update.rows is not None and not update.ended:

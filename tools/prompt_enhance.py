@@ -12,7 +12,7 @@ from tools.parameters import Credentials, EnhanceParameters
 
 
 class PromptEnhanceTool(Tool):  # type: ignore[misc]
-    """Have the workspace's language model write a prompt; paints nothing and asks no server."""
+    """The tool that has the workspace's language model write a prompt; it paints nothing and asks no server."""
 
     def _invoke(self, tool_parameters: dict[str, Any]) -> Generator[ToolInvokeMessage, None, None]:
         with messages.reported_errors():

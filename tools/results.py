@@ -1,4 +1,4 @@
-"""What a tool gives Dify on success: blobs, one line of text, one JSON, and every variable of its output schema."""
+"""The messages of a successful tool: blobs, one line of text, one JSON, and every variable of its output schema."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -12,69 +12,69 @@ from tools.views import Change, Image, Job, Painted, Rows
 from tools.wishes import Written
 
 UNKNOWN = -1
-"""In place of a change that was not measured: a later node that uses a number must get one."""
+"""Value for a change that was not measured, since a later node that uses a number must get one."""
 
 _VERBS: Mapping[str, str] = {"generate": "Painted", "outpaint": "Extended"}
 _NO_IMAGE = Image(id="", url="", width=0, height=0, mime_type="")
 _NO_JOB = Job(id="", operation="", model="", state="")
-_TOLD = 3
-"""Of many things of a kind, so many are in the line of text; all are in the variables."""
+_SHOWN = 3
+"""Largest number of things of one kind in the line of text; the variables hold all of them."""
 _LONGEST_REASON = 300
 
 
 def of_images(tool: Tool, painted: Painted, written: Written | None = None) -> Iterator[ToolInvokeMessage]:
-    """All messages about one job's images, also where it has none yet; with the prompt that was written for it."""
+    """Yield all messages about a job's images, also where it has none yet; with the prompt that was written for it."""
     job = painted.job
     more: dict[str, Any] = {}
     named: dict[str, Any] = {}
     if written is not None:
         job = job.model_copy(update={"warnings": [*written.warnings, *job.warnings]})
         more, named = {"prompt": written.prompt, "enhanced_by": written.enhanced_by}, {"prompt": written.prompt}
-    yield from _messages(tool, painted, summary(job), _told(job) | more, variables(job) | named)
+    yield from _messages(tool, painted, summary(job), _job_json(job) | more, variables(job) | named)
 
 
 def of_batch(tool: Tool, painted: Painted) -> Iterator[ToolInvokeMessage]:
-    """All messages about a batch, also where it goes on; its own image is the contact sheet."""
-    yield from _messages(tool, painted, batch_summary(painted), _told_batch(painted), batch_variables(painted))
+    """Yield all messages about a batch, also an unfinished one; its own image is the contact sheet."""
+    yield from _messages(tool, painted, batch_summary(painted), _batch_json(painted), batch_variables(painted))
 
 
 def of_any(tool: Tool, painted: Painted) -> Iterator[ToolInvokeMessage]:
-    """What the tool that started the job would say, with every variable of image_job."""
+    """Yield the messages that the tool of the job itself would send, with every variable of image_job."""
     job = painted.job
     if job.operation == "batch":
-        line, told, named = batch_summary(painted), _told_batch(painted), batch_variables(painted)
+        line, data, named = batch_summary(painted), _batch_json(painted), batch_variables(painted)
     else:
-        line, told, named = summary(job), _told(job), variables(job)
-    yield from _messages(tool, painted, line, told, {**NOTHING, **named})
+        line, data, named = summary(job), _job_json(job), variables(job)
+    yield from _messages(tool, painted, line, data, {**NOTHING, **named})
 
 
 def of_list(tool: Tool, jobs: Sequence[Job], now: float) -> Iterator[ToolInvokeMessage]:
-    """Jobs as a text of one line each, as JSON and as ids and states; ``now`` in seconds since 1970."""
-    lines = [f"{len(jobs)} jobs, newest first:" if len(jobs) > 1 else "1 job:", *(_listed(job, now) for job in jobs)]
+    """Yield jobs as text with a line for each, as JSON, and as ids and states; ``now`` is in seconds since 1970."""
+    lines = [f"{len(jobs)} jobs, newest first:" if len(jobs) > 1 else "1 job:", *(_list_line(job, now) for job in jobs)]
     named = {"job_ids": [job.id for job in jobs], "states": [job.state for job in jobs]}
-    told = {"jobs": [_told(job) | job.model_dump(include={"created_at", "archive_url", "error"}) for job in jobs]}
+    data = {"jobs": [_job_json(job) | job.model_dump(include={"created_at", "archive_url", "error"}) for job in jobs]}
     text = "\n".join(lines) if jobs else "There are no jobs yet."
-    yield from _messages(tool, None, text, told, {**NOTHING, **named})
+    yield from _messages(tool, None, text, data, {**NOTHING, **named})
 
 
 def of_cancelled(tool: Tool, job: Job) -> Iterator[ToolInvokeMessage]:
-    """What was cancelled and what of it is kept."""
+    """Yield the messages about a cancelled job, and about what is kept of it."""
     line = f"Job {job.id} is cancelled." if job.ended else f"Job {job.id} stops at its next step."
     line += f" {job.what_is_kept or 'It leaves no image; all others stay.'}"
-    model = "" if job.rows else job.model  # as the other answers about a batch
+    model = "" if job.rows else job.model  # as in the other answers about a batch
     known = {"job_id": job.id, "state": job.state, "model": model, "warnings": job.warnings}
     named = {**known, "archive_url": job.archive_url or "", "succeeded": job.rows.succeeded if job.rows else 0}
-    yield from _messages(tool, None, line, _told(job) | {"archive_url": job.archive_url}, {**NOTHING, **named})
+    yield from _messages(tool, None, line, _job_json(job) | {"archive_url": job.archive_url}, {**NOTHING, **named})
 
 
 def of_prompt(tool: Tool, written: Written) -> Iterator[ToolInvokeMessage]:
-    """A prompt as the text, and with all about it as JSON and variables."""
+    """Yield a prompt as the text, and with all its settings as JSON and variables."""
     named = asdict(written) | {"warnings": list(written.warnings)}
     yield from _messages(tool, None, written.prompt, named, named)
 
 
 def _messages(
-    tool: Tool, painted: Painted | None, line: str, told: dict[str, Any], named: dict[str, Any]
+    tool: Tool, painted: Painted | None, line: str, data: dict[str, Any], named: dict[str, Any]
 ) -> Iterator[ToolInvokeMessage]:
     if painted is not None:
         yield from delivered(tool, painted)
@@ -82,15 +82,15 @@ def _messages(
             shown = " ".join(f"![image]({image.url})" for image in painted.job.images)
             line = f"{line} Show it to the person with: {shown}"
     yield tool.create_text_message(f"{line}\n")  # agents join texts without a separator
-    yield tool.create_json_message(told)
+    yield tool.create_json_message(data)
     for name, value in named.items():
-        # In an answer that streams, a variable that came in one piece can be missing (dify#32903); texts can stream.
+        # Where an answer is streamed, a variable sent in one piece can get lost (dify#32903), so texts are streamed.
         send = tool.create_stream_variable_message if isinstance(value, str) and value else tool.create_variable_message
         yield send(name, value)
 
 
 def pending_summary(job: Job) -> str:
-    """One line about a job that goes on: where it stands and how to get what it makes."""
+    """Return one line about an unfinished job: its state, and how to fetch its result."""
     place = f" at place {job.queue_position}" if job.state == "queued" and job.queue_position else ""
     rows = f", {job.rows.so_far}" if job.rows else ""
     states = {"queued": f"is queued{place}", "running": "is running", "review": "waits for a person's approval"}
@@ -101,30 +101,30 @@ def pending_summary(job: Job) -> str:
 
 
 def summary(job: Job) -> str:
-    """One line for people and language models: what there is now and under which image_id it can be edited."""
+    """Return one line for people and language models: the images, and the image_id under which each can be edited."""
     if not job.ended:
         return pending_summary(job)
     first = job.images[0]
     verb = _VERBS.get(job.operation, "Edited")
     count = "1 image" if len(job.images) == 1 else f"{len(job.images)} images"
-    images = "; ".join(_told_image(image) for image in job.images)
+    images = "; ".join(_image_text(image) for image in job.images)
     how = "without a model" if job.engine == "cv" else f"with {job.model}"
     return _noted(f"{verb} {count}, {first.width}x{first.height}, {how}: {images}", job.warnings)
 
 
 def _noted(line: str, warnings: Sequence[str]) -> str:
-    """The line with the warnings at its end."""
+    """Return the line with the warnings at its end."""
     notes = " ".join(" ".join(warning.split()) for warning in warnings)
     return f"{line} Note: {notes}" if notes else line
 
 
-def _told_image(image: Image) -> str:
+def _image_text(image: Image) -> str:
     seed = "" if image.seed is None else f"seed {image.seed}, "
     return f"image_id {image.id}, {seed}{image.url}"
 
 
-def _told(job: Job) -> dict[str, Any]:
-    """One job as JSON."""
+def _job_json(job: Job) -> dict[str, Any]:
+    """Return one job as JSON."""
     kept = {
         *("operation", "model", "engine", "state", "queue_position", "attempt", "cached", "warnings"),
         *("compute_saved", "images"),
@@ -132,11 +132,11 @@ def _told(job: Job) -> dict[str, Any]:
     return {"job_id": job.id, **job.model_dump(mode="json", include=kept)}
 
 
-def _listed(job: Job, now: float) -> str:
-    """One job as a line of a list."""
+def _list_line(job: Job, now: float) -> str:
+    """Return one job as a line of a list."""
     parts = [job.operation, job.state]
     if job.rows:
-        parts.append(_stand(job, job.rows))
+        parts.append(_rows_text(job, job.rows))
     elif job.images:
         parts.append(("image_id " if len(job.images) == 1 else "image_ids ") + "; ".join(i.id for i in job.images))
     if job.state == "queued" and job.queue_position:
@@ -144,8 +144,8 @@ def _listed(job: Job, now: float) -> str:
     return f"{job.id}: {', '.join([*parts, _ago(now - job.created_at)])}"
 
 
-def _stand(job: Job, rows: Rows) -> str:
-    """How the rows of a batch stand; of one that has ended, what came of them and where that lies."""
+def _rows_text(job: Job, rows: Rows) -> str:
+    """Return how many rows of a batch are done; for one that has ended, also the link to its images."""
     if not job.ended:
         return rows.so_far
     failed = f", {rows.failed} failed" if rows.failed else ""
@@ -154,7 +154,7 @@ def _stand(job: Job, rows: Rows) -> str:
 
 
 def _ago(seconds: float) -> str:
-    """How long ago, in the largest unit that fits."""
+    """Return how long ago that was, in the largest unit that fits."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{int(seconds // size)} {unit} ago"
@@ -162,7 +162,7 @@ def _ago(seconds: float) -> str:
 
 
 def variables(job: Job) -> dict[str, Any]:
-    """Every variable of the output schema but ``progress``, which is streamed; empty values where there is no image."""
+    """Return every variable of the output schema but ``progress``, which is streamed; empty where there is no image."""
     first = job.images[0] if job.images else _NO_IMAGE
     change = first.change or Change()
     return {
@@ -170,7 +170,7 @@ def variables(job: Job) -> dict[str, Any]:
         "image_urls": [image.url for image in job.images],
         "image_id": first.id,
         "image_ids": [image.id for image in job.images],
-        "seed": first.seed or 0,  # 0 where none took part
+        "seed": first.seed or 0,  # 0 where there is no seed
         "width": first.width,
         "height": first.height,
         "model": job.model,
@@ -193,7 +193,7 @@ def _measured(value: float | None) -> float:
 
 
 def batch_summary(painted: Painted) -> str:
-    """One line: how many rows there are, which failed and why, and where all images lie."""
+    """Return one line: how many rows there are, which failed and why, and the link to all images."""
     job, failed = painted.job, failures(painted.rows)
     if not job.ended:
         return pending_summary(job)
@@ -203,24 +203,24 @@ def batch_summary(painted: Painted) -> str:
         line += f", {len(failed)} failed ({_some(failed)})"
     line += f". To edit one, use its image_id: {_some(batch_variables(painted)['image_ids'])}" if succeeded else ""
     line += f". All images as a ZIP file: {job.archive_url}" if job.archive_url else "."
-    # What all rows say; the batch's other warnings tell its failed rows once more.
+    # Only warnings that rows have too; the others of a batch repeat which rows failed.
     return _noted(line, [warning for warning in job.warnings if any(warning in row.warnings for row in painted.rows)])
 
 
 def _some(entries: Sequence[str]) -> str:
-    """The first of them, and how many more there are."""
-    more = f" and {len(entries) - _TOLD} more" if len(entries) > _TOLD else ""
-    return f"{'; '.join(entries[:_TOLD])}{more}"
+    """Return the first entries, and how many more there are."""
+    more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
+    return f"{'; '.join(entries[:_SHOWN])}{more}"
 
 
-def _told_batch(painted: Painted) -> dict[str, Any]:
-    """A batch as JSON."""
+def _batch_json(painted: Painted) -> dict[str, Any]:
+    """Return a batch as JSON."""
     known = painted.job.model_dump(mode="json", include={"operation", "state", "archive_url", "warnings"})
     return {"job_id": painted.job.id, **known, "rows": [_row(job) for job in painted.rows]}
 
 
 def batch_variables(painted: Painted) -> dict[str, Any]:
-    """Every variable of the output schema but ``progress``, which is streamed; empty values where it goes on."""
+    """Return every variable of the output schema but ``progress``, which is streamed; empty for an unfinished batch."""
     job, images = painted.job, [image for row in _succeeded(painted.rows) for image in row.images]
     rows = job.rows or Rows(total=0)
     return {
@@ -239,7 +239,7 @@ def batch_variables(painted: Painted) -> dict[str, Any]:
 
 
 def failures(rows: Sequence[Job]) -> list[str]:
-    """Why rows have no image, such as ``row 5: reason``; rows count from 1."""
+    """Return why rows have no image, such as ``row 5: reason``; rows are counted from 1."""
     return [f"row {_number(row)}: {_reason(row)}" for row in rows if row.state != "succeeded"]
 
 
@@ -257,7 +257,7 @@ def _reason(row: Job) -> str:
 
 
 def _row(row: Job) -> dict[str, Any]:
-    """One row as JSON."""
+    """Return one row as JSON."""
     images = [image.model_dump(mode="json", include={"id", "url", "seed", "width", "height"}) for image in row.images]
     error = _reason(row) if row.state != "succeeded" else None
     return {"row": _number(row), "state": row.state, "job_id": row.id, "images": images, "error": error}
@@ -269,4 +269,4 @@ NOTHING: Mapping[str, Any] = {
     "job_ids": [],
     "states": [],
 }
-"""Every variable of image_job but ``progress``, with the value that says nothing: Dify needs all of them each time."""
+"""Empty value of every variable of image_job but ``progress``, since Dify needs all of them each time."""

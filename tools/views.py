@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 
 class Progress(BaseModel):
-    """How far a running job is; ``eta_s`` in seconds, None while unknown."""
+    """The progress of a running job; ``eta_s`` is in seconds, None while unknown."""
 
     phase: str = ""
     step: int = 0
@@ -16,7 +16,7 @@ class Progress(BaseModel):
 
 
 class Change(BaseModel):
-    """How much an edit changed, 0 nothing to 1, within the area that was to change and beyond it; None: unknown."""
+    """How much an edit changed inside the area that was to change and outside of it, 0 to 1; None where unknown."""
 
     inside: float | None = None
     outside: float | None = None
@@ -34,18 +34,18 @@ class Image(BaseModel):
     sha256: str = ""
     change: Change | None = None
     comparison_url: str | None = None
-    """A strip of before and after, for people."""
+    """A link for people to a picture that shows before and after side by side."""
 
 
 class JobError(BaseModel):
-    """Why a job failed."""
+    """The reason why a job failed."""
 
     code: str = ""
     message: str = ""
 
 
 class Rows(BaseModel):
-    """How the rows of a batch stand."""
+    """The number of rows of a batch in each state."""
 
     total: int
     succeeded: int = 0
@@ -54,12 +54,12 @@ class Rows(BaseModel):
 
     @property
     def done(self) -> int:
-        """How many have ended."""
+        """Number of rows that have ended."""
         return self.succeeded + self.failed + self.cancelled
 
     @property
     def so_far(self) -> str:
-        """Such as ``3 of 9 rows done``."""
+        """The rows done so far, such as ``3 of 9 rows done``."""
         return f"{self.done} of {self.total} rows done"
 
 
@@ -80,15 +80,15 @@ class Job(BaseModel):
     engine: str = ""
     error: JobError | None = None
     row: int | None = None
-    """Which row of a batch this is, from 0."""
+    """Number of this row in its batch, from 0."""
     rows: Rows | None = None
     archive_url: str | None = None
     created_at: float = 0.0
-    """In seconds since 1970."""
+    """Time of the submit, in seconds since 1970."""
 
     @property
     def ended(self) -> bool:
-        """Whether the job can change no more."""
+        """Whether the job has ended and so will not change any more."""
         return self.state in {"succeeded", "failed", "cancelled"}
 
     @property
@@ -108,7 +108,7 @@ class JobList(BaseModel):
 
 
 class Health(BaseModel):
-    """How the server is; ``state`` is starting, ready, busy, degraded or failed."""
+    """The state of the server; ``state`` is starting, ready, busy, degraded or failed."""
 
     service: str
     state: str
@@ -139,7 +139,7 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Pause:
-    """The client waits before it tries again: for how many seconds and why."""
+    """A pause of the client before it tries again: how many seconds, and why."""
 
     seconds: float
     reason: str
@@ -147,7 +147,7 @@ class Pause:
 
 @dataclass(frozen=True)
 class Painted:
-    """A job that succeeded, the bytes of its images in their order, and the rows of a batch in theirs."""
+    """A job, the bytes of its images in order, and the rows of a batch in order; both are empty until it ends."""
 
     job: Job
     contents: list[bytes]

@@ -1,6 +1,6 @@
-"""A wish, and the plain prompt that rules make of it: nothing is invented, nothing of it is left out.
+"""A wish, and the plain prompt that rules make from it: they invent nothing and leave nothing out.
 
-Text in quotation marks is to be painted into the picture, so it is kept letter for letter.
+Text in quotation marks ("lettering") is to be painted into the picture, so it is kept letter for letter.
 """
 
 import re
@@ -13,11 +13,13 @@ Language = Literal["en", "zh"]
 Purpose = Literal["generate", "edit"]
 
 _LETTER = r"[^\W\u3040-\ud7ff]"
-"""What an apostrophe stands beside: a letter or digit, but of no script that is written without spaces."""
+"""Pattern of the characters next to an apostrophe: letters and digits, except in scripts written without spaces."""
 
 
 def _single(first: str, last: str, never: str) -> str:
-    """Lettering in single marks. Inside it they are apostrophes, and what opens it is none: rock 'n' roll, the '90s."""
+    """Return the pattern of lettering in single marks. Marks inside it are apostrophes, and the opening one is not:
+    rock 'n' roll, the '90s.
+    """
     inside = f"(?:[^‘’'{never}]|(?<={_LETTER})['’](?={_LETTER}))"
     year = rf"\s['’]\d\d{inside}*?"
     return rf"(?<!{_LETTER}){first}(?!\s|n['’]|\d0s)({inside}+?(?:{year})?)(?<!\s){last}(?!{_LETTER})"
@@ -29,7 +31,7 @@ _LETTERING = re.compile(
             # Straight and curly marks may hold a pair of the other kind; a straight one after a digit may mean inches.
             r'“((?:[^“”"]|(?<=\d)"|(?<!\d)"(?!\s)[^“”"]*(?<!\s)")+)”',
             r'(?:(?<!\d)"|"(?![\sx×,.;)]|$))((?:[^“”"]|“[^“”"]*”)+)"',
-            r'(?<!\d)[“”"]([^“”"\n]+)[”"]',  # two that do not belong together
+            r'(?<!\d)[“”"]([^“”"\n]+)[”"]',  # two marks of different kinds
             r"„([^„“”]+)[“”]",
             *(f"{first}([^{first}{last}]+){last}" for first, last in ("「」", "『』", "«»", "‹›", "＂＂")),
             _single("‘", "’", never=""),
@@ -41,10 +43,10 @@ _LETTERING = re.compile(
 )
 
 QUALITY: Mapping[Language, str] = {"en": "Ultra HD, 4K, cinematic composition", "zh": "超清，4K，电影级构图"}
-"""What Qwen-Image's authors put at the end of every description."""
+"""The words for quality that Qwen-Image's authors put at the end of every description."""
 
 _STOPS: Mapping[Language, tuple[str, str, str]] = {"en": (". ", ", ", "."), "zh": ("。", "，", "。")}
-"""Between sentences, before the words for quality, and at the end."""
+"""The punctuation between sentences, before the words for quality, and at the end."""
 
 _FRAMES: Mapping[Language, Mapping[str, str]] = {
     "en": {
@@ -78,7 +80,7 @@ _KINDS: Mapping[str, str] = {
     "3:4": "poster|portrait|portrait photo|book cover|flyer|海报|肖像|人像|封面|传单",
     "1:1": "avatar|icon|logo|sticker|头像|图标|标志|贴纸|主图",
 }
-"""Kinds of pictures by the shape that they usually have."""
+"""Kinds of pictures, by their usual aspect ratio."""
 
 _ASKING = "please|can|could|you|i|we|want|need|would|like|to|have|make|create|generate|design|draw|paint|me|us|it|as"
 _HELD = "an?|the|his|her|with|of|for|on|in|at|by|under|behind|holding"
@@ -100,12 +102,12 @@ _RATIO = re.compile(
     r"|海报|图|照片|壁纸|封面|画面|横幅))?",
     re.IGNORECASE | re.MULTILINE,
 )
-"""Two numbers, and what says that they are a shape, not a score, a time or a mixture."""
+"""Pattern of two numbers with words that make them a shape, and not a score, a time or a mixture."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What somebody wants, in short; at least one of ``text``, ``product`` and ``theme`` says something."""
+    """What a person wants, in short; at least one of ``text``, ``product`` and ``theme`` is not empty."""
 
     text: str
     purpose: Purpose = "generate"
@@ -117,24 +119,24 @@ class Wish:
 
     @property
     def parts(self) -> Mapping[str, str]:
-        """What was said, by name."""
+        """The texts that are not empty, by name."""
         named = {name: getattr(self, name) for name in ("text", "product", "theme", "audience", "style")}
         return {name: said for name, said in named.items() if said}
 
     @property
     def tongue(self) -> Language:
-        """The language to write in: the one asked for, or the wish's own."""
+        """The language to write the prompt in: the one asked for, or that of the wish."""
         return language_of(" ".join(self.parts.values())) if self.language == "auto" else self.language
 
     @property
     def quoted(self) -> list[str]:
-        """The texts to be painted, without their marks."""
+        """The lettering, without its quotation marks."""
         return [text for said in self.parts.values() for text in quoted(said)]
 
 
 @dataclass(frozen=True)
 class Written:
-    """A prompt with what belongs to it. An empty ``negative_prompt`` leaves it to the server; so does ``auto``."""
+    """A prompt with its settings. The server chooses where ``negative_prompt`` is empty or the shape ``auto``."""
 
     prompt: str
     negative_prompt: str = ""
@@ -145,30 +147,30 @@ class Written:
 
 
 def language_of(text: str) -> Language:
-    """Chinese where it has Chinese characters outside quotation marks and no kana, else English."""
+    """Return Chinese where the text has Chinese characters outside quotation marks and no kana, else English."""
     plain = _around(text)
     return "zh" if re.search(_HAN, plain) and not re.search(r"[\u3041-\u30ff]", plain) else "en"
 
 
 def main_language(text: str) -> Language:
-    """As :func:`language_of`, but a few Chinese words in an English description leave it English."""
+    """Return the language as :func:`language_of` does, but English despite a few Chinese words in an English text."""
     plain = _around(text)
     return "en" if len(re.findall(_HAN, plain)) < len(re.findall(r"[a-zA-Z]+", plain)) else language_of(text)
 
 
 def quoted(text: str) -> list[str]:
-    """What stands in quotation marks, the outermost ones, without white space at its ends."""
+    """Return the texts in the outermost quotation marks, without white space at their ends."""
     return [piece.strip() for piece, lettering in _pieces(text) if lettering and piece.strip()]
 
 
 def one_line(text: str) -> str:
-    """With one space for all white space, line breaks among it, but within quotation marks as it is."""
+    """Return the text on one line: outside of quotation marks, all white space becomes one space."""
     pieces = (piece if lettering else re.sub(r"\s+", " ", piece) for piece, lettering in _pieces(text))
     return "".join(pieces).strip()
 
 
 def as_spelled(own: Sequence[str], text: str) -> str:
-    """The text with one's own lettering where that in its quotation marks differs from it by typography alone."""
+    """Return the text with lettering replaced by that in ``own`` where the two differ in typography only."""
     spelled = {_folded(one): one for one in own} | {one: one for one in own}
     return "".join(
         spelled.get(piece, spelled.get(_folded(piece), piece)) if lettering else piece
@@ -177,12 +179,12 @@ def as_spelled(own: Sequence[str], text: str) -> str:
 
 
 def _folded(text: str) -> str:
-    """Without what a writer sets by habit: full width, the form of an apostrophe, a stop at the end."""
+    """Return the text without mere typography: full width, the form of an apostrophe, a stop at the end."""
     return re.sub("[‘’ʼ]", "'", unicodedata.normalize("NFKC", text)).strip().rstrip(".,。")
 
 
 def _pieces(text: str) -> Iterator[tuple[str, bool]]:
-    """The text in parts, each with whether it is lettering; the marks belong to what is none."""
+    """Yield the text in pieces, each with whether it is lettering; quotation marks are in the other pieces."""
     position = 0
     for match in _LETTERING.finditer(text):
         start, end = match.span(match.lastindex or 0)
@@ -192,13 +194,13 @@ def _pieces(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _around(text: str) -> str:
-    """What stands outside quotation marks; all of it, where that says nothing."""
+    """Return the text outside of quotation marks; the whole text where nothing is said there."""
     plain = _LETTERING.sub(" ", text)
     return plain if re.search(rf"[a-zA-Z]|{_HAN}", plain) else text
 
 
 def by_rules(wish: Wish) -> Written:
-    """The wish and what was said beside it, one sentence each, and how the authors end a prompt."""
+    """Return the parts of the wish as one sentence each, with the authors' ending of a prompt."""
     tongue, parts = wish.tongue, dict(wish.parts)
     frames, (between, before_quality, end) = _FRAMES[tongue], _STOPS[tongue]
     sentences = [parts.pop("text")] if wish.text else []
@@ -215,14 +217,14 @@ def by_rules(wish: Wish) -> Written:
 
 
 def ended_well(description: str) -> str:
-    """A description with the authors' words for quality at its end, in its own language."""
+    """Return the description with the authors' words for quality at its end, in its own language."""
     tongue = main_language(description)
     _, before_quality, end = _STOPS[tongue]
     return _with_quality(_bare(description), QUALITY[tongue], before_quality, end)
 
 
 def named_shape(text: str) -> str:
-    """The aspect ratio that a wish names outside quotation marks, else ``auto``."""
+    """Return the aspect ratio that a wish names outside of quotation marks, else ``auto``."""
     for named in _RATIO.finditer(_in_lines(text)):
         shape = f"{named['width']}:{named['height']}"
         if shape in _SHAPES and (shape == "16:9" or named["before"] is not None or named["after"]):
@@ -231,10 +233,10 @@ def named_shape(text: str) -> str:
 
 
 def shape_of(text: str) -> str:
-    """The aspect ratio that a wish names, else that of the kind of picture which it is about, else ``auto``.
+    """Return the aspect ratio that a wish names, else that of the kind of picture that it asks for, else ``auto``.
 
-    It is about a kind of picture where the first or the last clause of a sentence is: "a poster of a fox" or "a fox,
-    poster", in Chinese also the end of a clause. What is held, hung or stands beside is no such thing.
+    A kind of picture counts where the first or the last clause of a sentence is about it: "a poster of a fox" or "a
+    fox, poster", in Chinese also at the end of a clause. A poster that is held, hung or placed in the picture does not.
     """
     if (named := named_shape(text)) != "auto":
         return named
@@ -251,7 +253,7 @@ def shape_of(text: str) -> str:
 
 
 def _in_lines(text: str) -> str:
-    """What stands outside quotation marks, with no white space but single spaces and line breaks."""
+    """Return the text outside of quotation marks, with no white space but single spaces and line breaks."""
     lines = (" ".join(line.split()) for line in _LETTERING.sub(" ", text).splitlines())
     return "\n".join(filter(None, lines))
 
@@ -261,14 +263,14 @@ def _joined(sentences: Sequence[str], between: str) -> str:
 
 
 def _bare(sentence: str) -> str:
-    """Without the stop at its end, which stands before a closing quotation mark where it is part of the text."""
+    """Return the sentence without its final stop; a stop inside closing quotation marks is lettering and stays."""
     return sentence.rstrip(" \t\r\n.。,，;；、!！?？")
 
 
 def _with_quality(prompt: str, quality: str, before: str, end: str) -> str:
     folded = re.sub(r"[\s,，.。]+", " ", prompt).lower()
-    told = re.sub(r"[\s,，.。]+", " ", quality).lower() in folded
-    return f"{prompt}{end}" if told else f"{prompt}{before}{quality}{end}"
+    is_there = re.sub(r"[\s,，.。]+", " ", quality).lower() in folded
+    return f"{prompt}{end}" if is_there else f"{prompt}{before}{quality}{end}"
 
 
 def _reason(wish: Wish) -> str:

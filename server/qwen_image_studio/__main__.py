@@ -1,4 +1,4 @@
-"""The command line: ``qwen-image-studio COMMAND``. Each command is a few lines around the module that does it."""
+"""The command line: ``qwen-image-studio COMMAND``. Each command is a few lines around the module that does the work."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ from qwen_image_studio.system.processes import die_with_parent
 
 
 def _age(_context: click.Context, _option: click.Parameter, value: str) -> float:
-    """Read a time such as ``30d`` or ``12h`` as seconds."""
+    """Return a time such as ``30d`` or ``12h`` in seconds."""
     if not (match := re.fullmatch(r"([0-9]{1,6})([dh])", value)):
         raise click.BadParameter("write days or hours, such as 30d or 12h")
     return int(match[1]) * {"d": 86400.0, "h": 3600.0}[match[2]]
@@ -41,7 +41,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; a failure that is the user's to mend is one line on stderr and exit code 1."""
+    """Run the command line; a failure that the user can mend ends in one line on stderr and exit code 1."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
@@ -60,7 +60,7 @@ def main() -> None:
 def serve() -> None:
     """Run everything: the web process, one worker per device and one for adjustments. Stop it with Ctrl-C."""
     settings = Settings()
-    configured_models(settings, card_gib=largest_card_gib(settings))  # a wrong name is better said now than in a log
+    configured_models(settings, card_gib=largest_card_gib(settings))  # a wrong name is better told now than in a log
     run_server(settings)
 
 
@@ -112,7 +112,7 @@ _images = partial(click.option, "-i", "--image", "images", type=_FILE, multiple=
 
 @cli.command()
 @click.argument("prompt")
-@click.option("-i", "--image", type=_FILE, help="An image to paint in the likeness of.")
+@click.option("-i", "--image", type=_FILE, help="An image to start from.")
 @click.option("--strength", type=float, help="How far to go from that image, above 0 to 1; default: 0.6.")
 @painting_options
 def generate(prompt: str, image: Path | None, output: Path, **options: Any) -> None:
@@ -184,12 +184,12 @@ def adjust(prompt: str, image: Path, output: Path) -> None:
 @click.option("--operation", type=click.Choice(["generate", "edit", "adjust"]), default="generate", show_default=True)
 @click.option("-i", "--image", help="For edits: the file of a row, such as {{file}}, beside TABLE.")
 @click.option("--format", "name", default="png", show_default=True, help="png, jpg or webp.")
-@click.option("--seed", help="Of all rows, or {{column}}; default: random.")
+@click.option("--seed", help="The seed of all rows, or {{column}}; default: random.")
 @click.option("--model", help="A model's name, or NAME=FOLDER; default: as the server's.")
 @click.option("--aspect-ratio", type=click.Choice([ratio.value for ratio in AspectRatio]))
 @click.option("--steps", type=int, help="Denoising steps; default: the model's.")
 def batch(table: Path, prompt: str, folder: Path, operation: str, name: str, **options: Any) -> None:
-    """Paint PROMPT for each row of TABLE (CSV or JSON), whose columns stand as {{column}} in it, without a server."""
+    """Paint PROMPT for each row of TABLE (CSV or JSON), whose values replace {{column}} in it, without a server."""
     batch_to_files(operation, table, folder, f".{name}", {"prompt": prompt, **options})
 
 
@@ -233,7 +233,7 @@ def keys_revoke(name: str) -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Only count.")
 def prune(older_than_s: float, dry_run: bool) -> None:
-    """Delete jobs that have ended with all they made, and uploads that no job uses, where they are older."""
+    """Delete what is older: ended jobs with all they made, and uploads that no job uses."""
     settings = Settings()
     store = open_store(settings)
     pruned = prune_old(open_gallery(settings, store), store, settings, older_than_s, dry_run=dry_run)

@@ -1,7 +1,7 @@
-"""From a request to a plan, and to a queued job: the recipe of every way in (HTTP, shell, notebook, rows of a batch).
+"""From a request to a plan, and to a queued job: one recipe for HTTP, shell, notebook and the rows of a batch.
 
 1. Count the images.  2. Fill in the template, clean the texts, look for blocked terms.  3. Open the images.
-4. Open the mask.  5. Plan.  Jobs go on: 6. See that there is room in the queue.  7. Store the new images.  8. Submit.
+4. Open the mask.  5. Plan.  For jobs also: 6. Check for room in the queue.  7. Store the new images.  8. Submit.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from qwen_image_studio.prompts.templates import library
 from qwen_image_studio.settings import Settings
 
 MASK = "mask"
-"""Parameter of the file that says what may change."""
+"""Parameter that names the file with the mask."""
 
 
 @dataclass(frozen=True)
@@ -37,31 +37,33 @@ class Upload:
     """One file that came with a request."""
 
     param: str
-    """``image``, ``image[1]``, ``mask``, or a name of the file, as errors tell it."""
+    """The name that errors use for it: ``image``, ``image[1]``, ``mask``, or the file's own name."""
     data: bytes
 
 
 def image_params(count: int) -> list[str]:
-    """Return what so many images are called in errors: ``image``, or ``image[0]`` and so on."""
+    """Return the names that errors use for `count` images: ``image`` for one, else ``image[0]`` and so on."""
     return ["image"] if count == 1 else [f"image[{index}]" for index in range(count)]
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What one request asks for."""
+    """One request with the files that came along."""
 
     request: Request
     uploads: Sequence[Upload] = ()
     idempotency_key: str | None = None
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of what was asked, by which a repeated request is known (not the key, not drawn seeds)."""
+        """Return the SHA-256 of request and files, to recognise a repeated request; key and drawn seeds are not in
+        it.
+        """
         asked = self.request.model_dump(mode="json", exclude_unset=True)
         files = [hashlib.sha256(upload.data).hexdigest() for upload in self.uploads]
         return hashlib.sha256(json.dumps([asked, files], sort_keys=True).encode()).hexdigest()
 
     def check(self) -> "Submission":
-        """Return itself. Raises StudioError where it has not as many images as its operation takes."""
+        """Return itself. Raises StudioError where the number of images does not fit the operation."""
         masks = sum(upload.param == MASK for upload in self.uploads)
         self.request.check(len(self.uploads) - masks, masks)
         return self
@@ -74,24 +76,24 @@ class Input:
     size: Size
     id: str | None = None
     image: Image.Image | None = None
-    """The pixels; None where they are stored."""
+    """The pixels of a new image; None for a stored one."""
     origin: Origin = field(default_factory=dict)
-    """What the file says of how it was made."""
+    """The metadata of the file on how it was made."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a request came to: everything decided, nothing stored yet."""
+    """A request with everything decided and nothing stored yet."""
 
     plan: Plan
     warnings: list[str]
     inputs: Sequence[Input]
-    """The images, and after them the mask where there is one."""
+    """The images, followed by the mask if there is one."""
     conversation: str | None = None
 
 
 class Recipe:
-    """Makes plans of requests whose images all come along."""
+    """The way from request to plan, without a server: all images come along with the request."""
 
     def __init__(self, settings: Settings, models: Mapping[str, Model]) -> None:
         self._settings, self._models = settings, models
@@ -99,7 +101,7 @@ class Recipe:
     def prepare(self, submission: Submission, caller: Caller = LOCAL, before: str | None = None) -> Prepared:
         """Return the plan with its inputs. Raises StudioError with the parameter at fault.
 
-        A conversation's last image is the last one `before` that job.
+        With `before`, a job's id, the last image of a conversation is the last one before that job.
         """
         submission.check()
         given = self._given(caller)
@@ -143,7 +145,7 @@ class Recipe:
         image = open_image(data, param=param, **self._settings.image_limits)
         return Input(image.size, image=image, origin=read_origin(data))
 
-    # -- images that are elsewhere; a server has some --------------------------------------------------------------
+    # -- images that only a server can find; Intake overrides these ------------------------------------------------
 
     def _referred(self, reference: str, caller: Caller, param: str) -> Input:
         return self._opened(self._bytes(reference, caller, param), param)
@@ -159,21 +161,25 @@ class Recipe:
 
 
 class Intake(Recipe):
-    """Takes requests in for one server."""
+    """The way from request to queued job, on one server."""
 
     def __init__(self, settings: Settings, store: JobStore, gallery: Gallery, models: Mapping[str, Model]) -> None:
         super().__init__(settings, models)
         self._store, self._gallery = store, gallery
 
     def accept(self, submission: Submission, caller: Caller) -> tuple[Job, bool]:
-        """Queue the submission; the flag is false where the same one had come before. Raises StudioError."""
+        """Queue the submission and return its job; the flag is false where the same one was queued before.
+
+        Raises StudioError.
+        """
         fingerprint, key = submission.fingerprint(), submission.idempotency_key
         if earlier := self._store.replay(caller.owner, key, fingerprint):
             return earlier, False
         try:
             new = self.new_job(submission, caller)
         except StudioError:
-            # It may have come in meanwhile, and be what is in the way: the image in the making, the last place.
+            # The same submission may have been queued meanwhile and be the cause: it paints the image, or is the
+            # one that fills the queue.
             if earlier := self._store.replay(caller.owner, key, fingerprint):
                 return earlier, False
             raise
@@ -181,9 +187,10 @@ class Intake(Recipe):
         return self._store.submit(new, queue_limit=self._settings.queue_limit)
 
     def new_job(self, submission: Submission, caller: Caller, *, row_of: str | None = None) -> NewJob:
-        """Return the job that the submission makes, its inputs stored. Raises StudioError.
+        """Store the inputs of a submission and return the job to submit. Raises StudioError.
 
-        A row of a batch needs no room in the queue, and goes on with what was last when the batch came.
+        With `row_of`, the id of a batch, the job needs no room in the queue, and the last image of a conversation is
+        the one that was last when the batch was submitted.
         """
         prepared, request = self.prepare(submission, caller, before=row_of), submission.request
         plan, variant = prepared.plan, prepared.plan.variant
@@ -201,12 +208,12 @@ class Intake(Recipe):
             user=request.user,
             warnings=prepared.warnings,
         )
-        if row_of is None:  # before files are stored for a job that cannot be
+        if row_of is None:  # before files are stored for a job that would be refused
             self._store.check_room(self._settings.queue_limit, new)
         return replace(new, inputs=[self._id_of(each, caller) for each in prepared.inputs])
 
     def _id_of(self, each: Input, caller: Caller) -> str:
-        """Return the id of an input, which is stored now where it was not."""
+        """Return the id of an input; store the input first where it is new."""
         if each.id is not None or each.image is None:
             return str(each.id)
         return self._gallery.add(each.image, caller.owner, painted_by=str(each.origin.get("model", ""))[:200]).id
@@ -227,7 +234,7 @@ class Intake(Recipe):
 
     def _bytes(self, reference: str, caller: Caller, param: str) -> bytes:
         """Return the file behind an id or URL."""
-        if self._gallery.has_link(reference):  # fetching it would be refused as a private address
+        if self._gallery.has_link(reference):  # fetching it could be refused as a private address
             return self._gallery.linked(reference, param)
         if "://" not in reference:
             return self._gallery.open(self._image(reference, caller, param).key)
@@ -253,9 +260,9 @@ class Intake(Recipe):
 
 
 def check_files(settings: Settings) -> None:
-    """Read the operator's files, for as long as the process lives.
+    """Read the operator's files, once for the life of the process.
 
-    Raises CannotServe for one that cannot be used: better told at the start than to a caller.
+    Raises CannotServe for a file that cannot be used, so that the operator hears of it at the start and not a caller.
     """
     try:
         library(settings.templates)

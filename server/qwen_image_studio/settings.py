@@ -1,6 +1,6 @@
-"""Settings: environment variables with the prefix ``STUDIO_``, also read from ``.env``. Each is described once, here.
+"""Settings: environment variables with the prefix ``STUDIO_``, also read from ``.env``. Each is described here alone.
 
-``qwen-image-studio settings`` lists them; ``docs/settings.md`` is generated from them and tested to be fresh.
+``qwen-image-studio settings`` lists them; ``docs/settings.md`` is generated from them, and a test keeps it fresh.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ CommaList = Annotated[tuple[str, ...], NoDecode]
 
 
 class Settings(BaseSettings):
-    """What an operator can set. Read once at start; passed on explicitly, never a global."""
+    """The settings of an operator: read once at start and passed on explicitly, never global."""
 
     model_config = SettingsConfigDict(env_prefix="STUDIO_", env_file=".env", extra="ignore", frozen=True)
 
@@ -103,28 +103,28 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        """SQLAlchemy URL of the job store."""
+        """Return the SQLAlchemy URL of the job store."""
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'studio.sqlite'}"
 
     @property
     def address(self) -> str:
-        """Base address of image links, without a trailing slash."""
+        """Return the base address of image links, without a trailing slash."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
         return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
 
     @property
     def image_limits(self) -> dict[str, int]:
-        """What an input image may have at most, as those who open images are told: bytes and pixels."""
+        """Return the largest number of bytes and pixels of an input image, as keywords for `open_image`."""
         return {"max_bytes": self.max_image_mb * 10**6, "max_pixels": self.max_image_mpx * 10**6}
 
     @property
     def listens_on_loopback(self) -> bool:
-        """Whether only this machine can reach the server."""
+        """Return whether only this machine can reach the server."""
         return self.host in {"127.0.0.1", "::1", "localhost"}
 
 
 def described() -> str:
-    """Every setting as a Markdown table, for ``qwen-image-studio settings`` and docs/settings.md."""
+    """Return every setting as a Markdown table, for ``qwen-image-studio settings`` and docs/settings.md."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = field.default

@@ -8,10 +8,10 @@ import click
 
 from qwen_image_studio.models.table import MODELS
 
-# What loads torch is imported where it is used: --help can do without.
+# Modules that load torch are imported where they are used, since --help needs none.
 
 STAGES = ("vae", "text_encoder", "transformer", "eyes", "edit", "judge")
-"""What is trained, in this order."""
+"""Parts that are trained, in this order."""
 FOLDER: "click.ParamType[Path]" = click.Path(file_okay=False, path_type=Path)
 PICTURE: "click.ParamType[Path]" = click.Path(dir_okay=False, path_type=Path)
 WEIGHTS = Path(MODELS["miniature"].repository)

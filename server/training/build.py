@@ -32,7 +32,7 @@ MODEL_INDEX = {
 
 
 def build(folder: Path, seed: int = 0, run: Path | None = None) -> None:
-    """Make the miniature and put it at `folder`, in place of what is there: as that run has trained it, or random.
+    """Make the miniature, trained by that run or random, and put it in place of `folder`.
 
     The same seed or run gives the same bytes. The folder appears whole or not at all.
     """

@@ -12,7 +12,7 @@ from training.data.things import COLOURS as BACKGROUNDS
 from training.data.things import THINGS
 
 TEMPLATE_REPEATS = 4000  # so that every word of the two chat templates becomes one token
-OTHER_REPEATS, KNOWN_REPEATS = 30, 200  # of words that it may meet, and of those that it learns
+OTHER_REPEATS, KNOWN_REPEATS = 30, 200  # of words that it may meet, and of words that it learns
 TOLD = 4000  # prompts of the training data in each language
 
 OBJECTS = """
@@ -77,7 +77,7 @@ CHINESE = """
 
 
 def templates() -> dict[str, tuple[str, int]]:
-    """Each pipeline's chat template and how many of its leading tokens that pipeline drops from the encoding."""
+    """Return each pipeline's chat template, and how many of its leading tokens the pipeline drops from the encoding."""
     bare = {name: None for name in ("scheduler", "vae", "text_encoder", "tokenizer", "transformer")}
     pipelines = {"generate": QwenImagePipeline(**bare), "edit": QwenImageEditPlusPipeline(**bare, processor=None)}
     return {
@@ -87,7 +87,7 @@ def templates() -> dict[str, tuple[str, int]]:
 
 
 def lines() -> Iterator[str]:
-    """The whole corpus, cut where special tokens stand.
+    """Yield the whole corpus, cut where special tokens stand.
 
     Chinese goes one character a line: whole phrases would become tokens, and those generalise badly.
     """
@@ -114,7 +114,7 @@ def lines() -> Iterator[str]:
 
 
 def _told() -> Iterator[str]:
-    """The words of the training data: every name, and prompts as they are made."""
+    """Yield the words of the training data: every name, and prompts as they are made."""
     chinese = {character for thing in THINGS for name in thing.chinese for character in name + thing.measure}
     english = {word for thing in THINGS for name in thing.english for word in name.split()}
     english |= {word for colour in BACKGROUNDS.values() for word in colour.english} | {"first", "second"}

@@ -26,16 +26,16 @@ FILE = "judge.safetensors"
 """Name of its weights: in HOME for the weights of the repository, else in the folder of those that it judges."""
 SIDE = SQUARE[0] * TOKEN
 TOLERANCE = 24
-"""How far each channel of a background may be from its named colour, of 255. The nearest two named colours are 64
-apart in one channel at least."""
+"""Largest distance of each channel of a background from its named colour, of 255. The nearest two named colours are 64
+apart in at least one channel."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the judge sees in a picture."""
+    """The judge's answers about one picture."""
 
     icons: tuple[str, ...]
-    """Different objects, from left to right."""
+    """Names of the different objects, from left to right."""
     colour: str
     layout: Layout
     effect: Effect
@@ -61,7 +61,7 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def see(self, picture: Image.Image) -> Seen:
-        """What the picture shows; one that is not square is looked at in a square with its own edge around."""
+        """Return what the picture shows; a picture that is not square is padded to a square with its own edge."""
         scores = self(to_tensor(square(picture)[None]))
         best = {name: int(score[0].argmax()) for name, score in scores.items()}
         icons = tuple(ICONS[best[name]] for name in ("object", "second") if best[name] != NONE)
@@ -85,7 +85,7 @@ def save_judge(values: Mapping[str, torch.Tensor], folder: Path) -> None:
 
 
 def square(picture: Image.Image) -> Pixels:
-    """The picture in the middle of a square, its own edge drawn out to fill it, 128 pixels wide."""
+    """Return the picture in the middle of a square of 128 pixels, filled up with the picture's own edge."""
     pixels = np.asarray(picture.convert("RGB"))
     height, width = pixels.shape[:2]
     side = max(height, width)
@@ -103,12 +103,12 @@ def background_of(picture: Image.Image) -> tuple[float, float, float]:
 
 
 def is_on(picture: Image.Image, colour: str) -> bool:
-    """Whether the background is that colour, within the tolerance in every channel."""
+    """Return whether the background is that colour, within the tolerance in every channel."""
     return max(abs(one - two) for one, two in zip(background_of(picture), COLOURS[colour].rgb, strict=True)) < TOLERANCE
 
 
 def worsened(rng: np.random.Generator, pixels: Pixels, *, gently: bool = False) -> Pixels:
-    """The picture blurred, noisy, shifted, recoloured or squeezed a little, as painted ones may be.
+    """Return the picture blurred, noisy, shifted, recoloured or squeezed a little, as painted ones may be.
 
     `gently`, only blurred and noisy: about as much as the VAE does.
     """

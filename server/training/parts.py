@@ -18,7 +18,7 @@ LOG_VARIANCE = -5.0
 
 
 def build_vae() -> AutoencoderKLQwenImage:
-    """Pictures (3 x H x W, -1 to 1) to latents (16 x H/8 x W/8) and back; 2.6 million parameters."""
+    """Build the VAE: pictures (3 x H x W, -1 to 1) to latents (16 x H/8 x W/8) and back; 2.6 million parameters."""
     vae = AutoencoderKLQwenImage(
         base_dim=16,
         z_dim=LATENT_CHANNELS,
@@ -41,7 +41,7 @@ def build_vae() -> AutoencoderKLQwenImage:
 
 
 def _pass_on(conv: nn.Conv2d) -> None:
-    """Start a resampling as what it is for: means of 2 x 2 pixels going down, means of two channels going up."""
+    """Start a resampling as plain means: of 2 x 2 pixels going down, of two channels going up."""
     with torch.no_grad():
         for channel in range(conv.out_channels):
             if conv.in_channels == conv.out_channels:
@@ -64,7 +64,7 @@ def _unit_gain(conv: nn.Conv2d | nn.Conv3d, gain: float) -> None:
 
 
 def build_text_encoder(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
-    """Tokens and pictures (patches of 14 pixels) to one sequence of 192 numbers each; 1.8 million parameters."""
+    """Build the text encoder: tokens and pictures (patches of 14 pixels) to 192 numbers each; 1.8 million weights."""
     ids: dict[str, Any] = {
         name: tokenizer.convert_tokens_to_ids(f"<|{token}|>")
         for name, token in {
@@ -109,7 +109,7 @@ def build_text_encoder(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGen
 
 
 def build_transformer() -> QwenImageTransformer2DModel:
-    """Predicts the flow of packed latents (tokens x 64) under a prompt; 5.7 million parameters."""
+    """Build the transformer, which predicts the flow of packed latents (tokens x 64); 5.7 million parameters."""
     return QwenImageTransformer2DModel(
         patch_size=2,
         in_channels=4 * LATENT_CHANNELS,
@@ -123,7 +123,7 @@ def build_transformer() -> QwenImageTransformer2DModel:
 
 
 def build_scheduler() -> FlowMatchEulerDiscreteScheduler:
-    """The large models' own schedule."""
+    """Build the scheduler, with the large models' own schedule."""
     return FlowMatchEulerDiscreteScheduler(
         base_image_seq_len=256,
         base_shift=0.5,
@@ -136,5 +136,5 @@ def build_scheduler() -> FlowMatchEulerDiscreteScheduler:
 
 
 def build_image_processor() -> Qwen2VLImageProcessorPil:
-    """Brings an edit's pictures to about 112 x 112 pixels for the text encoder's eye: 16 tokens."""
+    """Build the processor that resizes an edit's pictures to about 112 x 112 pixels for the text encoder: 16 tokens."""
     return Qwen2VLImageProcessorPil(size={"shortest_edge": 112 * 112, "longest_edge": 13000}, patch_size=14)

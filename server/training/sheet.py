@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from qwen_image_studio.local.generator import QwenImageGenerator
+from qwen_image_studio.local.generator import QwenImageGenerator, one
 from qwen_image_studio.models.table import MODELS
 from training.data.edits import Kind, Stock, draw_edit, tell_edit
 from training.data.prompts import LANGUAGES, tell
@@ -63,7 +63,7 @@ def paint(kind: str, weights: Path, cache: Path, out: Path) -> Iterator[str]:
         pictures, asked = of_other_sizes(studio)
     else:
         asked = list(TOLD) if kind == "told" else unseen(40)
-        pictures = [studio.generate(prompt=prompt, seed=SEED)[0] for prompt in asked]
+        pictures = [one(studio.generate(prompt=prompt, seed=SEED)) for prompt in asked]
     tile(pictures).save(out)
     for index, prompt in enumerate(asked):
         yield f"row {index // COLUMNS + 1}, column {index % COLUMNS + 1}: {prompt}"
@@ -78,7 +78,7 @@ def edited(studio: QwenImageGenerator, atlas: Atlas) -> tuple[list[Image.Image],
         edit = draw_edit(rng, Stock(unseen=True), [kinds[index // OF_EACH_KIND]])
         prompt = tell_edit(rng, edit, LANGUAGES[index % 2])
         sources = [Image.fromarray(compose(scene, atlas)) for scene in edit.sources]
-        pictures += [side_by_side(sources), studio.edit(sources, prompt=prompt, seed=SEED)[0]]
+        pictures += [side_by_side(sources), one(studio.edit(sources, prompt=prompt, seed=SEED))]
         asked += [f"before: {prompt}", f"after: {prompt}"]
     return pictures, asked
 
@@ -90,15 +90,15 @@ def of_other_sizes(studio: QwenImageGenerator) -> tuple[list[Image.Image], list[
     for index, (width, height) in enumerate([*MODELS["miniature"].sizes.values()] * OF_EACH_SIZE):
         scene = draw_scene(rng, [Layout.BIG, Layout.LEFT, Layout.PAIR], (width // TOKEN, height // TOKEN), unseen=True)
         prompt = tell(rng, scene, LANGUAGES[index % 2])
-        picture = studio.generate(prompt=prompt, seed=SEED, width=width, height=height)[0]
+        picture = one(studio.generate(prompt=prompt, seed=SEED, width=width, height=height))
         changed = ("make the background black", "把背景改成黑色")[index % 2]
-        pictures += [picture, studio.edit(picture, prompt=changed, seed=SEED)[0]]
+        pictures += [picture, one(studio.edit(picture, prompt=changed, seed=SEED))]
         asked += [f"{width}x{height}: {prompt}", changed]
     return pictures, asked
 
 
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Several pictures of one size as one."""
+    """Return several pictures of one size as one."""
     width, height = pictures[0].size
     row = Image.new("RGB", (width * len(pictures), height))
     for index, picture in enumerate(pictures):
@@ -114,7 +114,7 @@ def unseen(count: int) -> list[str]:
 
 
 def tile(pictures: Sequence[Image.Image]) -> Image.Image:
-    """The pictures in rows, each brought into a square."""
+    """Return the pictures in rows, each brought into a square."""
     rows = -(-len(pictures) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * (SIDE + 4), rows * (SIDE + 4)), "white")
     for index, picture in enumerate(pictures):

@@ -19,7 +19,7 @@ SPECIAL_TOKENS = tuple(
 
 
 def train_tokenizer() -> Qwen2Tokenizer:
-    """A Qwen2 tokenizer of 2048 tokens in which the chat templates have the lengths that the pipelines count on.
+    """Return a Qwen2 tokenizer of 2048 tokens in which the chat templates have the lengths that the pipelines count on.
 
     Raises RuntimeError when the corpus does not yield such a tokenizer.
     """

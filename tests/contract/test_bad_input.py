@@ -82,6 +82,41 @@ def test_values_that_cannot_be_used(client: FlaskClient, changes: dict[str, Any]
     assert_refused(answer, 422, code, param)
 
 
+@pytest.mark.parametrize(
+    ("sent", "likely"), [("stpes", "steps"), ("guidanceScale", "guidance_scale"), ("Prompts", "prompt")]
+)
+def test_an_unknown_parameter_is_told_its_likely_name(client: FlaskClient, sent: str, likely: str) -> None:
+    answer = client.post("/v1/jobs", json={"operation": "generate", "prompt": "a cup", sent: 4})
+    assert_refused(answer, 422, "unknown_parameter", sent)
+    told = f"'{sent}' is not a parameter of this generate request; did you mean '{likely}'? /openapi.json lists them."
+    assert answer.get_json()["error"]["message"] == told
+
+
+def test_an_unknown_parameter_of_a_query_is_told_its_likely_name(client: FlaskClient) -> None:
+    answer = client.get("/v1/jobs?limits=3")
+    assert_refused(answer, 422, "unknown_parameter", "limits")
+    assert "; did you mean 'limit'?" in answer.get_json()["error"]["message"]
+
+
+def test_an_unknown_parameter_of_openais_routes_is_told_its_likely_name(client: FlaskClient) -> None:
+    answer = client.post("/v1/images/generations", json={"prompt": "a cup", "qualty": "high"})
+    assert_refused(answer, 422, "unknown_parameter", "qualty")
+    assert "; did you mean 'quality'?" in answer.get_json()["error"]["message"]
+
+
+def test_an_unknown_parameter_unlike_every_other_is_told_where_they_are_listed(client: FlaskClient) -> None:
+    answer = client.post("/v1/jobs", json={"operation": "generate", "prompt": "a cup", "zzz": 4})
+    assert_refused(answer, 422, "unknown_parameter", "zzz")
+    assert answer.get_json()["error"]["message"].endswith(". See /openapi.json for the ones there are.")
+
+
+def test_a_field_of_an_object_is_not_told_the_name_of_a_parameter(client: FlaskClient) -> None:
+    region = {"x": 0, "y": 0, "width": 8, "height": 8, "step": 1}
+    answer = client.post("/v1/jobs", json={"operation": "inpaint", "prompt": "a cup", "image": "x", "region": region})
+    assert_refused(answer, 422, "unknown_parameter", "step")
+    assert "did you mean" not in answer.get_json()["error"]["message"]
+
+
 @pytest.mark.parametrize("operation", [None, "", "paint", 7, ["generate"], {}])
 def test_unknown_operation(client: FlaskClient, operation: object) -> None:
     answer = client.post("/v1/jobs", json={"operation": operation, "prompt": "a cup"})

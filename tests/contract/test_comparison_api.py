@@ -18,8 +18,7 @@ from qwen_image_studio.imaging import read_origin
 from qwen_image_studio.imaging.comparing import STRIP_GAP
 from qwen_image_studio.models.table import MODELS
 from qwen_image_studio.planning.engine import Engine, Painted, Report, Show, silent
-from qwen_image_studio.planning.plan import PaintPlan
-from qwen_image_studio.planning.variant import Variant
+from qwen_image_studio.planning.plan import PaintPlan, Variant
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker

@@ -118,7 +118,7 @@ def test_an_operators_own_file_adds_and_replaces(tmp_path: Path) -> None:
         (OWN.replace(', zh = "用我们的风格重画{what}"', ""), "both languages"),
         (OWN.replace("{what} in", "{what!r} in"), "nothing else in braces"),
         (OWN.replace("{what} in", "{what in"), "our_style"),
-        (OWN.replace("[[templates]]", "[[template]]"), "beside"),
+        (OWN.replace("[[templates]]", "[[template]]"), "may hold tables [[templates]] and nothing else"),
         (OWN.replace('operation = "edit"', 'operation = "adjust"'), "generate or edit"),
         (OWN.replace('type = "text"', 'type = "color", default = "nope"'), "slots.what"),
         (OWN + OWN, "one id"),

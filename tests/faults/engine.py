@@ -22,8 +22,7 @@ from qwen_image_studio.jobs import Lease
 from qwen_image_studio.jobs.sql import SqlJobStore
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.planning.engine import Engine, Painted, Report, Show, silent
-from qwen_image_studio.planning.plan import PaintPlan
-from qwen_image_studio.planning.variant import Variant
+from qwen_image_studio.planning.plan import PaintPlan, Variant
 from qwen_image_studio.settings import Settings
 
 

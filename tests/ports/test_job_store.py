@@ -33,7 +33,7 @@ from qwen_image_studio.jobs import (
     WorkerReport,
     open_store,
 )
-from qwen_image_studio.planning.variant import Variant
+from qwen_image_studio.planning.plan import Variant
 from qwen_image_studio.settings import Settings
 
 LIMIT = 50

@@ -11,7 +11,6 @@ from PIL import Image
 
 from qwen_image_studio.contract.words import OutputFormat, Tier, Way
 from qwen_image_studio.imaging.masks import Mask
-from qwen_image_studio.local.generator import Pictures
 from qwen_image_studio.models.table import MODELS, Model
 from qwen_image_studio.operations.request import Given, ready, validated
 from qwen_image_studio.planning.plan import PaintPlan
@@ -99,9 +98,3 @@ def plan_of(
     given = Given(models, inputs=inputs, mask=mask, has_font=has_font)
     made = ready(validated(asked), given).plan(given)
     return made.plan, made.warnings
-
-
-def one(made: Pictures) -> Image.Image:
-    """The one picture that the generator made."""
-    assert isinstance(made, Image.Image)
-    return made

@@ -20,16 +20,15 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Operation, Precision, Tier
-from qwen_image_studio.local.generator import QwenImageGenerator
+from qwen_image_studio.local.generator import QwenImageGenerator, one
 from qwen_image_studio.models import weights as weights_module
 from qwen_image_studio.models.table import MODELS, Model
 from qwen_image_studio.models.weights import GIB, memory_of
 from qwen_image_studio.painting.qwen import QwenEngine
 from qwen_image_studio.planning.engine import Engine, open_engine
-from qwen_image_studio.planning.plan import PaintPlan
-from qwen_image_studio.planning.variant import Variant
+from qwen_image_studio.planning.plan import PaintPlan, Variant
 from qwen_image_studio.settings import Settings
-from tests.server.conftest import a_plan, one, painted, picture
+from tests.server.conftest import a_plan, painted, picture
 from training.parts import build_scheduler
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,13 +13,12 @@ from PIL import Image
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Precision, Tier, Way
 from qwen_image_studio.models import weights as weights_module
-from qwen_image_studio.models.families import FAMILIES, Sources
+from qwen_image_studio.models.families import FAMILIES
 from qwen_image_studio.models.families.qwen_image import QwenImage
 from qwen_image_studio.models.table import MODELS, Model, Recipe, configured_models, find_model
 from qwen_image_studio.models.weights import DTYPES, GIB
 from qwen_image_studio.painting.qwen import QwenEngine
-from qwen_image_studio.planning.plan import PaintPlan
-from qwen_image_studio.planning.variant import Variant
+from qwen_image_studio.planning.plan import PaintPlan, Variant
 from qwen_image_studio.settings import Settings
 from tests.server.conftest import a_plan, painted, picture, plan_of
 
@@ -42,10 +41,15 @@ class Plain(QwenImage):
     def __init__(self) -> None:
         self.calls: list[set[str]] = []
 
-    def paint(self, pipeline: Any, sources: Sources, named: Mapping[str, Any]) -> Image.Image:
-        """Note which arguments came."""
-        self.calls.append(set(named))
-        return super().paint(pipeline, sources, named)
+    def pipeline(self) -> Any:
+        """Return a pipeline that notes with which arguments it is called."""
+        calls, base = self.calls, super().pipeline()
+
+        def call(pipeline: Any, **named: Any) -> Any:
+            calls.append(set(named))
+            return base.__call__(pipeline, **named)
+
+        return type(base.__name__, (base,), {"__call__": call, "__module__": base.__module__})
 
 
 @pytest.fixture
@@ -74,9 +78,8 @@ def test_a_family_that_is_added_by_rows_paints(plain: Plain) -> None:
     engine = QwenEngine(models, "cpu")
     (one,) = engine.paint(made, ())
     assert one.image.size == (64, 64)
-    assert plain.calls == [
-        {"prompt", "width", "height", "num_inference_steps", "generator", "callback_on_step_end"},
-    ]
+    given = {"prompt", "width", "height", "num_inference_steps", "max_sequence_length", "generator"}
+    assert plain.calls == [given | {"callback_on_step_end"}]
     assert engine.loaded == Variant("Plain-1", Tier.QUALITY, Precision.BF16)
 
 

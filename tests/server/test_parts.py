@@ -18,12 +18,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Operation, Way
-from qwen_image_studio.local.generator import QwenImageGenerator
+from qwen_image_studio.local.generator import QwenImageGenerator, one
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.painting.hooks import seed_of
 from qwen_image_studio.painting.qwen import QwenEngine
 from qwen_image_studio.planning.plan import Pass
-from tests.server.conftest import a_plan, digest, one, picture, plan_of
+from tests.server.conftest import a_plan, digest, picture, plan_of
 from training.judge import Judge, is_on, load_judge
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -1,4 +1,4 @@
-"""What the tools and the credentials take: own defaults, tolerant parsing, and every check before the network.
+"""Parameters of the tools and credentials: defaults, tolerant parsing, and all checks before the network is used.
 
 A value that cannot be used raises :class:`tools.errors.Refused` with a sentence that names the parameter.
 """

@@ -23,17 +23,17 @@ Operation = Literal["generate", "edit", "outpaint"]
 SeedMode = Literal["per_row", "fixed"]
 
 TEXTS = ("prompt", "negative_prompt", "image", "aspect_ratio", "size")
-"""Parameters that may hold {{column}}, besides the slots."""
-# One stretch up to a brace: the time to search grows with the text and no faster. Names are stripped afterwards.
+"""Names of the parameters that may hold {{column}}, besides the slots."""
+# Names have no braces, so that the search takes linear time; blanks are stripped afterwards.
 _COLUMN = re.compile(r"\{\{([^{}]*)\}\}")
 _SINGLE = re.compile(r"(?<!\{)\{([^{}]{1,100})\}(?!\})")
 
 
 def columns(text: str) -> str:
-    """A text with each {{column}} written the server's way.
+    """Return the text with each {{column}} in the server's notation.
 
-    Dify's own variables look like {{#node.name#}}; it fills in those and lets {{column}} pass. Raises ValueError where
-    one of Dify's was left over, and for a text that is too long.
+    Dify's own variables look like {{#node.name#}}; Dify fills those in and leaves {{column}} alone. Raises ValueError
+    where one of Dify's is left over, and for a text that is too long.
     """
     if len(text.strip()) > MAX_PROMPT_CHARS:
         raise ValueError(f"takes at most {MAX_PROMPT_CHARS} characters")
@@ -50,7 +50,7 @@ def _without_blanks(column: re.Match[str]) -> str:
 
 
 def varies(text: str) -> bool:
-    """Whether the rows decide about the text."""
+    """Return whether the text depends on the row."""
     return "{{" in text
 
 
@@ -62,9 +62,9 @@ class BatchParameters(Instructed):
     operation: Annotated[Operation, BeforeValidator(lowered)] = "generate"
     rows: Annotated[Rows | None, BeforeValidator(read_rows)] = None
     rows_file: Address = None
-    """Instead of rows, where a file of them is downloaded from."""
+    """URL of a file of rows, instead of rows."""
     image: str | None = Field(None, max_length=MAX_REFERENCE_CHARS)
-    """What each row starts from: a text such as {{url}} that becomes an id or URL."""
+    """The image of each row: a text such as {{url}} that becomes an id or URL."""
     aspect_ratio: Annotated[str | None, BeforeValidator(ratio)] = None
     seed_mode: Annotated[SeedMode, BeforeValidator(lowered)] = "per_row"
 
@@ -89,9 +89,9 @@ class BatchParameters(Instructed):
         return value if value is None or varies(value) else checked_size(value)
 
     @classmethod
-    def relevant(cls, told: dict[str, Any]) -> dict[str, Any]:
-        """A size replaces the aspect ratio."""
-        return super().relevant(without_ratio_beside_size(told))
+    def relevant(cls, params: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters without the aspect ratio where there is a size."""
+        return super().relevant(without_ratio_beside_size(params))
 
     @model_validator(mode="after")
     def _one_table(self) -> Self:
@@ -118,10 +118,12 @@ class BatchParameters(Instructed):
         return self
 
     def body(self, file: bytes | None = None) -> dict[str, Any]:
-        """The body of ``POST /v1/jobs``; ``file`` holds the rows where they came as one. Raises :class:`Refused`."""
+        """Return the body of ``POST /v1/jobs``; ``file`` is the file of rows, if there is one. Raises
+        :class:`Refused`.
+        """
         image = self.image or (None if self.operation == "generate" else "{{image}}")
-        told = {"image": image, "aspect_ratio": self.aspect_ratio}
-        job = {"operation": self.operation, **super().body(), **{name: text for name, text in told.items() if text}}
+        params = {"image": image, "aspect_ratio": self.aspect_ratio}
+        job = {"operation": self.operation, **super().body(), **{name: text for name, text in params.items() if text}}
         table = self.rows if file is None else self._rows_of(file)
         if isinstance(table, list) and image and (column := _COLUMN.fullmatch(image)):
             table = [_with_reference(number, row, column[1]) for number, row in enumerate(table, start=1)]
@@ -136,7 +138,7 @@ class BatchParameters(Instructed):
         return table
 
     def _check_braces(self, table: Rows) -> None:
-        """Raise ValueError where a column's name stands in single braces, which would be painted as they are."""
+        """Raise ValueError where a column's name is in single braces, which would be painted as they are."""
         names = column_names(table)
         for text in (*(getattr(self, name) or "" for name in TEXTS), *self.slots.values()):
             for single in (found.strip() for found in _SINGLE.findall(text)):
@@ -145,7 +147,7 @@ class BatchParameters(Instructed):
 
 
 def _with_reference(number: int, row: dict[str, Any], column: str) -> dict[str, Any]:
-    """The row with the id or URL in that column, whatever stands around it. Raises :class:`Refused`."""
+    """Return the row with only the id or URL left in that column. Raises :class:`Refused` where there is none."""
     value = row.get(column)
     if not isinstance(value, str) or not value.strip():
         return row

@@ -1,4 +1,4 @@
-"""What the administrator enters for the provider."""
+"""The credentials that the administrator enters for the provider."""
 
 import ipaddress
 import re
@@ -11,7 +11,7 @@ from tools.parameters.tolerant import Tolerant
 
 
 class Credentials(Tolerant):
-    """What the administrator entered for the provider."""
+    """The credentials that the administrator entered for the provider."""
 
     FREE_TEXTS: ClassVar[frozenset[str]] = frozenset(("api_key",))
 
@@ -19,7 +19,7 @@ class Credentials(Tolerant):
     api_key: str = Field("", repr=False)
     verify_tls: bool = True
     time_budget: float = Field(540, ge=30, le=590, allow_inf_nan=False)
-    """Seconds for one call of a tool; Dify's plugin daemon ends a call at 600."""
+    """Time for one call of a tool, in seconds; Dify's plugin daemon ends a call at 600."""
 
     @field_validator("server_url")
     @classmethod
@@ -31,7 +31,7 @@ class Credentials(Tolerant):
             raise ValueError("leave user and password out of the address; the key belongs into api_key")
         if not _is_possible(host):
             raise ValueError("the host or the port cannot be right; write it like http://gpu-box:8300")
-        # People paste the address of a route as often as the base.
+        # People often paste the address of a route instead of the base.
         return f"{scheme}://{host}{re.sub(r'(/v1(/.*)?)?/*$', '', path)}"
 
     @field_validator("api_key")
@@ -43,12 +43,12 @@ class Credentials(Tolerant):
         return key
 
     def client(self) -> StudioClient:
-        """A client with these credentials, whose time budget begins now."""
+        """Return a client with these credentials; its time budget begins now."""
         return StudioClient(self.server_url, self.api_key, verify_tls=self.verify_tls, time_budget_s=self.time_budget)
 
 
 def _is_possible(host: str) -> bool:
-    """Whether a host with its port can be one at all, so that nothing else fails over it later."""
+    """Return whether a host with its port is well-formed, so that nothing fails because of it later."""
     if not (match := re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+))(?::(\d{1,5}))?", host)):
         return False
     literal, name, port = match.groups()

@@ -1,4 +1,4 @@
-"""The parameters of image_edit: whole images by an instruction, or only what a mask or a box lets change."""
+"""The parameters of image_edit: to change whole images by an instruction, or only the area of a mask or a box."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -14,26 +14,26 @@ Prefer = Literal["auto", "model", "cv"]
 
 
 class EditParameters(Instructed):
-    """Parameters of image_edit; ``images`` or ``image_id`` holds up to three images, in order. With none it is the last
-    one of the conversation.
+    """Parameters of image_edit; ``images`` or ``image_id`` holds up to three images, in order. Without any, the last
+    one of the conversation is taken.
     """
 
     images: Addresses = Field([])
     image_id: References = Field([])
     mask: Address = None
-    """White where the first image may change."""
+    """URL of the mask, which is white where the first image may change."""
     region: Annotated[dict[str, float] | None, BeforeValidator(box)] = None
-    """Instead of a mask, the box that may change."""
+    """The box that may change, instead of a mask."""
     n: Whole = Field(1, ge=1, le=4)
     strength: Strength = None
     prompt_kind: Annotated[PromptKind | None, BeforeValidator(lowered)] = None
     prefer: Annotated[Prefer, BeforeValidator(lowered)] = "auto"
 
     @classmethod
-    def relevant(cls, told: dict[str, Any]) -> dict[str, Any]:
-        """With a mask or a region, what lies outside stays as it is, so the image keeps its size."""
-        in_part = "mask" in told or "region" in told
-        return super().relevant({name: value for name, value in told.items() if not (in_part and name == "size")})
+    def relevant(cls, params: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters without size where there is a mask or region: the image then keeps its size."""
+        in_part = "mask" in params or "region" in params
+        return super().relevant({name: value for name, value in params.items() if not (in_part and name == "size")})
 
     @model_validator(mode="after")
     def _a_prompt_or_a_template(self) -> Self:
@@ -57,23 +57,23 @@ class EditParameters(Instructed):
 
     @property
     def has_image(self) -> bool:
-        """Whether an image was given, in either way."""
+        """Whether an image was given, as a file or by its id."""
         return bool(self.images or self.image_id)
 
     @property
     def in_part(self) -> bool:
-        """Whether only a part may change."""
+        """Whether only a part of the image may change."""
         return self.mask is not None or self.region is not None
 
     def body(self) -> dict[str, Any]:
-        """The body of ``POST /v1/jobs``; without ``image`` and ``mask`` where files are sent along.
+        """Return the body of ``POST /v1/jobs``; without ``image`` and ``mask`` where files are sent along.
 
-        Settings that only the other way of editing knows are not sent: whoever builds the app sets them once, and a
-        region may come and go with each call.
+        Settings that only the other way of editing has are not sent: the author of an app sets them once, while each
+        call may come with a region or without.
         """
         inputs = {"image": self.image_id} if self.image_id else {}
         if self.in_part:
-            told = self.model_dump(include={"region", "strength", "prompt_kind"}, exclude_none=True)
-            return {"operation": "inpaint", **super().body(), **told, **inputs}
+            params = self.model_dump(include={"region", "strength", "prompt_kind"}, exclude_none=True)
+            return {"operation": "inpaint", **super().body(), **params, **inputs}
         preferred = {} if self.prefer == "auto" else {"prefer": self.prefer}
         return {"operation": "edit", **super().body(), **preferred, **inputs}

@@ -1,7 +1,7 @@
 """The parameters of prompt_enhance, and the choice of a language model of the workspace.
 
-Only prompt_enhance has Dify's model selector: Dify's older agents refuse a tool whose selector was left empty, and
-painting has to go on there. Elsewhere the model is written as PROVIDER/MODEL.
+Only prompt_enhance has Dify's model selector, since Dify's older agents refuse a tool with an empty selector, and
+painting must work there. Other tools take the model as PROVIDER/MODEL.
 """
 
 import re
@@ -21,7 +21,7 @@ Part = Annotated[str, Field(max_length=MAX_PART_CHARS)]
 
 
 class ChosenModel(BaseModel):
-    """A language model as Dify's model selector gives it."""
+    """A language model, in the form of Dify's model selector."""
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
@@ -42,9 +42,9 @@ class ChosenModel(BaseModel):
 
 
 def chosen_model(value: object) -> ChosenModel | None:
-    """A model as an object, as JSON or as PROVIDER/MODEL, a provider having three parts.
+    """Return the model given as an object, as JSON or as PROVIDER/MODEL, where a provider has three parts.
 
-    None where there is none, and where it cannot be read: a prompt by rules is better than no picture.
+    Return None where there is none or it cannot be read, since a prompt by rules is better than no picture.
     """
     if isinstance(value, str):
         if named := re.fullmatch(r"([\w.-]+/[\w.-]+/[\w.-]+)/(\S+)", value.strip(QUOTES)):
@@ -86,6 +86,6 @@ class EnhanceParameters(Tolerant):
         return self
 
     def wish(self) -> Wish:
-        """What is to be written as a prompt."""
+        """Return the wish to be written out as a prompt."""
         said = {name: getattr(self, name) for name in ("purpose", "product", "theme", "audience", "style", "language")}
         return Wish(self.prompt, **said)

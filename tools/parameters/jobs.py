@@ -13,8 +13,8 @@ JobAction = Literal["result", "list", "cancel"]
 
 
 def one_id(value: object) -> object:
-    """An id as people and models write it: in quotation marks or brackets, after the word job, or in the whole line in
-    which a tool named it.
+    """Return the id in what people and models write: in quotation marks or brackets, after the word job, or within the
+    whole line of a tool's answer. Raises ValueError where there is none.
     """
     if not isinstance(value, str):
         return value
@@ -36,10 +36,10 @@ class JobParameters(Tolerant):
     limit: Whole = Field(10, ge=1, le=MAX_JOBS)
 
     @classmethod
-    def relevant(cls, told: dict[str, Any]) -> dict[str, Any]:
-        """A list is of no job in particular."""
-        listing = lowered(told.get("action")) == "list"
-        return {name: value for name, value in told.items() if not (listing and name == "job_id")}
+    def relevant(cls, params: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters without job_id where jobs are to be listed."""
+        listing = lowered(params.get("action")) == "list"
+        return {name: value for name, value in params.items() if not (listing and name == "job_id")}
 
     @model_validator(mode="after")
     def _about_a_job(self) -> Self:
@@ -49,5 +49,5 @@ class JobParameters(Tolerant):
 
     @property
     def about(self) -> str:
-        """The job that is meant, where the action is about one."""
+        """The id of the job that the action is about; empty for a list."""
         return self.job_id or ""

@@ -15,7 +15,7 @@ Pixels = Annotated[Whole, Field(ge=0, le=MAX_SIDE)]
 
 
 class OutpaintParameters(OneImage, Painting):
-    """Parameters of image_outpaint; how far to go is said in pixels, by a shape or by a size."""
+    """Parameters of image_outpaint; the extent is given in pixels, by a shape or by a size."""
 
     left: Pixels = 0
     right: Pixels = 0
@@ -23,7 +23,7 @@ class OutpaintParameters(OneImage, Painting):
     bottom: Pixels = 0
     aspect_ratio: Annotated[str | None, BeforeValidator(ratio)] = None
     anchor: Annotated[Anchor, BeforeValidator(lowered)] = "center"
-    """Where the image stands on the canvas of that shape or size; pixels say it by themselves."""
+    """Place of the image on the canvas of that shape or size; pixels need no anchor."""
     n: Whole = Field(1, ge=1, le=4)
     strength: Strength = None
     prompt_kind: Annotated[PromptKind | None, BeforeValidator(lowered)] = None
@@ -34,10 +34,10 @@ class OutpaintParameters(OneImage, Painting):
         return None if value is None else checked_ratio(value)
 
     @classmethod
-    def relevant(cls, told: dict[str, Any]) -> dict[str, Any]:
-        """A size to reach replaces pixels and shape."""
-        ignored = {"aspect_ratio", *SIDES} if "size" in told else set()
-        return {name: value for name, value in told.items() if name not in ignored}
+    def relevant(cls, params: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters without pixels and shape where there is a size."""
+        ignored = {"aspect_ratio", *SIDES} if "size" in params else set()
+        return {name: value for name, value in params.items() if name not in ignored}
 
     @model_validator(mode="after")
     def _one_way_to_grow(self) -> Self:
@@ -53,11 +53,11 @@ class OutpaintParameters(OneImage, Painting):
         return self
 
     def _added(self) -> dict[str, int]:
-        """Pixels by side, where there are any."""
+        """Return the pixels to add by side, without sides that get none."""
         return {side: pixels for side in SIDES if (pixels := getattr(self, side))}
 
     def body(self) -> dict[str, Any]:
-        """The body of ``POST /v1/jobs``; without ``image`` where a file is sent along."""
+        """Return the body of ``POST /v1/jobs``; without ``image`` where a file is sent along."""
         anchor = {} if self._added() or self.anchor == "center" else {"anchor": self.anchor}
-        told = self.model_dump(include={"aspect_ratio", "strength", "prompt_kind"}, exclude_none=True)
-        return {"operation": "outpaint", **super().body(), **self._added(), **told, **anchor, **self.input()}
+        params = self.model_dump(include={"aspect_ratio", "strength", "prompt_kind"}, exclude_none=True)
+        return {"operation": "outpaint", **super().body(), **self._added(), **params, **anchor, **self.input()}

@@ -1,4 +1,4 @@
-"""What all painting tools take, and the parameters of image_generation."""
+"""The parameters that all painting tools take, and those of image_generation."""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ MIN_SIDE = 64
 MAX_SEED = 2**32 - 1
 MAX_PROMPT_CHARS = 8000
 LONGEST_SHAPE = 20
-"""How many times longer than wide a shape may be."""
+"""Largest ratio of the longer to the shorter side of a shape."""
 
 NativeRatio = Literal["auto", "1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3"]
 OutputFormat = Literal["png", "jpeg", "webp"]
@@ -33,11 +33,11 @@ _SHAPES: Mapping[str, str] = {
     **dict.fromkeys(("landscape", "horizontal", "横向"), "4:3"),
     **dict.fromkeys(("portrait", "upright", "纵向"), "3:4"),
 }
-"""What the form calls the shapes, and words near to it."""
+"""Shapes by the names that the form gives them, and by similar words."""
 
 
 def ratio(value: object) -> object:
-    """A shape with any sign between its sides, with or without spaces, or as a word."""
+    """Return a shape as WIDTH:HEIGHT, whether it came with another sign, with spaces or as a word."""
     if not isinstance(value, str):
         return value
     plain = narrow(value)
@@ -47,20 +47,22 @@ def ratio(value: object) -> object:
 
 
 def file_format(value: object) -> object:
-    """A file format also as the ending of a file's name or as a media type."""
+    """Return a file format that may come as the suffix of a file or as a media type."""
     if not isinstance(value, str):
         return value
     plain = value.strip().lower().removeprefix("image/").lstrip(".")
     return "jpeg" if plain == "jpg" else plain
 
 
-def without_ratio_beside_size(told: dict[str, Any]) -> dict[str, Any]:
-    """The told parameters; where the app sets a size, the shape that a language model chose has no say."""
-    return {name: value for name, value in told.items() if not ("size" in told and name == "aspect_ratio")}
+def without_ratio_beside_size(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters without the aspect ratio where there is a size: one that the app sets overrides a shape
+    that a language model chose.
+    """
+    return {name: value for name, value in params.items() if not ("size" in params and name == "aspect_ratio")}
 
 
 def checked_ratio(value: str) -> str:
-    """Any shape as WIDTH:HEIGHT. Raises ValueError for one that no canvas can have."""
+    """Return a shape as WIDTH:HEIGHT. Raises ValueError for one that no canvas can have."""
     match = re.fullmatch(r"(\d{1,4}):(\d{1,4})", value)
     sides = [int(side) for side in match.groups()] if match else [0]
     if 0 in sides or max(sides) > LONGEST_SHAPE * min(sides):
@@ -69,7 +71,7 @@ def checked_ratio(value: str) -> str:
 
 
 def checked_size(value: str) -> str:
-    """WIDTHxHEIGHT with any multiplication sign. Raises ValueError for another size."""
+    """Return WIDTHxHEIGHT, whatever its multiplication sign was. Raises ValueError for any other size."""
     if not (match := re.fullmatch(r"(\d{1,5})\s*[xX×*]\s*(\d{1,5})", narrow(value))):
         raise ValueError("write WIDTHxHEIGHT in pixels, such as 1024x768, or leave it empty")
     if not all(MIN_SIDE <= int(side) <= MAX_SIDE for side in match.groups()):
@@ -78,7 +80,7 @@ def checked_size(value: str) -> str:
 
 
 class Painting(Tolerant):
-    """Parameters that every tool takes; None leaves the choice to the server."""
+    """Parameters that every painting tool takes; None leaves the choice to the server."""
 
     FREE_TEXTS: ClassVar[frozenset[str]] = frozenset(("prompt",))
 
@@ -92,7 +94,7 @@ class Painting(Tolerant):
     output_format: Annotated[OutputFormat, BeforeValidator(file_format)] = "png"
     output_quality: Annotated[int | None, BeforeValidator(whole), Field(ge=1, le=100)] = None
     wait: bool = True
-    """Whether the tool waits for the end of its job, or only starts it."""
+    """Whether the tool waits for the end of its job, rather than only starting it."""
 
     @field_validator("size")
     @classmethod
@@ -107,24 +109,24 @@ class Painting(Tolerant):
         return None if value == -1 else value  # -1 is how other image tools write "random"
 
     def body(self) -> dict[str, Any]:
-        """The body of ``POST /v1/jobs`` without operation and inputs; what was left out is left out."""
+        """Return the body of ``POST /v1/jobs`` without operation, inputs and what was left out."""
         said = {"prompt": self.prompt} if self.prompt else {}
         return {**said, **self.model_dump(include=SENT, exclude_none=True)}
 
 
 class Instructed(Painting):
-    """A prompt, or one of the server's templates with what stands in its slots."""
+    """Parameters of a tool that takes a prompt, or one of the server's templates with texts for its slots."""
 
     template: str | None = Field(None, pattern=r"^[A-Za-z0-9_]{1,64}$")
-    """Instead of a prompt, one of the server's templates."""
+    """Id of one of the server's templates, instead of a prompt."""
     slots: dict[str, str] = Field({})
-    """What stands in the template's slots."""
+    """Texts for the template's slots, by name."""
 
     @classmethod
-    def relevant(cls, told: dict[str, Any]) -> dict[str, Any]:
-        """A template replaces the prompt, and slots are nothing without one."""
-        ignored = "prompt" if "template" in told else "slots"
-        return {name: value for name, value in told.items() if name != ignored}
+    def relevant(cls, params: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters without the prompt where there is a template, and without slots where there is none."""
+        ignored = "prompt" if "template" in params else "slots"
+        return {name: value for name, value in params.items() if name != ignored}
 
     @field_validator("slots", mode="before")
     @classmethod
@@ -132,12 +134,15 @@ class Instructed(Painting):
         return _slots(value)
 
     def body(self) -> dict[str, Any]:
-        """The body of ``POST /v1/jobs`` without operation and inputs."""
+        """Return the body of ``POST /v1/jobs`` without operation and inputs."""
         return super().body() | ({} if self.template is None else {"template": self.template, "slots": self.slots})
 
 
 def _slots(value: object) -> dict[str, str]:
-    """``{"old": "apple", "new": "a cat"}`` in JSON or Python, or ``old=apple; new=a cat`` as people type it."""
+    """Return the slots from ``{"old": "apple", "new": "a cat"}`` in JSON or Python, or ``old=apple; new=a cat``.
+
+    Raises ValueError for anything else.
+    """
     try:
         read = read_value(value) if isinstance(value, str) else value
     except ValueError:
@@ -158,7 +163,7 @@ class GenerationParameters(OneImage, Painting):
     n: Whole = Field(1, ge=1, le=4)
     aspect_ratio: Annotated[NativeRatio, BeforeValidator(lowered), BeforeValidator(ratio)] = "auto"
     strength: Strength = None
-    """How far to go from the image; not sent where there is none, so that one app can serve both cases."""
+    """How far to go from the image; it is not sent without an image, so that one app can serve both cases."""
     enhance: Annotated[Enhance, BeforeValidator(lowered)] = "off"
     enhance_model: ModelChoice = None
 
@@ -170,28 +175,30 @@ class GenerationParameters(OneImage, Painting):
         return value
 
     @classmethod
-    def relevant(cls, told: dict[str, Any]) -> dict[str, Any]:
-        """A size replaces the aspect ratio; ``enhance`` may come as a truth value, which YAML makes of ``off``."""
-        word = str(told.get("enhance")).strip().lower()
+    def relevant(cls, params: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters without the aspect ratio where there is a size, and with ``enhance`` as a word: YAML
+        turns ``off`` into a truth value.
+        """
+        word = str(params.get("enhance")).strip().lower()
         if word in {"true", "yes", "on"}:
-            told["enhance"] = "llm" if "enhance_model" in told else "rules"
+            params["enhance"] = "llm" if "enhance_model" in params else "rules"
         elif word in {"false", "no"}:
-            told["enhance"] = "off"
-        return without_ratio_beside_size(told)
+            params["enhance"] = "off"
+        return without_ratio_beside_size(params)
 
     def wish(self) -> Wish:
-        """The prompt as something still to be written out."""
+        """Return the prompt as a wish that is still to be written out."""
         return Wish(self.prompt)
 
     def written(self, prompt: Written) -> Self:
-        """These parameters with another prompt; what the person said of the negative prompt and the shape stays."""
+        """Return these parameters with another prompt; the person's own negative prompt and shape are kept."""
         free = self.aspect_ratio == "auto" and not self.has_image
         shape = {"aspect_ratio": prompt.aspect_ratio} if free else {}
         negative = self.negative_prompt or prompt.negative_prompt or None
         return self.model_copy(update={"prompt": prompt.prompt, "negative_prompt": negative, **shape})
 
     def body(self) -> dict[str, Any]:
-        """The body of ``POST /v1/jobs``; a size replaces the aspect ratio."""
+        """Return the body of ``POST /v1/jobs``; a size replaces the aspect ratio."""
         shape = {} if self.size or self.aspect_ratio == "auto" else {"aspect_ratio": self.aspect_ratio}
         far = {"strength": self.strength} if self.has_image and self.strength is not None else {}
         return {"operation": "generate", **super().body(), **shape, **far, **self.input()}

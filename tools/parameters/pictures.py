@@ -1,4 +1,4 @@
-"""Pictures that a tool starts from: files of Dify, ids and URLs that the server reads itself, and boxes in them."""
+"""Parameters for input pictures: files of Dify, ids and URLs that the server reads itself, and boxes in pictures."""
 
 import math
 import re
@@ -14,7 +14,7 @@ MAX_SIDE = 4096
 BOX = ("x", "y", "width", "height")
 
 _NEXT = r"""[,;](?:\s|https?://|img_|["']|$)"""
-"""Where a URL in a list ends, although it may hold commas itself."""
+"""Pattern of the end of a URL in a list; URLs may hold commas themselves."""
 _URL = rf"""(?i:https?)://(?:\([^\s()<>"`]*\)|\[[^\s\[\]<>"`]*\]|'(?=\w)|(?!{_NEXT})[^\s()<>\[\]"'`，、；。）」”])+"""
 _ID = r"(?<![A-Za-z0-9])img(?:_|(?=\d))[A-Za-z0-9_]*[A-Za-z0-9]"
 _OWN_ROUTE = rf"/v1/images/({_ID})(?:/content)?/?$"
@@ -26,12 +26,12 @@ _TAKES = "takes the id of an image as an earlier answer named it (img_…), or a
 
 
 def addresses(value: object) -> list[str]:
-    """The URLs of one file or several, in order."""
+    """Return the URLs of one file or several, in order."""
     return [_address(file) for file in (value if isinstance(value, list) else [value])]
 
 
 def one_address(value: object) -> str:
-    """The URL of a file that may come in a list."""
+    """Return the URL of one file, which may come in a list. Raises ValueError where there are several."""
     found = addresses(value)
     if len(found) != 1:
         raise ValueError(f"takes one file; there are {len(found)}")
@@ -39,7 +39,7 @@ def one_address(value: object) -> str:
 
 
 def _address(file: object) -> str:
-    """The URL of a file as the SDK hands it over (an object), or as Dify sent it (a mapping), or a plain URL."""
+    """Return the URL of a file: an object of the SDK, a mapping as Dify sent it, or a plain URL."""
     url = file.get("url") if isinstance(file, Mapping) else getattr(file, "url", file)
     if not isinstance(url, str) or not url:
         raise ValueError("has an entry that is no file; choose files, or use image_id")
@@ -47,19 +47,19 @@ def _address(file: object) -> str:
 
 
 def references(value: object) -> list[str]:
-    """The ids and URLs in one text or several, in order and each once, whatever words and signs stand around them.
+    """Return the ids and URLs in one text or several, in order and each once, whatever words surround them.
 
-    The last image of a conversation is what the server takes where none is named, so words for it are no reference.
+    Words for the last image give no reference, since the server takes that image where none is named.
     """
     texts = value if isinstance(value, list) else [value]
     found = list(dict.fromkeys(found for text in texts for found in _referred(str(text))))
-    # An answer names each image by its id and by a link, which has the id in it: that is one image.
+    # An answer names each image by its id and by a link that contains the id; both are one image.
     named = [one for one in found if re.fullmatch("img_[0-9a-f]{24}", one)]
     return [one for one in found if one in named or not any(name in one for name in named)]
 
 
 def one_reference(text: str) -> str:
-    """The one id or URL in a text; of a text that is nothing but a URL, all of it. Raises ValueError."""
+    """Return the only id or URL in a text; a text that is a URL is returned as it is. Raises ValueError otherwise."""
     if re.fullmatch(r"(?i:https?)://\S+", plain := text.strip()) and len(plain) <= MAX_REFERENCE_CHARS:
         return plain
     if means_last(plain):
@@ -70,7 +70,7 @@ def one_reference(text: str) -> str:
 
 
 def means_last(value: object) -> bool:
-    """Whether a text is nothing but words for the last image."""
+    """Return whether a text consists of words for the last image."""
     return isinstance(value, str) and re.fullmatch(_LAST, value.strip(f"{QUOTES}.<>[]"), re.IGNORECASE) is not None
 
 
@@ -88,14 +88,14 @@ def _referred(text: str) -> list[str]:
             "tool's answer named, a URL with http(s)://, or the file itself"
         )
     words = [word.strip(QUOTES) for word in re.split("[,，、；;]", plain)]
-    # What is a word of a language and no id is better told here than by the server.
+    # A plain word that is no id is better refused here than by the server.
     if not all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", word) for word in words) or re.search("[A-Za-z_]{3}", plain):
         raise ValueError(_TAKES)
     return words
 
 
 def _reference(found: str) -> str:
-    """An id or a URL without the stop after it; of the server's own route of an image, which needs the key, the id."""
+    """Return an id, or a URL without a stop at its end; of the server's own route, which needs the key, the id."""
     if len(found) > MAX_REFERENCE_CHARS:
         raise ValueError("takes ids or URLs of images, not the image itself")
     url = found.rstrip(".,;:!?*")
@@ -104,14 +104,14 @@ def _reference(found: str) -> str:
 
 
 Addresses = Annotated[list[str], BeforeValidator(addresses)]
-"""Where Dify's files are downloaded from."""
+"""URLs of Dify's files, to be downloaded by the plugin."""
 Address = Annotated[str | None, BeforeValidator(one_address)]
 References = Annotated[list[str], BeforeValidator(references)]
-"""Ids or URLs that the server reads itself."""
+"""Ids or URLs of images, to be read by the server."""
 
 
 class OneImage(Tolerant):
-    """One image, or none, as a file in ``image`` or as ``image_id``."""
+    """Parameters of a tool that takes at most one image, as a file in ``image`` or as ``image_id``."""
 
     image: Addresses = Field([])
     image_id: References = Field([])
@@ -130,12 +130,12 @@ class OneImage(Tolerant):
         return bool(self.image or self.image_id)
 
     def input(self) -> dict[str, str]:
-        """The part of the body that names the image; empty where a file is sent or none."""
+        """Return the part of the body that names the image; empty where the image is a file, or there is none."""
         return {"image": self.image_id[0]} if self.image_id else {}
 
 
 def box(value: object) -> dict[str, float]:
-    """A box as ``x,y,width,height`` or as JSON, with the punctuation of either language; in pixels or fractions."""
+    """Return the box in ``x,y,width,height`` or JSON, with English or Chinese punctuation; in pixels or fractions."""
     read = _numbers(value) if isinstance(value, str) else value
     if isinstance(read, list | tuple) and len(read) == len(BOX):
         read = dict(zip(BOX, read, strict=True))
@@ -159,7 +159,7 @@ def _numbers(text: str) -> Any:
 
 
 def _number(name: str, value: object) -> float:
-    """A number of a box; with a percent sign, the fraction."""
+    """Return a number of a box; a percentage becomes a fraction."""
     try:
         found = float(read) if isinstance(read := number(value), str | int | float) else math.nan
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Tables for a batch: rows as people, models and other nodes of Dify write them, and files of them."""
+"""Tables for a batch: rows in the forms that people, models and other nodes of Dify write, and files of rows."""
 
 import math
 import re
@@ -9,7 +9,7 @@ from tools.parameters.tolerant import read_value
 
 MAX_ROWS = 500
 MAX_TABLE_BYTES = 900_000
-"""As text; the server takes 1 MB of JSON with everything around it."""
+"""Largest table as text, in bytes; the server takes 1 MB of JSON, including everything around it."""
 
 Rows = list[dict[str, Any]] | str
 
@@ -17,11 +17,10 @@ _WRITE = 'write rows as a JSON list such as [{"name": "red apple"}], or as CSV w
 
 
 def read_rows(value: object) -> Rows:
-    """Rows as a list of objects, or CSV as the text that it is, for the server to read.
+    """Return rows as a list of objects; CSV is returned as text, for the server to read.
 
-    Takes JSON, CSV and Markdown, also with words around them as language models answer, and lists as Dify writes them
-    into a text, which is Python's way.
-    Raises ValueError.
+    The value may be JSON, CSV or Markdown, also with words around it as language models answer, or a list in Python's
+    notation, as Dify writes it into a text. Raises ValueError for anything else.
     """
     read = _read(value) if isinstance(value, str) else value
     if isinstance(read, str):
@@ -37,7 +36,7 @@ def read_rows(value: object) -> Rows:
 
 
 def _read(text: str) -> Any:
-    """What stands in a text: a JSON or Python value, or CSV as text."""
+    """Return the content of a text: a JSON or Python value, or CSV as text."""
     if len(text.encode(errors="replace")) > MAX_TABLE_BYTES:
         raise ValueError(f"has more than {MAX_TABLE_BYTES // 1000} kB; split the table into several batches")
     plain = text.strip("\ufeff \t\r\n")
@@ -56,7 +55,7 @@ def _read(text: str) -> Any:
 
 
 def _unfenced(lines: list[str]) -> str | None:
-    """What stands in the one code block of an answer; None where there is none."""
+    """Return the content of an answer's only code block; None where there is none."""
     fences = [number for number, line in enumerate(lines) if re.fullmatch(r"```[a-zA-Z]*\s*", line)]
     if len(fences) < 2:
         return None
@@ -66,7 +65,7 @@ def _unfenced(lines: list[str]) -> str | None:
 
 
 def _markdown(lines: list[str]) -> list[dict[str, str]] | None:
-    """The rows of the one table in Markdown, whose lines begin with a stroke; None where there is none."""
+    """Return the rows of the only Markdown table, whose lines begin with ``|``; None where there is none."""
     cells = [_cells(line) if line.lstrip().startswith("|") else [] for line in lines]
     is_under = [line != [] and all(re.fullmatch(":?-+:?", cell) for cell in line) for line in cells]
     first = is_under.index(True) if any(is_under) else 0
@@ -84,14 +83,14 @@ def _markdown(lines: list[str]) -> list[dict[str, str]] | None:
 
 
 def _cells(line: str) -> list[str]:
-    """What stands between the strokes of a line; a stroke within a cell has a backslash before it."""
+    """Return the cells of a line, which are separated by ``|``; a ``|`` within a cell has a backslash before it."""
     inner = line.strip().removeprefix("|")
     inner = inner.removesuffix("|") if not inner.endswith("\\|") else inner
     return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", inner)]
 
 
 def column_names(table: Rows) -> set[str]:
-    """The columns of a table; of CSV as far as its first line tells them without reading it properly."""
+    """Return the names of a table's columns; for CSV only roughly, by splitting its first line."""
     if isinstance(table, str):
         return {name.strip(' "') for name in re.split(r"[,;\t，]", table.splitlines()[0])}
     return {name for row in table for name in row}
@@ -109,7 +108,7 @@ def _row(number: int, row: dict[Any, Any]) -> dict[str, Any]:
 
 
 def decoded(content: bytes) -> str:
-    """The text of a file of rows: UTF-8, UTF-16 with its mark, or else GB 18030, as Excel saves it in China.
+    """Return the text of a file of rows: UTF-8, UTF-16 with its mark, or else GB 18030, which Excel writes in China.
 
     Raises ValueError for a file that is no text.
     """

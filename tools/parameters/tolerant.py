@@ -1,8 +1,8 @@
-"""What Dify and language models may send for a value, and what becomes of it.
+"""Tolerant reading of what Dify and language models send for a value.
 
 Dify does not apply the defaults of the YAML files, sends numbers as strings, lists and objects in Python's notation,
 and empty settings as None, "", [None] or not at all; language models write "none" or "auto" for what they leave out.
-Here all of these become one thing.
+All forms of a value become the same here.
 """
 
 import ast
@@ -18,24 +18,24 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 from tools.errors import Refused
 
 NOTHING = frozenset(("", "none", "null", "nil", "undefined", "n/a", "na", "unset", "无", "なし"))
-"""Words that leave any parameter out."""
+"""Words that mean, for any parameter, that it is left out."""
 AS_USUAL = frozenset(("auto", "automatic", "default", "random", "自动", "默认", "随机", "自動"))
-"""Words that leave a choice, a number or a name out; in a person's own text they may stand for themselves."""
+"""Words that mean that a choice, a number or a name is left out; in a free text they are taken literally."""
 QUOTES = " \t\r\n\"'`“”‘’"
 
 
 def lowered(value: object) -> object:
-    """A choice, whatever its letters' case."""
+    """Return a choice in lower case."""
     return value.strip().lower() if isinstance(value, str) else value
 
 
 def narrow(text: str) -> str:
-    """Letters, digits and signs of full width as usual ones, without blanks at the ends."""
+    """Return the text with full-width letters, digits and signs as usual ones, without blanks at the ends."""
     return unicodedata.normalize("NFKC", text).strip()
 
 
 def number(value: object) -> object:
-    """A number in digits of any width; with a percent sign, the fraction."""
+    """Return a number without full-width digits; a percentage becomes a fraction."""
     if not isinstance(value, str):
         return value
     plain = narrow(value)
@@ -46,7 +46,7 @@ def number(value: object) -> object:
 
 
 def whole(value: object) -> object:
-    """A whole number in digits of any width, also as 7.0."""
+    """Return a whole number without full-width digits; 7.0 becomes 7."""
     plain = narrow(value) if isinstance(value, str) else value
     return plain.split(".")[0] if isinstance(plain, str) and re.fullmatch(r"-?\d+\.0*", plain) else plain
 
@@ -55,7 +55,7 @@ Whole = Annotated[int, BeforeValidator(whole)]
 
 
 def read_value(text: str) -> Any:
-    """A value in JSON or in Python's notation. Raises ValueError where the text is neither."""
+    """Return the value that is written in JSON or in Python's notation. Raises ValueError where the text is neither."""
     for read in (json.loads, ast.literal_eval):
         try:
             return read(text)
@@ -65,43 +65,43 @@ def read_value(text: str) -> Any:
 
 
 class Tolerant(BaseModel):
-    """A set of parameters; what cannot be used raises :class:`Refused`."""
+    """A set of parameters that is read tolerantly; an unusable value raises :class:`Refused`."""
 
     model_config = ConfigDict(extra="ignore", str_strip_whitespace=True)
 
     FREE_TEXTS: ClassVar[frozenset[str]] = frozenset()
-    """Parameters in which a person's own words stand."""
+    """Names of the parameters that hold a person's own words."""
     TABLES: ClassVar[frozenset[str]] = frozenset()
-    """Parameters whose lists are taken as they are: a row left out without a word would be missed too late."""
+    """Names of the parameters whose lists keep empty entries, since a silently dropped row is missed late."""
 
     @model_validator(mode="before")
     @classmethod
     def _drop_blanks(cls, values: Any) -> Any:
-        told = {}
+        params = {}
         for name, given in dict(values).items():
             blanks = cls._blanks(name)
             value = [each for each in given if not _blank(each, blanks)] if isinstance(given, list | tuple) else given
             if not _blank(value, blanks):
-                told[name] = given if name in cls.TABLES else value
-        return cls.relevant(told)
+                params[name] = given if name in cls.TABLES else value
+        return cls.relevant(params)
 
     @classmethod
     def _blanks(cls, name: str) -> frozenset[str]:
-        """The words that leave a parameter out."""
+        """Return the words that mean that the parameter is left out."""
         return NOTHING if name in cls.FREE_TEXTS else NOTHING | AS_USUAL
 
     @classmethod
-    def relevant(cls, told: dict[str, Any]) -> dict[str, Any]:
-        """What counts of the told parameters, where one of them leaves another without a meaning.
+    def relevant(cls, params: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters without those that another one makes meaningless.
 
-        What the app sets cannot be seen or changed by the language model that calls the tool, so the two together must
+        The language model that calls the tool can neither see nor change what the app sets, so the two together must
         never be an error.
         """
-        return told
+        return params
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
-        """Read what Dify sent. Raises :class:`Refused` that names the parameter and what it takes."""
+        """Return the parameters that Dify sent. Raises :class:`Refused`, which names the one at fault."""
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
@@ -113,7 +113,7 @@ _WORDS = {
     **dict.fromkeys(("float_parsing", "float_type"), "takes a number"),
     **dict.fromkeys(("bool_parsing", "bool_type"), "takes true or false"),
 }
-"""In place of the library's words, by its kinds of errors."""
+"""Our words for pydantic's, by its types of errors."""
 
 
 def _blank(value: object, blanks: frozenset[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Adjustments of a picture with Pillow: what the light path does instead of a model."""
+"""Adjustments of a picture, made with Pillow instead of a model."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -39,10 +39,10 @@ def adjust(
     font: Path | None = None,
     report: Callable[[int], None] = lambda done: None,
 ) -> Image.Image:
-    """Make the changes one after the other, on an RGB picture. `font` is for watermarks beyond Latin letters.
+    """Make the adjustments of an RGB picture one after the other. `font` is for watermarks beyond Latin letters.
 
-    `report` hears how many are done, and may raise. Raises StudioError ``invalid_value`` for a change that this picture
-    does not allow; see `check_adjustments`, which finds most of them without the pixels.
+    `report` is told how many are done, and may raise. Raises StudioError ``invalid_value`` for an adjustment that this
+    picture does not allow; `check_adjustments` finds most of these without the pixels.
     """
     for number, one in enumerate(adjustments):
         report(number)

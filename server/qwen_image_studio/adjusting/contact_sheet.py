@@ -1,4 +1,4 @@
-"""Many small pictures in one: a grid with a number under each."""
+"""The contact sheet of a batch: small pictures in a grid, with a number under each."""
 
 import math
 from collections.abc import Iterable
@@ -8,14 +8,15 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from qwen_image_studio.imaging.encoding import THUMBNAIL_SIDE
 
 MAX_SHEET_SIDE = 4096
+"""Longest side of a sheet in pixels."""
 _GAP = 8
 _PAPER, _INK, _EMPTY, _CROSS = "white", "#333333", "#eeeeee", "#bb4444"
 
 
 def contact_sheet(pictures: Iterable[Image.Image | None], count: int) -> Image.Image:
-    """`count` RGB pictures in a grid, numbered from 1; None is an empty cell with a cross.
+    """Return `count` RGB pictures in a grid, numbered from 1; for None a cell is empty, with a cross.
 
-    A cell is as large as a thumbnail, or smaller where the sheet would have more than 4096 pixels a side.
+    A cell is as large as a thumbnail, or smaller where a side of the sheet would have more than 4096 pixels.
     """
     columns, side, label = _grid(count)
     sheet = Image.new("RGB", _size(count), _PAPER)
@@ -35,7 +36,7 @@ def contact_sheet(pictures: Iterable[Image.Image | None], count: int) -> Image.I
 
 
 def _grid(count: int) -> tuple[int, int, int]:
-    """Columns, side of a cell and height of what stands under it, in pixels."""
+    """Return the number of columns, and in pixels the side of a cell and the height of the label under it."""
     columns = math.ceil(math.sqrt(count))
     side = min(THUMBNAIL_SIDE, int((MAX_SHEET_SIDE - _GAP) / columns / 1.125) - _GAP)
     return columns, side, max(12, side // 8)

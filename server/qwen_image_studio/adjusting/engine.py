@@ -8,13 +8,12 @@ from PIL import Image
 from qwen_image_studio.adjusting.apply import adjust
 from qwen_image_studio.contract.words import LIGHT_DEVICE, Precision
 from qwen_image_studio.planning.engine import Painted, Report, Show, silent
-from qwen_image_studio.planning.plan import AdjustPlan
-from qwen_image_studio.planning.variant import Variant
+from qwen_image_studio.planning.plan import AdjustPlan, Variant
 from qwen_image_studio.settings import Settings
 
 
 class AdjustEngine:
-    """Adjusts pictures with Pillow."""
+    """An engine that adjusts pictures with Pillow."""
 
     device = LIGHT_DEVICE
     loaded: Variant | None = None
@@ -23,10 +22,10 @@ class AdjustEngine:
         self._font: Path | None = settings.font
 
     def fetch(self, model: str) -> None:
-        """Nothing is needed."""
+        """Do nothing: there is no model to fetch."""
 
     def load(self, model: str, precision: Precision | None = None) -> None:
-        """Nothing is needed."""
+        """Do nothing: there is no model to load."""
 
     def paint(
         self, plan: AdjustPlan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None

@@ -1,4 +1,4 @@
-"""Adjustments: changes of a picture that need no model. Part of the contract, beside ``schemas``."""
+"""Adjustments: changes to a picture that need no model."""
 
 import re
 from enum import StrEnum
@@ -11,10 +11,10 @@ from qwen_image_studio.contract.words import MAX_SIDE
 MAX_ADJUSTMENTS = 20
 MAX_WATERMARK_CHARS = 100
 MAX_EDGE = 100_000
-"""Of a region in pixels; images that come in may be longer than those that are made."""
+"""Largest coordinate or side of a region, in pixels; input images may be larger than the images that we make."""
 
 Box = tuple[int, int, int, int]
-"""Left, top, right and bottom in pixels."""
+"""Left, top, right and bottom edge in pixels."""
 
 
 class Position(StrEnum):
@@ -42,9 +42,9 @@ class Region(_Adjustment):
     height: float = Field(gt=0, le=MAX_EDGE, allow_inf_nan=False)
 
     def box(self, size: tuple[int, int]) -> Box:
-        """Left, top, right and bottom in whole pixels of an image of that size; at least one pixel, none outside.
+        """Return the box in whole pixels of an image of that size: at least one pixel, and none outside the image.
 
-        Raises ValueError where the box lies outside.
+        Raises ValueError where the box begins outside the image.
         """
         across, down = size if max(self.x, self.y, self.width, self.height) <= 1 else (1, 1)
         left, top = round(self.x * across), round(self.y * down)
@@ -56,7 +56,7 @@ class Region(_Adjustment):
 
 
 class Crop(_Adjustment):
-    """Keep a part: a box, or the largest part in the middle of a shape, or the middle of a size."""
+    """Keep a part: a box, or the largest part of a given shape, or a part of a given size, both cut from the middle."""
 
     do: Literal["crop"] = "crop"
     region: Region | None = None

@@ -1,11 +1,11 @@
-"""What comes back."""
+"""Answers: the models of everything that the server sends back."""
 
 from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from qwen_image_studio.contract.fields import UserName
+from qwen_image_studio.contract.fields import NamedUser
 from qwen_image_studio.contract.words import AspectRatio, Language, Operation, SlotType, State, Tier, WorkerState
 
 
@@ -20,7 +20,7 @@ class ProgressView(_View):
     """loading, encoding, denoising, decoding, adjusting, storing, rows; empty while queued."""
     step: int = 0
     steps: int = 0
-    """Denoising steps over all images of the job; of a batch, its rows."""
+    """Denoising steps over all images of the job; for a batch, its rows."""
     eta_s: float | None = None
     """Seconds left at the present pace; null while unknown."""
     preview_url: str | None = None
@@ -49,11 +49,11 @@ class ImageView(_View):
     seed: int | None
     """The seed that paints this image alone; null for an uploaded image."""
     sha256: str
-    """Of the file's bytes, in hex; empty of a deleted image."""
+    """SHA-256 of the file's bytes, in hex; empty for a deleted image."""
     deleted: bool
     """Whether the owner deleted it: its links answer 404, and only its job goes on listing it."""
     change: ChangeView | None
-    """Against the first input; null of images that were not made from one."""
+    """Change against the first input; null for images that were not made from one."""
     comparison_url: str | None
     """Signed link to a strip of before and after; null likewise."""
 
@@ -95,7 +95,7 @@ class JobView(_View):
     tier: Tier
     state: State
     queue_position: int | None
-    """1 is next; 0 while running; null once ended, and of a batch none of whose rows has started."""
+    """1 is next; 0 while running; null once ended, and for a batch until its first row starts."""
     progress: ProgressView
     attempt: int
     images: list[ImageView]
@@ -111,7 +111,7 @@ class JobView(_View):
     row: int | None
     """Which of its rows, from 0."""
     rows: RowsView | None
-    """Of a batch; null of other jobs."""
+    """Counts of the rows of a batch; null for other jobs."""
     archive_url: str | None
     """Signed link to a ZIP of the images; null while there are none."""
     created_at: float
@@ -121,7 +121,7 @@ class JobView(_View):
 
 
 class JobList(_View):
-    """One page of the owner's jobs, newest first; of the rows of a batch, first row first."""
+    """One page of the owner's jobs, newest first; rows of a batch are listed first row first."""
 
     object: Literal["list"] = "list"
     data: list[JobView]
@@ -190,7 +190,7 @@ class ModelView(_View):
     tiers: list[TierView]
     """What a job may ask for as `tier`."""
     vocabulary: VocabularyView | None
-    """All that the miniature knows; null of the large models, which know the world."""
+    """All that the miniature knows; null for the large models, which know the world."""
     loaded: bool
     """Whether a worker holds it in memory now."""
 
@@ -312,5 +312,5 @@ class JobsQuery(BaseModel):
     state: State | None = None
     parent_id: str | None = Field(None, max_length=64)
     """The rows of that batch, first row first. Left out: the jobs that are not rows."""
-    user: UserName = None
-    """The jobs that were submitted for that one. Left out: those of all."""
+    user: NamedUser = None
+    """Jobs that were submitted for that user alone. Left out: those of all users."""

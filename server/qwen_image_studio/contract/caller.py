@@ -1,9 +1,9 @@
-"""Who makes a request."""
+"""The caller of a request."""
 
 from dataclasses import dataclass
 
 LOCAL_OWNER = "local"
-"""Owner of all requests while the server has no keys, and so listens on loopback only."""
+"""Owner of all requests while the server has no keys, and therefore listens on loopback only."""
 
 
 @dataclass(frozen=True)
@@ -16,4 +16,4 @@ class Caller:
 
 
 LOCAL = Caller()
-"""Whoever works on this machine without a key."""
+"""Caller on this machine who has no key."""

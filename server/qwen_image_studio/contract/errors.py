@@ -1,25 +1,26 @@
 """Every error: one table and one shape for callers, and the tree of the exceptions that stay within the server.
 
     Exception
-    ├── StudioError            told to a caller, or kept as the end of a job: a code of ERRORS, a sentence, a parameter
+    ├── StudioError            sent to a caller, or stored as a job's end: a code of ERRORS, a sentence, a parameter
     └── ServerError
-        ├── CannotServe        told to the person at the shell
+        ├── CannotServe        printed for the person at the shell
         │   ├── BadTemplates
         │   └── BadTerms
         ├── NotAdjustments     the instruction needs a model
-        ├── Locked             another process is at it
-        └── AttemptOver        an attempt ends, and its job may go on
+        ├── Locked             another process holds the lock
+        └── AttemptOver        an attempt ends; its job may go on
             ├── Cancelled
             ├── Released
             ├── LeaseLost
-            └── DeviceLost     and the process with it
+            └── DeviceLost     the process ends as well
 
 The shape for callers is OpenAI's: ``{"error": {"code", "message", "param", "type", "request_id"}}``. A message names
 what was wrong and what to do about it; it never carries a key, a path of the host or a traceback.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -29,7 +30,7 @@ from qwen_image_studio.contract.words import Operation
 
 @dataclass(frozen=True)
 class ErrorKind:
-    """HTTP status and OpenAI error type of one error code."""
+    """HTTP status, OpenAI error type and meaning of one error code."""
 
     status: int
     type: str
@@ -82,7 +83,7 @@ ERRORS: Mapping[str, ErrorKind] = {
 
 
 class StudioError(Exception):
-    """An error with a code from :data:`ERRORS`, a sentence for a person, and the parameter it is about."""
+    """An error with a code from :data:`ERRORS`, a sentence for a person, and the parameter at fault."""
 
     def __init__(self, code: str, message: str, *, param: str | None = None, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -93,11 +94,11 @@ class StudioError(Exception):
 
     @property
     def status(self) -> int:
-        """The HTTP status of the error's code."""
+        """Return the HTTP status of the error's code."""
         return ERRORS[self.code].status
 
     def body(self, request_id: str) -> dict[str, dict[str, str | None]]:
-        """The JSON body in OpenAI's shape."""
+        """Return the JSON body in OpenAI's shape."""
         return {
             "error": {
                 "code": self.code,
@@ -117,7 +118,7 @@ class ServerError(Exception):
 
 
 class CannotServe(ServerError):
-    """A command cannot do its work; one line for the person at the shell that says what to do."""
+    """A command cannot do its work; the message is one line that tells the person at the shell what to do."""
 
 
 class BadTemplates(CannotServe):
@@ -129,7 +130,7 @@ class BadTerms(CannotServe):
 
 
 class NotAdjustments(ServerError):
-    """An instruction says something else than adjustments, or one that is out of range; the message says which."""
+    """An instruction asks for more than adjustments, or for one out of range; the message says which."""
 
 
 class Locked(ServerError):
@@ -153,24 +154,27 @@ class LeaseLost(AttemptOver):
 
 
 class DeviceLost(AttemptOver):
-    """The device works no more in this process, whatever is asked of it; a new process may find it well."""
+    """The device answers nothing more in this process; a new process may be able to use it."""
 
 
 # -- making errors -------------------------------------------------------------------------------------------------
 
 
 def refusal(param: str, problem: str) -> StudioError:
-    """The error of a value that cannot be used, from a sentence without its parameter and without its full stop."""
+    """Return the error for a value that cannot be used; `problem` is a sentence without parameter and full stop."""
     return StudioError("invalid_value", f"{param}: {problem}.", param=param)
 
 
-def from_validation(error: ValidationError, *, where: str = "request") -> StudioError:
-    """Turn pydantic's first complaint into a :class:`StudioError` that names the parameter and the remedy."""
+def from_validation(error: ValidationError, *, where: str = "request", known: Iterable[str] = ()) -> StudioError:
+    """Turn pydantic's first complaint into a :class:`StudioError` that names the parameter and the remedy.
+
+    `where` names the request in the message; `known` are its parameters, one of which is offered for a misspelt name.
+    """
     first = error.errors(include_url=False)[0]
-    # A discriminated union and a str|list union put their tags into the path; the caller's own name comes first.
+    # Unions (discriminated, or of str and list) put their tags into the path; the caller's own name comes first.
     path = [part for part in first["loc"] if not _is_union_tag(part)]
     param = str(path[0]) if path else first.get("ctx", {}).get("param")
-    if len(path) > 2 and isinstance(path[1], int):  # an entry of a list of objects: adjustments[0], after it its kind
+    if len(path) > 2 and isinstance(path[1], int):  # an entry of a list: adjustments[0], then its kind
         inner = path[3:] if path[0] == "adjustments" else path[2:3]
         param = ".".join([f"{path[0]}[{path[1]}]", *(str(part) for part in inner)])
     elif len(path) == 2 and isinstance(path[1], int):  # an entry that is no object at all
@@ -178,16 +182,18 @@ def from_validation(error: ValidationError, *, where: str = "request") -> Studio
     elif len(path) > 1 and all(isinstance(part, str) for part in path):  # a field of an object: region.width
         param = ".".join(str(part) for part in path)
     if first["type"] == "extra_forbidden":
-        param = str(first["loc"][-1])[:60]
-        return StudioError(
-            "unknown_parameter",
-            f"'{param}' is not a parameter of this {where}. See /openapi.json for the ones there are.",
-            param=param,
-        )
+        return _unknown(str(first["loc"][-1])[:60], where, known if len(first["loc"]) == 1 else ())
     message = str(first["msg"]).removeprefix("Value error, ")
     named = f"{param}: {message[0].lower()}{message[1:]}" if param else message
     shown = _shown(first)
     return StudioError("invalid_value", f"{named}{shown}.", param=param)
+
+
+def _unknown(param: str, where: str, known: Iterable[str]) -> StudioError:
+    remedy = ". See /openapi.json for the ones there are."
+    if likely := get_close_matches(param.casefold(), list(known), n=1):
+        remedy = f"; did you mean '{likely[0]}'? /openapi.json lists them."
+    return StudioError("unknown_parameter", f"'{param}' is not a parameter of this {where}{remedy}", param=param)
 
 
 def _is_union_tag(part: object) -> bool:

@@ -1,4 +1,4 @@
-"""Fields that several requests and queries have, with the limits that they keep."""
+"""Fields that several requests and queries share, with their limits."""
 
 from typing import Annotated
 
@@ -12,20 +12,16 @@ Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
 
 
 def _named(value: object) -> object:
-    """A name without the spaces around it. Raises ValueError where nothing is left."""
+    """Return a name without the spaces around it. Raises ValueError where nothing is left."""
     if isinstance(value, str) and not (value := value.strip()):
         raise ValueError("is empty; send a name, or leave it out")
     return value
 
 
-def none_if_empty(value: object) -> object:
-    return None if isinstance(value, str) and not value.strip() else value
-
-
 _NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
-UserName = Annotated[Annotated[str, Field(max_length=1000, pattern=_NO_CONTROL)] | None, BeforeValidator(_named)]
-"""A caller's own name for a person; an empty one is refused, for in a query it would mean everybody."""
-
-
+UserName = Annotated[str, Field(max_length=1000, pattern=_NO_CONTROL)] | None
+"""A caller's own name for a person."""
+NamedUser = Annotated[UserName, BeforeValidator(_named)]
+"""The same in a query, where an empty one would mean everybody and is refused."""
 ConversationName = Annotated[str, Field(min_length=1, max_length=128, pattern=_NO_CONTROL)] | None
 """A caller's own name for a conversation."""

@@ -1,4 +1,4 @@
-"""What comes back from OpenAI's images API."""
+"""Answers of the routes that speak OpenAI's images API."""
 
 from typing import Literal
 
@@ -21,7 +21,7 @@ class ImagesItem(_Answer):
     revised_prompt: str | None = None
     """What was painted, where that is not the prompt as it was sent: a template's text, for example."""
     id: str
-    """Of the image, for /v1/images/{id} and as the input of further edits."""
+    """Id of the image, for /v1/images/{id} and as the input of further edits."""
     seed: int | None
     """The seed that paints this image alone; left out where no model was needed."""
 
@@ -38,7 +38,7 @@ class ImagesResponse(_Answer):
     size: str
     """WIDTHxHEIGHT in pixels."""
     job_id: str
-    """For /v1/jobs/{id}."""
+    """Id of the job, for /v1/jobs/{id}."""
     model: str
     warnings: list[str]
 
@@ -58,15 +58,15 @@ class ImagesEvent(_Answer):
     """Unix seconds."""
     background: Literal["opaque"] = "opaque"
     output_format: OutputFormat
-    """Of this picture: partial ones are WebP."""
+    """Format of this picture; partial images are WebP."""
     quality: Literal["high"] = "high"
     size: str
-    """Of this picture, WIDTHxHEIGHT in pixels."""
+    """Size of this picture, WIDTHxHEIGHT in pixels."""
     partial_image_index: int | None = None
-    """Of a partial image, from 0."""
+    """Number of a partial image, from 0."""
     job_id: str
     id: str | None = None
-    """Of an image that is done, as all below."""
+    """Id of an image that is done; this field and all below are left out of partial images."""
     url: str | None = None
     revised_prompt: str | None = None
     seed: int | None = None

@@ -16,13 +16,13 @@ MAX_STEPS = 150
 Size = tuple[int, int]
 """Width and height in pixels."""
 LIGHT_DEVICE = "light"
-"""In place of a device's name, for the worker of what needs no model."""
+"""Device name of the worker that needs no model."""
 ADJUSTED = "cv"
-"""What callers read as the engine and the model of jobs that need none; inside, that is their lane."""
+"""Name that callers read as engine and model of jobs that need no model; inside the server their lane tells them."""
 
 
 class Operation(StrEnum):
-    """What can be asked."""
+    """What a request can ask for."""
 
     GENERATE = "generate"
     EDIT = "edit"
@@ -58,9 +58,9 @@ class WorkerState(StrEnum):
     READY = "ready"
     BUSY = "busy"
     FAILED = "failed"
-    """It lives, and cannot work."""
+    """It runs but cannot work."""
     LOST = "lost"
-    """It has ended, or has not been heard of."""
+    """It has ended, or has stopped reporting."""
 
 
 class Precision(StrEnum):
@@ -72,7 +72,7 @@ class Precision(StrEnum):
 
 
 class Language(StrEnum):
-    """Of prompts and templates."""
+    """Language of a prompt or a template."""
 
     EN = "en"
     ZH = "zh"
@@ -137,7 +137,7 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether the job can change no more."""
+        """Return whether the job can change no more."""
         return self in {State.SUCCEEDED, State.FAILED, State.CANCELLED}
 
 
@@ -150,7 +150,7 @@ class OutputFormat(StrEnum):
 
     @property
     def mime_type(self) -> str:
-        """Media type of the format."""
+        """Return the media type of the format."""
         return f"image/{self.value}"
 
 

@@ -1,4 +1,4 @@
-"""The database connection: SQLite tuned to lose nothing, migrations, and a busy database said as what it is."""
+"""The database connection: SQLite tuned to lose nothing, migrations, and errors of the database for callers."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -14,10 +14,11 @@ from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.processes import lock
 
 BUSY_TIMEOUT_MS = 3000
+"""Longest wait for another writer of SQLite, in milliseconds."""
 
 
 def open_database(settings: Settings) -> Engine:
-    """The engine of the settings' database, migrated to the newest revision."""
+    """Return an engine for the settings' database, migrated to the newest revision."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     engine = connect(settings.database)
     with lock(settings.data_dir / "migrate.lock"):
@@ -27,7 +28,7 @@ def open_database(settings: Settings) -> Engine:
 
 
 def connect(url: str) -> Engine:
-    """An engine for a SQLAlchemy URL; opens nothing yet."""
+    """Return an engine for a SQLAlchemy URL; it opens no connection yet."""
     if make_url(url).get_backend_name() != "sqlite":
         return create_engine(url, pool_pre_ping=True)
     engine = create_engine(url, pool_size=16, max_overflow=64)
@@ -45,32 +46,32 @@ def _tune_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A deferred transaction that turns writer half-way is refused at once when another one wrote meanwhile;
-    # one that starts as a writer waits its turn.
+    # SQLite refuses a deferred transaction at once when it starts to write after another one has written;
+    # a transaction that begins as a writer waits its turn.
     reading = connection.get_execution_options().get("reading", False)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that only reads; in SQLite it never waits for a writer."""
+    """Open a transaction that only reads; in SQLite it never waits for a writer."""
     with database_errors(), engine.execution_options(reading=True).connect() as connection:
         yield connection
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that writes, committed at the end of the block."""
+    """Open a transaction that writes, and commit it at the end of the block."""
     with database_errors(), engine.begin() as connection:
         yield connection
 
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Turn a database that cannot be used into StudioError ``database_busy`` or ``storage_failed``."""
+    """Raise StudioError ``database_busy`` or ``storage_failed`` where the database cannot be used."""
     try:
         yield
-    except (DataError, IntegrityError, ProgrammingError):  # about what was written, not about the database
+    except (DataError, IntegrityError, ProgrammingError):  # what was written is at fault, not the database
         raise
     except DatabaseError as error:
         if "locked" in str(error.orig) or "busy" in str(error.orig):
@@ -89,7 +90,7 @@ def migrate(engine: Engine) -> None:
 
 
 def alembic_config(connection: Connection | None = None) -> Any:
-    """Alembic's configuration, for the migrations beside this module."""
+    """Return Alembic's configuration for the migrations beside this module."""
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})

@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy sees them. A change here needs a migration beside it and a new REVISION."""
+"""The tables, for SQLAlchemy. A change here needs a migration beside this module and a new REVISION."""
 
 from sqlalchemy import (
     JSON,
@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 
 REVISION = "0005"
-"""The newest migration; a test holds it against Alembic's head."""
+"""Number of the newest migration; a test compares it with Alembic's head."""
 
 metadata = MetaData()
 

@@ -1,4 +1,4 @@
-"""The stored pictures: the only code that names files. Rows say what there is; files are kept under the rows' keys."""
+"""The stored pictures, and the only code that names files. Rows tell which pictures exist, and under which keys."""
 
 from qwen_image_studio.gallery.gallery import STORES, Gallery, open_gallery
 

@@ -1,4 +1,4 @@
-"""The images of a job as one ZIP, written while it is read: it never lies on a disk nor whole in memory."""
+"""The images of a job as one ZIP, written while it is read: it is never on a disk, nor whole in memory."""
 
 import csv
 import io
@@ -16,12 +16,13 @@ from qwen_image_studio.jobs import Job, JobStore, StoredImage
 
 _COLUMNS = ("row", "state", "files", "job_id", "image_id", "seed", "error")
 _RISKY = re.compile(r"[\t\r\n]|[\s\0\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
-"""How cells begin that spreadsheets run, signs of full width too (OWASP, CSV Injection)."""
+"""Pattern of the beginnings that make a spreadsheet run a cell as a formula, full-width signs included (OWASP, CSV
+Injection)."""
 
 
 def archive(job: Job, store: JobStore, gallery: Gallery) -> Iterator[bytes]:
-    """The ZIP in pieces. Raises StudioError, before the first piece where that can be known: ``not_found`` where the
-    job has no image yet or no longer, ``storage_failed``.
+    """Return the ZIP in pieces. Raises StudioError ``not_found`` where the job has no image yet or none any more, and
+    ``storage_failed``; before the first piece where that can be known.
     """
     rows = store.row_jobs(job.id) if job.rows is not None else []
     images = store.images([job.id, *(row.id for row in rows)], with_deleted=True)
@@ -50,7 +51,7 @@ def _written(
                 except StudioError as error:
                     if error.code != "not_found":
                         raise
-                    gone.append(f"The file of image {image.id} is gone.")  # the others are worth having
+                    gone.append(f"The file of image {image.id} is gone.")  # the other files are still worth having
                     continue
                 written.writestr(_info(name, image.created_at), data)
                 yield pipe.taken()
@@ -65,44 +66,44 @@ def _written(
 
 
 class _Pipe(io.RawIOBase):
-    """Takes what the ZIP writer writes until it is taken on.
+    """A buffer for what the ZIP writer writes, until `taken` takes it out.
 
-    The writer goes back to the head of a file to fill in its size and checksum, for readers that do not look behind
-    the file for these (Java's ZipInputStream); so no piece is taken before its file is whole.
+    The writer goes back to the header of each file to fill in size and checksum, for readers that do not look for them
+    after the file (Java's ZipInputStream); so no piece is taken before its file is complete.
     """
 
     def __init__(self) -> None:
         self._piece, self._before = io.BytesIO(), 0
 
     def writable(self) -> bool:
-        """It is for writing."""
+        """Return True: the writer asks."""
         return True
 
     def seekable(self) -> bool:
-        """Within what was not taken yet."""
+        """Return True; seeking works within what has not been taken yet."""
         return True
 
     def tell(self) -> int:
-        """Bytes from the beginning of the ZIP."""
+        """Return the position, in bytes from the beginning of the ZIP."""
         return self._before + self._piece.tell()
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place in the ZIP. Raises ValueError where that was taken."""
+        """Go to a position in the ZIP. Raises ValueError where that part has been taken."""
         return self._before + self._piece.seek(offset - self._before, whence)
 
     def write(self, data: "bytes | bytearray | memoryview") -> int:  # type: ignore[override]
-        """Keep the bytes."""
+        """Append or overwrite bytes at the position; return how many."""
         return self._piece.write(data)
 
     def taken(self) -> bytes:
-        """What was written since the last time."""
+        """Return what was written since the last call, and drop it."""
         piece = self._piece.getvalue()
         self._piece, self._before = io.BytesIO(), self._before + len(piece)
         return piece
 
 
 def _named(stem: str, images: Sequence[StoredImage]) -> Iterator[tuple[str, StoredImage]]:
-    """row-001.png; of several images row-001-1.png, row-001-2.png."""
+    """Yield each image with its file name: ``row-001.png``, or of several ``row-001-1.png``, ``row-001-2.png``."""
     for number, image in enumerate(images, start=1):
         kind = image.mime_type.partition("/")[2].replace("jpeg", "jpg")
         yield f"{stem}.{kind}" if len(images) == 1 else f"{stem}-{number}.{kind}", image
@@ -126,7 +127,9 @@ def _line(row: Job, names: Sequence[str], images: Sequence[StoredImage], gone: S
 
 
 def _csv(job: Job, lines: Sequence[Sequence[str]]) -> bytes:
-    """A header and a line for each row, also for those that are no jobs yet; the caller's own columns come last."""
+    """Return rows.csv: a header and a line for each row, also for rows that are not jobs yet; the caller's own columns
+    come last.
+    """
     table: Sequence[Mapping[str, Cell]] = job.plan["table"]
     columns = list(dict.fromkeys(name for row in table for name in row))
     text = io.StringIO(newline="")
@@ -141,7 +144,7 @@ def _csv(job: Job, lines: Sequence[Sequence[str]]) -> bytes:
 
 
 def _headers(columns: Sequence[str]) -> list[str]:
-    """The names of all columns, each there once."""
+    """Return the names of all columns, made unique."""
     headers = list(_COLUMNS)
     for name in columns:
         header = _safe(name)
@@ -152,5 +155,5 @@ def _headers(columns: Sequence[str]) -> list[str]:
 
 
 def _safe(cell: str) -> str:
-    """A cell that a spreadsheet would run as a formula, marked as text; spreadsheets look past leading blanks."""
+    """Return a cell, marked as text where a spreadsheet would run it as a formula; spreadsheets skip leading blanks."""
     return f"'{cell}" if _RISKY.match(cell) else cell

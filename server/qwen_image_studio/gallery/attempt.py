@@ -1,5 +1,5 @@
-"""What one attempt at a job stores: its pictures, encoded, with thumbnails and what made them, and where they were made
-from an image, with a comparison; and on the way, previews. Their rows are written by `JobStore.finish`.
+"""The files that one attempt at a job stores: encoded pictures with their metadata and thumbnails, comparisons where
+they were made from an image, and previews on the way. Their rows are written by `JobStore.finish`.
 """
 
 import hashlib
@@ -24,19 +24,20 @@ COMPARISON_QUALITY = 85
 
 
 class Attempt:
-    """The files of one attempt: each attempt has names of its own, so that none disturbs another."""
+    """The files of one attempt; each attempt uses names of its own, so that none overwrites another's."""
 
     def __init__(self, gallery: Gallery, lease: Lease) -> None:
         self._gallery, self._lease = gallery, lease
         self.stored: list[StoredImage] = []
-        """The pictures so far, as `JobStore.finish` takes them."""
+        """The pictures stored so far, as `JobStore.finish` takes them."""
         self.warnings: list[str] = []
 
     def store(self, painted: Painted, plan: Plan, inputs: Sequence[Image.Image] = (), before: Origin = {}) -> None:  # noqa: B006 - not changed
-        """Encode one picture and store it durably, and beside it a comparison with the image that it was made from.
+        """Encode one picture and store it durably, together with a comparison where it was made from an image.
 
-        `inputs` are the job's images, and `before` is what the first of them says of how it was made. The picture's
-        bytes depend on the plan and its own seed alone, and where it was adjusted, on the input and `before`.
+        `inputs` are the job's images, and `before` is the metadata of the first of them on how it was made. The
+        picture's bytes depend on the plan and its own seed alone; those of an adjusted picture on the input and
+        `before`.
         """
         number, image, files = len(self.stored), painted.image, self._gallery.files
         keys = attempt_keys(self._lease, self._lease.token, number, plan.output_format.value)
@@ -71,18 +72,18 @@ class Attempt:
         )
 
     def show(self, preview: Image.Image) -> str:
-        """Store a picture in between, in place of the one before it, and return its key."""
+        """Store a preview of the unfinished picture in place of the preview before it, and return its key."""
         key = preview_key(self._lease, self._lease.token)
         self._gallery.files.put(key, thumbnail(preview), "image/webp")
         return key
 
     def clear(self) -> None:
-        """Delete all that the attempt may have stored."""
+        """Delete everything that the attempt may have stored."""
         clear_attempts(self._gallery, self._lease, [self._lease.token])
 
 
 def clear_attempts(gallery: Gallery, lease: Lease, tokens: Iterable[int]) -> None:
-    """Delete what attempts with these tokens at the leased job may have stored."""
+    """Delete everything that the attempts with these tokens at the leased job may have stored."""
     count, extension = max(1, len(lease.job.plan.get("seeds", ()))), str(lease.job.plan.get("output_format"))
     for token in tokens:
         gallery.clear(preview_key(lease, token))
@@ -90,13 +91,14 @@ def clear_attempts(gallery: Gallery, lease: Lease, tokens: Iterable[int]) -> Non
             gallery.clear(*attempt_keys(lease, token, number, extension))
 
 
-# -- what is read of a plan ----------------------------------------------------------------------------------------
+# -- metadata and comparison ---------------------------------------------------------------------------------------
 
 
 def origin_of(plan: Plan, seed: int | None, before: Origin = {}) -> dict[str, str | int | float]:  # noqa: B006 - not changed
-    """Return what made an image, for its metadata: enough to paint it again, nothing of who asked or where.
+    """Return how an image was made, for its metadata: enough to paint it again, and nothing about who asked or where.
 
-    An adjusted image, which has no seed, says what was done after what had made it `before`.
+    An adjusted image, which has no seed, keeps the metadata that its input had `before`, and gets its adjustments
+    added.
     """
     software = f"Qwen-Image Studio {__version__}"
     if seed is None:
@@ -123,7 +125,7 @@ def _comparison(plan: Plan, inputs: Sequence[Image.Image], image: Image.Image, m
 
 
 def _judged(plan: Plan, inputs: Sequence[Image.Image], image: Image.Image) -> Judgement:
-    if not isinstance(plan, PaintPlan):  # what is adjusted is as it was told, and its worker stays small
+    if not isinstance(plan, PaintPlan):  # adjustments are exact, and the light worker is to stay small
         return Judgement()
     is_edit = plan.way is Way.EDIT
     return judge(inputs, image, place=plan.place, has_mask=plan.mask, is_edit=is_edit)

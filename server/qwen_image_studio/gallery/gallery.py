@@ -21,11 +21,11 @@ from qwen_image_studio.settings import Settings
 _log = logging.getLogger(__name__)
 
 STORES: dict[str, Callable[[Settings], FileStore]] = {"file": open_local}
-"""Openers of stores, by the scheme of STUDIO_STORAGE_URL."""
+"""Functions that open a file store, by the scheme of STUDIO_STORAGE_URL."""
 
 
 class Gallery:
-    """The pictures of one server. What its files and its rows raise passes through: see FileStore and JobStore."""
+    """The pictures of one server. Its methods also raise what FileStore and JobStore raise."""
 
     def __init__(self, files: FileStore, store: JobStore, links: Links) -> None:
         self.files, self._store, self._links = files, store, links
@@ -35,7 +35,7 @@ class Gallery:
     def add(self, picture: Image.Image, owner: str, *, painted_by: str = "") -> StoredImage:
         """Store an uploaded picture (RGB), its thumbnail and its row.
 
-        `painted_by` is the model that had painted it; its file goes on saying so.
+        `painted_by` is the model that had painted it, where known; the stored file keeps that in its metadata.
         """
         now = time.time()
         image_id = f"img_{token_hex(12)}"
@@ -59,19 +59,19 @@ class Gallery:
         return image
 
     def withdraw(self, image_id: str, since: float = 0.0) -> None:
-        """Forget an image that was added since then (Unix seconds), unless a job names it."""
+        """Delete an image that was added at or after `since` (Unix seconds), unless a job names it."""
         self.clear(*self._store.forget_upload(image_id, since))
 
     def open(self, key: str) -> bytes:
-        """Return the whole file."""
+        """Return the bytes of a file."""
         file = self.files.open(key)
         with file.stream:
             return file.stream.read()
 
     def stream(self, key: str) -> StoredFile:
-        """Open the file of an image that there is, or of a running job's preview, to be read piece by piece.
+        """Open the file of an existing image or of a running job's preview, to be read piece by piece.
 
-        Raises StudioError ``not_found`` where no row names the file, though it may lie there still.
+        Raises StudioError ``not_found`` where no row names the file, even if the file still exists.
         """
         if not self._store.named_keys([key]):
             raise no_such_image()
@@ -80,11 +80,11 @@ class Gallery:
     # -- links -----------------------------------------------------------------------------------------------------
 
     def link(self, key: str) -> str:
-        """Return a link for people to the file; it expires. Does not look whether the file exists."""
+        """Return a link to the file, which expires. Whether the file exists is not checked."""
         return self._links.link(key)
 
     def preview_link(self, key: str, step: int) -> str:
-        """Return a link to a picture in between, another one at each step, since what is behind it changes."""
+        """Return a link to a preview. It differs at each step, since the file behind it changes."""
         return self._links.link(key, step=step)
 
     def archive_link(self, job_id: str) -> str:
@@ -92,13 +92,14 @@ class Gallery:
         return self._links.link(archive_key(job_id))
 
     def check_link(self, key: str, query: Mapping[str, str]) -> int:
-        """Return when the link to `key` with these query parameters expires, in Unix seconds. Raises StudioError
-        ``link_refused``.
+        """Return when the link to `key` with these query parameters expires, in Unix seconds.
+
+        Raises StudioError ``link_refused``.
         """
         return self._links.check(key, query)
 
     def has_link(self, url: str) -> bool:
-        """Return whether the URL is a file of this server; a fetch of it may be refused, as of a private address."""
+        """Return whether the URL leads to a file of this server. Fetching it could be refused as a private address."""
         return self._links.is_own(url)
 
     def linked(self, url: str, param: str = "image") -> bytes:
@@ -116,19 +117,20 @@ class Gallery:
 
     def forget_image(self, image_id: str, owner: str) -> None:
         """Delete an image with its files; repeating it changes nothing. Raises StudioError ``not_found``, and
-        ``image_in_use`` where a job that has not ended waits for it or makes it.
+        ``image_in_use`` where a job that has not ended needs or makes it.
         """
         self.clear(*self._store.forget_image(image_id, owner))
 
     def forget_job(self, job_id: str, owner: str) -> None:
         """Delete a job that has ended, a batch with its rows, with all that it made and the uploads that only it used.
 
-        Raises StudioError ``not_found``, ``job_not_ended``, ``image_in_use``, and ``invalid_value`` for a single row.
+        Raises StudioError ``not_found``, ``job_not_ended``, ``image_in_use``, and ``invalid_value`` for one row of a
+        batch.
         """
         self.clear(*self._store.forget_job(job_id, owner))
 
     def clear(self, *keys: str) -> None:
-        """Delete files; that it fails only shows in the log, since it must not change how a job ends."""
+        """Delete files. A failure only shows in the log, since it must not change how a job ends."""
         for key in keys:
             try:
                 self.files.delete(key)
@@ -137,7 +139,7 @@ class Gallery:
 
 
 def open_gallery(settings: Settings, store: JobStore) -> Gallery:
-    """Open the pictures of the settings' server. Raises CannotServe where STUDIO_STORAGE_URL names no known store."""
+    """Open the gallery that the settings name. Raises CannotServe where STUDIO_STORAGE_URL names no known store."""
     scheme = urlsplit(settings.storage_url).scheme or "file"
     if scheme not in STORES:
         raise CannotServe(

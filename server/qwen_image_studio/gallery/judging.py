@@ -1,4 +1,4 @@
-"""How much of an image an edit changed, and what is worth a warning about it."""
+"""How much of an image an edit changed, and whether that is worth a warning."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,15 @@ from qwen_image_studio.contract.adjustments import Box
 from qwen_image_studio.imaging.comparing import Change, measure_change, shared_outlines
 from qwen_image_studio.imaging.masks import MAX_ASPECT_GAP
 
-# Measured with the miniature. A picture that only went through its autoencoder differs by a mean of 0.04 to 0.08, and
-# its strongest thousandth by 0.25 to 0.36; with 0.2% of the area recoloured besides, by 0.95. The smallest true edits
-# of the miniature (golden, smaller) have means from 0.11 and strongest differences from 0.75.
+# Measured with the miniature. A picture that was only encoded and decoded by its autoencoder differs by a mean of 0.04
+# to 0.08, and in its strongest thousandth by 0.25 to 0.36; where 0.2% of the area is recoloured too, by 0.95. The
+# smallest true edits of the miniature (golden, smaller) have means from 0.11 and strongest differences from 0.75.
 NOTHING_MEAN = 0.1
 NOTHING_STRONGEST = 0.4
-# Pictures of other things on other grounds differ by a mean of 0.88 to 0.97 and share outlines from -0.1 to 0.36, the
-# two most alike 0.42. Edits of the background share 0.63 and more; greys, sepia, night, posters and oil on photographs
-# 0.88 and more, drawn lines 0.32 and more. Where an object shrinks few are shared, and the mean is below 0.4.
+# Pictures of different objects on different backgrounds differ by a mean of 0.88 to 0.97 and share outlines from -0.1
+# to 0.36, the two most alike 0.42. Edits of the background share 0.63 and more; grey, sepia, night, poster and oil
+# versions of photographs 0.88 and more, line drawings 0.32 and more. Where an object shrinks, few outlines are shared,
+# and the mean is below 0.4.
 TOO_MUCH_MEAN = 0.5
 TOO_MUCH_OUTLINES = 0.3
 _NOTHING = (
@@ -35,7 +36,7 @@ _TOO_MUCH = (
 
 @dataclass(frozen=True)
 class Judgement:
-    """How much changed, 0 to 1, within the area that was to change and beyond it, where that can be told."""
+    """How much changed inside the area that was to change, and outside of it, 0 to 1 each; None where it is unknown."""
 
     inside: float | None = None
     outside: float | None = None
@@ -47,8 +48,9 @@ def judge(
 ) -> Judgement:
     """Compare a painted picture (RGB) with the first of its inputs.
 
-    `place` is where that stands on a larger canvas. With `has_mask` the last input says what may change, of the first
-    one's size. Where the picture only started from the input, rather than `is_edit`, nothing is worth a warning.
+    `place` is the box of that input on a larger canvas (outpainting). With `has_mask` the last input is the mask of
+    what may change, in the size of the first. Where the picture is no edit and only started from the input (`is_edit`
+    is false), there is never a warning.
     """
     before = inputs[0]
     if place is not None:
@@ -64,7 +66,7 @@ def judge(
     change = measure_change(before, after)
     if _is_nothing(change):
         return Judgement(change.inside, warning=_NOTHING)
-    # Of several images a new picture is composed, in which the first one need not be found again.
+    # From several images a new picture is composed, and the first one need not appear in it.
     too_much = len(inputs) == 1 and _is_too_much(change, before, after)
     return Judgement(change.inside, warning=_TOO_MUCH if too_much else None)
 

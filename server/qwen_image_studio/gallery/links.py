@@ -1,7 +1,7 @@
-"""Links to files that expire and cannot be changed: whoever holds one may read one file until its hour.
+"""Signed links to files: whoever has a link can read that one file until the link expires.
 
-A link is signed by itsdangerous over all that it says: the key, the step of a preview and the expiry. Links of version
-0.1 were signed by HMAC-SHA256 in hex over expiry and key; they open until they expire.
+The signature, by itsdangerous, covers the whole link: the key, the step of a preview and the expiry. Links of version
+0.1 were signed by HMAC-SHA256, in hex, over expiry and key; they are accepted until they expire.
 """
 
 import hashlib
@@ -22,17 +22,20 @@ from qwen_image_studio.settings import Settings
 
 HOUR_S = 3600
 _EXPIRES = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
-# The last of 43 letters carries four bits of the 256; where its two others are not 0 it is another spelling.
+# The last of 43 letters carries only four of the 256 bits. Its other two must be 0, else one signature would have
+# several spellings.
 _SIGNATURE = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII)
 _SIGNATURE_0_1 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class Links:
-    """Signs and checks the links of one server."""
+    """The signer and checker of one server's links."""
 
     def __init__(self, address: str, keys: Sequence[bytes], ttl_s: int) -> None:
-        """`address` is what links begin with, and `ttl_s` the seconds for which they work at least. The first of `keys`
-        signs, all of them are accepted. Raises ValueError where there is none, or an empty one.
+        """Sign links that begin with `address` and work for at least `ttl_s` seconds.
+
+        The first of `keys` signs, and all of them are accepted. Raises ValueError where a key is empty, or there is
+        none.
         """
         if not keys or not all(keys):
             raise ValueError("links need a secret key")
@@ -41,9 +44,10 @@ class Links:
         self._signer = Signer(self._keys[::-1], salt="file link", digest_method=hashlib.sha256)
 
     def link(self, key: str, *, step: int | None = None, now: float | None = None) -> str:
-        """Return the URL under which the file at `key` can be read; a `step` sets the links to one preview apart.
+        """Return the URL under which the file at `key` can be read; `step` makes the links to one preview differ.
 
-        The expiry is rounded up to the full hour, so that a page asking again gets the same URL and browsers can cache.
+        The expiry is rounded up to the full hour, so that a page that asks again gets the same URL and browsers can
+        cache it.
         """
         asked = (time.time() if now is None else now) + self._ttl_s
         signed = _signed(check_key(key), str(math.ceil(asked / HOUR_S) * HOUR_S), "" if step is None else str(step))
@@ -53,10 +57,10 @@ class Links:
         """Return when the link to `key` with these query parameters expires, in Unix seconds.
 
         Raises:
-            StudioError: ``link_refused``, with the same words whatever is wrong.
+            StudioError: ``link_refused``, with the same message whatever is wrong.
         """
         expires, signature = query.get("expires", ""), query.get("signature", "")
-        # Exactly one spelling each: neither "+12" nor "012" stands for a link that was given out.
+        # Each value has exactly one spelling: a link with "+12" or "012" was never given out.
         genuine = _EXPIRES.fullmatch(expires) is not None and (
             self._is_signed(_signed(key, expires, query.get("step", "")), signature)
             or is_signed_by_0_1(key, expires, signature, self._keys)
@@ -95,14 +99,14 @@ def is_signed_by_0_1(key: str, expires: str, signature: str, keys: Sequence[byte
 
 
 def open_links(settings: Settings) -> Links:
-    """Return the links of the settings' server; a secret key is made and kept in DATA_DIR where none is set."""
+    """Return the links of the settings' server; where no secret key is set, one is made once and kept in DATA_DIR."""
     present = settings.secret_key.get_secret_value() or _kept_secret(settings.data_dir / "secret_key")
     keys = [key.encode() for key in (present, *settings.secret_key_fallbacks)]
     return Links(settings.address, keys, settings.link_ttl_s)
 
 
 def _signed(key: str, expires: str, step: str) -> str:
-    """Return what a link says and its signature covers. A key has no question mark, so no two links say the same."""
+    """Return the part of a link that is signed. Keys have no question mark, so it can be read in one way only."""
     return f"{key}?{f'step={step}&' if step else ''}expires={expires}"
 
 
@@ -114,7 +118,7 @@ def _kept_secret(path: Path) -> str:
     try:
         fresh.touch(mode=0o600)
         fresh.write_text(secrets.token_urlsafe(48))
-        path.hardlink_to(fresh)  # of two processes that start together the first wins, with a whole key
+        path.hardlink_to(fresh)  # if two processes start together, the first one wins, with a complete key
     except FileExistsError:
         pass
     finally:

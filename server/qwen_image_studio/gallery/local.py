@@ -1,4 +1,4 @@
-"""The store of files in one folder of this machine."""
+"""A file store in one folder of this machine."""
 
 import mimetypes
 import os
@@ -22,15 +22,15 @@ class LocalStore:
     """The files under `root`."""
 
     def __init__(self, root: Path) -> None:
-        """Raises StudioError ``storage_failed`` where the folder cannot be made."""
+        """Make the folder where needed. Raises StudioError ``storage_failed`` where that fails."""
         self._root = Path(os.path.realpath(root))
         with _as_storage_failed():
             (self._root / _INCOMING).mkdir(parents=True, exist_ok=True)
             self._remove_abandoned(time.time())
 
     def put(self, key: str, data: bytes, mime_type: str) -> None:
-        """Keep ``data`` under ``key``; after the call it outlives a power cut. An earlier file is replaced whole."""
-        del mime_type  # a file has none; its name tells it
+        """Store ``data`` under ``key``, so that it survives a power cut; an earlier file is replaced as a whole."""
+        del mime_type  # files have none; `open` derives it from the name
         path = self._path(key)
         fresh = self._root / _INCOMING / secrets.token_hex(16)
         with _as_storage_failed():
@@ -38,7 +38,7 @@ class LocalStore:
                 _write_durably(fresh, data)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 fresh.replace(path)
-                # Up to the root: another put may have made a folder just now whose name is not on the disk yet.
+                # Every folder up to the root: another put may just have made one whose name is not on the disk yet.
                 for folder in path.relative_to(self._root).parents:
                     _sync_folder(self._root / folder)
             finally:
@@ -53,18 +53,18 @@ class LocalStore:
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 raise no_such_image() from None
             about = os.fstat(stream.fileno())
-        tag = f"{about.st_ino:x}-{about.st_mtime_ns:x}-{about.st_size:x}"  # every put makes a file of its own
+        tag = f"{about.st_ino:x}-{about.st_mtime_ns:x}-{about.st_size:x}"  # every put makes a new file
         return StoredFile(stream, about.st_size, tag, mimetypes.guess_type(key)[0] or "application/octet-stream")
 
     def delete(self, key: str) -> None:
-        """Delete the file; one that is not there is no error."""
+        """Delete the file; a missing one is no error."""
         path = self._path(key)
         with _as_storage_failed():
             with suppress(FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 path.unlink()
 
     def keys(self) -> Iterator[tuple[str, float]]:
-        """List every file: its key, and when it was put, in Unix seconds."""
+        """Yield the key of every file, and when it was stored, in Unix seconds."""
         with _as_storage_failed():
             for folder, below, names in os.walk(self._root):
                 below[:] = sorted(name for name in below if not name.startswith("."))
@@ -75,14 +75,14 @@ class LocalStore:
 
     def _path(self, key: str) -> Path:
         path = self._root / check_key(key)
-        # A symbolic link planted among the files could lead out of the root; no file or folder of ours is one.
+        # A planted symbolic link could lead out of the root; no file or folder of the store is one.
         below_root = [path, *(self._root / folder for folder in Path(key).parents)][:-1]
         if any(each.is_symlink() for each in below_root):
             raise no_such_image()
         return path
 
     def _remove_abandoned(self, now: float) -> None:
-        """Delete what processes that were killed in the middle of a put have left."""
+        """Delete the unfinished files of processes that were killed during a put."""
         for path in (self._root / _INCOMING).iterdir():
             with suppress(FileNotFoundError):  # its put has just ended
                 if path.stat().st_mtime < now - _ABANDONED_S:
@@ -103,7 +103,7 @@ def _write_durably(path: Path, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a new name in ``folder`` durable: fsync of a file alone does not keep its name (fsync(2))."""
+    """Make a new name in ``folder`` durable: fsync of a file does not store its name (fsync(2))."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Pruning: what is old is deleted by age, and files that nothing names are cleared away."""
+"""Pruning: deleting what is old, and files that no row names."""
 
 import logging
 import time
@@ -15,37 +15,37 @@ _log = logging.getLogger(__name__)
 
 DAY_S = 86400.0
 LEFTOVER_S = DAY_S
-"""Age from which a file that no row names is a leftover, in seconds: younger ones may be of an attempt that runs."""
+"""Age, in seconds, from which a file that no row names is a leftover; a younger one may belong to a running attempt."""
 LOOK_S = 3600.0
-"""How often a server looks for what is to be pruned, in seconds."""
+"""Time from one pruning round of a server to the next, in seconds."""
 TURN_S = 0.2
-"""For how long it prunes before it looks for jobs again, in seconds."""
+"""Time for which a worker prunes before it looks for jobs again, in seconds."""
 _FILES_AT_ONCE = 200
 
 
 @dataclass
 class Pruned:
-    """How much was pruned."""
+    """The numbers of things that were pruned."""
 
     jobs: int = 0
     uploads: int = 0
     leftovers: int = 0
     """Files that no row named, such as those of a process that was killed."""
     kept: int = 0
-    """Jobs that are old enough, but have images that others wait for."""
+    """Jobs that are old enough but stay, since other jobs need their images."""
 
 
 class Pruning:
-    """One round of pruning, piece by piece."""
+    """One round of pruning, done piece by piece."""
 
     def __init__(self, gallery: Gallery, store: JobStore, settings: Settings, *, dry_run: bool = False) -> None:
-        """With `dry_run` nothing is deleted; everything is counted as if it were."""
+        """Prepare a round; with `dry_run` nothing is deleted, but everything is counted as if it were."""
         self._gallery, self._store, self._dry_run = gallery, store, dry_run
         self._leftover_s = max(LEFTOVER_S, 2 * settings.job_timeout_s)
         self.pruned = Pruned()
 
     def pieces(self, older_than_s: float | None, now: float | None = None) -> Iterator[None]:
-        """Prune, with a stop after each small piece; without an age nothing but leftovers."""
+        """Prune, and yield after each small piece; without an age only leftovers are pruned."""
         now = time.time() if now is None else now
         if older_than_s is not None:
             yield from self._prune_jobs(now - older_than_s)
@@ -82,7 +82,7 @@ class Pruning:
 
 
 class Retention:
-    """Prunes about every hour what the settings say is old, a little at a time, for a worker that is idle."""
+    """The pruning that an idle worker does about every hour, a little at a time, by the age that the settings name."""
 
     def __init__(self, gallery: Gallery, store: JobStore, settings: Settings) -> None:
         self._gallery, self._store, self._settings = gallery, store, settings
@@ -90,7 +90,7 @@ class Retention:
         self._next_at = time.monotonic()
 
     def work(self) -> None:
-        """Go on for a moment; does nothing between two rounds. What fails shows in the log, until the next round."""
+        """Prune for a moment; do nothing between two rounds. A failure is logged, and ends the round."""
         now = time.monotonic()
         if now >= self._next_at:
             self._next_at, self._round = now + LOOK_S, self._whole_round()
@@ -109,7 +109,7 @@ class Retention:
 
 
 def prune(gallery: Gallery, store: JobStore, settings: Settings, older_than_s: float, *, dry_run: bool) -> Pruned:
-    """Delete ended jobs and unused uploads that are older, and leftovers; return how many there were."""
+    """Delete ended jobs and unused uploads older than `older_than_s` seconds, and leftovers; return their numbers."""
     pruning = Pruning(gallery, store, settings, dry_run=dry_run)
     for _ in pruning.pieces(older_than_s):
         pass

@@ -1,9 +1,9 @@
-"""The only code that opens an address a user gave. It reaches public hosts, and private ones only where allowed.
+"""Fetching: the only code that opens an address from a user. It reaches public hosts, and private ones where allowed.
 
-The name is looked up here, every address that it has is judged, and the socket is connected to a judged address: there
-is no second look-up whose answer could differ (DNS rebinding), and nothing is ever sent to a private address. That is
-why this is http.client on a socket of our own: it follows no redirects, reads no proxies or passwords from the
-environment and keeps no cookies.
+The host name is looked up here, all its addresses are checked, and the socket is connected to a checked address: there
+is no second look-up with perhaps another answer (DNS rebinding), and nothing is ever sent to a private address. This is
+why it uses http.client on a socket of its own, which follows no redirects by itself, reads no proxies or passwords from
+the environment and keeps no cookies.
 """
 
 import functools
@@ -32,7 +32,7 @@ _PIECE_BYTES = 65536
 _BROKE_OFF = "the answer broke off or was not HTTP"
 _REDIRECTS = {301, 302, 303, 307, 308}
 _PORTS: Mapping[str | None, int] = {"http": 80, "https": 443}
-# identity: nothing is unpacked here, so the limit in bytes is the limit in memory
+# identity: nothing is unpacked here, so that the limit in bytes is also the limit in memory
 _HEADERS = {"User-Agent": "qwen-image-studio", "Accept": "image/*", "Accept-Encoding": "identity"}
 _PLAIN_HOST = re.compile(r"[a-z0-9_-][a-z0-9._-]{0,252}|\[[0-9a-f:.]+\]", re.ASCII)
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
@@ -43,15 +43,15 @@ _SocketAddress = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 
 
 def fetch(url: str, *, max_bytes: int, timeout_s: float, allow: Sequence[str], param: str) -> bytes:
-    """The body that ``url`` answers a GET with, after at most three redirects.
+    """Return the body of the answer to a GET of ``url``, after at most three redirects.
 
-    ``timeout_s`` is for everything together: look-up, connecting, redirects, the whole body. ``allow`` names private
-    hosts (``host`` or ``host:port``) that may be fetched all the same.
+    ``timeout_s`` covers everything: look-up, connecting, redirects and the whole body. ``allow`` names private hosts
+    (``host`` or ``host:port``) that may be fetched all the same.
 
     Raises:
-        StudioError: ``url_not_allowed`` where the address, or one it redirects to, may not be fetched; the words are
-            the same whatever it resolves to and whether or not anything listens there. ``url_not_fetched`` where it
-            did not deliver: another status than 200, no answer in time, more than ``max_bytes``.
+        StudioError: ``url_not_allowed`` where the address, or one that it redirects to, may not be fetched; the message
+            is the same whatever the name resolves to and whether or not anything listens there. ``url_not_fetched``
+            where it did not deliver: a status other than 200, no answer in time, more than ``max_bytes``.
     """
     errand = _Errand(param, max_bytes, tuple(allow), time.monotonic() + timeout_s)
     for _ in range(MAX_REDIRECTS + 1):
@@ -63,10 +63,10 @@ def fetch(url: str, *, max_bytes: int, timeout_s: float, allow: Sequence[str], p
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the public Internet, by the IANA special-purpose registries.
+    """Return whether an address is on the public Internet, by the IANA special-purpose registries.
 
-    IPv4 in IPv6 clothes (mapped, compatible, 6to4, Teredo, ISATAP) is refused outright: no public host needs it. Behind
-    NAT64 (RFC 6052) all public hosts have such an address, so there the IPv4 address within is judged.
+    IPv4 within IPv6 (mapped, compatible, 6to4, Teredo, ISATAP) is refused outright: no public host needs it. Behind
+    NAT64 (RFC 6052) all public hosts have such an address, so there the IPv4 address within is checked.
     """
     if isinstance(address, ipaddress.IPv6Address):
         if address in _NAT64:
@@ -79,36 +79,36 @@ def is_public(address: Address) -> bool:
 
 @dataclass(frozen=True)
 class _Redirect:
-    """Where an answer points to instead, as it is written there."""
+    """A redirect, with the location as the answer has it."""
 
     location: str
 
 
 @dataclass(frozen=True)
 class _Errand:
-    """One call of :func:`fetch`: its limits, and the errors that it ends with."""
+    """One call of :func:`fetch`: its limits, and the errors with which it can end."""
 
     param: str
     max_bytes: int
     allow: tuple[str, ...]
     deadline: float
-    """On the monotonic clock."""
+    """Time on the monotonic clock, in seconds, at which the call has to end."""
 
     def left_s(self) -> float:
-        """Seconds until the deadline."""
+        """Return the seconds until the deadline. Raises StudioError ``url_not_fetched`` once it has passed."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise self.failed("it took too long")
         return left
 
     def exempts(self, host: str, port: int) -> bool:
-        """Whether the operator allowed this host though it may be private."""
+        """Return whether the operator allowed this host even if it is private."""
         host = f"[{host}]" if ":" in host else host
         names = {host, f"{host}:{port}"}
         return any(entry.lower() in names for entry in self.allow)
 
     def not_allowed(self, why: str | None = None) -> StudioError:
-        """The error for an address that may not be fetched: for the way it is written, or for its host."""
+        """Return the error for an address that may not be fetched; without a reason, because its host is private."""
         remedy = "Send an image's id, a plain http:// or https:// address, or the picture as a file."
         if why is None:
             why = "it is not on the public Internet"
@@ -116,17 +116,17 @@ class _Errand:
         return StudioError("url_not_allowed", f"The address may not be fetched: {why}. {remedy}", param=self.param)
 
     def failed(self, why: str) -> StudioError:
-        """The error for an address that did not deliver."""
+        """Return the error for an address that did not deliver."""
         remedy = "Check the address, or send the picture as a file."
         return StudioError("url_not_fetched", f"The address did not deliver: {why}. {remedy}", param=self.param)
 
     def too_large(self) -> StudioError:
-        """The error for a body beyond the limit."""
+        """Return the error for a body beyond the limit."""
         return self.failed(f"it is larger than {self.max_bytes / 1e6:g} MB")
 
 
 def _parsed(url: str, errand: _Errand) -> Url:
-    """Take the URL apart and refuse all but plainly written http and https ones."""
+    """Parse the URL, and refuse any but a plainly written http or https URL."""
     if len(url) > MAX_URL_CHARS or _UNPRINTABLE.search(url):
         raise errand.not_allowed("it is too long or holds blanks, control characters or backslashes")
     try:
@@ -150,12 +150,12 @@ def _joined(base: str, location: str, errand: _Errand) -> str:
 
 
 def _get(url: Url, errand: _Errand) -> bytes | _Redirect:
-    """Send one GET and read its answer, all of it before the deadline."""
-    host = str(url.host).strip("[]").rstrip(".")  # with a dot at its end a name is the same name
+    """Send one GET and read the whole answer before the deadline."""
+    host = str(url.host).strip("[]").rstrip(".")  # a dot at the end leaves the name the same
     port = url.port or _PORTS[url.scheme]
     try:
         with closing(_connected(host, port, errand)) as plain, _cut_off_in_time(plain, errand):
-            # The certificate is checked against the name in the URL, whatever address it led to.
+            # The certificate is checked against the name in the URL, whatever its address.
             sock = _tls().wrap_socket(plain, server_hostname=host) if url.scheme == "https" else plain
             with closing(http.client.HTTPConnection(host, port)) as connection:
                 connection.sock = sock
@@ -167,7 +167,7 @@ def _get(url: Url, errand: _Errand) -> bytes | _Redirect:
         ValueError,
         http.client.HTTPException,
     ) as error:  # ValueError: numbers that http.client cannot read
-        errand.left_s()  # what is cut off at the deadline ends in any of these errors
+        errand.left_s()  # a connection cut off at the deadline ends in any of these errors
         certificate = isinstance(error, ssl.SSLCertVerificationError)
         raise errand.failed("its certificate could not be verified" if certificate else _BROKE_OFF) from None
 
@@ -182,24 +182,24 @@ def _read(answer: http.client.HTTPResponse, errand: _Errand) -> bytes | _Redirec
     if (length or 0) > errand.max_bytes:
         raise errand.too_large()
     body = bytearray()
-    # read1() takes what has come and no more: read() trusts a chunk's size, and -1 there means all that ever comes.
+    # read1() returns what has arrived: read() trusts a chunk's size, and a size of -1 would read without end.
     while piece := answer.read1(_PIECE_BYTES if length is None else min(_PIECE_BYTES, length - len(body))):
         body += piece
         if len(body) > errand.max_bytes:
             raise errand.too_large()
-    errand.left_s()  # a body that lasts until the connection is closed looks whole when it was cut off
+    errand.left_s()  # a body without a length looks complete even where it was cut off at the deadline
     if len(body) < (length or 0):
         raise errand.failed(_BROKE_OFF)
     return bytes(body)
 
 
 def _connected(host: str, port: int, errand: _Errand) -> socket.socket:
-    """A socket connected to an address of the host that was judged before."""
+    """Return a socket that is connected to a checked address of the host."""
     found = _looked_up(host, port, errand)
     if not errand.exempts(host, port) and not all(is_public(_address(each)) for _, each in found):
         raise errand.not_allowed()
     for tried, (family, address) in enumerate(found):
-        # An address that swallows packets leaves time for the ones after it.
+        # Time is shared out, so that an address that never answers leaves some for the next.
         patience_s = errand.left_s() / (len(found) - tried)
         with suppress(OSError), ExitStack() as on_failure:
             sock = on_failure.enter_context(closing(socket.socket(family, socket.SOCK_STREAM)))
@@ -213,7 +213,7 @@ def _connected(host: str, port: int, errand: _Errand) -> socket.socket:
 
 
 def _looked_up(host: str, port: int, errand: _Errand) -> list[tuple[int, _SocketAddress]]:
-    """Families and addresses of a host, each once. In a thread, because a look-up knows no deadline."""
+    """Return the families and addresses of a host, each once; found in a thread, as a look-up has no deadline."""
     answers: queue.SimpleQueue[list[tuple[int, _SocketAddress]]] = queue.SimpleQueue()
 
     def look_up() -> None:
@@ -240,8 +240,8 @@ def _address(address: _SocketAddress) -> Address:
 
 @contextmanager
 def _cut_off_in_time(sock: socket.socket, errand: _Errand) -> Iterator[None]:
-    """Shut the connection down at the deadline: a timeout of the socket alone begins anew with every byte."""
-    # The duplicate stays valid when TLS takes the socket's descriptor over.
+    """Shut the connection down at the deadline; a timeout of the socket alone would start anew with every byte."""
+    # The duplicate stays valid when TLS takes over the socket's descriptor.
     with closing(sock.dup()) as duplicate:
 
         def cut_off() -> None:
@@ -259,7 +259,10 @@ def _cut_off_in_time(sock: socket.socket, errand: _Errand) -> Iterator[None]:
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    """The system's certificates (or SSL_CERT_FILE) and Mozilla's, since small containers have none of their own."""
+    """Return a context that trusts the system's certificates (or SSL_CERT_FILE) and Mozilla's.
+
+    Small containers have no certificates of their own.
+    """
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context

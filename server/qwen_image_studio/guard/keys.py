@@ -1,4 +1,4 @@
-"""API keys: made here, kept hashed in the database, each belonging to an owner."""
+"""API keys: made here, stored as hashes in the database, each belonging to an owner."""
 
 import hashlib
 import re
@@ -46,24 +46,24 @@ class KeyStore:
         return key
 
     def revoke(self, name: str) -> bool:
-        """End a key; whether there was one to end."""
+        """Revoke a key; return whether there was such a key that was not revoked yet."""
         statement = update(api_keys).where(api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
         with writing(self._engine) as connection:
             return connection.execute(statement.values(revoked_at=time.time())).rowcount > 0
 
     def all(self) -> list[ApiKey]:
-        """Every key that was ever made, oldest first."""
+        """Return every key that was ever made, oldest first."""
         query = select(api_keys.c.name, api_keys.c.owner, api_keys.c.created_at, api_keys.c.revoked_at)
         with reading(self._engine) as connection:
             return [ApiKey(**row._mapping) for row in connection.execute(query.order_by(api_keys.c.created_at))]
 
     def any(self) -> bool:
-        """Whether keys were ever made; from then on every request needs one."""
+        """Return whether a key was ever made; from then on every request needs one."""
         with reading(self._engine) as connection:
             return connection.execute(select(api_keys.c.name).limit(1)).first() is not None
 
     def caller(self, key: str) -> Caller | None:
-        """Return who makes a request that comes with the key; None where the key is unknown or revoked."""
+        """Return the caller to whom the key belongs; None where the key is unknown or revoked."""
         known = (api_keys.c.hash == _hash(key)) & api_keys.c.revoked_at.is_(None)
         with reading(self._engine) as connection:
             row = connection.execute(select(api_keys.c.owner, api_keys.c.name).where(known)).one_or_none()

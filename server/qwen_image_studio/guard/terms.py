@@ -1,8 +1,8 @@
-"""What this server does not paint: the operator's list of terms, looked for in the words of a request.
+"""Blocked terms: the operator's list of what this server does not paint, searched for in the texts of a request.
 
-The list is a text file with one term per line, in any language; an empty line or one that begins with # says nothing.
-A term is a whole word or several; ``gun*`` also finds longer words. A line ``!chicken breast`` is an exception: where
-it stands, no term is found in it. Letters match whatever their case and width, also struck through, circled, or with
+The list is a text file with one term per line, in any language; empty lines and lines that begin with # are skipped. A
+term is one or more whole words; ``gun*`` also finds longer words. A line ``!chicken breast`` is an exception: no term
+is found inside these words. Letters match whatever their case and width, also struck through, circled, or with
 something invisible between them. Each process reads the list once, at its start.
 """
 
@@ -17,35 +17,35 @@ from qwen_image_studio.contract.errors import BadTerms, StudioError
 from qwen_image_studio.prompts.cleaning import clean
 
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-"""Kana, Han and Hangul: written without spaces, so that a term ends wherever it ends."""
+"""Kana, Han and Hangul: written without spaces, so that a term needs no boundary before or after it."""
 _LETTER = rf"[^\W_{_CJK}]"
-"""A letter or digit of any script that has spaces between its words."""
+"""Letter or digit of any script that has spaces between its words."""
 _IGNORABLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
 )
-"""Of Unicode's Default_Ignorable_Code_Point what is not of the category Cf: joiners, fillers, variation selectors and
-what is kept free for more of them.
+"""Characters of Unicode's Default_Ignorable_Code_Point outside the category Cf: joiners, fillers, variation selectors,
+and code points reserved for more of them.
 """
 _START, _KEY = 4, 32
-"""Characters of a term by which a place in a text is looked up first, and at most: a longer term's beginning."""
+"""Number of a term's first characters that are looked up at each place of a text: to begin with, and at most."""
 
 
 @dataclass(frozen=True)
 class Term:
-    """One line of the list, as :func:`_plain` has it, without its sign."""
+    """One term of the list, in the form of :func:`_plain`, without the signs ! and *."""
 
     words: str
     is_beginning: bool = False
-    """Whether longer words that begin so are meant, too."""
+    """Whether longer words that begin with the term are meant, too."""
 
     @cached_property
     def squeezed(self) -> str:
-        """Without spaces: a text without it, spaces left out, has not the term."""
+        """Return the term without spaces; a text that, without its spaces, lacks it cannot contain the term."""
         return "".join(self.words.split())
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
-        """Spaces in the term match any, and between two Chinese characters there may be some as well."""
+        """Return the pattern of the term: its spaces match any white space, which may also part Chinese characters."""
         between = rf"(?<=[{_CJK}])(?=[{_CJK}])"
         words = [r"\s*".join(map(re.escape, re.split(between, word))) for word in self.words.split()]
         before = rf"(?<!{_LETTER})" if re.match(_LETTER, self.words[0]) else ""
@@ -55,12 +55,12 @@ class Term:
 
 @dataclass(frozen=True)
 class Listed:
-    """Terms in the order of the list, which may have tens of thousands: a text is gone through once for all of them."""
+    """Terms in the order of the list, perhaps tens of thousands; one walk over a text looks for all of them."""
 
     terms: Sequence[Term] = ()
 
     def within(self, plain: str) -> list[Term]:
-        """Those that can be in the text: their letters are there, whatever is around and between them."""
+        """Return the terms that the text may contain: their letters are there, with or without spaces between."""
         if not self.terms:
             return []
         squeezed = "".join(plain.split())
@@ -73,7 +73,7 @@ class Listed:
 
     @cached_property
     def _numbers(self) -> Mapping[str, Sequence[int]]:
-        """Which terms begin so, by up to `_KEY` characters."""
+        """Return the numbers of the terms by their first characters, up to `_KEY` of them."""
         found: dict[str, list[int]] = {}
         for number, term in enumerate(self.terms):
             found.setdefault(term.squeezed[:_KEY], []).append(number)
@@ -81,7 +81,7 @@ class Listed:
 
     @cached_property
     def _lengths(self) -> Mapping[str, set[int]]:
-        """How long the keys are that begin so, by up to `_START` characters."""
+        """Return the lengths of these keys by their first characters, up to `_START` of them."""
         found: dict[str, set[int]] = {}
         for key in self._numbers:
             found.setdefault(key[:_START], set()).add(len(key))
@@ -90,13 +90,13 @@ class Listed:
 
 @dataclass(frozen=True)
 class Terms:
-    """A list of terms, and of exceptions to them."""
+    """A list of blocked terms, and of exceptions to them."""
 
     blocked: Listed = field(default_factory=Listed)
     excepted: Listed = field(default_factory=Listed)
 
     def found(self, text: str) -> str | None:
-        """The first blocked term in the text, as it stands there; None where there is none."""
+        """Return the first blocked term in the text, as it stands there; None where there is none."""
         plain = _plain(text)
         for term in self.excepted.within(plain):
             plain = term.pattern.sub("\n.\n", plain)  # no term reaches across the gap
@@ -106,7 +106,7 @@ class Terms:
 
 @cache
 def terms(file: Path | None) -> Terms:
-    """The terms in the operator's file; none without one. Raises BadTerms."""
+    """Return the terms in the operator's file; none without a file. Raises BadTerms for one that cannot be read."""
     if file is None:
         return Terms()
     try:
@@ -124,7 +124,7 @@ def _listed(lines: Iterable[str]) -> Listed:
 
 
 def check_words(texts: Iterable[tuple[str, str]], file: Path | None) -> None:
-    """Raise StudioError ``content_blocked`` where one of the texts, each with its parameter, has a term in it."""
+    """Raise StudioError ``content_blocked`` where one of the texts, each with its parameter, contains a term."""
     listed = terms(file)
     for param, text in texts:
         painted = dict.fromkeys((clean(text), text.strip()))  # the first by a model; a watermark is written as sent
@@ -137,15 +137,15 @@ def check_words(texts: Iterable[tuple[str, str]], file: Path | None) -> None:
 
 
 def _plain(text: str) -> str:
-    """The text as terms are compared: one width and case of letters (NFKC), and nothing invisible."""
-    for _ in range(2):  # what was taken out may have kept a letter from its accent, and one form may hide in another
+    """Return the text in the form in which terms are compared: NFKC, one case, and nothing invisible."""
+    for _ in range(2):  # a removed character may have kept a letter from its accent, and one form may hide another
         unseen = {ord(letter): None for letter in set(text) if _is_unseen(letter)}
         text = unicodedata.normalize("NFKC", text.translate(unseen)).casefold()
     return text.strip()
 
 
 def _is_unseen(letter: str) -> bool:
-    """Whether it shows nothing of its own, or only a stroke through the letter before it or a circle around that."""
+    """Return whether a character is invisible, or only strikes through or circles the letter before it."""
     category = unicodedata.category(letter)
     return (
         category in {"Cf", "Co", "Me"}

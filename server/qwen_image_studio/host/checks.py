@@ -1,4 +1,4 @@
-"""What has to hold before the server starts; each check raises CannotServe with one line that says what to do."""
+"""Checks before the server starts; each raises CannotServe with one line that says what to do."""
 
 import errno
 import os
@@ -11,11 +11,11 @@ from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.settings import Settings
 
 LEAST_FREE_MB = 200
-"""Megabytes that have to be free where the data are kept."""
+"""Least free space on the disk of the data, in megabytes."""
 
 
 def check_data_dir(settings: Settings) -> None:
-    """Raise CannotServe where the folder of the data cannot be written or its disk is nearly full."""
+    """Raise CannotServe where the data folder cannot be written, or its disk is nearly full."""
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         probe = settings.data_dir / f".probe-{os.getpid()}"
@@ -35,7 +35,7 @@ def check_data_dir(settings: Settings) -> None:
 
 
 def check_port(settings: Settings) -> None:
-    """Raise CannotServe where the address cannot be listened on."""
+    """Raise CannotServe where the server cannot listen on its address."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

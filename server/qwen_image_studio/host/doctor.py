@@ -1,4 +1,4 @@
-"""``doctor``: what this machine has, which models fit, what is missing, and what to do about it."""
+"""``doctor``: a report on what this machine has, which models fit, what is missing, and what to do about it."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,32 +16,32 @@ _PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "flask", "gunic
 
 
 class Report:
-    """Lines for a person; healthy until something is wrong."""
+    """A report in lines for a person; it is healthy as long as no line is bad."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.healthy = True
 
     def good(self, text: str) -> None:
-        """Say what is well."""
+        """Add a line about something that is in order."""
         self.lines.append(f"  ok    {text}")
 
     def note(self, text: str) -> None:
-        """Say what is worth knowing."""
+        """Add a line that is worth knowing."""
         self.lines.append(f"  note  {text}")
 
     def bad(self, text: str, remedy: str) -> None:
-        """Say what is wrong and what to do."""
+        """Add a line about something wrong, with its remedy; the report is no longer healthy."""
         self.healthy = False
         self.lines += [f"  BAD   {text}", f"        -> {remedy}"]
 
     def head(self, text: str) -> None:
-        """Begin a part."""
+        """Begin a section."""
         self.lines.append(text)
 
 
 def examine(settings: Settings) -> tuple[list[str], bool]:
-    """Look at the machine; the lines to show, and whether the server can paint as it is set up."""
+    """Examine the machine; return the lines to show, and whether the server can paint as it is set up."""
     report = Report()
     found = devices(settings)
     _examine_software(report)
@@ -84,7 +84,7 @@ def _examine_models(report: Report, settings: Settings, found: tuple[Device, ...
     except StudioError as error:
         report.bad(error.message, "correct STUDIO_MODELS")
         configured = {}
-    # In bf16 on a card; a processor computes in float32, which takes twice as much.
+    # The models' figures are for bf16 on a card; a processor computes in float32, which takes twice as much memory.
     memory = max(device.memory_gib if device.gpu else device.memory_gib / 2 for device in found)
     report.head("Models of this server")
     for model in configured.values():
@@ -124,7 +124,7 @@ def _fitting(memory: float, configured: Mapping[str, Model]) -> Iterator[str]:
 
 
 def weights_place(model: Model) -> str | None:
-    """Where the model's weights lie on this machine, all of them: its folder, or the hub's cache; None otherwise."""
+    """Return where this machine has all of the model's weights: its folder or the hub's cache; None if incomplete."""
     folder = Path(model.repository).expanduser()
     if folder.is_dir():
         return "its folder" if is_whole(folder) else None

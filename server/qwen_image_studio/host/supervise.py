@@ -1,4 +1,4 @@
-"""``serve``: one command that runs the web process and a worker per device, restarts what dies and leaves no orphan."""
+"""``serve``: run the web process and the workers, restart those that die, and leave no orphan."""
 
 import contextlib
 import logging
@@ -23,17 +23,19 @@ from qwen_image_studio.system.processes import lock
 _log = logging.getLogger(__name__)
 
 LOOK_S = 0.2
+"""Time between two looks at the processes, in seconds."""
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
+"""Longest pause before a process is started again, in seconds."""
 STEADY_S = 10.0
-"""A web process that ran so long had started."""
+"""Time after which a web process counts as started, in seconds."""
 WORRYING_PAUSE_S = 1.0
-"""A worker whose restart waits longer has died several times in a row."""
+"""Pause in seconds; a worker whose restart waits longer than this has died several times in a row."""
 
 
 @dataclass
 class Child:
-    """One supervised process and when to start it again."""
+    """One supervised process, and when to start it again."""
 
     name: str
     command: list[str]
@@ -45,24 +47,24 @@ class Child:
 
     def start(self) -> None:
         """Start the process; it dies with this one (``die_with_parent``)."""
-        # CUDA numbers cards by speed unless told to number them as nvidia-smi does.
+        # Without this setting CUDA numbers the cards by speed, and not as nvidia-smi does.
         environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **os.environ}
         self.process = subprocess.Popen([*self.command, "--parent", str(os.getpid())], env=environment)
         self.started_at = time.monotonic()
 
     def died(self) -> bool:
-        """Whether it has died since the last look."""
+        """Return whether the process has died since the last look."""
         return self.process is not None and self.process.poll() is not None
 
     def plan_restart(self, *, had_started: bool) -> None:
-        """Start it again at once, or ever later while it keeps dying before it had really started."""
+        """Set when to start it again: soon where it `had_started`, after ever longer pauses where it keeps failing."""
         self.pause_s = FIRST_PAUSE_S if had_started else min(max(self.pause_s * 2, 0.5), LONGEST_PAUSE_S)
         self.start_at = time.monotonic() + self.pause_s
         self.process = None
 
 
 class Supervisor:
-    """Keeps the children of one DATA_DIR running until told to stop."""
+    """The supervisor of the processes of one DATA_DIR, which keeps them running until it is stopped."""
 
     def __init__(self, settings: Settings, store: JobStore) -> None:
         self._settings, self._store = settings, store
@@ -77,14 +79,14 @@ class Supervisor:
             self._note(device.id, WorkerState.STARTING, "Starting.")
 
     def run(self) -> None:
-        """Supervise until SIGTERM or SIGINT; then stop the children, workers within their grace period."""
+        """Supervise until SIGTERM or SIGINT; then stop all children, giving workers their grace period."""
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         try:
             while not self._stopping:
                 try:
                     self._tend()
-                except StudioError as busy:  # the database; the next look may fare better
+                except StudioError as busy:  # it is the database; the next look may succeed
                     _log.warning("%s", busy)
                 time.sleep(LOOK_S)
         finally:
@@ -98,15 +100,15 @@ class Supervisor:
                 child.start()
         overdue = set(self._store.overdue())
         for child in self._children:
-            # It neither renewed its lease nor ended: stuck where no thread of its own can help it.
+            # It has neither renewed its lease nor ended, so it is stuck where no thread of its own can help.
             if child.process and child.device and worker_name(child.device) in overdue:
                 _log.error("%s let its lease run out; ending it", child.name)
                 child.process.kill()
                 child.process.wait()
 
     def _bury(self, child: Child) -> None:
-        """Plan the next start of a child that died, free what it held and report its end."""
-        assert child.process is not None  # noqa: S101 - it died, so it was there
+        """Plan the next start of a child that died, take back its jobs, and report its end."""
+        assert child.process is not None  # noqa: S101 - it died, so it had been started
         ending = _ending(child.process.returncode)
         _log.warning("%s %s; starting it again", child.name, ending)
         if child.device is None:
@@ -114,7 +116,7 @@ class Supervisor:
             return
         name = worker_name(child.device)
         reported = {report.name: report.state for report in self._store.workers()}
-        # However long the weights took to load.
+        # By its report and not by time, since loading weights may take long.
         child.plan_restart(had_started=reported.get(name) in {WorkerState.READY, WorkerState.BUSY})
         self._store.abandon(name)
         if child.pause_s > WORRYING_PAUSE_S:
@@ -143,7 +145,7 @@ class Supervisor:
 
 
 def serve(settings: Settings) -> None:
-    """Run the whole server. Raises CannotServe with one readable line."""
+    """Run the whole server. Raises CannotServe with one line for the operator."""
     check_data_dir(settings)
     with contextlib.ExitStack() as stack:
         try:
@@ -164,7 +166,7 @@ def serve(settings: Settings) -> None:
 
 
 def _ending(code: int) -> str:
-    """How a process ended, by its exit code: of Popen, negative for a signal."""
+    """Return how a process ended, by Popen's return code, which is negative for a signal."""
     return f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 

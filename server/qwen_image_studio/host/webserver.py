@@ -1,4 +1,4 @@
-"""The web process: gunicorn around the Flask application, one process with threads."""
+"""The web process: gunicorn with the Flask application, one process with many threads."""
 
 import os
 import socket
@@ -16,14 +16,14 @@ from qwen_image_studio.web.app import create_app
 
 
 class WebServer(BaseApplication):  # type: ignore[misc] # gunicorn has no types
-    """Gunicorn with our settings. The application is made in the child: threads do not survive a fork."""
+    """Gunicorn with our settings. The application is made in the child, since threads do not survive a fork."""
 
     def __init__(self, settings: Settings, models: Mapping[str, Model]) -> None:
         self._settings, self._models = settings, models
         super().__init__()
 
     def load_config(self) -> None:
-        """Tell gunicorn what it is to do."""
+        """Set gunicorn's options."""
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         options = {
             "bind": f"{host}:{self._settings.port}",
@@ -44,7 +44,7 @@ class WebServer(BaseApplication):  # type: ignore[misc] # gunicorn has no types
             self.cfg.set(name, value)
 
     def _limit_silence(self, worker: Any) -> None:
-        """A caller that stops sending or reading must not keep a thread: gunicorn's have no limit of their own for it.
+        """Limit how long a caller that stops sending or reading keeps a thread; gunicorn's threads have no such limit.
 
         Accepted sockets inherit the listener's SO_RCVTIMEO and SO_SNDTIMEO (socket(7)).
         """
@@ -55,7 +55,7 @@ class WebServer(BaseApplication):  # type: ignore[misc] # gunicorn has no types
             listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
     def load(self) -> Flask:
-        """The application, for gunicorn."""
+        """Return the application; gunicorn calls this."""
         return create_app(self._settings, self._models)
 
 

@@ -1,4 +1,4 @@
-"""What adjustments do to the size of a picture, and which of them it does not allow. No pixels here."""
+"""The sizes of pictures after adjustments, and the adjustments that a size does not allow. No pixels here."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,12 +10,13 @@ from qwen_image_studio.contract.words import MAX_SIDE, OutputFormat
 from qwen_image_studio.imaging.opening import MAX_INPUT_ASPECT, MIN_INPUT_SIDE
 
 MAX_WEBP_SIDE = 16383
+"""Longest side that WebP can hold, in pixels."""
 
 
 def check_adjustments(
     size: tuple[int, int], adjustments: Sequence[Adjustment], output_format: OutputFormat, *, has_font: bool
 ) -> None:
-    """Raise StudioError ``invalid_value`` for what cannot be done with an image of that size."""
+    """Raise StudioError ``invalid_value`` for an adjustment or a format that an image of that size does not allow."""
     for number, one in enumerate(adjustments):
         with of_adjustment(number):
             size = _size_after(one, size)
@@ -32,7 +33,7 @@ def check_adjustments(
 
 @contextmanager
 def of_adjustment(number: int) -> Iterator[None]:
-    """Tell of which adjustment a ValueError is."""
+    """Turn a ValueError into StudioError ``invalid_value`` that names the adjustment, counted from 0."""
     try:
         yield
     except ValueError as error:
@@ -52,6 +53,7 @@ def _size_after(one: Adjustment, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def crop_box(one: Crop, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the box to keep of an image of that size. Raises ValueError where it does not fit into the image."""
     width, height = size
     if one.region is not None:
         return one.region.box(size)
@@ -70,6 +72,7 @@ def crop_box(one: Crop, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def new_size(one: Resize, size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size after a resize. Raises ValueError for a side of 0 pixels or above the limit."""
     width, height = size
     if one.scale is not None:
         wanted = round(width * one.scale), round(height * one.scale)
@@ -82,6 +85,7 @@ def new_size(one: Resize, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def turned_size(degrees: float, size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size after a turn by that angle, grown to lose no corner. Raises ValueError above the limit."""
     turned, (width, height) = degrees % 360, size
     if turned % 90 == 0:
         return (height, width) if turned % 180 else size
@@ -94,7 +98,7 @@ def turned_size(degrees: float, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def refuse_letters(text: str) -> None:
-    """Pillow's own font has Latin letters and common signs."""
+    """Raise ValueError for a letter that Pillow's own font lacks; it has Latin letters and common signs."""
     if any(ord(letter) > 0x24F and not 0x2010 <= ord(letter) <= 0x2122 for letter in text):
         raise ValueError(
             "this server has no font for the watermark's letters; the operator can name one in STUDIO_FONT"

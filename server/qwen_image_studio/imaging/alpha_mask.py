@@ -1,4 +1,4 @@
-"""Masks after OpenAI's convention: an image may change where its mask is fully transparent (alpha 0)."""
+"""Masks in OpenAI's convention: an image may change where its mask is fully transparent (alpha 0)."""
 
 import io
 
@@ -14,11 +14,11 @@ _BOTH = (
 
 
 def white_mask(data: bytes, first: bytes | None, *, max_bytes: int, max_pixels: int) -> bytes:
-    """The mask as a black and white PNG: white where ``data`` has alpha 0, where the image may change.
+    """Return the mask as a black and white PNG: white where ``data`` has alpha 0, that is, where the image may change.
 
-    ``first`` is the file of the image that it belongs to, whose size in pixels it must have; None where the image is
-    no file and its size is judged elsewhere. Raises StudioError as `open_image` does, and ``invalid_value`` for a mask
-    without transparency, one that is opaque all over and one of another size.
+    ``first`` is the file of the image to edit, whose size in pixels the mask must have; None where the image is not a
+    file, and the size is checked elsewhere. Raises StudioError as `open_image` does, and ``invalid_value`` for a mask
+    without transparency, without a pixel of alpha 0, or of another size.
     """
     limits = {"max_bytes": max_bytes, "max_pixels": max_pixels}
     open_image(data, param="mask", **limits)
@@ -36,7 +36,7 @@ def white_mask(data: bytes, first: bytes | None, *, max_bytes: int, max_pixels: 
 
 
 def _alpha(data: bytes) -> Image.Image | None:
-    """The alpha channel, upright; None where there is none."""
+    """Return the alpha channel, upright; None where there is none."""
     opened = read_header(data)
     try:
         if opened is None or not opened.has_transparency_data:
@@ -50,7 +50,7 @@ def _check_size(size: tuple[int, int], first: bytes, limits: dict[str, int]) -> 
     header = read_header(first)
     if header is not None and header.size == size:
         return
-    # Opened whole only now: its EXIF may turn it, and what cannot be opened is told by its own name.
+    # Only now is it decoded: its EXIF may turn it, and an error of decoding names the image, not the mask.
     image = open_image(first, param="image", **limits)
     if image.size != size:
         (width, height), (wide, high) = image.size, size

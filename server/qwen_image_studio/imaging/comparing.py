@@ -1,9 +1,9 @@
 """Before and after: how much an edit changed, and a picture that shows both side by side.
 
-The measure is LDR-FLIP (Andersson et al. 2020), the difference that somebody sees who looks at two pictures in turn: 0
-for none, up to 1. A mean of it is what its authors recommend where one number has to do.
+The measure is LDR-FLIP (Andersson et al. 2020): the difference that a viewer sees who looks at two pictures in turn,
+from 0 for none to 1. Its authors recommend the mean where one number has to do.
 
-numpy, scipy and flip_evaluator are imported where they are used: the worker of the light path makes strips without
+numpy, scipy and flip_evaluator are imported where they are used: the worker that adjusts pictures makes strips without
 measuring anything, and stays small without them.
 """
 
@@ -16,37 +16,39 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MEASURED_SIDE = 256
-"""Pictures are measured at this long side at most: a square one takes 0.15 s of one core, during which FLIP lets no
-other Python thread run; at 512 it takes 0.5 s."""
+"""Longest side, in pixels, at which pictures are measured: a square one takes 0.15 s of one core, during which FLIP
+lets no other Python thread run; at 512 it takes 0.5 s."""
 _OUTLINE_CELLS = 64
 STRIP_HEIGHT = 512
+"""Largest height of a strip in pixels."""
 STRIP_PANEL_WIDTH = 1024
-"""The largest that either picture is in a strip."""
+"""Largest width of each of the two pictures in a strip, in pixels."""
 STRIP_GAP = 8
+"""Width of the bar between the two pictures of a strip, in pixels."""
 _GAP = (128, 128, 128)
 _EMPTY = (224, 224, 224)
 
 Box = tuple[int, int, int, int]
-"""Left, top, right and bottom in pixels."""
+"""Left, top, right and bottom edge in pixels."""
 
 
 class Change(NamedTuple):
-    """How much two pictures differ, 0 to 1."""
+    """The measured difference of two pictures, 0 to 1."""
 
     inside: float | None
-    """Mean where the picture was to change; None where that is nowhere."""
+    """Mean over the area that was to change; None where there is no such area."""
     outside: float | None
-    """Mean beyond it, exactly 0.0 where no pixel differs; None where that is nowhere."""
+    """Mean over the rest, exactly 0.0 where no pixel differs; None where there is no rest."""
     strongest: float
-    """What the thousandth of the inside that changed most reaches: here a small object counts, in the mean it does
-    not."""
+    """Least change among the thousandth of the inside that changed most: a small object counts here, though not in the
+    mean."""
 
 
 def measure_change(before: Image.Image, after: Image.Image, allowed: Image.Image | None = None) -> Change:
-    """How much changed from one RGB picture to another of the same size.
+    """Return how much changed from one RGB picture to another of the same size.
 
-    `allowed` is a mask of that size, mode L: 255 where the picture was to change and 0 elsewhere; None is everywhere.
-    What happened on one side of its edge never counts on the other. Raises ValueError for sizes that differ.
+    `allowed` is a mask of that size, mode L: 255 where the picture was to change and 0 elsewhere; None allows all.
+    A change on one side of the mask's edge never counts on the other. Raises ValueError for sizes that differ.
     """
     if before.size != after.size or (allowed is not None and allowed.size != before.size):
         raise ValueError(f"before {before.size}, after {after.size} and their mask have to be of one size")
@@ -60,10 +62,10 @@ def measure_change(before: Image.Image, after: Image.Image, allowed: Image.Image
 
 
 def shared_outlines(before: Image.Image, after: Image.Image) -> float:
-    """How far the outlines of two RGB pictures of the same size lie in the same places: 1 all of them, around 0 none.
+    """Return how far the outlines of two RGB pictures of the same size agree: 1 for all of them, about 0 for none.
 
-    It is the correlation of the strength of their edges over a grid of 64 x 64, which another background, light or
-    style leaves mostly as it is.
+    The measure is the correlation of the strength of their edges over a grid of 64 x 64 cells, which a change of
+    background, light or style leaves mostly as it is.
     """
     import numpy as np
 
@@ -74,9 +76,9 @@ def shared_outlines(before: Image.Image, after: Image.Image) -> float:
 
 
 def comparison(before: Image.Image, after: Image.Image, place: Box | None = None) -> Image.Image:
-    """Both RGB pictures side by side at one height, at most 512 pixels; those longer than 2:1 are less high.
+    """Return both RGB pictures side by side, 512 pixels high at most; a picture longer than 2:1 is less high.
 
-    `place` is where `before` stands in `after`; what was not there yet is light grey.
+    `place` is where `before` stands in `after`; the canvas around it is light grey.
     """
     if place is not None:
         canvas = Image.new("RGB", after.size, _EMPTY)
@@ -94,7 +96,7 @@ def comparison(before: Image.Image, after: Image.Image, place: Box | None = None
 
 
 def _measured(before: Image.Image, after: Image.Image, area: Image.Image) -> tuple[float, float] | None:
-    """Mean and strongest difference over the white of `area`, beyond which the two are the same."""
+    """Return the mean and the strongest difference over the white of `area`; outside it the two are the same."""
     box = area.getbbox()
     if box is None:
         return None
@@ -105,7 +107,7 @@ def _measured(before: Image.Image, after: Image.Image, area: Image.Image) -> tup
 
     first, second = (_pixels(_small(picture.crop(box))) for picture in (before, after))
     seen = flip_evaluator.evaluate(first, second, "LDR", applyMagma=False, computeMeanError=False)[0].ravel()
-    # In floats: 8 bits would leave nothing of a few white pixels in a large box.
+    # In floating point: in 8 bits a few white pixels in a large box would round to nothing.
     weights = np.asarray(_small(area.crop(box).convert("F"))).ravel()
     order = np.argsort(seen)
     below = np.cumsum(weights[order], dtype=np.float64)
@@ -114,7 +116,7 @@ def _measured(before: Image.Image, after: Image.Image, area: Image.Image) -> tup
 
 
 def _outlines(picture: Image.Image) -> "NDArray[float32]":
-    """The strength of edges in each cell of a grid."""
+    """Return the strength of the edges in each cell of a grid, row by row."""
     import numpy as np
     from scipy import ndimage
 
@@ -126,20 +128,20 @@ def _outlines(picture: Image.Image) -> "NDArray[float32]":
 
 
 def _pixels(picture: Image.Image) -> "NDArray[float32]":
-    """The RGB picture as height x width x 3 in 0 to 1, of an array's own, as FLIP takes no read-only one."""
+    """Return the RGB picture as an array (height, width, 3) of 0 to 1; a copy, since FLIP takes no read-only array."""
     import numpy as np
 
     return np.asarray(picture, np.float32) / np.float32(255)
 
 
 def _small(picture: Image.Image) -> Image.Image:
-    """The picture with its long side at most `MEASURED_SIDE`; each pixel is the mean of those that lie under it."""
+    """Return the picture with a long side of at most `MEASURED_SIDE`, each pixel the mean of those that it replaces."""
     scale = MEASURED_SIDE / max(picture.size)
     return picture if scale >= 1 else picture.resize(_scaled(picture.size, scale), Image.Resampling.BOX)
 
 
 def _within(picture: Image.Image, box: tuple[int, int]) -> Image.Image:
-    """The picture as large as it fits into the box."""
+    """Return the picture as large as fits into a box of that width and height."""
     size = _scaled(picture.size, min(box[0] / picture.width, box[1] / picture.height))
     return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
 

@@ -1,4 +1,4 @@
-"""Encode pictures into files: the same picture and facts give the same bytes."""
+"""Pictures encoded into files: the same picture and facts give the same bytes."""
 
 import io
 
@@ -9,9 +9,11 @@ from qwen_image_studio.contract.words import OutputFormat
 from qwen_image_studio.imaging.origin import PNG_FACTS, PNG_XMP, PRODUCER, Origin, as_exif, as_text, as_xmp
 
 THUMBNAIL_SIDE = 320
-# A megapixel photograph: 0.3 s, and a tenth smaller than with level 1 in 0.2 s; level 9 gains nothing more.
+"""Longest side of a thumbnail in pixels."""
+# A photograph of one megapixel takes 0.3 s and is a tenth smaller than at level 1 (0.2 s); level 9 gains nothing more.
 _PNG_LEVEL = 4
 QUALITY = 95
+"""Quality of JPEG and WebP files unless another is asked for, 1 to 100."""
 
 
 def encode(
@@ -22,10 +24,10 @@ def encode(
     by_ai: bool = True,
     quality: int = QUALITY,
 ) -> bytes:
-    """Encode an RGB picture with what made it (see `imaging.origin`) and, `by_ai`, the labels that say so.
+    """Encode an RGB picture with what made it (see `imaging.origin`) and, where `by_ai`, the labels of AI pictures.
 
-    ``facts`` should tell the same for the same picture: nothing of the host, the owner or the time. PNG is lossless;
-    JPEG is 4:4:4, so that coloured text keeps its edges; ``quality`` is theirs, 1 to 100.
+    ``facts`` should be equal for equal pictures: nothing about the host, the owner or the time. PNG is lossless; JPEG
+    is 4:4:4, so that coloured text keeps its edges; ``quality`` is that of JPEG and WebP, 1 to 100.
     """
     output_format = OutputFormat(output_format)
     plain = _plain(image)
@@ -40,7 +42,7 @@ def encode(
 
 
 def thumbnail(image: Image.Image) -> bytes:
-    """A WebP of the picture, its long side at most 320 pixels."""
+    """Encode a small copy of the picture as WebP, its long side at most 320 pixels."""
     small = _plain(image)
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     file = io.BytesIO()
@@ -49,9 +51,9 @@ def thumbnail(image: Image.Image) -> bytes:
 
 
 def store_copy(image: Image.Image, painted_by: str = "") -> bytes:
-    """A lossless PNG, quickly made, of a picture that someone uploaded, without the metadata that it came with.
+    """Encode an uploaded picture as a lossless PNG, quickly, without the metadata that it came with.
 
-    Only the model that had painted it is remembered, so that what is made of it goes on saying that AI was at work.
+    Only the name of a model that had painted it is kept, so that pictures made from it are still labelled as AI's.
     """
     file = io.BytesIO()
     notes = {"pnginfo": _png_text({"model": painted_by}, by_ai=False)} if painted_by else {}
@@ -60,7 +62,7 @@ def store_copy(image: Image.Image, painted_by: str = "") -> bytes:
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """An RGB copy without the notes by which Pillow carries metadata from one file into the next."""
+    """Return an RGB copy without the notes in which Pillow carries metadata from one file into the next."""
     plain = image.convert("RGB")
     plain.info = {}
     return plain

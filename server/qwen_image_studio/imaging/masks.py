@@ -1,4 +1,4 @@
-"""Masks: which pixels of an image may change. White may, black stays."""
+"""Masks: which pixels of an image may change. White may change, black stays."""
 
 from dataclasses import dataclass
 
@@ -9,26 +9,26 @@ from qwen_image_studio.contract.errors import refusal
 from qwen_image_studio.imaging.opening import BROKEN, in_eight_bits, open_image, read_header
 
 WHITE_FROM = 128
-"""Grey levels from here on count as white."""
+"""Lowest grey level that counts as white, of 255."""
 MAX_ASPECT_GAP = 0.02
-"""A mask of another size is stretched to the image where the shapes differ by no more than this share."""
+"""Largest difference in shape, as a share, at which a mask of another size is stretched to the image."""
 
 
 @dataclass(frozen=True)
 class Mask:
-    """Which pixels may change, at the size of the image."""
+    """A mask at the size of its image: which pixels may change."""
 
     image: Image.Image
     """Mode L, 255 where the image may change and 0 elsewhere."""
     box: Box
-    """The smallest box that holds all white."""
+    """Smallest box that holds all white."""
     share: float
-    """How much of that box is white, 0 to 1."""
+    """Share of that box that is white, 0 to 1."""
     warnings: tuple[str, ...] = ()
 
 
 def region_mask(region: Region, size: tuple[int, int]) -> Mask:
-    """The mask of a box in an image of that size. Raises StudioError ``invalid_value`` where it lies outside."""
+    """Return the mask of a box in an image of that size. Raises StudioError ``invalid_value`` where it lies outside."""
     try:
         box = region.box(size)
     except ValueError as error:
@@ -39,10 +39,10 @@ def region_mask(region: Region, size: tuple[int, int]) -> Mask:
 
 
 def open_mask(data: bytes, size: tuple[int, int], *, max_bytes: int, max_pixels: int) -> Mask:
-    """The mask in a file, for an image of that size: white may change.
+    """Return the mask in a file, for an image of that size: white may change.
 
-    A mask of another size and the same shape is stretched. Raises StudioError, as `open_image` does, and
-    ``invalid_value`` for one of another shape, one with transparency, and one without any white.
+    A mask of another size and the same shape is stretched. Raises StudioError as `open_image` does, and
+    ``invalid_value`` for a mask of another shape, with transparency, or without any white.
     """
     picture = open_image(data, max_bytes=max_bytes, max_pixels=max_pixels, param="mask")
     header = read_header(data)
@@ -51,7 +51,7 @@ def open_mask(data: bytes, size: tuple[int, int], *, max_bytes: int, max_pixels:
 
 
 def mask_from(picture: Image.Image, size: tuple[int, int]) -> Mask:
-    """The mask that a picture of any mode is, for an image of that size; raises StudioError as `open_mask`."""
+    """Return a picture of any mode as a mask for an image of that size. Raises StudioError as `open_mask` does."""
     _refuse_transparency(picture)
     picture = in_eight_bits(ImageOps.exif_transpose(picture))
     mask = picture.convert("L").point(lambda value: 255 * (value >= WHITE_FROM))

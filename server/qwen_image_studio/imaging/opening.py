@@ -1,4 +1,4 @@
-"""Open an image that a stranger sent: judge it by its header, decode it once, bring it into one form."""
+"""Images from strangers: judged by their headers, decoded once, and brought into one form."""
 
 import io
 import re
@@ -18,22 +18,24 @@ from PIL.WebPImagePlugin import WebPImageFile
 from qwen_image_studio.contract.errors import StudioError
 
 MIN_INPUT_SIDE = 8
+"""Shortest side of an input image in pixels."""
 MAX_INPUT_ASPECT = 20
-MAX_JPEG_SCANS = 100  # cameras and editors write about ten; each one costs a pass over the whole picture
+"""Longest shape of an input image, as long side divided by short side."""
+MAX_JPEG_SCANS = 100  # cameras and editors write about ten; each scan costs a pass over the whole picture
 MAX_PROFILE_BYTES = 4_000_000
 _TAKEN = "Send a PNG, JPEG, WebP, GIF or BMP picture."
 
-# What Pillow raises for bytes that it cannot decode is not one class but these, found by feeding it damaged files.
-# UserWarning is among them for processes that turn warnings into errors.
+# Pillow raises any of these classes for bytes that it cannot decode; they were found by feeding it damaged files.
+# UserWarning is among them because some processes turn warnings into errors.
 BROKEN = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, RuntimeError),
     *(AttributeError, struct.error, zlib.error, UserWarning),
 )
 _TOO_MUCH = (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
-# Pillow's own limits are one global for the process and mostly warn. Ours are judged here, per call and before
-# anything is decoded, so its reader classes are used without Image.open(), which is where it warns; a GIF's first
-# frame is the exception. Nor shall strangers write into our log with what else Pillow warns of, broken EXIF mostly.
+# Pillow's own limits are global for the process and mostly only warn. Ours are checked here, per call and before
+# anything is decoded, so Pillow's readers are used without Image.open(), which is where it warns; a GIF's first frame
+# is the exception. Its other warnings, mostly about broken EXIF, would let strangers write into our log.
 # This is set once, on import: catch_warnings() is not safe with threads.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -45,7 +47,7 @@ _READERS: tuple[tuple[re.Pattern[bytes], type[ImageFile]], ...] = (
     (re.compile(rb"GIF8[79]a"), GifImageFile),
     (re.compile(rb"BM"), BmpImageFile),
 )
-# Said by name because people do send them.
+# Formats that are refused by name, because people do send them.
 _OTHERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"....ftyp(hei|hev|mif|msf)", re.DOTALL), "an HEIC picture"),
     (re.compile(rb"....ftypavi[fs]", re.DOTALL), "an AVIF picture"),
@@ -72,10 +74,10 @@ _UPRIGHT: Mapping[object, Image.Transpose] = {
 
 
 def open_image(data: bytes, *, max_bytes: int, max_pixels: int, param: str) -> Image.Image:
-    """Decode ``data`` into an upright 8-bit RGB picture in sRGB, the first frame, on white, without metadata.
+    """Decode the first frame of ``data`` into an upright 8-bit RGB picture in sRGB, on white, without metadata.
 
-    Sizes are judged from the header, before memory is taken for the pixels. ``param`` is the parameter that the
-    bytes came in, such as ``image[1]``.
+    Sizes are checked in the header, before memory is taken for the pixels. ``param`` is the parameter that brought the
+    bytes, such as ``image[1]``.
 
     Raises:
         StudioError: ``image_too_large`` for too many bytes or pixels, ``unsupported_image`` for anything else that
@@ -99,7 +101,7 @@ def open_image(data: bytes, *, max_bytes: int, max_pixels: int, param: str) -> I
 
 
 def read_header(data: bytes) -> ImageFile | None:
-    """The undecoded image with its metadata, or None where the bytes are none that :func:`open_image` takes."""
+    """Return the undecoded image with its metadata; None for bytes that :func:`open_image` does not take."""
     try:
         return _reader(data, "image")(io.BytesIO(data))
     except (StudioError, *_TOO_MUCH, *BROKEN):
@@ -132,7 +134,7 @@ def _check_size(size: tuple[int, int], max_pixels: int, param: str) -> None:
 
 
 def _check_scans(opened: ImageFile, data: bytes, param: str) -> None:
-    """Refuse a JPEG of so many scans that a few bytes keep a processor busy for minutes."""
+    """Refuse a JPEG with more than 100 scans: a small file of them can keep a processor busy for minutes."""
     if opened.format != "JPEG":
         return
     position = scans = 0
@@ -148,7 +150,7 @@ def _check_scans(opened: ImageFile, data: bytes, param: str) -> None:
 
 
 def _in_rgb(opened: ImageFile) -> Image.Image:
-    """Bring any mode to RGB: 16 bits scaled, colours to sRGB, what is transparent on white."""
+    """Bring a picture of any mode to RGB: 16 bits scaled to 8, colours in sRGB, transparency laid on white."""
     image = in_eight_bits(opened)
     alpha = None
     if image.has_transparency_data:
@@ -166,7 +168,7 @@ def _in_rgb(opened: ImageFile) -> Image.Image:
 
 
 def in_eight_bits(image: Image.Image) -> Image.Image:
-    """The picture with 8 bits a channel; one of 16 is scaled."""
+    """Return the picture with 8 bits a channel; 16 bits are scaled."""
     if not image.mode.startswith(("I", "F")):
         return image
     # Pillow's own conversion clips at 255. The values of a 16-bit file run to 65535 = 255 * 257.
@@ -183,7 +185,7 @@ def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         described = ImageCms.getProfileDescription(source)
-        # Without a conversion that changes nothing but rounding, what an edit leaves alone stays as it was.
+        # sRGB to sRGB would only add rounding errors; without it, what an edit leaves alone stays as it was.
         if spaces.get(source.profile.xcolor_space) != image.mode or "sRGB" in described:
             return image
         converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")

@@ -1,4 +1,4 @@
-"""What made a picture, written into its file and read again; and the labels that say it was made by AI.
+"""The origin of a picture, written into its file and read again, and the labels that say it was made by AI.
 
 The facts are one JSON object ``{"qwen_image_studio": {...}}``: in PNG the text chunk Comment, in JPEG and WebP the EXIF
 field UserComment. The labels are XMP (ISO 16684-1), the same in all three formats:
@@ -18,6 +18,7 @@ from PIL import Image
 from qwen_image_studio.imaging.opening import BROKEN, read_header
 
 Origin = Mapping[str, str | int | float]
+"""Facts about what made a picture, by name."""
 
 PRODUCER = "Qwen-Image Studio"
 PNG_FACTS = "Comment"
@@ -50,14 +51,14 @@ _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 
 def as_text(facts: Origin) -> str:
-    """The facts as JSON, always in the same spelling."""
+    """Return the facts as JSON, always spelt the same way."""
     text = json.dumps({_MARK: dict(facts)}, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    # Half a surrogate pair has no UTF-8; the escape that backslashreplace makes of it is JSON's own.
+    # Half a surrogate pair has no UTF-8; backslashreplace writes it as JSON would escape it.
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def as_exif(facts: Origin) -> bytes:
-    """The facts as an EXIF block."""
+    """Return the facts as an EXIF block."""
     comment = _UTF16 + as_text(facts).encode("utf-16-le")
     if len(comment) > _MAX_COMMENT_BYTES:
         comment = _DEFLATED + zlib.compress(as_text(facts).encode(), 9)
@@ -68,13 +69,13 @@ def as_exif(facts: Origin) -> bytes:
 
 
 def as_xmp(facts: Origin) -> str:
-    """The labels as an XMP packet."""
+    """Return the labels as an XMP packet."""
     label = json.dumps(aigc_label(facts), ensure_ascii=False, separators=(",", ":"))
     return _XMP.format(label=escape(label), source=_MADE_BY_AI, producer=escape(PRODUCER))
 
 
 def aigc_label(facts: Origin) -> dict[str, str]:
-    """The label of GB 45438-2025 Annex E. Its number follows from the facts alone: no host, owner or time is in it."""
+    """Return the label of GB 45438-2025 Annex E; its number depends on the facts alone: not on host, owner or time."""
     return {
         "Label": "1",  # 1: is generated; 2: may be; 3: is suspected to be
         "ContentProducer": PRODUCER,
@@ -87,7 +88,7 @@ def aigc_label(facts: Origin) -> dict[str, str]:
 
 
 def read_origin(data: bytes) -> dict[str, str | int | float]:
-    """The facts that `imaging.encode` wrote into ``data``; empty for every other picture or bytes."""
+    """Return the facts that `imaging.encode` wrote into ``data``; empty for any other picture or bytes."""
     opened = read_header(data)
     if opened is None:
         return {}

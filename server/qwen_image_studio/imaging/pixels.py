@@ -1,10 +1,10 @@
-"""Pictures that are open already, brought into one form or size."""
+"""Opened pictures brought into one form or size."""
 
 from PIL import Image, ImageOps
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Return the image turned as its EXIF says, in RGB; what is transparent stands on white."""
+    """Return the image turned as its EXIF says, in RGB, with transparency laid on white."""
     image = ImageOps.exif_transpose(image)
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
         image = image.convert("RGBA")

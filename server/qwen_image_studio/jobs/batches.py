@@ -1,4 +1,4 @@
-"""The batches of the job store in SQL: how their rows become jobs, and how these stand."""
+"""The batches of the job store in SQL: rows become jobs, and are counted by state."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
@@ -13,7 +13,7 @@ from qwen_image_studio.jobs.transitions import as_job, check_lease, clock, colum
 
 
 class SqlBatches:
-    """What JobStore promises of batches."""
+    """The methods of JobStore for batches."""
 
     engine: Engine
 
@@ -26,10 +26,10 @@ class SqlBatches:
         with writing(self.engine) as connection:
             if check_lease(connection, lease):
                 return False
-            there = select(jobs.c.id).where(jobs.c.parent_id == lease.job.id, jobs.c.row == row)
-            if connection.execute(there).one_or_none() is None:
+            existing = select(jobs.c.id).where(jobs.c.parent_id == lease.job.id, jobs.c.row == row)
+            if connection.execute(existing).one_or_none() is None:
                 connection.execute(jobs.insert().values(values))
-                # Attempts count from the last row that came through: a long batch outlives many a restart.
+                # Attempts are counted anew after each row that was added: a long batch may live through many restarts.
                 connection.execute(update(jobs).where(jobs.c.id == lease.job.id).values(attempt=1))
                 renew_version(connection, lease.job.id)
             return True
@@ -56,7 +56,7 @@ class SqlBatches:
                 counted[row.parent_id][row.state] = row.number
                 started[row.parent_id] += [row.started_at] if row.started_at is not None else []
         return {
-            batch.id: _rows(
+            batch.id: _row_counts(
                 batch.rows,
                 counted[batch.id],
                 expects_more=not (State(batch.state).final or batch.cancel_requested),
@@ -72,7 +72,7 @@ class SqlBatches:
             return [as_job(row) for row in connection.execute(query)]
 
 
-def _rows(total: int, made: Mapping[str, int], *, expects_more: bool, started_at: float | None) -> RowCounts:
+def _row_counts(total: int, made: Mapping[str, int], *, expects_more: bool, started_at: float | None) -> RowCounts:
     missing = total - sum(made.values())
     return RowCounts(
         total=total,

@@ -12,11 +12,11 @@ from qwen_image_studio.database.tables import images, jobs
 from qwen_image_studio.jobs import StoredImage
 from qwen_image_studio.jobs.ranking import ACTIVE
 
-_IS_THERE = images.c.deleted_at.is_(None)
+_NOT_DELETED = images.c.deleted_at.is_(None)
 
 
 class SqlImages:
-    """What JobStore promises of images."""
+    """The methods of JobStore for images."""
 
     engine: Engine
 
@@ -25,7 +25,7 @@ class SqlImages:
             connection.execute(images.insert().values(asdict(image)))
 
     def image(self, image_id: str, owner: str | None = None) -> StoredImage:
-        query = select(images).where(images.c.id == image_id, _IS_THERE)
+        query = select(images).where(images.c.id == image_id, _NOT_DELETED)
         if owner is not None:
             query = query.where(images.c.owner == owner)
         with reading(self.engine) as connection:
@@ -38,16 +38,16 @@ class SqlImages:
         self, owner: str, conversation: str, since: float, *, before: str | None = None
     ) -> StoredImage | None:
         rows = jobs.alias()
-        has_images = select(images.c.id).where(images.c.job_id == jobs.c.id, _IS_THERE).exists()
+        has_images = select(images.c.id).where(images.c.job_id == jobs.c.id, _NOT_DELETED).exists()
         has_rows_images = (
             select(images.c.id)
             .join(rows, rows.c.id == images.c.job_id)
-            .where(rows.c.parent_id == jobs.c.id, _IS_THERE)
+            .where(rows.c.parent_id == jobs.c.id, _NOT_DELETED)
             .correlate(jobs)
             .exists()
         )
-        # The rows of a batch count with it where it belongs to the same conversation, else each by itself; those that
-        # are still to be painted are not waited for.
+        # The rows of a batch of the same conversation count as one with the batch; other rows count each by itself,
+        # and those that are still to be painted are not waited for.
         batch_is_here = select(rows.c.id).where(rows.c.id == jobs.c.parent_id, rows.c.conversation == conversation)
         made = (jobs.c.finished_at >= since) & (has_images | has_rows_images) & ~batch_is_here.correlate(jobs).exists()
         coming = jobs.c.state.in_(ACTIVE) & jobs.c.parent_id.is_(None)
@@ -71,7 +71,7 @@ class SqlImages:
                 )
             of_rows = select(rows.c.id).where(rows.c.parent_id == last.id)
             of_job = images.c.job_id == last.id if last.rows is None else images.c.job_id.in_(of_rows)
-            found = connection.execute(select(images).where(of_job, _IS_THERE).order_by(images.c.number)).all()
+            found = connection.execute(select(images).where(of_job, _NOT_DELETED).order_by(images.c.number)).all()
         if last.rows is not None and len(found) > 1:
             raise _refusal(
                 "image_not_found",
@@ -83,7 +83,7 @@ class SqlImages:
     def images(self, job_ids: Collection[str], *, with_deleted: bool = False) -> Mapping[str, Sequence[StoredImage]]:
         query = select(images).where(images.c.job_id.in_(job_ids)).order_by(images.c.number)
         if not with_deleted:
-            query = query.where(_IS_THERE)
+            query = query.where(_NOT_DELETED)
         found: dict[str, list[StoredImage]] = defaultdict(list)
         with reading(self.engine) as connection:
             for row in connection.execute(query):
@@ -92,13 +92,13 @@ class SqlImages:
 
 
 def check_inputs(connection: Connection, image_ids: Sequence[str]) -> None:
-    """Raise StudioError ``image_not_found`` for an input that was deleted since the request was read; keep the others
-    until the end of the transaction.
+    """Raise StudioError ``image_not_found`` for an input that was deleted since the request was read; lock the rows of
+    the others, so that they stay until the transaction ends.
     """
-    query = select(images.c.id).where(images.c.id.in_(image_ids), _IS_THERE).with_for_update(read=True)
-    there = set(connection.scalars(query)) if image_ids else set()
-    if lost := [image_id for image_id in image_ids if image_id not in there]:
-        raise _refusal("image_not_found", f"there is no image '{lost[0]}' any more; send another one")
+    query = select(images.c.id).where(images.c.id.in_(image_ids), _NOT_DELETED).with_for_update(read=True)
+    found = set(connection.scalars(query))
+    if missing := [image_id for image_id in image_ids if image_id not in found]:
+        raise _refusal("image_not_found", f"there is no image '{missing[0]}' any more; send another one")
 
 
 def _refusal(code: str, problem: str) -> StudioError:

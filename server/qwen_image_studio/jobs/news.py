@@ -1,6 +1,7 @@
-"""News of the jobs table: they only say "look now". The table is the truth, so a lost word costs nothing.
+"""Doorbells: they tell a waiting thread only that it should look at the jobs table now.
 
-Embedded, the table itself is watched: no broker, nothing to lose.
+The table is the truth, so a ring that is missed costs no more than time. With SQLite the table itself is watched: there
+is no broker, and nothing that could be lost.
 """
 
 import sqlite3
@@ -12,23 +13,23 @@ from sqlalchemy import make_url
 from qwen_image_studio.settings import Settings
 
 POLL_S = 0.01
-"""SQLite's data_version is read from shared memory in microseconds, so a look can be taken often."""
+"""Time between two looks at SQLite's data_version, in seconds; it is read from shared memory in microseconds."""
 SLOW_POLL_S = 0.25
-"""Where the database cannot tell of a change, whoever waits looks again this often."""
+"""Time between two looks at the table, in seconds, where the database cannot tell that it changed."""
 
 
 class Doorbell(Protocol):
-    """Tells one waiting thread that the jobs table may have changed."""
+    """News for one waiting thread that the jobs table may have changed."""
 
     def wait(self, timeout: float) -> bool:
-        """Return once something may have changed, at the latest after `timeout` seconds; whether it did."""
+        """Wait until something may have changed, for `timeout` seconds at most; return whether it may have."""
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Close the connection that it holds."""
 
 
 class TableWatch:
-    """Doorbell over SQLite's ``PRAGMA data_version``, which changes when another connection commits."""
+    """A doorbell over SQLite's ``PRAGMA data_version``, which changes when another connection commits."""
 
     def __init__(self, url: str) -> None:
         parsed = make_url(url)
@@ -48,7 +49,7 @@ class TableWatch:
                 if time.monotonic() >= deadline:
                     return False
                 time.sleep(POLL_S)
-        except sqlite3.Error:  # it cannot be told; whoever waits looks for himself
+        except sqlite3.Error:  # it cannot tell, so the waiting thread looks for itself
             time.sleep(min(timeout, SLOW_POLL_S))
             return True
         self._seen = version
@@ -65,5 +66,5 @@ class TableWatch:
 
 
 def open_doorbell(settings: Settings) -> Doorbell:
-    """A doorbell of the settings' dispatch, for one thread."""
+    """Open a doorbell for one thread, on the settings' database."""
     return TableWatch(settings.database)

@@ -1,4 +1,4 @@
-"""Whose job is next: one query serves the claim and the queue positions that people see."""
+"""Which job is next: one query serves both the claim and the queue positions that people see."""
 
 from collections.abc import Collection
 from typing import Any
@@ -8,14 +8,14 @@ from sqlalchemy import CTE, ColumnElement, FromClause, Select, and_, case, func,
 from qwen_image_studio.contract.words import Lane, State
 from qwen_image_studio.database.tables import jobs
 from qwen_image_studio.jobs import FEW_ROWS
-from qwen_image_studio.planning.variant import Variant
+from qwen_image_studio.planning.plan import Variant
 
 ACTIVE = (State.QUEUED, State.RUNNING, State.REVIEW)
 """States of jobs that have not ended."""
 _ORDINARY = ""
-"""In place of a batch's id, for jobs that belong to none."""
+"""Value of the column ``batch`` for jobs that belong to no batch."""
 _PARTY = ("lane", "owner", "batch")
-"""Whose turn it is: an owner's ordinary jobs, or one of the batches, in one lane."""
+"""Columns that identify a party, and parties take turns: the ordinary jobs of one owner, or one batch, in one lane."""
 
 
 def ranked_jobs(
@@ -27,13 +27,16 @@ def ranked_jobs(
     longest: float = 0.0,
     now: float = 0.0,
 ) -> Select[tuple[str, int]]:
-    """Queued jobs as (id, place), place 1 first; batches whose rows are under way are not among them.
+    """Return the query for the queued jobs as (id, place), place 1 first; a batch that only waits for its rows has no
+    place.
 
-    Owners take turns: everyone's first job comes before anyone's second, and of those the owner goes first who was
-    served longest ago. An owner's batches take turns beside the owner's other jobs, so that none of these waits for
-    more than one row. Before that, jobs of the `loaded` variant go first and after them those of the same weights,
-    since swapping 40 GB costs more than a picture, until the others have waited for `patience` seconds since their
-    variant last painted for them. No attempt takes more than `longest` seconds. Each lane has a queue of its own.
+    Owners take turns: the first job of every owner comes before the second of any, and among the first ones the owner
+    goes first who was served longest ago. An owner's batches take turns with the owner's other jobs, so that no
+    ordinary job waits for more than one row of a batch.
+
+    The `loaded` variant goes before all this: its jobs come first and after them those with the same weights, since
+    swapping 40 GB costs more than a picture, until the others have waited for `patience` seconds since their variant
+    last painted for them. No attempt takes more than `longest` seconds. Each lane has a queue of its own.
     """
     waiting = _waiting(lane, models)
     served = _served(waiting)
@@ -61,7 +64,7 @@ def ranked_jobs(
 
 
 def _waiting(lane: Lane | None, models: Collection[str]) -> CTE:
-    """The queued jobs that somebody could do something for, each with its party: its lane, owner and batch."""
+    """Return the queued jobs that a worker could go on with now, each with its party: its lane, owner and batch."""
     batch = case((jobs.c.rows.is_not(None), jobs.c.id), else_=func.coalesce(jobs.c.parent_id, _ORDINARY))
     query = select(
         jobs.c.id,
@@ -85,9 +88,9 @@ def _same(one: FromClause, other: FromClause, *names: str) -> ColumnElement[bool
 
 
 def _served(waiting: CTE) -> CTE:
-    """When each party, which is an owner's ordinary jobs or one of the batches, was last served in its lane.
+    """Return when each party was last served in its lane, in Unix seconds; 0 for never.
 
-    Materialized, so that the past is looked up once for each party and not for each job that waits.
+    The result is materialized, so that the past is looked up once for each party and not for each job that waits.
     """
     keys = [waiting.c[name] for name in _PARTY]
     parties = select(*keys).group_by(*keys).subquery()
@@ -96,7 +99,8 @@ def _served(waiting: CTE) -> CTE:
     ordinary = past.c.parent_id.is_(None) & past.c.rows.is_(None)
     claimed = select(past.c.claimed_at).where(past.c.claimed_at.is_not(None), same_lane).limit(1).correlate(parties)
     of_owner = claimed.where(past.c.owner == parties.c.owner, ordinary == (parties.c.batch == _ORDINARY))
-    # Rows go in order, so the last one that was claimed stands for the latest claim; making rows serves a batch too.
+    # Rows are claimed in order, so the last one that was claimed has the latest claim. A claim of the batch itself, to
+    # make more rows, counts as serving it too.
     of_rows = claimed.where(past.c.parent_id == parties.c.batch).order_by(past.c.row.desc())
     of_itself = claimed.where(past.c.id == parties.c.batch)
     query = select(
@@ -111,7 +115,9 @@ def _served(waiting: CTE) -> CTE:
 
 
 def _due(waiting: CTE, since: float, longest: float) -> CTE:
-    """Whether each party has waited for a model since then: its first job for it is older, and none was painted."""
+    """Return whether each party has waited for a variant since then: its oldest job for the variant was submitted
+    before `since`, and no job of the party was painted by it after that.
+    """
     keys = [waiting.c[name] for name in (*_PARTY, "variant")]
     parties = select(*keys, func.min(waiting.c.created_at).label("oldest")).group_by(*keys).subquery()
     past = jobs.alias("past")
@@ -129,7 +135,7 @@ def _due(waiting: CTE, since: float, longest: float) -> CTE:
 
 
 def shown_state() -> ColumnElement[Any]:
-    """The state as people see it, as `jobs.states.state_shown` has it."""
+    """Return an expression for the state that people see; `jobs.states.state_shown` is the same in Python."""
     child = jobs.alias()
     started = select(child.c.id).where(child.c.parent_id == jobs.c.id, child.c.state != State.QUEUED).exists()
     is_open = jobs.c.rows.is_not(None) & jobs.c.state.in_(ACTIVE)
@@ -137,9 +143,9 @@ def shown_state() -> ColumnElement[Any]:
 
 
 def has_work() -> ColumnElement[bool]:
-    """Whether somebody could do something for this queued job now; a batch with rows enough under way only waits."""
+    """Return the condition that a worker could go on with a queued job; a batch with enough rows under way waits."""
     child = jobs.alias()
-    # Rows are made in order, so the number of the last one tells how many there are, without counting.
+    # Rows are made in order, so the number of the last one tells how many there are without counting them.
     made = select(func.coalesce(func.max(child.c.row), -1) + 1).where(child.c.parent_id == jobs.c.id).scalar_subquery()
     is_open = child.c.parent_id.is_not(None) & child.c.state.in_(ACTIVE)
     crowded = select(child.c.parent_id).where(is_open).group_by(child.c.parent_id).having(func.count() >= FEW_ROWS)

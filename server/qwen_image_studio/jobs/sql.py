@@ -1,4 +1,4 @@
-"""The job store in SQL: SQLite embedded, PostgreSQL when the service outgrows a machine."""
+"""The job store in SQL: SQLite on one machine, PostgreSQL once the service outgrows that."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -31,12 +31,12 @@ from qwen_image_studio.jobs.transitions import (
     renew_version,
     update_job,
 )
-from qwen_image_studio.planning.variant import Variant
+from qwen_image_studio.planning.plan import Variant
 from qwen_image_studio.settings import Settings
 
 
 class SqlJobStore(SqlImages, SqlForgetting, SqlBatches):
-    """JobStore over SQLAlchemy; see the protocol for what each method promises."""
+    """A JobStore over SQLAlchemy; the protocol documents each method."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.engine = engine
@@ -53,7 +53,8 @@ class SqlJobStore(SqlImages, SqlForgetting, SqlBatches):
                 if earlier := _replayed(connection, new.owner, new.idempotency_key, new.fingerprint):
                     return earlier, False
                 _check_room(connection, queue_limit, new)
-                check_inputs(connection, new.inputs)
+                if new.inputs:
+                    check_inputs(connection, new.inputs)
                 row = connection.execute(jobs.insert().values(columns(new, clock(now))).returning(jobs)).one()
                 return as_job(row), True
         except IntegrityError:  # PostgreSQL: two requests with one key at the same moment
@@ -129,7 +130,7 @@ class SqlJobStore(SqlImages, SqlForgetting, SqlBatches):
             changes: dict[str, Any] = {"cancel_requested": True}
             if job.state is State.RUNNING and job.rows is not None:
                 cancel_rows(connection, job_id, clock(now))
-            if job.state is not State.RUNNING:  # nobody works on it
+            if job.state is not State.RUNNING:  # no worker holds it
                 changes |= ended(State.CANCELLED, clock(now))
             update_job(connection, job_id, changes)
             return get_job(connection, job_id, owner)
@@ -238,9 +239,12 @@ class SqlJobStore(SqlImages, SqlForgetting, SqlBatches):
             return [str(name) for name in connection.scalars(select(jobs.c.leased_by).where(expired(clock(now))))]
 
     def _take_back(self, connection: Connection, lost: ColumnElement[bool], now: float) -> int:
-        """Queue the jobs of lost attempts again; end those that were cancelled or have no attempt left."""
+        """Queue the jobs of lost attempts again, or end those that were cancelled or have no attempt left; return how
+        many there were.
+        """
         found = select(jobs.c.id, jobs.c.attempt, jobs.c.cancel_requested).where(lost)
-        found = found.order_by(jobs.c.rows.is_not(None))  # a batch that fails takes along what its rows have become
+        # Batches come last: one that fails also ends its rows, in whatever state this loop has left them.
+        found = found.order_by(jobs.c.rows.is_not(None))
         rows = connection.execute(found.with_for_update(skip_locked=True)).all()
         for row in rows:
             if row.cancel_requested:
@@ -285,7 +289,9 @@ def _count(state: State) -> Any:
 
 
 def _follows(after: Job, parent_id: str | None) -> ColumnElement[bool]:
-    """Jobs that a page shows later than `after`. Raises StudioError ``not_found`` where that is on no such page."""
+    """Return the condition that a job comes after `after` in its list. Raises StudioError ``not_found`` where `after`
+    is not in that list.
+    """
     if after.parent_id != parent_id:
         raise StudioError("not_found", f"after: '{after.id}' is not in this list; send the id of the last job you saw.")
     if parent_id is not None:
@@ -294,7 +300,9 @@ def _follows(after: Job, parent_id: str | None) -> ColumnElement[bool]:
 
 
 def _check_room(connection: Connection, queue_limit: int, new: NewJob) -> None:
-    """A batch waits for its rows most of the time, so that batches are counted by themselves."""
+    """Raise StudioError ``queue_full`` where there is no room for the job; batches are counted by themselves, since
+    they spend most of their time waiting for their rows.
+    """
     if new.rows is not None:
         what = "batches that have not ended"
         counted = select(func.count()).where(jobs.c.state.in_(ACTIVE), jobs.c.rows.is_not(None))

@@ -1,7 +1,7 @@
-"""Forgetting in SQL: images and jobs that their owner deletes, or that are old, and what stands in the way.
+"""Deletion in SQL of images and jobs, because their owner asks for it or because they are old; and its refusals.
 
-Rows go first and files after them, by the gallery: a file whose row is gone is never served, and one that stays behind
-is found by its key. Rows may share a file, so a file goes with the last of the rows that name it.
+Rows are deleted first, and then the gallery deletes the files: a file without a row is never served, and one that is
+left behind is found by its key. Several rows may name one file, so it is deleted with the last of them.
 """
 
 import json
@@ -23,7 +23,7 @@ _FINAL = [state for state in State if state.final]
 
 
 class SqlForgetting:
-    """What JobStore promises of forgetting."""
+    """The methods of JobStore for deletion."""
 
     engine: Engine
 
@@ -83,12 +83,9 @@ class SqlForgetting:
             found = list(connection.scalars(old))
             if not found:
                 return []
-            named: set[str] = set()
-            for row in connection.execute(select(jobs.c.inputs, jobs.c.rows, jobs.c.plan)):
-                named.update(row.inputs)
-                if row.rows is not None:
-                    plan = json.dumps(row.plan)
-                    named.update(image_id for image_id in found if image_id in plan)
+            named = {image_id for inputs in connection.scalars(select(jobs.c.inputs)) for image_id in inputs}
+            for plan in connection.scalars(select(cast(jobs.c.plan, String)).where(jobs.c.rows.is_not(None))):
+                named.update(image_id for image_id in found if image_id in plan)
         return [image_id for image_id in found if image_id not in named]
 
     def named_keys(self, keys: Collection[str]) -> set[str]:
@@ -99,7 +96,7 @@ class SqlForgetting:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A job that has not ended, and all that it says of the images it waits for."""
+    """A job that has not ended, with a text in which every image that it needs is named."""
 
     id: str
     seq: int
@@ -108,10 +105,10 @@ class _Waiting:
 
 
 def _check_unused(connection: Connection, owner: str, found: Iterable[Row[Any]]) -> None:
-    """Raise StudioError ``image_in_use`` where a job that has not ended waits for one of the images, or makes it."""
+    """Raise StudioError ``image_in_use`` where a job that has not ended needs or makes one of the images."""
     query = select(jobs).where(jobs.c.owner == owner, jobs.c.state.in_(ACTIVE))
     waiting = [
-        _Waiting(row.id, row.seq, row.rows is not None, json.dumps([row.inputs, _of_batch(row)]))
+        _Waiting(row.id, row.seq, row.rows is not None, json.dumps([row.inputs, _source_of_rows(row)]))
         for row in connection.execute(query)
     ]
     if not waiting:
@@ -129,8 +126,8 @@ def _check_unused(connection: Connection, owner: str, found: Iterable[Row[Any]])
             raise StudioError("image_in_use", message)
 
 
-def _of_batch(row: Row[Any]) -> Any:
-    """What a batch makes its rows of: they may name images, or go on with the last one of a conversation."""
+def _source_of_rows(row: Row[Any]) -> Any:
+    """Return what a batch makes its rows from: they may name images, or use the last one of a conversation."""
     return None if row.rows is None else [row.plan, row.conversation]
 
 
@@ -147,7 +144,7 @@ def _is_upload() -> ColumnElement[bool]:
 
 
 def _is_named(besides: Collection[str] = ()) -> ColumnElement[bool]:
-    """Whether a job names the image, `besides` those that are to be deleted with it."""
+    """Return the condition that a job names the image; the jobs with the ids `besides` do not count."""
     in_inputs = cast(jobs.c.inputs, String).contains(images.c.id)
     in_rows = jobs.c.rows.is_not(None) & cast(jobs.c.plan, String).contains(images.c.id)
     is_another = (jobs.c.owner == images.c.owner) & jobs.c.id.not_in(besides)
@@ -155,7 +152,7 @@ def _is_named(besides: Collection[str] = ()) -> ColumnElement[bool]:
 
 
 def _unnamed(connection: Connection, forgotten: Iterable[Row[Any]]) -> list[str]:
-    """The keys of the files that no row names any more."""
+    """Return the keys of the files that no row names any more."""
     keys = {key for row in forgotten for key in (row.key, row.thumbnail_key, row.comparison_key) if key is not None}
     return sorted(keys - _named(connection, keys))
 
@@ -169,7 +166,7 @@ def _named(connection: Connection, keys: Collection[str]) -> set[str]:
 
 
 def _show_change(connection: Connection, job_id: str | None) -> None:
-    """Have whoever watches the job of an image look again."""
+    """Count up the version of an image's job, so that its watchers look again."""
     changed = update(jobs).where(jobs.c.id == job_id).values(version=jobs.c.version + 1).returning(jobs.c.parent_id)
     if (row := connection.execute(changed).one_or_none()) is not None:
         renew_version(connection, row.parent_id)

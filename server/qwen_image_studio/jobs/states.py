@@ -1,4 +1,4 @@
-"""What a job is, and the states that it goes through.
+"""The records of the job store, and the states that a job goes through.
 
     queued ──claim──> running ──finish──> succeeded
       │  ^              │  │ └──fail────> failed
@@ -6,11 +6,11 @@
       │    lease expired (until max_attempts, then failed / worker_lost)
       └──cancel──> cancelled
 
-A claim gives a lease with a fencing token. Every later word of the worker names the token; once the lease went to
-another attempt the store answers LeaseLost and changes nothing. A job whose cancel was accepted ends cancelled.
+A claim gives a lease with a fencing token, and every later call of the worker passes that token. Once another attempt
+has the lease, the store raises LeaseLost and changes nothing. A job whose cancel was accepted ends cancelled.
 
-A batch is a job of which each row is a job too, made one after the other while somebody holds the batch's lease; then
-the lease is given back, and the batch can be claimed again once no row is under way any more.
+A batch is a job too, and so is each of its rows. A worker that holds the batch's lease makes the rows into jobs one
+after the other and then gives the lease back; the batch can be claimed again once no row is under way any more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,35 +20,36 @@ from typing import Any
 from qwen_image_studio.contract.words import Lane, State, WorkerState
 
 OPEN_ROWS = 20
-"""Rows of one batch that are jobs and have not ended; each claim ranks those of all batches, so they stay few."""
+"""Largest number of rows of one batch that are jobs and have not ended; it is low, since every claim ranks the open
+rows of all batches."""
 FEW_ROWS = 10
-"""A batch with fewer is given out to make more, several at a time."""
+"""Number of open rows below which a batch can be claimed to make more, several at a time."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an attempt is; steps count over all images of the job."""
+    """The progress of an attempt; steps are counted over all images of the job."""
 
     phase: str = ""
     step: int = 0
     steps: int = 0
     preview_key: str | None = None
-    """Where the storage has a small picture of the state in between."""
+    """Key of the file with a small picture of the unfinished image."""
 
 
 @dataclass(frozen=True)
 class NewJob:
-    """What submit() needs; `plan` is kept as it is and handed to the engine."""
+    """A job to be submitted; its `plan` is stored as it is and handed to the engine."""
 
     owner: str
     operation: str
     lane: Lane
     model: str
-    """Name of the model that paints; empty where none does."""
+    """Name of the model that paints; empty where no model is needed."""
     tier: str
     plan: Mapping[str, Any]
     variant: str = ""
-    """What has to be loaded; empty where nothing has."""
+    """The variant that has to be loaded; empty where no model is needed."""
     weights: str = ""
     """The weights of the variant."""
     inputs: Sequence[str] = ()
@@ -56,13 +57,13 @@ class NewJob:
     warnings: Sequence[str] = ()
     idempotency_key: str | None = None
     conversation: str | None = None
-    """Under which the owner will ask for the last image."""
+    """The owner's name for the conversation whose last image this job's will be."""
     user: str | None = None
-    """For whom the owner asks."""
+    """The owner's name for the person it asks for."""
     fingerprint: str = ""
-    """Of the request as it was sent; the same key with another fingerprint is refused."""
+    """Hash of the request as it was sent; the same idempotency key with another one is refused."""
     rows: int | None = None
-    """Of a batch: how many rows it has."""
+    """Number of rows of a batch; None for any other job."""
 
 
 @dataclass(frozen=True)
@@ -96,46 +97,48 @@ class Job:
     started_at: float | None
     finished_at: float | None
     version: int
-    """Grows with every change of the row, and with every change of a row of the batch."""
+    """A number that grows with every change of this job, and for a batch with every change of its rows."""
     compute_saved: float | None = None
     """Share of the model's work that was not needed, 0 to 1."""
     parent_id: str | None = None
     """The batch that this job is a row of."""
     row: int | None = None
-    """Which of its rows, from 0."""
+    """Number of this row in its batch, from 0."""
     rows: int | None = None
-    """Of a batch: how many rows it has."""
+    """Number of rows of a batch; None for any other job."""
     conversation: str | None = None
-    """Under which the owner asks for the last image."""
+    """The owner's name for the conversation that this job belongs to."""
     user: str | None = None
-    """For whom the owner asked."""
+    """The owner's name for the person it asked for."""
 
 
 @dataclass(frozen=True)
 class RowCounts:
-    """How the rows of a batch stand."""
+    """The number of rows of a batch in each state."""
 
     total: int
     missing: int
-    """Rows that are no jobs yet; they count as queued, and once the batch has ended or is to, as cancelled."""
+    """Rows that are not jobs yet. They also count as queued, or as cancelled once the batch has ended or is to end."""
     queued: int
     running: int
     succeeded: int
     failed: int
     cancelled: int
     started: bool = field(default=False, compare=False)
-    """Whether somebody has begun one of those that are jobs, or ended it."""
+    """Whether one of the rows that are jobs was begun or has ended."""
     started_at: float | None = field(default=None, compare=False)
-    """When the first attempt at one of them began."""
+    """When the first attempt at a row began, in Unix seconds."""
 
     @property
     def ended(self) -> int:
-        """How many have ended, however."""
+        """Rows that have succeeded, failed or been cancelled."""
         return self.succeeded + self.failed + self.cancelled
 
 
 def state_shown(job: Job, rows: RowCounts | None) -> State:
-    """The state as people see it: a batch runs from its first row's start to its end, whoever holds its own lease."""
+    """Return the state that people see: a batch is shown as running from the start of its first row until the batch
+    ends, whether or not a worker holds the lease of the batch itself.
+    """
     if rows is None or job.state.final:
         return job.state
     return State.RUNNING if rows.started else State.QUEUED
@@ -151,7 +154,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class StoredImage:
-    """One row of the images table; the bytes are in the storage under `key`."""
+    """One row of the images table; the bytes are in the file store under `key`."""
 
     id: str
     owner: str
@@ -164,21 +167,21 @@ class StoredImage:
     sha256: str
     job_id: str | None = None
     number: int = 0
-    """Place among the images of its job."""
+    """Place among the images of its job, from 0."""
     seed: int | None = None
     created_at: float = 0.0
     change_inside: float | None = None
     change_outside: float | None = None
-    """How much an edit changed, 0 to 1, within the area that was to change and beyond it."""
+    """How much an edit changed inside the area that was to change, and outside of it, 0 to 1 each."""
     comparison_key: str | None = None
-    """Where the storage has a strip of before and after."""
+    """Key of the file that shows before and after side by side."""
     deleted_at: float | None = None
-    """When the owner deleted it; its job goes on listing it, and its files are gone."""
+    """When the owner deleted it, in Unix seconds; its job still lists it, and its files are gone."""
 
 
 @dataclass(frozen=True)
 class WorkerReport:
-    """What a worker process last said of itself."""
+    """The last report of a worker process about itself."""
 
     name: str
     device: str
@@ -190,7 +193,7 @@ class WorkerReport:
 
 @dataclass(frozen=True)
 class Tag:
-    """Changes whenever the owner's view of a job does."""
+    """A value that changes whenever what the owner sees of a job changes."""
 
     version: int
     position: int | None = field(default=None)

@@ -1,4 +1,4 @@
-"""Changes of single jobs, each within a transaction of the caller's, and what they mean for batches."""
+"""Changes of single jobs and their effects on batches, each within the caller's transaction."""
 
 import time
 from collections.abc import Mapping
@@ -22,23 +22,24 @@ WAITING: Mapping[str, Any] = {
 
 
 def clock(now: float | None) -> float:
-    """The time passed in, or the clock's."""
+    """Return the time passed in, else the current one, in Unix seconds."""
     return time.time() if now is None else now
 
 
 def ended(state: State, now: float) -> dict[str, Any]:
-    """The columns of a job that ends."""
+    """Return the columns to write when a job ends in this state."""
     return {"state": state, "leased_by": None, "leased_until": None, "finished_at": now, "preview_key": None}
 
 
 def failed(code: str, message: str, now: float) -> dict[str, Any]:
-    """The columns of a job that fails."""
+    """Return the columns to write when a job fails."""
     return ended(State.FAILED, now) | {"error_code": code, "error_message": message}
 
 
 def update_job(connection: Connection, job_id: str, changes: Mapping[str, Any], *, shows: bool = True) -> None:
-    """Write a job's columns; whether its batch `shows` them. A batch that ends without success takes those of its rows
-    along that have not ended.
+    """Write columns of a job, and count up its version; where the change `shows` on the job's batch, that version too.
+
+    A batch that fails or is cancelled ends those of its rows that have not ended.
     """
     statement = update(jobs).where(jobs.c.id == job_id).values(**changes, version=jobs.c.version + 1)
     row = connection.execute(statement.returning(jobs.c.parent_id, jobs.c.rows)).one()
@@ -48,13 +49,13 @@ def update_job(connection: Connection, job_id: str, changes: Mapping[str, Any], 
 
 
 def renew_version(connection: Connection, batch_id: str | None) -> None:
-    """Whoever watches a batch is to look again, since one of its rows has changed."""
+    """Count up the version of a batch, so that its watchers look again, since one of its rows has changed."""
     if batch_id is not None:
         connection.execute(update(jobs).where(jobs.c.id == batch_id).values(version=jobs.c.version + 1))
 
 
 def cancel_rows(connection: Connection, batch_id: str, now: float) -> None:
-    """End the rows of a batch that nobody works on, and ask the others to stop; what has ended stays."""
+    """End the rows of a batch that no worker holds, and ask the running ones to stop; ended rows stay as they are."""
     rows, version = update(jobs).where(jobs.c.parent_id == batch_id), {"version": jobs.c.version + 1}
     asked = {"cancel_requested": True, **version}
     connection.execute(rows.where(jobs.c.state == State.RUNNING).values(**asked))
@@ -63,7 +64,7 @@ def cancel_rows(connection: Connection, batch_id: str, now: float) -> None:
 
 
 def check_lease(connection: Connection, lease: Lease) -> bool:
-    """Whether the leased job is to be cancelled. Raises LeaseLost where the lease is no longer the job's."""
+    """Return whether the leased job is to be cancelled. Raises LeaseLost where the job no longer has this lease."""
     query = select(jobs.c.cancel_requested).where(
         jobs.c.id == lease.job.id, jobs.c.lease_token == lease.token, jobs.c.state == State.RUNNING
     )
@@ -74,12 +75,12 @@ def check_lease(connection: Connection, lease: Lease) -> bool:
 
 
 def expired(now: float) -> ColumnElement[bool]:
-    """Jobs whose lease ran out."""
+    """Return the condition that a job's lease ran out."""
     return (jobs.c.state == State.RUNNING) & (jobs.c.leased_until < now)
 
 
 def get_job(connection: Connection, job_id: str, owner: str | None) -> Job:
-    """One job. Raises StudioError ``not_found``, also where it is another owner's."""
+    """Return one job. Raises StudioError ``not_found``, also for a job of another owner."""
     row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
     if row is None or owner not in {None, row.owner}:
         raise StudioError("not_found", f"There is no job '{job_id}' of yours on this server.")
@@ -87,7 +88,7 @@ def get_job(connection: Connection, job_id: str, owner: str | None) -> Job:
 
 
 def columns(new: NewJob, now: float) -> dict[str, Any]:
-    """A new job as a row to insert, with an id of its own."""
+    """Return a new job as a row to insert, with a fresh id."""
     return {
         "id": f"job_{token_hex(12)}",
         "owner": new.owner,
@@ -111,7 +112,7 @@ def columns(new: NewJob, now: float) -> dict[str, Any]:
 
 
 def as_job(row: Row[Any]) -> Job:
-    """A whole row of the table."""
+    """Return the job that a whole row of the table holds."""
     values = dict(row._mapping)
     del values["seq"]
     values["progress"] = Progress(*(values.pop(field) for field in ("phase", "step", "steps", "preview_key")))

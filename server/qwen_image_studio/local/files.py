@@ -1,4 +1,4 @@
-"""Every operation from a shell: files in, files out, without a server."""
+"""Operations from the shell: from files to files, without a server."""
 
 import sys
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ _FORMATS = {".png": OutputFormat.PNG, ".jpg": OutputFormat.JPEG, ".jpeg": Output
 def paint_to_files(
     operation: str, inputs: Sequence[Path], output: Path, options: dict[str, Any], mask: Path | None = None
 ) -> None:
-    """Paint one request to files, with a progress bar on stderr and a line per file on stdout.
+    """Paint one request to files, with a progress bar on stderr and a line for each file on stdout.
 
-    Raises StudioError and CannotServe; options are the parameters of the contract, None where left out.
+    `options` are the contract's parameters by name; None stands for one left out. Raises StudioError and CannotServe.
     """
     if output.suffix.lower() not in _FORMATS:
         raise StudioError("invalid_value", f"{output}: the name must end in {', '.join(_FORMATS)}.", param="output")
@@ -43,10 +43,10 @@ def paint_to_files(
 
 
 def batch_to_files(operation: str, table: Path, folder: Path, name: str, options: dict[str, Any]) -> None:
-    """Paint one request for each row of a CSV or JSON file into a folder, in whose files rows are numbered from 1.
+    """Paint one request for each row of a CSV or JSON file into a folder; the files are numbered from 1, like the rows.
 
-    `name` is how the files end, such as ``.png``. Rows whose file is there already are not painted again. A row that
-    fails says why, and the others go on; at the end a StudioError tells how many did.
+    `name` is the suffix of the files, such as ``.png``. A row whose file exists is not painted again. Where a row
+    fails, the reason is printed and the others go on; at the end StudioError tells how many have failed.
     """
     if name not in _FORMATS:
         raise StudioError("invalid_value", f"{name}: the format must be one of {', '.join(_FORMATS)}.", param="format")
@@ -79,7 +79,7 @@ def batch_to_files(operation: str, table: Path, folder: Path, name: str, options
 def _paint(
     studio: LocalStudio, asked: dict[str, Any], inputs: Sequence[Path], output: Path, mask: Path | None = None
 ) -> tuple[list[str], list[str]]:
-    """Paint one request to a file, or to numbered ones; return a line for each, and the warnings."""
+    """Paint one request to a file, or to several numbered ones; return a line for each file, and the warnings."""
     request = validated({**asked, "output_format": _FORMATS[output.suffix.lower()]})
     uploads = [Upload(str(path), _read(path)) for path in inputs]
     uploads += [] if mask is None else [Upload(MASK, _read(mask))]
@@ -96,10 +96,10 @@ def _paint(
 
 
 def _write(path: Path, painted: Painted, prepared: Prepared) -> None:
-    """Write the picture whole or not at all: a file that is there counts as done."""
+    """Write the picture as a whole or not at all, since an existing file counts as done."""
     before: Origin = prepared.inputs[0].origin if prepared.inputs else {}
     made_from = origin_of(prepared.plan, painted.seed, before)
-    # The format is the one of the file's name, whatever an instruction says.
+    # The suffix of the file decides the format, whatever an instruction says.
     output_format = _FORMATS[path.suffix.lower()]
     quality = prepared.plan.output_quality
     data = encode(painted.image, output_format, made_from, by_ai="model" in made_from, quality=quality)
@@ -115,12 +115,12 @@ def _line(path: Path, painted: Painted) -> str:
 
 
 def _listed(images: Any) -> list[str]:
-    """Return the files that a row names, one or several."""
+    """Return the names of the files in a row's cell, which may be one name, a list or empty."""
     return [str(images)] if isinstance(images, str) else [str(each) for each in images or ()]
 
 
 class _Progress:
-    """An engine's report as a progress bar."""
+    """A progress bar that shows an engine's reports."""
 
     def __init__(self, bar: Any, label: str) -> None:
         self._bar, self._label = bar, label
@@ -132,7 +132,7 @@ class _Progress:
 
 
 def _open_studio(options: dict[str, Any]) -> tuple[LocalStudio, dict[str, Any]]:
-    """Return a studio with the model that --model names, and the parameters that were given."""
+    """Return a studio that has the model named by --model, and the parameters that were given."""
     asked = {name: value for name, value in options.items() if value is not None}
     settings = Settings()
     card_gib = largest_card_gib(settings)

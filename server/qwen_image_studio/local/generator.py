@@ -22,11 +22,11 @@ from qwen_image_studio.settings import Settings
 
 _PNG_MODES = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
 Pictures = Image.Image | list[Image.Image]
-"""One picture, or a list where more than one was asked for."""
+"""One picture, or a list of them where more than one was asked for."""
 
 
 class Drawing(TypedDict, total=False):
-    """What every way of painting takes."""
+    """Options of every way of painting."""
 
     negative_prompt: str | None
     num_inference_steps: int | None
@@ -37,7 +37,7 @@ class Drawing(TypedDict, total=False):
 
 
 class Options(Drawing, total=False):
-    """What the ways of painting take that make images of any size."""
+    """Options of the ways of painting that let the caller choose the size."""
 
     height: int | None
     width: int | None
@@ -56,7 +56,7 @@ class QwenImageGenerator:
         wide = studio.outpaint(red, aspect_ratio="16:9")
         four = studio.generate(prompt="a red apple", num_images=4)  # a list
 
-    The pictures are PIL images; ``info`` of each tells prompt, seed, model, warnings and compute_saved.
+    The pictures are PIL images; the ``info`` of each has prompt, seed, model, warnings and compute_saved.
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class QwenImageGenerator:
     ) -> None:
         """Choose a model of the table by name, alias or repository id; `model_path` is a folder that holds its files.
 
-        A precision in which the model is not right is replaced, with a Python warning. Nothing is loaded before the
-        first picture. Raises StudioError ``unknown_model``, or ``invalid_value`` for a device that is not there.
+        A precision in which the model paints wrongly is replaced, with a Python warning. Nothing is loaded before the
+        first picture. Raises StudioError ``unknown_model``, or ``invalid_value`` for a device that does not exist.
         """
         row = find_model(model_name, MODELS)
         if model_path is not None:
@@ -80,7 +80,7 @@ class QwenImageGenerator:
             warnings.warn(why, stacklevel=2)
         self.model = replace(row, precisions=(chosen,))
         models = {row.name: self.model}
-        # A precision that was asked for is computed in as it is, also where another one would be as fast.
+        # A precision that the caller names is used as it is, also where a better one would be as fast.
         dtypes = None if precision == "auto" else DTYPES
         self._studio = LocalStudio(Settings(), models, self.device, QwenEngine(models, self.device, dtypes))
 
@@ -93,10 +93,11 @@ class QwenImageGenerator:
         callback: Report = silent,
         **options: Unpack[Options],
     ) -> Pictures:
-        """Paint the prompt, with the model's own settings for what is left out; a list where `num_images` is above 1.
+        """Paint the prompt, and return a picture, or a list where `num_images` is above 1.
 
-        With an image, in its likeness; `strength`, above 0 to 1, says how far to go from it. `callback(phase, step,
-        steps)` follows the work and may raise to stop it. Raises StudioError.
+        What is left out is up to the model. With an image, painting starts from it; `strength`, above 0 to 1, says how
+        far to go from the image. `callback(phase, step, steps)` is called as the work goes on, and may raise
+        to stop it. Raises StudioError.
         """
         asked = {**_contract(options), "prompt": prompt, "strength": strength}
         return self._paint(callback, [] if image is None else [image], operation=Operation.GENERATE, **asked)
@@ -109,7 +110,7 @@ class QwenImageGenerator:
         callback: Report = silent,
         **options: Unpack[Options],
     ) -> Pictures:
-        """Change one image, or up to three together, as the prompt says; otherwise as :meth:`generate`."""
+        """Change one image, or compose up to three, as the prompt says; for all else see :meth:`generate`."""
         asked = {**_contract(options), "prompt": prompt, "prefer": Prefer.MODEL}
         return self._paint(callback, _listed(image), operation=Operation.EDIT, **asked)
 
@@ -125,8 +126,9 @@ class QwenImageGenerator:
         callback: Report = silent,
         **options: Unpack[Drawing],
     ) -> Pictures:
-        """Change what is white in the mask, or the region (x, y, width, height in pixels, or in fractions where all are
-        at most 1), and no pixel beyond it; otherwise as :meth:`edit`.
+        """Change what is white in the mask, or what is within the region, and no pixel outside; see also :meth:`edit`.
+
+        The region is x, y, width and height in pixels, or in fractions of the image where all are at most 1.
         """
         images = _listed(image)
         box = None if region is None else dict(zip(("x", "y", "width", "height"), region, strict=True))
@@ -155,9 +157,9 @@ class QwenImageGenerator:
         callback: Report = silent,
         **options: Unpack[Options],
     ) -> Pictures:
-        """Continue an image by so many pixels on each side, or to a shape such as "16:9", or to width and height.
+        """Continue an image by pixels on each side, or to a shape such as "16:9", or to a width and height.
 
-        `anchor` says where it stands in that shape or size; otherwise as :meth:`edit`.
+        `anchor` says where the image is placed in that shape or size; see also :meth:`edit`.
         """
         sides = {"left": left, "right": right, "top": top, "bottom": bottom}
         shape = {"aspect_ratio": aspect_ratio, "anchor": anchor}
@@ -184,8 +186,15 @@ class QwenImageGenerator:
         return pictures if len(pictures) > 1 else pictures[0]
 
 
+def one(pictures: Pictures) -> Image.Image:
+    """Return the picture where one was asked for, for callers whose types are checked. Raises TypeError for a list."""
+    if isinstance(pictures, list):
+        raise TypeError(f"there are {len(pictures)} pictures")
+    return pictures
+
+
 def _file(image: Image.Image) -> bytes:
-    """Return the image as the file that a server would be sent, without loss."""
+    """Return the image as a PNG file, such as a server would be sent."""
     image = ImageOps.exif_transpose(image)
     file = io.BytesIO()
     plain = image if image.mode in _PNG_MODES else image.convert("RGB")
@@ -198,13 +207,13 @@ def _listed(image: Image.Image | Sequence[Image.Image]) -> Sequence[Image.Image]
 
 
 def _contract(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options by the contract's names."""
+    """Return the options under the contract's names, without those that are None."""
     theirs = {"num_inference_steps": "steps", "num_images": "n"}
     return {theirs.get(name, name): value for name, value in options.items() if value is not None}
 
 
 def _device(name: str) -> str:
-    """Return the device to paint on. Raises StudioError where it is not there."""
+    """Return the device to paint on. Raises StudioError where it does not exist."""
     import torch
 
     there = ["cpu", *(["mps"] if torch.backends.mps.is_available() else [])]

@@ -1,4 +1,4 @@
-"""Options that several commands of the shell share."""
+"""Options that several commands share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,21 +33,21 @@ _PARTS = (
 
 
 def part_options(command: Command) -> Command:
-    """Give a click command the options of painting a part of an image or its surroundings."""
+    """Return the click command with the options for painting a part of an image or its surroundings."""
     for option in reversed((*_OPTIONS, *_PARTS)):
         command = option(command)
     return command
 
 
 def painting_options(command: Command) -> Command:
-    """Give a click command the options of painting a whole image."""
+    """Return the click command with the options for painting a whole image."""
     for option in reversed((*_OPTIONS, *_SIZES)):
         command = option(command)
     return command
 
 
 def region(_context: click.Context, _option: click.Parameter, value: str | None) -> dict[str, float] | None:
-    """Read X,Y,WIDTH,HEIGHT."""
+    """Return the region that X,Y,WIDTH,HEIGHT describes. Raises BadParameter for anything else."""
     if value is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Painting on this machine, without a server: the same recipe and engines as for a job."""
+"""Painting on this machine without a server, with the same recipe and engines as for a job."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -14,7 +14,7 @@ from qwen_image_studio.settings import Settings
 
 
 class LocalStudio:
-    """Paints requests on one device; what it has loaded for one serves the next."""
+    """A painter of requests on one device; a model that is loaded for one request serves the next."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class LocalStudio:
         device: str,
         engine: Engine[PaintPlan] | None = None,
     ) -> None:
-        """Choose what paints: the engine of the settings, or another. Nothing is loaded before the first picture."""
+        """Choose the engine: that of the settings, or the given one. Nothing is loaded before the first picture."""
         self.device = device
         self._settings, self._models = settings, models
         self._recipe = Recipe(settings, models)
@@ -31,11 +31,11 @@ class LocalStudio:
         self._adjusting: Engine[AdjustPlan] = AdjustEngine(settings)
 
     def prepare(self, request: Request, uploads: Sequence[Upload]) -> Prepared:
-        """Return the plan of a request whose images come along. Raises StudioError with the parameter at fault."""
+        """Return the plan of a request with its images. Raises StudioError with the parameter at fault."""
         return self._recipe.prepare(Submission(request, uploads))
 
     def paint(self, prepared: Prepared, report: Report = silent) -> Iterator[Painted]:
-        """Paint the images of a plan, one after the other. Raises StudioError, and whatever `report` raises."""
+        """Yield the images of a plan, each as it is painted. Raises StudioError, and whatever `report` raises."""
         images: list[Image.Image] = [each.image for each in prepared.inputs if each.image is not None]
         if isinstance(prepared.plan, PaintPlan):
             yield from self.engine.paint(prepared.plan, images, report)
@@ -43,13 +43,13 @@ class LocalStudio:
             yield from self._adjusting.paint(prepared.plan, images, report)
 
     def place_of(self, prepared: Prepared) -> str:
-        """Return what works on the plan, and where: ``miniature on cpu``."""
+        """Return which model paints the plan and where, such as ``miniature on cpu``."""
         variant = prepared.plan.variant
         return f"{variant.model} on {self.device}" if variant else "adjustments"
 
     @property
     def engine(self) -> Engine[PaintPlan]:
-        """The engine that runs models, opened at its first use."""
+        """The engine that runs models; it is opened at its first use."""
         if self._painting is None:
             self._painting = open_engine(self._settings, self._models, self.device)
         return self._painting

@@ -1,4 +1,4 @@
-"""Where a model's files are: found on this machine or fetched, checked, and counted before anything is loaded."""
+"""Folders of models: found on this machine or fetched, checked, and measured before anything is loaded."""
 
 import json
 import logging
@@ -16,11 +16,11 @@ from qwen_image_studio.models.table import Model
 
 LOG = logging.getLogger(__name__)
 WEIGHED = ("text_encoder", "vae", "transformer")
-"""The parts that have weights, and so take memory."""
+"""Names of the parts that have weights, and so take memory."""
 
 
 def find_folder(model: Model, parts: Collection[str]) -> Path:
-    """The local folder with these parts of the model, fetched into the Hugging Face cache if need be.
+    """Return the local folder with these parts of the model, fetched into the Hugging Face cache if need be.
 
     Raises StudioError ``model_unavailable``.
     """
@@ -46,7 +46,7 @@ def find_folder(model: Model, parts: Collection[str]) -> Path:
 
 
 def inspect(folder: Path, model: Model, classes: Mapping[str, str]) -> int:
-    """How many numbers these parts hold, after seeing that each is there, whole, and of its family's class.
+    """Check that each part is there, complete, and of its family's class; return how many numbers the parts hold.
 
     `classes` maps a part's name to its class. Raises StudioError ``model_unavailable`` that names the part.
     """
@@ -70,7 +70,7 @@ def inspect(folder: Path, model: Model, classes: Mapping[str, str]) -> int:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether every part of a model that has weights has all of their files here."""
+    """Return whether the folder has all weight files of every part that has weights."""
     try:
         return all(file.is_file() for part in WEIGHED for file in _weight_files(folder / part))
     except (ValueError, KeyError, OSError):
@@ -78,7 +78,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def unavailable(model: Model, reason: str) -> StudioError:
-    """The error for a model that cannot be loaded, with the repository as configured but not the host's folders."""
+    """Return the error for a model that cannot be loaded; it names the repository but not the host's folders."""
     path = Path(model.repository).expanduser()
     shown = "/".join(path.parts[-2:]) if path.is_absolute() else model.repository
     remedy = (
@@ -91,12 +91,12 @@ def unavailable(model: Model, reason: str) -> StudioError:
 
 def _class_of(part: Path) -> str:
     config = _read_json(part / "config.json")
-    # diffusers writes one word, transformers the other.
+    # diffusers writes _class_name, transformers writes architectures.
     return str(config.get("_class_name") or (config.get("architectures") or ["unknown"])[0])
 
 
 def _count_numbers(path: Path) -> int:
-    """From the head of a safetensors file: eight bytes of length, little-endian, then JSON."""
+    """Count the numbers in a safetensors file from its head: eight bytes of length, little-endian, then JSON."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > path.stat().st_size:
@@ -106,7 +106,7 @@ def _count_numbers(path: Path) -> int:
 
 
 def _weight_files(part: Path) -> list[Path]:
-    """The weight files that the part's index names; without an index, the one file there should be."""
+    """Return the weight files that the part's index names; without an index, the one file that should be there."""
     stem = "model" if part.name == "text_encoder" else "diffusion_pytorch_model"
     index = part / f"{stem}.safetensors.index.json"
     if index.is_file():

@@ -1,4 +1,4 @@
-"""What a very small model knows, from the file beside its weights: told to callers, and held against their prompts."""
+"""Words that a very small model knows, from the file beside its weights: for callers to see, and to check prompts."""
 
 import re
 from functools import cache
@@ -13,7 +13,7 @@ FILE = "vocabulary.json"
 
 
 def vocabulary_of(model: Model) -> VocabularyView | None:
-    """All that the model knows; None where no file says so, as with the large models."""
+    """Return all words that the model knows; None where it has no such file, as the large models."""
     return _read(Path(model.repository).expanduser() / FILE) if model.miniature else None
 
 
@@ -26,7 +26,7 @@ def _read(file: Path) -> VocabularyView | None:
 
 
 def known_in(prompt: str, words: VocabularyView) -> bool:
-    """Whether the prompt names an object or a text that the model knows, or asks for a background alone."""
+    """Return whether the prompt names an object or a text that the model knows, or asks for a background alone."""
     text = prompt.casefold()
     english = set(re.findall(r"[a-z]+", text))
     for names in words.objects:
@@ -39,10 +39,10 @@ def known_in(prompt: str, words: VocabularyView) -> bool:
 
 
 def without_unknown(prompt: str, words: VocabularyView) -> tuple[str, list[str]]:
-    """The prompt without the clauses in which the model knows no word, and those clauses.
+    """Return the prompt without the clauses in which the model knows no word, and the clauses that were left out.
 
-    So few words are known that every other one leads a very small model astray. Nothing is left out where nothing is
-    known, and an instruction is not for this: "the rest" and "as it is" are words that it needs.
+    A very small model knows so few words that any other leads it astray. A prompt without any known word stays whole.
+    Not for instructions, which need words such as "the rest" and "as it is".
     """
     clauses = [(clause, end, _says_something(clause, words)) for clause, end in _clauses(prompt)[:MOST_CLAUSES]]
     kept = "".join(clause + end for clause, end, is_known in clauses if is_known)
@@ -52,13 +52,13 @@ def without_unknown(prompt: str, words: VocabularyView) -> tuple[str, list[str]]
 
 _QUOTED = re.compile('"[^"]*"|“[^”]*”')
 _STOP = re.compile(r"(?<!\d)[,.]+\s*|[,.]+(?!\d)\s*|[，。;；!！\n]+\s*")
-"""Where a clause ends; not within a number."""
+"""End of a clause; a point or comma within a number is none."""
 MOST_CLAUSES = 100
-"""With more it is no prompt for a very small model, which reads its beginning alone."""
+"""Largest number of clauses that are looked at; a very small model reads only the beginning of a prompt."""
 
 
 def _clauses(prompt: str) -> list[tuple[str, str]]:
-    """The clauses, each with the stop after it; what stands between quotation marks is one piece."""
+    """Return the clauses, each with the stop after it; text in quotation marks is not divided."""
     hidden = _QUOTED.sub(lambda quoted: "_" * len(quoted.group()), prompt)
     found, begin = [], 0
     for stop in _STOP.finditer(hidden):
@@ -79,7 +79,7 @@ def _says_something(clause: str, words: VocabularyView) -> bool:
 
 
 def _is_named(name: str, words_said: set[str]) -> bool:
-    """Whether each of the English name's words is there, as it stands or as more than one of it."""
+    """Return whether each word of the English name was said, in the singular or the plural."""
     return all(_plurals(word) & words_said for word in re.findall(r"[a-z]+", name.casefold()))
 
 
@@ -90,7 +90,7 @@ def _plurals(word: str) -> set[str]:
 
 
 def _stands(name: str, text: str) -> bool:
-    """Whether the Chinese name is there; one character has to stand alone, since it is part of many other words."""
+    """Return whether the Chinese name is in the text; one character, part of many words, must stand alone."""
     if len(name) > 1:
         return name in text
     return re.search(rf"(?:^|[\W\d{_BEFORE}]){name}(?:$|[\W{_AFTER}])", text) is not None
@@ -105,7 +105,7 @@ _ZH_FILLING = "纯|空白|背景|底色|只有|的|什么都没有|画"
 
 
 def _asks_for_background(text: str, words: VocabularyView) -> bool:
-    """Whether nothing is left of the prompt but a background's name and words around it."""
+    """Return whether the prompt says nothing but a background's name and filling words."""
     colours = [name for names in words.backgrounds for name in (*names.en, *names.zh)]
     asked = "|".join(sorted(map(re.escape, colours), key=len, reverse=True))
     rest = re.sub(rf"\b(?:{asked})\b|(?:{asked})", " ", text)

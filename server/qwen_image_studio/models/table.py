@@ -1,4 +1,4 @@
-"""The table of models: everything the product knows of each. A model of a known family is added as a row."""
+"""The table of models: everything the product knows about each. A model of a known family is added as a row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,12 +13,12 @@ from qwen_image_studio.settings import Settings
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a tier of a model is made of."""
+    """Steps and guidance of one tier of a model."""
 
     steps: int
     """Denoising steps of one picture."""
     guidance_scale: float
-    """How strongly the prompt leads; at 1 nothing is led away from the negative prompt."""
+    """Weight of the prompt (true CFG); at 1 the negative prompt has no effect."""
 
 
 @dataclass(frozen=True)
@@ -27,58 +27,60 @@ class Model:
 
     name: str
     repository: str
-    """Where ``from_pretrained`` finds it: a repository id or a local folder."""
+    """Repository id or local folder, for ``from_pretrained``."""
     licence: str
     """Licence of the weights, as an SPDX identifier where there is one."""
     families: Mapping[Way, str]
-    """Names of the family that paints from a description (generate) and of the one that follows instructions (edit)."""
+    """Name of the family for each way: painting from a description (generate), following an instruction (edit)."""
     sizes: Mapping[AspectRatio, Size]
-    """Native sizes."""
+    """Native size of each aspect ratio, in pixels."""
     grid: int
-    """Sides are painted in multiples of this."""
+    """Number of pixels of which painted sides are multiples."""
     max_pixels: int
-    """Largest area that may be asked for."""
+    """Largest area that may be asked for, in pixels."""
     paint_pixels: tuple[int, int]
-    """Least and largest area that the model paints itself; anything else is resized from there."""
+    """Least and largest area that the model paints itself, in pixels; any other size is resized from these."""
     region_pixels: int
-    """Least area at which a part of an image is painted: what is smaller is enlarged for it, and so gains detail."""
+    """Least area in pixels at which a part of an image is painted; a smaller part is enlarged, and so gains detail."""
     max_aspect: float
     """Longest shape that it paints, as long side divided by short side."""
     tiers: Mapping[Tier, Recipe]
     """Recipe of each tier that the model has; every model has ``quality``."""
     negative_prompt: str
-    """Filled in where the caller gives none: without one, guidance is silently off."""
+    """Negative prompt where the caller gives none; without one, guidance is silently off."""
     max_prompt_tokens: Mapping[Way, int]
+    """Largest number of tokens of a prompt in each way, with those that close the chat template."""
     memory_gib: float
     """Memory of the weights in bf16, text encoder and VAE included, in GiB."""
     working_gib: float = 12.0
-    """What painting takes beside the weights, in GiB: activations, and above all the VAE's decoding."""
+    """Memory for painting besides the weights, in GiB: activations, and above all the VAE's decoding."""
     precisions: tuple[Precision, ...] = (Precision.BF16, Precision.FP32)
-    """Number formats in which the model paints right, its own first."""
+    """Number formats in which the model paints correctly, its own first."""
     aliases: tuple[str, ...] = ()
-    """Other names by which callers know it, beside its repository id."""
+    """Other names that callers may use, besides the repository id."""
     owner: str = ""
-    """Who publishes it on the Hugging Face Hub under its name; empty where nobody does."""
+    """Publisher of the model on the Hugging Face Hub; empty where it is not published there."""
     max_images: int = 0
-    """Pictures that an edit takes at most."""
+    """Largest number of pictures that an edit takes."""
     input_pixels: int = 1024 * 1024
-    """Area to which an edit's inputs are brought for the VAE."""
+    """Area in pixels to which an edit's inputs are resized for the VAE."""
     input_grid: int = 32
-    """Sides of inputs are brought to multiples of this, for both."""
+    """Number of pixels of which the sides of resized inputs are multiples, for VAE and text encoder."""
     vision_pixels: int = 384 * 384
-    """Area to which an edit's inputs are brought for the text encoder's eye."""
+    """Area in pixels to which an edit's inputs are resized for the text encoder."""
     cpu_threads: int | None = None
-    """Threads that the model gets on a processor; torch's own choice where None."""
+    """Number of threads on a processor; None for torch's own choice."""
     miniature: bool = False
+    """Whether it is the very small model, which knows only the words in its file."""
     shares: str = ""
-    """Models with the same word here have the same text encoder and VAE."""
+    """Key that models with the same text encoder and VAE have in common; empty where it shares neither."""
 
     def family(self, way: Way) -> Family:
         """Return the family that paints in that way, which the model must have."""
         return FAMILIES[self.families[way]]
 
     def recipe(self, tier: Tier = Tier.QUALITY) -> Recipe:
-        """Return the steps and guidance of a tier. Raise StudioError ``invalid_value`` for one that it lacks."""
+        """Return the steps and guidance of a tier. Raises StudioError ``invalid_value`` for a tier that it lacks."""
         if tier not in self.tiers:
             tiers = ", ".join(self.tiers)
             raise refusal("tier", f"{self.name} has no tier {tier.value}; it has: {tiers}")
@@ -93,18 +95,18 @@ class Model:
 
     @property
     def needed_gib(self) -> float:
-        """Memory that a device must have to paint with the model in bf16."""
+        """Return the memory in GiB that a device must have to paint with the model in bf16."""
         return self.memory_gib + self.working_gib
 
     @property
     def limits(self) -> Limits:
-        """What the model paints, in numbers."""
+        """Return the sizes that the model can paint, in numbers."""
         square = self.sizes[AspectRatio.SQUARE]
         return Limits(square, self.grid, self.paint_pixels, self.region_pixels, self.max_aspect)
 
     @property
     def operations(self) -> tuple[Operation, ...]:
-        """What the model does; a part of an image or its surroundings, it paints in either way."""
+        """Return the operations that the model does; inpaint and outpaint work in either way."""
         return (*(Operation(way) for way in self.families), Operation.INPAINT, Operation.OUTPAINT)
 
 
@@ -224,10 +226,10 @@ MODELS: Mapping[str, Model] = {
             working_gib=0.5,
             max_images=3,
             input_pixels=128 * 128,
-            input_grid=16,  # so that an input of a native size keeps it, and its tokens lie on those of the result
+            input_grid=16,  # an input of a native size keeps it, and its tokens lie on those of the result
             vision_pixels=112 * 112,
-            # A second thread saves a seventh of the time on an idle machine and costs twenty times it on a busy one,
-            # where the two wait for each other.
+            # A second thread saves a seventh of the time on an idle machine; on a busy one painting takes twenty times
+            # as long, because the two threads wait for each other.
             cpu_threads=1,
             miniature=True,
             shares="miniature",
@@ -237,10 +239,10 @@ MODELS: Mapping[str, Model] = {
 
 
 def configured_models(settings: Settings, *, card_gib: float) -> Mapping[str, Model]:
-    """Models that this server offers, in the operator's order; by default the large ones where the largest card, of
-    `card_gib` (0: there is none), can hold one, and the miniature where it cannot.
+    """Return the models that this server offers, in the operator's order.
 
-    Raises StudioError ``unknown_model`` for a name that is not in the table.
+    By default these are the large ones where the largest card, of `card_gib` (0: there is none), can hold one, and the
+    miniature where it cannot. Raises StudioError ``unknown_model`` for a name that is not in the table.
     """
     large = card_gib >= _QWEN_IMAGE.needed_gib
     wanted = settings.models or (("Qwen-Image", "Qwen-Image-Edit-2509") if large else ("miniature",))
@@ -253,14 +255,14 @@ def configured_models(settings: Settings, *, card_gib: float) -> Mapping[str, Mo
 
 
 def find_model(name: str, models: Mapping[str, Model]) -> Model:
-    """Return the model of that name, alias or repository id, without regard to case.
+    """Return the model of that name, alias or repository id, whatever its case.
 
-    Raise StudioError ``unknown_model`` that lists what there is.
+    Raises StudioError ``unknown_model`` that lists the models there are.
     """
     for model in models.values():
         if _is_called(model, name):
             return model
-    # Where the miniature is the only model, it stands in for the large ones; plan() warns of it.
+    # Where the miniature is the only model, it stands in for the large ones; planning adds a warning.
     if [model.miniature for model in models.values()] == [True] and any(
         _is_called(row, name) for row in MODELS.values()
     ):

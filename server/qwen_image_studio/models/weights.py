@@ -1,4 +1,4 @@
-"""Weights: load, share and drop the parts of models on one device."""
+"""Weights: the parts of models on one device, loaded, shared and dropped."""
 
 import gc
 import logging
@@ -18,28 +18,28 @@ from qwen_image_studio.models.table import Model
 
 LOG = logging.getLogger(__name__)
 GIB = 2**30
-WORKING_ROOM = 1.05  # painting takes this much of the weights' memory, at the least
+WORKING_ROOM = 1.05  # memory for painting, as a multiple of that for the weights, at the least
 SHARED = frozenset({"text_encoder", "vae", "tokenizer", "processor"})
-"""Parts that models with the same `shares` have in common."""
+"""Names of the parts that models with the same `shares` have in common."""
 DTYPES: Mapping[Precision, torch.dtype] = {
     Precision.BF16: torch.bfloat16,
     Precision.FP16: torch.float16,
     Precision.FP32: torch.float32,
 }
-"""Number format of each precision."""
+"""Number format of torch for each precision."""
 CPU_DTYPES: Mapping[Precision, torch.dtype] = dict.fromkeys(Precision, torch.float32)
-"""The same on a CPU, where the shorter formats are no faster."""
+"""Number formats on a CPU: float32 for all, since shorter ones are no faster there."""
 
 _Key = tuple[str, torch.dtype]
-"""Whose parts they are, and in which number format."""
+"""Name of the model, or of what models share, and number format of the parts."""
 
 
 class Weights:
-    """The parts that are loaded on one device; text encoders and VAEs once for all models that share them."""
+    """The parts loaded on one device; text encoders and VAEs are loaded once for all models that share them."""
 
     def __init__(self, device: str, dtypes: Mapping[Precision, torch.dtype] | None = None) -> None:
-        """`dtypes` in which each precision is computed; by default its own, and on a CPU float32 for all."""
-        disable_progress_bar()  # a log is no place for bars that redraw themselves
+        """Hold nothing yet; `dtypes` are the number formats by precision, by default its own, on a CPU float32."""
+        disable_progress_bar()  # bars that redraw themselves would fill the log
         self.device = device
         self._dtypes = dtypes or (CPU_DTYPES if device == "cpu" else DTYPES)
         self._shared: dict[_Key, dict[str, Any]] = {}
@@ -52,7 +52,7 @@ class Weights:
     def parts(self, model: Model, precision: Precision) -> dict[str, Any]:
         """Return every part of the model in that precision, after loading those that are missing.
 
-        Raise StudioError ``model_unavailable`` or ``out_of_memory``.
+        Raises StudioError ``model_unavailable`` or ``out_of_memory``.
         """
         dtype = self._dtypes[precision]
         classes = part_classes(model)
@@ -76,15 +76,15 @@ class Weights:
         return {**self._shared.get((_sharing(model), dtype), {}), **self._own.get((model.name, dtype), {})}
 
     def _check_could_fit(self, model: Model, dtype: torch.dtype) -> None:
-        """Before gigabytes are fetched: could the device, with nothing else on it, hold the model?"""
+        """Raise StudioError ``out_of_memory`` for a model that not even an empty device holds, before it is fetched."""
         needed = _bytes_of(model, dtype)
         if needed > (there := memory_of(self.device)[1]):
             raise self._too_small(model, needed, f"{there / GIB:.1f} GiB in all")
 
     def _make_room(self, model: Model, dtype: torch.dtype, numbers: int) -> None:
-        """Drop other models where the device cannot hold them beside so many new numbers of this one."""
+        """Drop other models where the device cannot hold them beside `numbers` new weights of this one."""
         needed = int(numbers * dtype.itemsize * WORKING_ROOM)
-        # Beside another model only where there is room to paint as well; a model alone is given what there is.
+        # Other models stay only where there is also room to paint; a model alone may use all memory there is.
         if memory_of(self.device)[0] >= needed + int(model.working_gib * GIB):
             return
         self._own = {key: parts for key, parts in self._own.items() if key == (model.name, dtype)}
@@ -113,7 +113,7 @@ class Weights:
             if name == "text_encoder":
                 part.register_forward_pre_hook(name_image_tokens, with_kwargs=True)
             return part
-        # Only here, outside the except clause, is the half-loaded part free to go.
+        # The half-loaded part can be freed only here, since inside the except clause the traceback refers to it.
         self.empty_cache()
         raise failure
 
@@ -121,7 +121,7 @@ class Weights:
 def name_image_tokens(
     encoder: Any, args: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Tell the text encoder which tokens are pictures, where the pipeline lost it.
+    """Tell the text encoder which tokens are pictures, where the pipeline has dropped that.
 
     diffusers 0.42's edit pipelines pass on only some of the processor's outputs; without ``mm_token_type_ids``
     transformers 5 silently gives pictures the positions of plain text (huggingface/diffusers issue 14194).
@@ -132,12 +132,12 @@ def name_image_tokens(
 
 
 def memory_of(device: str) -> tuple[int, int]:
-    """Free and total memory of the device in bytes."""
+    """Return the free and the total memory of the device in bytes."""
     if device.startswith("cuda"):
         try:
             torch.cuda.empty_cache()
             free, total = torch.cuda.mem_get_info(device)
-        except (AssertionError, RuntimeError) as error:  # a torch for processors only, a driver that does not fit
+        except (AssertionError, RuntimeError) as error:  # torch without CUDA, or a driver that does not fit
             message = f"{device} cannot be used by this torch or this driver; qwen-image-studio doctor says more."
             raise StudioError("model_unavailable", message) from error
         return int(free), int(total)
@@ -161,7 +161,7 @@ def _sharing(model: Model) -> str:
 def _read(folder: Path, name: str, kind: Any, dtype: torch.dtype, device: str) -> Any:
     if name not in WEIGHED:
         return kind.from_pretrained(folder, subfolder=name, local_files_only=True)
-    # Tensors go straight from the file to the device: a 20B transformer never stands in memory twice.
+    # Tensors go straight from the file to the device: a 20B transformer is never in memory twice.
     return kind.from_pretrained(
         folder,
         subfolder=name,

@@ -1,4 +1,4 @@
-"""What can be asked: one file an operation, with its request, how many images that takes and how it becomes a plan."""
+"""The operations, one file each: the request, how many images it takes, and how it becomes a plan."""
 
 from typing import Annotated
 
@@ -19,4 +19,4 @@ JobRequest = Annotated[
 """The parameters of one job, as the contract's document shows them."""
 
 for _request in (GenerateRequest, EditRequest, InpaintRequest, OutpaintRequest, AdjustRequest, BatchRequest):
-    OPERATIONS[_request.NAME] = _request  # adding an operation is a file beside this one and a row here
+    OPERATIONS[_request.NAME] = _request  # a new operation is a new file in this package and an entry here

@@ -40,14 +40,14 @@ class AdjustRequest(OneImage, ImageRequest):
         return [("prompt", self.prompt or ""), *((f"adjustments[{index}].text", one.text) for index, one in marks)]
 
     def plan(self, given: Given) -> Planned:
-        """Return the plan of what was listed, or of what the instruction says."""
+        """Return the plan of the listed adjustments, or of those that the instruction asks for."""
         instruction = understood(self.prompt) if self.prompt else Instruction(tuple(self.adjustments))
         output_format = self.output_format or instruction.output_format or OutputFormat.PNG
         return Planned(plan_adjustments(self, self.prompt or "", instruction, output_format, given), [])
 
 
 def understood(prompt: str) -> Instruction:
-    """Return the adjustments that the prompt says. Raises StudioError where it says anything else."""
+    """Return the adjustments that the prompt asks for. Raises StudioError where it asks for anything else."""
     try:
         return parse_adjustments(prompt)
     except NotAdjustments as reason:
@@ -63,7 +63,7 @@ def understood(prompt: str) -> Instruction:
 def plan_adjustments(
     request: ImageRequest, prompt: str, instruction: Instruction, output_format: OutputFormat, given: Given
 ) -> AdjustPlan:
-    """Return the plan of adjustments of the one image. Raises StudioError where they do not fit it."""
+    """Return the plan that adjusts the one image. Raises StudioError where an adjustment does not fit the image."""
     check_adjustments(given.inputs[0], instruction.adjustments, output_format, has_font=given.has_font)
     return AdjustPlan(
         prompt=prompt,

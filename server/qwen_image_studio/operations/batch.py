@@ -14,7 +14,7 @@ from qwen_image_studio.planning.plan import BatchPlan
 from qwen_image_studio.prompts.table import Row, check_job, check_rows, fill, is_of_row, of_row, read_rows
 
 SHEET_QUALITY = 90
-"""Quality of the contact sheet, a JPEG, since it is for looking at."""
+"""JPEG quality of the contact sheet, 1 to 100; it is only for looking at."""
 
 
 class BatchRequest(Request):
@@ -41,7 +41,7 @@ class BatchRequest(Request):
         check_job(self.job)
 
     def plan(self, given: Given) -> Planned:
-        """Return the plan, each row of which was tried as far as that goes without its images."""
+        """Return the plan. Each row is checked first, as far as that is possible without its images."""
         table = read_rows(self.rows) if isinstance(self.rows, str) else check_rows(self.rows)
         check_job(self.job, table)
         requests = [_foreseen(number, self.job, row, given) for number, row in enumerate(table)]
@@ -58,11 +58,11 @@ class BatchRequest(Request):
         return Planned(plan, [], _shared_conversation(requests))
 
     def _seeds(self, requests: Sequence[Request]) -> list[int | None]:
-        """Return the seed of each row's first image; what is random is drawn here, once."""
+        """Return the seed of each row's first image, None for a row without one. Random seeds are drawn here, once."""
         drawn = randbelow(MAX_SEED + 1)
         rows_name_seeds = is_of_row(self.job.get("seed"))
         seeds: list[int | None] = []
-        before = 0  # images of the rows before: with n the same in all of them, row * n
+        before = 0  # images of the rows so far; row * n where n is the same in all rows
         for request in requests:
             if not isinstance(request, PaintRequest):
                 seeds.append(None)
@@ -77,7 +77,7 @@ class BatchRequest(Request):
 
 
 def row_request(job: Mapping[str, Any], row: Mapping[str, Cell], seed: int | None = None) -> Request:
-    """Return what one row of a batch asks for. Raises StudioError with the parameter at fault."""
+    """Return the request of one row of a batch. Raises StudioError with the parameter at fault."""
     request = validated(fill(job, row))
     if isinstance(request, BatchRequest):
         raise refusal("operation", "a row of a batch cannot be a batch; use another operation")
@@ -86,7 +86,7 @@ def row_request(job: Mapping[str, Any], row: Mapping[str, Cell], seed: int | Non
 
 
 def _foreseen(number: int, job: Mapping[str, Any], row: Row, given: Given) -> Request:
-    """Return the request of a row. Raises StudioError that names the row where no job can be made of it."""
+    """Return the request of a row. Raises StudioError, which names the row, where it cannot become a job."""
     with of_row(number):
         request = row_request(job, row)
         ready(request, given).foresee(given)
@@ -98,7 +98,7 @@ def _images_of(request: Request) -> int:
 
 
 def _with_stored_images(job: Mapping[str, Any], store_input: Callable[[str], str]) -> dict[str, Any]:
-    """Return the batch's job with the images that all rows share stored once, and named by their ids."""
+    """Return the batch's job with the images that all rows share stored once and replaced by their ids."""
 
     def stored(reference: Any) -> Any:
         is_shared = isinstance(reference, str) and "://" in reference and not is_of_row(reference)
@@ -111,6 +111,6 @@ def _with_stored_images(job: Mapping[str, Any], store_input: Callable[[str], str
 
 
 def _shared_conversation(requests: Sequence[Request]) -> str | None:
-    """Return the conversation that all rows name, to which their images belong then."""
+    """Return the conversation to which the images of all rows belong; None where the rows do not name the same one."""
     named = {request.conversation for request in requests}
     return named.pop() if len(named) == 1 else None

@@ -1,4 +1,4 @@
-"""Edit: change one to three images by an instruction; at once and without a model where that says adjustments alone."""
+"""Edit: change one to three images by an instruction. One that asks for adjustments alone needs no model."""
 
 from typing import ClassVar, Literal
 
@@ -21,7 +21,7 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
     """Whether an instruction that says only adjustments (crop, rotate ...) is done at once, without a model."""
 
     def plan(self, given: Given) -> Planned:
-        """Return the plan of a painting, or of adjustments where the instruction says nothing else."""
+        """Return the plan of a painting, or of adjustments where the instruction asks for nothing else."""
         why_painted: list[str] = []
         if self.prefer is Prefer.CV:
             return Planned(self._only_adjusted(given), [])
@@ -40,7 +40,7 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
         return planned._replace(warnings=why_painted + planned.warnings)
 
     def _only_adjusted(self, given: Given) -> AdjustPlan:
-        """Return the plan where the caller wants no model. Raises StudioError where one is needed."""
+        """Return the plan for a caller who wants no model (prefer=cv). Raises StudioError where a model is needed."""
         is_shaped = self.asked_size is not None or self.aspect_ratio is not None
         for param, wrong in (("image", len(given.inputs) > 1), ("n", self.n > 1), ("size", is_shaped)):
             if wrong:
@@ -48,10 +48,10 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
         return self._plan_of(understood(self.prompt), given)
 
     def _adjusted(self, instruction: Instruction, given: Given) -> tuple[AdjustPlan | None, list[str]]:
-        """Return the plan of adjustments, or None where the model has to paint, and the warning that says why."""
+        """Return the plan of adjustments, or None where the model has to paint; and a warning that tells why."""
         try:
             plan = self._plan_of(instruction, given)
-        except StudioError as why:  # what cannot be done here the model may do in its own way
+        except StudioError as why:  # the model may find a way of its own
             reason = why.message.removeprefix(f"{why.param}: ")
             return None, [f"Painted by the model, since it cannot be done without: {reason}"]
         if named := self._wishes_of_a_painting():
@@ -63,7 +63,7 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
         return plan_adjustments(self, self.prompt, instruction, output_format, given)
 
     def _wishes_of_a_painting(self) -> str:
-        """Return the parameters that only a caller names who wants a painting."""
+        """Return the names of the parameters in the request that only make sense for a painting."""
         named = {
             "size": self.asked_size is not None,
             "aspect_ratio": self.aspect_ratio is not None,

@@ -1,4 +1,4 @@
-"""Generate: paint from a prompt, or paint the prompt in an image's likeness."""
+"""Generate: paint a picture from a prompt, with or without an image to start from."""
 
 from dataclasses import replace
 from typing import ClassVar, Literal
@@ -11,7 +11,7 @@ from qwen_image_studio.operations.painting import check_strength, choose, plan_p
 from qwen_image_studio.operations.request import Given, OneImage, PaintRequest, Planned, Shaped
 
 REFERENCE_STRENGTH = 0.6
-"""How far an image is left behind where the caller does not say; diffusers' own default."""
+"""Strength where the caller names none, 0 to 1: how far to go from the image. It is diffusers' own default."""
 
 
 class GenerateRequest(OneImage, Shaped, PaintRequest):
@@ -25,7 +25,7 @@ class GenerateRequest(OneImage, Shaped, PaintRequest):
     """How far to go from the image, above 0 to 1, where nothing of it is left. Only with an image. Left out: 0.6."""
 
     def check(self, files: int, masks: int) -> None:
-        """Raise StudioError where it has too many images, or a strength without one."""
+        """Raise StudioError where there are too many images, or a strength without an image."""
         super().check(files, masks)
         if self.strength is not None and not len(self.images) + files:
             raise refusal("strength", "says how far to go from an image; send an image, or leave it out")
@@ -45,7 +45,7 @@ class GenerateRequest(OneImage, Shaped, PaintRequest):
 
 
 def _cropped(image: Size, delivered: Size) -> list[str]:
-    """Return a warning where the result has another shape than the image that it starts from."""
+    """Return a warning where the result has another shape than the image and so shows only a part of it."""
     scale = min(image[0] / delivered[0], image[1] / delivered[1])
     used = (round(delivered[0] * scale), round(delivered[1] * scale))
     if all(part > 0.98 * whole for part, whole in zip(used, image, strict=True)):

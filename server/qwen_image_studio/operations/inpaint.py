@@ -1,4 +1,4 @@
-"""Inpaint: change a part of an image, and nothing outside it."""
+"""Inpaint: change a part of an image and nothing outside of it."""
 
 from typing import ClassVar, Literal
 
@@ -17,11 +17,11 @@ from qwen_image_studio.planning.regions import region_pass
 from qwen_image_studio.planning.sizes import painted_size
 
 LITTLE_SAVED = 0.3
-"""Share of the work, 0 to 1; where a mask saves less, the caller is told."""
+"""Share of the work, 0 to 1; where a mask saves less than this, the caller may get a warning."""
 LARGE = 30
-"""Percent of an image that a mask's box has to span for that."""
+"""Percent of an image that the mask's box has to span for that warning."""
 SCATTERED = 0.25
-"""Share of its box, 0 to 1; a mask that fills less has parts far from each other."""
+"""Share of its box, 0 to 1; a mask that fills less than this has parts that lie far apart."""
 
 
 class InpaintRequest(SeveralImages, PaintRequest):
@@ -41,11 +41,11 @@ class InpaintRequest(SeveralImages, PaintRequest):
 
     @property
     def marked(self) -> Region | str | None:
-        """Where the image may change, if no file says it."""
+        """The region, or the id or URL of the mask; None where the mask is sent as a file."""
         return self.region or self.mask
 
     def check_masks(self, masks: int) -> None:
-        """Raise StudioError where it is not said in exactly one way what may change."""
+        """Raise StudioError unless there is exactly one mask or region."""
         if masks + (self.mask is not None) + (self.region is not None) != 1:
             raise refusal("mask", "send what may change, either as a mask (file, id or URL) or as a region")
 
@@ -67,7 +67,7 @@ def _mask_warnings(mask: Mask, once: Pass, frame: Size, model: Model) -> list[st
     whole = painted_size(frame, model.limits, least=model.region_pixels)
     saved = 1 - once.width * once.height / (whole[0] * whole[1])
     across = round(100 * (mask.box[2] - mask.box[0]) * (mask.box[3] - mask.box[1]) / (frame[0] * frame[1]))
-    if saved < LITTLE_SAVED and across > LARGE:  # in a picture that is small itself, no mask saves anything
+    if saved < LITTLE_SAVED and across > LARGE:  # in a small picture no mask saves much
         warnings.append(
             f"What may change spans {across}% of the image, so painting only that saves little; a smaller mask or "
             "region would be faster."

@@ -1,4 +1,4 @@
-"""Outpaint: continue an image beyond its edges; its own pixels stay as they are."""
+"""Outpaint: continue an image beyond its edges; the image's own pixels stay as they are."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
@@ -61,7 +61,7 @@ class OutpaintRequest(OneImage, Sized, PaintRequest):
         return self
 
     def plan(self, given: Given) -> Planned:
-        """Return the plan of what is added around the image, in passes where that is much."""
+        """Return the plan of the area around the image; a large one is painted in several passes."""
         chosen = choose(self, WAYS_OF_KIND[self.prompt_kind], given)
         check_strength(self.strength, chosen)
         image = given.inputs[0]
@@ -82,7 +82,7 @@ class OutpaintRequest(OneImage, Sized, PaintRequest):
         return plan_painting(self, chosen, shape, warnings, given, own_prompt=_OWN_PROMPT[chosen.way])
 
     def _margins(self, image: Size) -> tuple[int, int, int, int]:
-        """Return what is added on the left, at the top, on the right and at the bottom, in pixels."""
+        """Return the pixels to add on the left, at the top, on the right and at the bottom."""
         if any((self.left, self.right, self.top, self.bottom)):
             return self.left, self.top, self.right, self.bottom
         goal, param = self._goal(image), self.ways_of_size()[0]
@@ -98,7 +98,7 @@ class OutpaintRequest(OneImage, Sized, PaintRequest):
         return left, top, more[0] - left, more[1] - top
 
     def _goal(self, image: Size) -> Size:
-        """Return the size of the canvas that was asked for as a size or a shape."""
+        """Return the size of the canvas that the request asks for, by a size or by a shape."""
         if self.asked_size is not None:
             return self.asked_size
         across, down = (int(number) for number in str(self.aspect_ratio).split(":"))

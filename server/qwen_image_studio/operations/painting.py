@@ -1,4 +1,4 @@
-"""How a request for a painting becomes a plan: which model paints it in which way, and with which texts and seeds."""
+"""From a request for a painting to its plan: which model paints it, in which way, and with which texts and seeds."""
 
 import re
 import secrets
@@ -21,12 +21,12 @@ WAYS_OF_KIND: Mapping[PromptKind | None, Sequence[Way]] = {
     PromptKind.INSTRUCTION: (Way.EDIT,),
     PromptKind.DESCRIPTION: (Way.GENERATE,),
 }
-"""In which ways a part of a picture can be painted by the kind of its prompt, the better one first."""
+"""The ways in which a part of a picture can be painted, by the kind of the prompt; the better way first."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Where and at which size something is painted; the fields are those of a PaintPlan."""
+    """The place and size at which something is painted; the fields are those of a PaintPlan."""
 
     width: int
     height: int
@@ -40,7 +40,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The model that paints, and in which way."""
+    """The model that paints, and the way in which it paints."""
 
     model: Model
     way: Way
@@ -52,7 +52,7 @@ class Chosen:
 
 
 def choose(request: PaintRequest, ways: Sequence[Way], given: Given) -> Chosen:
-    """Return the model that was asked for, else the server's first that paints in one of these ways, the best first.
+    """Return the requested model, else the server's first that paints in one of these ways; earlier ways are preferred.
 
     Raises StudioError ``unknown_model``, ``unsupported_operation``, or ``invalid_value`` for too many images.
     """
@@ -68,9 +68,9 @@ def choose(request: PaintRequest, ways: Sequence[Way], given: Given) -> Chosen:
 def plan_painting(
     request: PaintRequest, chosen: Chosen, shape: Shape, warnings: Sequence[str], given: Given, own_prompt: str = ""
 ) -> Planned:
-    """Return the plan of a request whose shape is known; `warnings` are those of the shape.
+    """Return the plan of a request, once its shape is known; `warnings` are those about the shape.
 
-    `own_prompt` is painted where the request has none. Raises StudioError ``invalid_value`` for a tier that the model
+    `own_prompt` is used where the request has no prompt. Raises StudioError ``invalid_value`` for a tier that the model
     does not have.
     """
     model = chosen.model
@@ -98,7 +98,7 @@ def plan_painting(
 
 
 def whole_shape(request: Shaped, model: Model, inputs: Sequence[Size]) -> tuple[Shape, list[str]]:
-    """Return the shape of a picture that is painted as a whole, and the warnings that go with it.
+    """Return the shape of a picture that is painted as a whole, and the warnings about it.
 
     Raises StudioError ``invalid_value`` for a size that the model does not deliver.
     """
@@ -159,7 +159,7 @@ def _check_inputs(request: PaintRequest, chosen: Chosen, count: int) -> None:
 
 
 def check_strength(strength: float | None, chosen: Chosen) -> None:
-    """Raise StudioError where a strength is asked for and the model always paints anew."""
+    """Raise StudioError where the request has a strength and the model always paints from scratch."""
     if strength not in {None, 1.0} and not chosen.family.takes_strength:
         raise refusal("strength", f"{chosen.model.name} always paints anew; leave strength out")
 
@@ -189,7 +189,7 @@ def _guidance(request: PaintRequest, chosen: Chosen, recipe: Recipe) -> float:
         return 1.0
     if request.guidance_scale is not None:
         return request.guidance_scale
-    # The miniature knows no word of our own prompts, so it must not insist on them.
+    # The miniature knows no word of the prompts that we fill in, so it must not be guided by them.
     return 1.0 if chosen.model.miniature and not request.prompt else recipe.guidance_scale
 
 
@@ -197,7 +197,7 @@ def _guidance(request: PaintRequest, chosen: Chosen, recipe: Recipe) -> float:
 
 
 def _text_warnings(request: PaintRequest, chosen: Chosen, plan: PaintPlan, images: int) -> list[str]:
-    """Return what is to be known about the texts, and about how strictly they are followed."""
+    """Return warnings about the texts, and about how strictly the model follows them."""
     warnings: list[str] = []
     if request.was_cleaned:
         warnings.append("Special tokens such as <|im_end|> were taken out of the prompt.")
@@ -219,6 +219,6 @@ def _text_warnings(request: PaintRequest, chosen: Chosen, plan: PaintPlan, image
 
 
 def _unknown_image(prompt: str, images: int) -> int | None:
-    """Return the number of an image that the instruction speaks of and that is not there."""
+    """Return the number of an image that the instruction names but that was not sent, or None."""
     named = re.findall(r"(?:\b(?:image|picture|photo)\s?|图片?\s?)([1-9])(?![\d:：x×])", prompt, re.IGNORECASE)
     return next((int(number) for number in named if int(number) > images), None)

@@ -1,4 +1,4 @@
-"""What inpaint and outpaint tell the caller about the part that they paint."""
+"""Warnings of inpaint and outpaint about the part that they paint."""
 
 import math
 
@@ -8,12 +8,12 @@ from qwen_image_studio.planning.plan import Pass
 
 
 def scale(one: Pass) -> float:
-    """Return how much larger the window is than it is painted, as a factor of its sides."""
+    """Return the factor by which the sides of the window are longer than those of the picture painted for it."""
     return math.sqrt((one.window[2] - one.window[0]) * (one.window[3] - one.window[1]) / (one.width * one.height))
 
 
 def resized(one: Pass, model: Model) -> str:
-    """Return the warning that a part was painted at another size."""
+    """Return a warning that a part was painted at another size and resized."""
     width, height = one.window[2] - one.window[0], one.window[3] - one.window[1]
     return (
         f"A part of {width}x{height} was painted at {one.width}x{one.height} and resized: {model.name} paints parts of "
@@ -22,7 +22,7 @@ def resized(one: Pass, model: Model) -> str:
 
 
 def lossy(output_format: OutputFormat) -> list[str]:
-    """Return the warning that a lossy file changes pixels that were not painted."""
+    """Return a warning where the file format is lossy, and so changes pixels that were not painted."""
     if output_format is OutputFormat.PNG:
         return []
     name = output_format.value

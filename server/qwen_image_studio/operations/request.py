@@ -1,4 +1,4 @@
-"""What the requests of all operations share. A parameter has one name everywhere (HTTP, Dify tools, shell, Python)."""
+"""The base of all requests. A parameter has the same name everywhere (HTTP, Dify tools, shell, Python)."""
 
 import re
 from abc import ABC, abstractmethod
@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from qwen_image_studio.contract.adjustments import Region
 from qwen_image_studio.contract.errors import StudioError, from_validation, refusal
-from qwen_image_studio.contract.fields import ConversationName, Side, UserName, none_if_empty
+from qwen_image_studio.contract.fields import ConversationName, Side, UserName
 from qwen_image_studio.contract.words import (
     MAX_IMAGES,
     MAX_INPUTS,
@@ -48,29 +48,34 @@ from qwen_image_studio.prompts.templates import fill
 
 @dataclass(frozen=True)
 class Given:
-    """What a request is planned with."""
+    """What a request is planned with: the models, the facts about its images, and the operator's files."""
 
     models: Mapping[str, Model]
     inputs: Sequence[Size] = ()
-    """Sizes of the images that it starts from."""
+    """Sizes of the images that the request starts from, in pixels."""
     mask: Mask | None = None
     has_font: bool = False
     """Whether the server has a font for watermarks of any script."""
     templates: Path | None = None
-    """The operator's own templates."""
+    """The file of the operator's own templates."""
     blocked_terms: Path | None = None
-    """The operator's list of terms."""
+    """The file of the operator's blocked terms."""
     store_input: Callable[[str], str] = str
-    """Fetch and store the image behind a URL; the answer is its id. Used for images that the rows of a batch share."""
+    """Function that fetches and stores the image behind a URL and returns its id, for images that rows share."""
 
 
 class Planned(NamedTuple):
-    """A plan, and what the caller is told about it."""
+    """A plan, and the warnings for the caller."""
 
     plan: Plan
     warnings: list[str]
     conversation: str | None = None
-    """The conversation that the images belong to, where the request itself names none."""
+    """The conversation to which the images belong, where the request itself names none."""
+
+
+def _trimmed(value: object) -> object:
+    """Return a name without the spaces around it, None where nothing is left; whatever is no text as it is."""
+    return (value.strip() or None) if isinstance(value, str) else value
 
 
 class Request(BaseModel, ABC):
@@ -85,7 +90,7 @@ class Request(BaseModel, ABC):
 
     conversation: ConversationName = None
     """A name of the caller's own. Where an image is needed and none sent, it is the last one of this conversation."""
-    user: Annotated[UserName, BeforeValidator(none_if_empty)] = None
+    user: Annotated[UserName, BeforeValidator(_trimmed)] = None
     """A name of the caller's own for the person it asks for; /v1/jobs?user= lists that one's jobs alone."""
 
     @property
@@ -95,11 +100,11 @@ class Request(BaseModel, ABC):
 
     @property
     def marked(self) -> Region | str | None:
-        """Where the image may change: a box, or the id or URL of a mask; None where a file says it, or nothing."""
+        """Where the image may change: a box, or the id or URL of a mask; None without a mask, or with a mask file."""
         return None
 
     def check(self, files: int, masks: int) -> None:
-        """Raise StudioError where it has too few images or too many, among them so many files and masks."""
+        """Raise StudioError where there are too few or too many images, counting `files` and `masks` that were sent."""
         named, (least, most) = len(self.images), self.TAKES_IMAGES
         how_many = f"{least} to {most} images" if most > 1 else "1 image"
         if named and files:
@@ -111,48 +116,49 @@ class Request(BaseModel, ABC):
         self.check_masks(masks)
 
     def check_masks(self, masks: int) -> None:
-        """Raise StudioError where it comes with so many mask files and does not take them."""
+        """Raise StudioError where the number of mask files does not fit the operation."""
         if masks:
             raise StudioError("unknown_parameter", f"mask: {self.NAME} takes no mask; use inpaint.", param="mask")
 
     def ready(self, own_templates: Path | None) -> Self:
-        """Return the request with its texts as they will be used."""
+        """Return the request with its texts in the form in which they will be used."""
         return self
 
     def texts(self) -> list[tuple[str, str]]:
-        """Return the texts that will be painted, each with its parameter."""
+        """Return the texts that will be painted, each after the name of its parameter."""
         return []
 
     def foresee(self, given: Given) -> None:
-        """Raise StudioError where it can be told without its images that no plan can be made."""
+        """Raise StudioError where no plan can be made, as far as that shows without the images."""
         if not self.images and not self.TAKES_IMAGES[0]:
             self.plan(given)
 
     @abstractmethod
     def plan(self, given: Given) -> Planned:
-        """Return the plan. Raises StudioError with the parameter at fault."""
+        """Return the plan of the request. Raises StudioError with the parameter at fault."""
 
 
 OPERATIONS: dict[str, type[Request]] = {}
-"""The operations by name; the package fills it with those of its files."""
+"""The request class of each operation, by name; the package fills this table."""
 
 
 def validated(body: Mapping[str, Any], where: str = "") -> Request:
-    """Return the request that the parameters make. Raises StudioError with the parameter at fault.
+    """Return the request with these parameters. Raises StudioError with the parameter at fault.
 
-    `where` names what the caller called; by default, a request of the operation.
+    `where` names, in that error, what the caller called; by default it is a request of the operation.
     """
     name = body.get("operation")
     if not isinstance(name, str) or name not in OPERATIONS:
         raise StudioError("unknown_operation", f"operation: must be one of {', '.join(OPERATIONS)}.", param="operation")
+    operation = OPERATIONS[name]
     try:
-        return OPERATIONS[name].model_validate(dict(body))
+        return operation.model_validate(dict(body))
     except ValidationError as error:
-        raise from_validation(error, where=where or f"{name} request") from error
+        raise from_validation(error, where=where or f"{name} request", known=operation.model_fields) from error
 
 
 def ready(request: Request, given: Given) -> Request:
-    """Return the request with its texts as they will be used: filled in, cleaned and free of blocked terms.
+    """Return the request with its texts as they will be used: filled in, cleaned and without blocked terms.
 
     Raises StudioError, ``content_blocked`` for a blocked term.
     """
@@ -168,14 +174,14 @@ class ImageRequest(Request):
     model_config = ConfigDict(str_strip_whitespace=True)
 
     output_quality: int | None = Field(None, ge=1, le=100)
-    """Of JPEG and WebP files, 1 to 100. Left out: 95."""
+    """Quality of JPEG and WebP files, 1 to 100. Left out: 95."""
 
 
 class PaintRequest(ImageRequest):
     """Parameters that every painting operation takes."""
 
     TEMPLATES: ClassVar[Operation] = Operation.EDIT
-    """Operation whose templates serve this one."""
+    """The operation whose templates can be used."""
     NEEDS_PROMPT: ClassVar[bool] = True
 
     prompt: str = Field("", max_length=MAX_PROMPT_CHARS)
@@ -183,9 +189,9 @@ class PaintRequest(ImageRequest):
     template: str | None = Field(None, max_length=64)
     """Instead of a prompt, the id of a template of /v1/templates."""
     slots: dict[str, str] = Field(default_factory=dict, max_length=20)
-    """What stands in the template's slots."""
+    """Texts for the template's slots, by name."""
     language: Language | None = None
-    """Of the template's words. Left out: Chinese where a slot has Chinese in it."""
+    """Language of the template's words. Left out: Chinese where a slot has Chinese in it."""
     negative_prompt: str | None = Field(None, max_length=MAX_PROMPT_CHARS)
     """What to keep out. Left out: the model's recommended one."""
     model: str | None = Field(None, max_length=200)
@@ -217,13 +223,13 @@ class PaintRequest(ImageRequest):
 
     @property
     def was_cleaned(self) -> bool:
-        """Whether special tokens were taken out of its texts."""
+        """Whether special tokens were removed from the texts."""
         return self._was_cleaned
 
     def ready(self, own_templates: Path | None) -> Self:
-        """Return the request with its template filled in and its texts cleaned, which happens here and nowhere else.
+        """Return the request with its template filled in and its texts cleaned; both happens only here.
 
-        Raises StudioError for a template or slot that cannot be used, and where nothing is left of the prompt.
+        Raises StudioError for a template or slot that cannot be used, and where cleaning leaves nothing of the prompt.
         """
         prompt, negative = self.prompt, self.negative_prompt or ""
         if self.template is not None:
@@ -237,11 +243,11 @@ class PaintRequest(ImageRequest):
         return asked
 
     def texts(self) -> list[tuple[str, str]]:
-        """Return the prompt. A negative prompt says what must not be seen, so it may name anything."""
+        """Return the prompt alone: a negative prompt names what must not be seen, so it may hold any term."""
         return [("prompt", self.prompt)]
 
     def foresee(self, given: Given) -> None:
-        """Raise StudioError where it can be told without its images that no plan can be made."""
+        """Raise StudioError where no plan can be made, as far as that shows without the images."""
         super().foresee(given)
         if self.model is not None:
             find_model(self.model, given.models)
@@ -279,7 +285,7 @@ class Sized(BaseModel):
         return self
 
     def ways_of_size(self) -> list[str]:
-        """Return the parameters by which the caller named the size."""
+        """Return the names of the parameters that the caller set the size with."""
         ways = {
             "size": self.size not in {None, "auto"},
             "aspect_ratio": getattr(self, "aspect_ratio", None) is not None,
@@ -289,7 +295,7 @@ class Sized(BaseModel):
 
     @property
     def asked_size(self) -> Size | None:
-        """Width and height in pixels where the caller named them."""
+        """Width and height in pixels, or None where the caller named no size."""
         if self.width is not None and self.height is not None:
             return self.width, self.height
         if self.size not in {None, "auto"}:

@@ -1,7 +1,7 @@
-"""The picture that a job paints, part by part: what goes into the model for each part, and how the result is put back.
+"""The canvas of a job, painted part by part: what goes into the model for each part, and how the result is put back.
 
-Only pixels here, no model. What may not change is the input's, bit for bit: the painted part is laid over it where it
-may change, along a narrow edge that is soft inwards.
+Only pixels here, no model. Pixels that may not change stay those of the input, bit for bit: the painted part is laid
+over the input only where it may change, with a narrow edge that is soft inwards.
 """
 
 from collections.abc import Sequence
@@ -18,34 +18,34 @@ from qwen_image_studio.painting.inputs import resized
 from qwen_image_studio.planning.plan import PaintPlan, Pass
 
 FEATHER = 4
-"""Pixels, as painted, over which a masked part grows from nothing to full."""
+"""Width of the soft edge of a masked part, in pixels as painted."""
 SEAM = 32
-"""Pixels, as painted, beside a seam in which the painted colours are held against those that are there."""
+"""Width of the band beside a seam in which painted colours are compared with the present ones, in pixels as painted."""
 MOST_SHIFT = 12
-"""Levels of 255 by which a VAE may change a colour."""
+"""Largest change of a colour that is put down to a VAE, in levels of 255."""
 PREVIEW_SIDE = 512
-"""Longest side of a preview of an image of which a part is painted."""
+"""Longest side in pixels of a preview of an image that is painted in parts."""
 
 
 @dataclass(frozen=True)
 class PassInput:
-    """What goes into the model for one pass."""
+    """The pictures that go into the model for one pass."""
 
     size: Size
-    """Width and height at which it is painted."""
+    """Width and height in pixels at which it is painted."""
     sources: Sequence[Image.Image]
-    """The pictures that an editing model is shown."""
+    """Pictures that an editing model is shown."""
     start: Image.Image | None = None
-    """The picture that the painting starts from, at that size."""
+    """Picture that the painting starts from, at that size; None to start from noise."""
     free: Image.Image | None = None
-    """Which pixels of it may change, as mode L, 255 where they may; None where all may."""
+    """Mask of the pixels that may change, at that size in mode L, 255 where they may; None where all may."""
 
 
 class Canvas:
     """The images of a job, one after the other, while they are painted."""
 
     def __init__(self, plan: PaintPlan, inputs: Sequence[Image.Image]) -> None:
-        """`inputs` are upright RGB pictures, the mask of a masked edit last."""
+        """Prepare the first image; `inputs` are upright RGB pictures, the mask of a masked edit last."""
         self._plan = plan
         self._inputs = inputs[:-1] if plan.mask else inputs
         self._mask = inputs[-1].convert("L") if plan.mask else None
@@ -55,11 +55,11 @@ class Canvas:
         self.image = self._ground
 
     def begin(self) -> None:
-        """Start the next image from what was there before anything was painted."""
+        """Start the next image from the picture before anything was painted."""
         self.image = self._ground.copy()
 
     def pass_input(self, number: int) -> PassInput:
-        """Return what goes into the model for pass `number`; without passes there is one, of the whole image."""
+        """Return what goes into the model for pass `number`; without passes, pass 0 paints the whole image."""
         plan, size = self._plan, (self._plan.paint_width, self._plan.paint_height)
         self._small = None
         if not plan.passes:
@@ -75,7 +75,7 @@ class Canvas:
         return PassInput(size, [start, *self._inputs[1:]], start, free)
 
     def put(self, number: int, painted: Image.Image) -> None:
-        """Take what the model painted in pass `number`."""
+        """Put what the model painted in pass `number` into the image."""
         plan = self._plan
         if not plan.passes:
             self.image = resized(painted, (plan.width, plan.height))
@@ -86,7 +86,7 @@ class Canvas:
         free = self._free(one)
         part = matched(part, self.image.crop(window), free, round(SEAM * max(1.0, scale)))
         if number not in self._edges:
-            # What is new stands beside what is there; only what is changed has something below it to blend with.
+            # A new strip lies beside the picture; only a changed part has something below it to blend with.
             soft = one.known is None
             self._edges[number] = soft_inward(free, round(FEATHER * max(1.0, scale))) if soft else free
         self.image.paste(part, window[:2], self._edges[number])
@@ -104,7 +104,7 @@ class Canvas:
         return whole
 
     def _grounded(self) -> Image.Image:
-        """The picture before anything is painted; beyond an image's edges it is a smooth continuation."""
+        """Return the picture before anything is painted; beyond an input's edges it is a smooth continuation."""
         plan = self._plan
         if not plan.passes:
             return Image.new("RGB", (plan.width, plan.height))
@@ -113,7 +113,7 @@ class Canvas:
         return extended(self._inputs[0], plan.place, (plan.width, plan.height))
 
     def _free(self, one: Pass) -> Image.Image:
-        """What may change in the pass's window, as mode L of the window's size."""
+        """Return what may change in the pass's window, in mode L and of the window's size, 255 where it may."""
         if self._mask is not None:
             return self._mask.crop(one.window)
         free = Image.new("L", (one.window[2] - one.window[0], one.window[3] - one.window[1]), 255)
@@ -125,14 +125,14 @@ class Canvas:
 
 
 def soft_inward(mask: Image.Image, feather: int) -> Image.Image:
-    """The mask (mode L, 0 or 255) with edges that grow to full over `feather` pixels inwards, and nothing outside.
+    """Return the mask (mode L, 0 or 255) with edges that rise to 255 over `feather` pixels inwards; outside stays 0.
 
-    At the picture's edge there is nothing to blend with, so it is full there. So are pieces too thin for the feather.
+    The mask stays full at the picture's edge, where there is nothing to blend with, and in pieces too thin to feather.
     """
     box = mask.getbbox()
     if box is None or feather < 2:
         return mask
-    # One pixel around the white is enough to know where it ends.
+    # One pixel around the white is enough to find its edge.
     around = (max(0, box[0] - 1), max(0, box[1] - 1), min(mask.width, box[2] + 1), min(mask.height, box[3] + 1))
     white = np.asarray(mask.crop(around)) > 0
     if white.all():
@@ -146,10 +146,10 @@ def soft_inward(mask: Image.Image, feather: int) -> Image.Image:
 
 
 def matched(part: Image.Image, there: Image.Image, free: Image.Image, reach: int) -> Image.Image:
-    """The painted part with its colours shifted by what the model changed where nothing was to change.
+    """Return the painted part with its colours shifted back by what the model changed where nothing was to change.
 
-    That is what a VAE does to every picture, and it would show as a seam. Measured within `reach` pixels of what is
-    free; the shift is one number for each of red, green and blue.
+    A VAE shifts the colours of every picture a little, which would show as a seam. The shift is measured within `reach`
+    pixels of what is free, and is one number each for red, green and blue.
     """
     box = free.getbbox()
     if box is None:
@@ -161,14 +161,14 @@ def matched(part: Image.Image, there: Image.Image, free: Image.Image, reach: int
         return part
     before, after = (np.asarray(picture.crop(near))[kept].astype(np.float32) for picture in (there, part))
     shift = np.round(np.median(before - after, axis=0)).astype(np.int16)
-    if not shift.any() or np.abs(shift).max() > MOST_SHIFT:  # more is no VAE's doing
+    if not shift.any() or np.abs(shift).max() > MOST_SHIFT:  # a larger shift is not the VAE's
         return part
     pixels: NDArray[np.uint8] = np.clip(np.asarray(part).astype(np.int16) + shift, 0, 255).astype(np.uint8)
     return Image.fromarray(pixels)
 
 
 def extended(image: Image.Image, place: Box, canvas: Size) -> Image.Image:
-    """The image on a larger canvas, whose margins repeat the image's edges, smoothed.
+    """Return the image on a larger canvas, whose margins repeat the image's edges, smoothed.
 
     A smooth continuation gives a model colours to start from and no pattern to copy.
     """
@@ -181,7 +181,7 @@ def extended(image: Image.Image, place: Box, canvas: Size) -> Image.Image:
 
 
 def covering(image: Image.Image, size: Size) -> Image.Image:
-    """The image scaled to cover the size, its middle kept: another shape is cropped, never stretched."""
+    """Return the image scaled to cover the size, its middle kept: another shape is cropped, never stretched."""
     scale = max(size[0] / image.width, size[1] / image.height)
     across, down = size[0] / scale, size[1] / scale
     left, top = (image.width - across) / 2, (image.height - down) / 2

@@ -1,4 +1,4 @@
-"""What a transformer's work costs, in floating-point operations, counted from the tokens that it really saw."""
+"""The cost of a transformer's work in floating-point operations, counted from the tokens that it really saw."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,15 +13,15 @@ from qwen_image_studio.planning.sizes import painted_size
 def forward_flops(tokens: int, width: int, layers: int) -> float:
     """Return the FLOPs of one forward pass over `tokens`: those of the image, of its references and of the text.
 
-    `width` is the length d of a token's vector. A double-stream block (Esser et al. 2024) costs 24 d^2 for each token,
-    8 in the four projections of attention and 16 in the feed-forward net, and attention itself 4 d for each pair of
-    tokens. What is computed once whatever the size, such as the modulation, is left out.
+    `width` is the length d of a token's vector. A double-stream block (Esser et al. 2024) costs 24 d^2 for each token
+    (8 d^2 in the four projections of attention, 16 d^2 in the feed-forward net) and 4 d for each pair of tokens in
+    attention itself. Work that does not depend on the size, such as the modulation, is left out.
     """
     return layers * tokens * (24.0 * width**2 + 4.0 * width * tokens)
 
 
 class Meter(Hook):
-    """Counts what one image of a plan costs, beside what painting the whole image at once would."""
+    """A hook that counts what one image of a plan costs, and what painting the whole image at once would cost."""
 
     def __init__(self, plan: PaintPlan, model: Model) -> None:
         self._family = model.family(plan.way)
@@ -36,7 +36,7 @@ class Meter(Hook):
         self._counter: Any = None
 
     def begin(self, call: Call) -> Mapping[str, Any]:
-        """Count the forward passes of the transformer, where their cost follows from their tokens."""
+        """Count the forward passes of the transformer, where their cost depends on their tokens alone."""
         if not self._family.counts_tokens:
             return {}
         config = call.pipeline.transformer.config
@@ -52,7 +52,7 @@ class Meter(Hook):
         return {}
 
     def end(self) -> None:
-        """Count no more."""
+        """Stop counting."""
         if self._counter is not None:
             self._counter.remove()
             self._counter = None

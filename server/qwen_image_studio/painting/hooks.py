@@ -1,7 +1,6 @@
-"""Hooks: what follows a painting step by step, from the progress report to the pixels that are held in place."""
+"""Hooks, which follow a painting step by step: to report, to preview, to count, to hold pixels in place."""
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from qwen_image_studio.contract.words import Way
 from qwen_image_studio.models.families import Family, Sources
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.painting.canvas import PassInput
-from qwen_image_studio.painting.inputs import upright
 from qwen_image_studio.planning.engine import Report, Show
 from qwen_image_studio.planning.plan import PaintPlan
 
@@ -29,48 +26,30 @@ class Call:
     """Prompt and negative prompt by the pipelines' names."""
     pass_input: PassInput
     index: int
-    """Which of the plan's pictures, from 0."""
+    """Number of the picture in the plan, from 0."""
     number: int
-    """Which of the picture's passes, from 0."""
+    """Number of the pass in the picture, from 0."""
 
     @property
     def family(self) -> Family:
-        """The family that paints."""
+        """Return the family that paints."""
         return self.model.family(self.plan.way)
 
     @property
     def seed(self) -> int:
-        """Seed of the noise."""
+        """Return the seed of the noise."""
         return seed_of(self.plan.seeds[self.index], self.number)
 
     @property
     def done(self) -> int:
-        """Steps of the job that lie before this call."""
+        """Return how many steps of the job come before this call."""
         return self.plan.steps_of_one * self.index + self.plan.run_steps * self.number
 
-    def paint(self, hooks: Iterable["Hook"]) -> Image.Image:
-        """Run the pipeline with these hooks, in their order; return its picture in RGB, on white where it is clear."""
-        if len(self.plan.passes) > 1 and self.plan.way is Way.EDIT:  # the pass before changed what is seen with them
-            self.pipeline.forget_texts()
-        named = self._named()
-        with ExitStack() as stack:
-            for hook in hooks:
-                stack.callback(hook.end)
-                named |= hook.begin(self)
-            named["callback_on_step_end"] = _subscribed(hooks)
-            painted = self.family.paint(self.pipeline, self._sources(), named)
-        return upright(painted) if self.family.alpha else painted
-
-    def _sources(self) -> Sources:
-        model, (width, height) = self.model, self.pass_input.size
-        # The first source as small as the part that is painted: it costs as much as the result.
-        first = width * height if self.plan.passes else model.input_pixels
-        return Sources(self.pass_input.sources, first, model.input_pixels, model.vision_pixels, model.input_grid)
-
-    def _named(self) -> dict[str, Any]:
-        """Return the arguments that every family takes."""
+    def keywords(self) -> dict[str, Any]:
+        """Return what the pipeline is called with, before the hooks add to it."""
         width, height = self.pass_input.size
         named: dict[str, Any] = {
+            **self.family.keywords(self._sources()),
             "prompt": self.texts["prompt"],
             "width": width,
             "height": height,
@@ -80,29 +59,35 @@ class Call:
         }
         if self.family.takes_guidance:
             # The models are not guidance-distilled: what users call guidance is true_cfg_scale, and the
-            # pipelines' own guidance_scale does nothing.
+            # pipelines' own guidance_scale has no effect.
             guidance = {"true_cfg_scale": self.plan.guidance_scale, "negative_prompt": self.texts["negative_prompt"]}
             named |= guidance
         return named
 
+    def _sources(self) -> Sources:
+        model, (width, height) = self.model, self.pass_input.size
+        # The first source as small as the part that is painted: it costs as much as the result.
+        first = width * height if self.plan.passes else model.input_pixels
+        return Sources(self.pass_input.sources, first, model.input_pixels, model.vision_pixels, model.input_grid)
+
 
 class Hook:
-    """Follows calls of a pipeline; each method does nothing unless a hook replaces it."""
+    """The base of hooks, which follow calls of a pipeline; a method that a hook does not override does nothing."""
 
     def begin(self, call: Call) -> Mapping[str, Any]:
-        """Get ready for a call; return what the pipeline is to be called with besides."""
+        """Get ready for a call; return further arguments for the pipeline."""
         return {}
 
     def step(self, index: int, latents: torch.Tensor) -> torch.Tensor:
-        """Look at the packed latents after denoising step `index`, from 0; return those to go on with."""
+        """Take the packed latents after denoising step `index`, from 0; return those to continue with."""
         return latents
 
     def end(self) -> None:
-        """Let go of what the call needed, however it ended."""
+        """Free what the call needed, however it ended."""
 
 
 class Listener:
-    """The functions of whoever asked for the painting. What they raise is remembered: it is no failure of a model."""
+    """The caller's functions for reports and previews. What they raise is remembered: the model has not failed then."""
 
     def __init__(self, report: Report, show: Show | None) -> None:
         self.raised: BaseException | None = None
@@ -110,11 +95,11 @@ class Listener:
         self._report, self._show = report, show
 
     def report(self, phase: str, step: int, steps: int) -> None:
-        """Tell how far the work is."""
+        """Report how far the work is."""
         self._pass_on(self._report, phase, step, steps)
 
     def show(self, picture: Image.Image) -> None:
-        """Hand over a preview."""
+        """Pass on a preview."""
         if self._show is not None:
             self._pass_on(self._show, picture)
 
@@ -127,14 +112,14 @@ class Listener:
 
 
 class Reporter(Hook):
-    """Reports phases and steps, counted over all pictures of the job."""
+    """A hook that reports phases and steps, counted over all pictures of the job."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._done = self._steps = self._last = 0
 
     def begin(self, call: Call) -> Mapping[str, Any]:
-        """Report the encoding, which later pictures of a job find done."""
+        """Report the encoding of the texts, which is done already for later pictures of a job."""
         self._done, self._last = call.done, call.plan.run_steps - 1
         self._steps = call.plan.steps_of_one * len(call.plan.seeds)
         if call.number or not call.index:
@@ -142,7 +127,7 @@ class Reporter(Hook):
         return {}
 
     def step(self, index: int, latents: torch.Tensor) -> torch.Tensor:
-        """Report the step, and after the last one that the picture is being decoded."""
+        """Report the step, and after the last step the decoding."""
         done = self._done + index + 1
         self._listener.report("denoising", done, self._steps)
         if index == self._last:
@@ -152,11 +137,13 @@ class Reporter(Hook):
 
 def seed_of(seed: int, number: int) -> int:
     """Return the seed of pass `number`: the image's own for the first, others for the rest, lest windows look alike."""
-    # torch's generator on a processor hears 32 bits only, so what is added to them must be mixed in.
+    # torch's generator on a CPU uses only 32 bits of a seed, so the pass has to be mixed into them.
     return int(np.random.SeedSequence((seed, number)).generate_state(1)[0]) if number else seed
 
 
-def _subscribed(hooks: Iterable[Hook]) -> Callable[..., dict[str, Any]]:
+def steps_to(hooks: Iterable[Hook]) -> Callable[..., dict[str, Any]]:
+    """Return what a pipeline calls after every step: it hands the latents from hook to hook, in their order."""
+
     def on_step_end(pipeline: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         latents = tensors["latents"]
         for hook in hooks:

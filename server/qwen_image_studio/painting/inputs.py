@@ -1,4 +1,4 @@
-"""What goes into a model: texts and pictures of a plan, made safe for the pipelines and fitted to their limits."""
+"""Texts and pictures of a plan, made safe for the pipelines and fitted to their limits."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,9 @@ from qwen_image_studio.models.table import Model
 from qwen_image_studio.planning.plan import PaintPlan
 from qwen_image_studio.prompts.cleaning import clean
 
-CLOSING_TOKENS = 5  # of the chat template after the user's text; they count within the pipelines' limit
-MAX_TOLD = 200  # characters of what was left out
-MAX_SOURCE_ASPECT = 32  # beyond it a source shrinks to nothing on the models' grid
+CLOSING_TOKENS = 5  # tokens of the chat template after the user's text; they count towards the pipelines' limit
+MAX_TOLD = 200  # characters of the left-out words that a warning shows
+MAX_SOURCE_ASPECT = 32  # long side divided by short side; beyond it a source shrinks to nothing on the grid
 
 
 def check(plan: PaintPlan, images: Sequence[Image.Image]) -> None:
@@ -37,7 +37,7 @@ def check(plan: PaintPlan, images: Sequence[Image.Image]) -> None:
 
 
 def fit_texts(plan: PaintPlan, model: Model, tokenizer: Any) -> tuple[dict[str, str | None], tuple[str, ...]]:
-    """Return prompt and negative prompt, without special tokens and within the model's limit, and warnings."""
+    """Return prompt and negative prompt, without special tokens and within the model's limit, and the warnings."""
     limit = model.max_prompt_tokens[plan.way] - CLOSING_TOKENS
     texts: dict[str, str | None] = {}
     warnings: list[str] = []
@@ -48,12 +48,12 @@ def fit_texts(plan: PaintPlan, model: Model, tokenizer: Any) -> tuple[dict[str, 
             warnings.append(f"The miniature left out what it knows no word of: {'; '.join(left_out)[:MAX_TOLD]}.")
     for name, text in (("prompt", prompt), ("negative_prompt", clean(plan.negative_prompt) or " ")):
         texts[name] = kept = shorten(text, limit, tokenizer)
-        if kept != text and (name == "prompt" or plan.guidance_scale > 1):  # else it is not read at all
+        if kept != text and (name == "prompt" or plan.guidance_scale > 1):  # else it is not read
             warnings.append(
                 f"{name}: longer than the {limit} tokens that {model.name} reads; "
                 f"left out from '{text[len(kept) :].strip()[:40]}' on."
             )
-    # Guidance is silently off without a negative prompt, and meant to be off at 1.
+    # Without a negative prompt, guidance is silently off; at 1 it is meant to be off.
     if plan.guidance_scale <= 1:
         texts["negative_prompt"] = None
     return texts, tuple(warnings)
@@ -67,7 +67,7 @@ def shorten(text: str, limit: int, tokenizer: Any) -> str:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Return the image turned as its EXIF says, in RGB; what is transparent stands on white."""
+    """Return the image turned as its EXIF says, in RGB, with transparency laid on white."""
     image = ImageOps.exif_transpose(image)
     if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
         image = image.convert("RGBA")

@@ -1,7 +1,7 @@
-"""Small pictures of what is becoming, from the latents alone: no decoder runs, so a preview costs next to nothing.
+"""Previews: small pictures of an unfinished painting, from its latents alone. No decoder runs, so they cost little.
 
-The colours of an image are nearly a linear function of its latents. The function is measured on the VAE that is loaded,
-from one encoded chart of known colours, so it holds for every VAE of the family.
+The colours of an image are nearly a linear function of its latents. That function is measured on the loaded VAE, from
+one encoded chart of known colours, so it suits every VAE of the family.
 """
 
 import itertools
@@ -19,20 +19,22 @@ from qwen_image_studio.painting.hooks import Call, Hook, Listener
 
 LOG = logging.getLogger(__name__)
 PACE_S = 1.0
-"""Seconds between two previews at least; a job that is quicker has none."""
+"""Least time between two previews in seconds; a quicker job has no preview."""
 LONG_SIDE = 256
 """Longest side of a preview in pixels."""
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Values of each channel on the chart, 0 to 1."""
 COLUMNS = 12
+"""Number of colours in a row of the chart."""
 PATCH = 32
-"""Side of one colour on the chart in pixels; its rim is left out of the measure, where neighbours shine in."""
+"""Side in pixels of one colour on the chart; its rim, which neighbouring colours affect, is not measured."""
 
 _COLOURS: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()
-"""What was measured on each VAE."""
+"""Function from latents to colours, as measured on each VAE."""
 
 
 class Preview(Hook):
-    """Shows, now and then, the picture that the latents are heading for, where it belongs in the whole image."""
+    """A hook that now and then shows the picture that the latents are heading for, in its place in the image."""
 
     def __init__(self, listener: Listener, canvas: Canvas) -> None:
         self._listener, self._canvas = listener, canvas
@@ -41,13 +43,13 @@ class Preview(Hook):
         self._due = 0.0
 
     def begin(self, call: Call) -> Mapping[str, Any]:
-        """Follow the call, where anybody sees and the family's latents can be seen."""
+        """Follow the call, where somebody wants previews and the family can make them."""
         self._call = call if self._listener.sees and call.family.previews else None
         self._due = time.monotonic() + PACE_S
         return {}
 
     def step(self, index: int, latents: torch.Tensor) -> torch.Tensor:
-        """Show a small picture where one is due."""
+        """Show a small picture when one is due."""
         if self._call is None:
             return latents
         before, self._before = self._before, latents
@@ -55,7 +57,7 @@ class Preview(Hook):
             return latents
         try:
             small = self._picture(self._call, index, before, latents)
-        except RuntimeError as error:  # no memory left for a look in between: the picture itself goes on
+        except RuntimeError as error:  # no memory left for a preview: the painting itself goes on
             LOG.warning("no more previews of this picture: %s", error)
             self.end()
             return latents
@@ -64,7 +66,7 @@ class Preview(Hook):
         return latents
 
     def end(self) -> None:
-        """Let go of the latents."""
+        """Free the latents."""
         self._call = self._before = None
 
     @staticmethod
@@ -78,7 +80,7 @@ class Preview(Hook):
 
 
 def heading_for(before: torch.Tensor, after: torch.Tensor, sigma_before: float, sigma_after: float) -> torch.Tensor:
-    """Return the clean latents at which a flow-matching Euler step aims.
+    """Return the clean latents that a flow-matching Euler step aims at.
 
     With x = (1 - s) clean + s noise, the step's velocity is (after - before) / (s_after - s_before), and
     clean = after - s_after * velocity.
@@ -88,7 +90,7 @@ def heading_for(before: torch.Tensor, after: torch.Tensor, sigma_before: float, 
 
 
 def measure_colours(vae: Any) -> torch.Tensor:
-    """Return how the VAE's normalised latents become colours: (channels + 1, 3), the last row for the constant."""
+    """Return the linear map from the VAE's normalised latents to colours: (channels + 1, 3), the last row constant."""
     chart, colours = _chart()
     device, dtype = next(vae.parameters()).device, next(vae.parameters()).dtype
     with torch.no_grad():
@@ -113,7 +115,7 @@ def picture(latents: torch.Tensor, colours: torch.Tensor) -> Image.Image:
 
 
 def _chart() -> tuple[torch.Tensor, torch.Tensor]:
-    """A chart of colours (3, height, width) in 0..1, and its colours (count, 3) row by row."""
+    """Return a chart of colours (3, height, width) of 0 to 1, and its colours (count, 3) row by row."""
     colours = torch.tensor(list(itertools.product(LEVELS, repeat=3)))
     rows = -(-len(colours) // COLUMNS)
     grid = torch.zeros(rows * COLUMNS, 3)

@@ -1,16 +1,17 @@
-"""Adapter: runs Qwen-Image models through diffusers. With the modules beside it, the only user of torch."""
+"""The engine that runs Qwen-Image models with diffusers."""
 
 import copy
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from PIL import Image
 
 from qwen_image_studio.contract.errors import DeviceLost, StudioError
-from qwen_image_studio.contract.words import Precision, Tier
+from qwen_image_studio.contract.words import Precision, Tier, Way
 from qwen_image_studio.models.families import Family
 from qwen_image_studio.models.folders import find_folder
 from qwen_image_studio.models.table import Model
@@ -18,15 +19,14 @@ from qwen_image_studio.models.weights import Weights, part_classes
 from qwen_image_studio.painting.canvas import Canvas
 from qwen_image_studio.painting.cost import Meter
 from qwen_image_studio.painting.hold import Hold
-from qwen_image_studio.painting.hooks import Call, Hook, Listener, Reporter
+from qwen_image_studio.painting.hooks import Call, Hook, Listener, Reporter, steps_to
 from qwen_image_studio.painting.inputs import check, fit_texts, upright
 from qwen_image_studio.painting.preview import Preview
 from qwen_image_studio.planning.engine import Painted, Report, Show, silent
-from qwen_image_studio.planning.plan import PaintPlan
-from qwen_image_studio.planning.variant import Variant
+from qwen_image_studio.planning.plan import PaintPlan, Variant
 
 LOG = logging.getLogger(__name__)
-TILED_PIXELS = 2 * 1024 * 1024  # above it the VAE works in tiles: it would take some 20 GiB at 2048 x 2048
+TILED_PIXELS = 2 * 1024 * 1024  # above it the VAE works in tiles; at 2048 x 2048 it would take some 20 GiB
 
 
 def open_engine(models: Mapping[str, Model], device: str) -> "QwenEngine":
@@ -35,34 +35,34 @@ def open_engine(models: Mapping[str, Model], device: str) -> "QwenEngine":
 
 
 class QwenEngine:
-    """Runs Qwen-Image models on one device, one picture at a time."""
+    """An engine that runs Qwen-Image models on one device, one picture at a time."""
 
     def __init__(
         self, models: Mapping[str, Model], device: str, dtypes: Mapping[Precision, torch.dtype] | None = None
     ) -> None:
-        """`dtypes` in which each precision is computed; by default its own, and on a CPU float32, as fast there."""
+        """Load nothing yet; `dtypes` are the number formats by precision, by default its own, on a CPU float32."""
         self.device = device
         self._models = models
         self._ready: Variant | None = None
         self._weights = Weights(device, dtypes)
-        # The VAE keeps a call's state in itself, so even pipelines of their own must take turns.
+        # The VAE keeps a call's state in itself, so even separate pipelines must take turns.
         self._turn = threading.RLock()
 
     @property
     def loaded(self) -> Variant | None:
-        """What painted or was loaded last, while it is in memory."""
+        """Return what painted or was loaded last; None once it is no longer in memory."""
         ready = self._ready
         return ready if ready and self._weights.holds(self._models[ready.model], ready.precision) else None
 
     def fetch(self, model: str) -> None:
-        """Bring the model's files to this machine. Raise StudioError ``model_unavailable``."""
+        """Bring the model's files to this machine. Raises StudioError ``model_unavailable``."""
         row = self._row(model)
         find_folder(row, part_classes(row))
 
     def load(self, model: str, precision: Precision | None = None) -> None:
-        """Make the model ready, in its own precision unless told another.
+        """Make the model ready, in its own precision unless another is given.
 
-        Raise StudioError ``model_unavailable`` or ``out_of_memory``.
+        Raises StudioError ``model_unavailable`` or ``out_of_memory``.
         """
         row = self._row(model)
         self._parts(Variant(row.name, Tier.QUALITY, row.precision(precision)[0]))
@@ -70,10 +70,10 @@ class QwenEngine:
     def paint(
         self, plan: PaintPlan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
     ) -> Iterator[Painted]:
-        """Paint the plan's images in order of its seeds; `images` are its inputs, `show` gets previews.
+        """Paint the plan's images in the order of its seeds; `images` are its inputs, `show` gets previews.
 
-        Raise StudioError ``out_of_memory``, ``model_unavailable``, ``engine_failed`` or ``invalid_value``; let through
-        whatever `report` raises, and be usable afterwards.
+        Raises StudioError ``out_of_memory``, ``model_unavailable``, ``engine_failed`` or ``invalid_value``, DeviceLost
+        where only a new process can go on, and whatever `report` raises. Except after DeviceLost, it can paint again.
         """
         # 1. Refuse what no model can do.
         check(plan, images)
@@ -88,7 +88,7 @@ class QwenEngine:
         # 4. Make texts and pictures safe.
         texts, warnings = fit_texts(plan, model, family.tokenizer(parts))
         canvas = Canvas(plan, [upright(image) for image in images])
-        # 5. Paint one picture per seed, part by part; the texts are encoded with the first and remembered.
+        # 5. Paint one picture per seed, part by part; the texts are encoded for the first and remembered.
         for index, seed in enumerate(plan.seeds):
             canvas.begin()
             meter = Meter(plan, model)
@@ -100,7 +100,7 @@ class QwenEngine:
             yield Painted(canvas.image, seed, warnings, meter.saved())
 
     def _row(self, name: str) -> Model:
-        if name not in self._models:  # as after a restart with other models, for a job planned before
+        if name not in self._models:  # the job was planned before a restart with other models
             raise StudioError(
                 "unknown_model",
                 f"model '{name}' is not on this server; it has: {', '.join(self._models)}.",
@@ -109,7 +109,7 @@ class QwenEngine:
         return self._models[name]
 
     def _parts(self, variant: Variant) -> dict[str, Any]:
-        """Return the variant's parts, loaded, and note that it is ready."""
+        """Load the variant's parts, note that it is ready, and return the parts."""
         with self._turn:
             row = self._row(variant.model)
             if self.device == "cpu" and row.cpu_threads is not None:
@@ -123,14 +123,14 @@ class QwenEngine:
         try:
             with self._turn:
                 call.pipeline.vae.use_tiling = width * height > TILED_PIXELS
-                return call.paint(hooks)
+                return _painted(call, hooks)
         except Exception as error:
             if error is listener.raised:
                 raise
             if isinstance(error, torch.AcceleratorError):  # CUDA answers every later call with the same error
                 raise DeviceLost(f"{self.device}: {error}") from error
             failure = _failure(error, call, self.device)
-        # Only here, outside the except clause, are the failed call's tensors free to go.
+        # The failed call's tensors can be freed only here, since inside the except clause the traceback refers to them.
         self._weights.empty_cache()
         raise failure
 
@@ -138,9 +138,9 @@ class QwenEngine:
 def open_pipeline(family: Family, parts: Mapping[str, Any]) -> Any:
     """Return a pipeline of the family over the parts that it needs, with a scheduler of its own.
 
-    A pipeline keeps a call's state in itself and in its scheduler, so two calls on one object spoil each other. One is
-    cheap (no weights are copied) and is thrown away after its call. It is made with the class constructor:
-    ``from_pipe()`` would cast the shared weights to float32.
+    A pipeline keeps a call's state in itself and in its scheduler, so two calls on one object would spoil each other. A
+    new one is cheap (no weights are copied) and is thrown away after its call. It is made with the class constructor,
+    because ``from_pipe()`` would cast the shared weights to float32.
     """
     own = {**{name: parts[name] for name in family.parts()}, "scheduler": copy.deepcopy(parts["scheduler"])}
     pipeline = family.pipeline()(**own)
@@ -148,8 +148,21 @@ def open_pipeline(family: Family, parts: Mapping[str, Any]) -> Any:
     return pipeline
 
 
+def _painted(call: Call, hooks: Iterable[Hook]) -> Image.Image:
+    """Call the pipeline with these hooks, in their order; return its picture in RGB, on white where it is clear."""
+    if len(call.plan.passes) > 1 and call.plan.way is Way.EDIT:  # the pass before changed what is seen with them
+        call.pipeline.forget_texts()
+    named = call.keywords()
+    with ExitStack() as stack:
+        for hook in hooks:
+            stack.callback(hook.end)
+            named |= hook.begin(call)
+        picture: Image.Image = call.pipeline(**named, callback_on_step_end=steps_to(hooks)).images[0]
+    return upright(picture) if call.family.alpha else picture
+
+
 def _failure(error: Exception, call: Call, device: str) -> StudioError:
-    # A CPU says so in a plain RuntimeError.
+    # A CPU reports lack of memory as a plain RuntimeError.
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
         width, height = call.pass_input.size
         return StudioError(
@@ -164,7 +177,7 @@ def _failure(error: Exception, call: Call, device: str) -> StudioError:
 
 
 def _smaller(call: Call) -> str:
-    """What to ask for instead of a size that does not fit."""
+    """Return what to ask for instead of a size that does not fit."""
     if call.plan.mask:
         return "mark a smaller part"
     if call.plan.place is not None:

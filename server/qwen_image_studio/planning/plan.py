@@ -1,10 +1,11 @@
-"""What exactly will be done for one job: every default filled in, every seed drawn.
+"""Plans: exactly what will be done for one job, with every default filled in and every seed drawn.
 
-A plan is kept in the job's row, so that a second attempt makes the very same pictures. There are three kinds, told
+A plan is stored in the job's row, so that a second attempt makes the very same pictures. There are three kinds, told
 apart by `kind`: a painting by a model, adjustments of a picture, and a batch of rows.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -12,10 +13,29 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from qwen_image_studio.contract.adjustments import Adjustment, Box
 from qwen_image_studio.contract.fields import Cell
 from qwen_image_studio.contract.words import MIN_STEPS, Lane, OutputFormat, Precision, Tier, Way
-from qwen_image_studio.planning.variant import Variant
 
 QUALITY = 95
 """Quality of JPEG and WebP files where the caller names none, 1 to 100."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model at a tier, in a precision, with a LoRA or without."""
+
+    model: str
+    tier: Tier
+    precision: Precision
+    lora: str = ""
+    """Name of the LoRA; empty for none."""
+
+    @property
+    def weights(self) -> str:
+        """Key of the weights alone, which several variants share: ``Qwen-Image/bf16``."""
+        return f"{self.model}/{self.precision}"
+
+    def __str__(self) -> str:
+        """Key of the variant: ``Qwen-Image/bf16/quality``, and after it the LoRA where there is one."""
+        return "/".join(part for part in (self.weights, self.tier.value, self.lora) if part)
 
 
 class Pass(BaseModel):
@@ -24,21 +44,21 @@ class Pass(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     window: Box
-    """The part of the canvas that is painted."""
+    """Part of the canvas that is painted, in pixels."""
     width: int
     height: int
-    """Size at which it is painted, on the model's grid."""
+    """Size in pixels at which it is painted, on the model's grid."""
     known: Box | None = None
-    """The part of the canvas that is there already and stays; None where the mask says it."""
+    """Part of the canvas that is finished and stays as it is; None where the mask tells what stays."""
 
 
 class _Plan(BaseModel):
-    """What all plans have."""
+    """The fields that all plans share."""
 
     model_config = ConfigDict(frozen=True)
 
     lane: ClassVar[Lane]
-    """Which kind of worker carries it out."""
+    """Kind of worker that carries it out."""
 
     output_format: OutputFormat
     output_quality: int = QUALITY
@@ -46,22 +66,22 @@ class _Plan(BaseModel):
 
     @property
     def variant(self) -> Variant | None:
-        """What has to be loaded; None where no model paints."""
+        """Return what has to be loaded; None where no model paints."""
         return None
 
     @property
     def rows(self) -> int | None:
-        """Number of rows of a batch; None for other plans."""
+        """Return the number of rows of a batch; None for other plans."""
         return None
 
     @property
     def images(self) -> int:
-        """Number of images that come of it."""
+        """Return the number of images that the plan makes."""
         return 1
 
     @property
     def steps_of_one(self) -> int:
-        """Steps of one image."""
+        """Return the number of steps of one image."""
         return 1
 
 
@@ -82,40 +102,40 @@ class PaintPlan(_Plan):
     """Size of the delivered image in pixels."""
     paint_width: int
     paint_height: int
-    """Size that the model paints, on its grid."""
+    """Size in pixels that the model paints, on its grid."""
     steps: int
     guidance_scale: float
     seeds: tuple[int, ...]
-    """One per image."""
+    """Seeds, one for each image."""
     way: Way = Way.GENERATE
-    """Which of the model's families paints: the one that generates, or the one that edits."""
+    """Way in which the model paints, which chooses its family: from a description, or by an instruction."""
     strength: float = 1.0
-    """How far to go from the image that the painting starts from; at 1 nothing of it is left."""
+    """Distance to go from the image that the painting starts from, 0 to 1; at 1 nothing of it is left."""
     mask: bool = False
-    """Whether the last input is the mask, of the first one's size: white may change."""
+    """Whether the last input is a mask of the first one's size, in which white may change."""
     place: Box | None = None
-    """Where the input stands on a larger canvas."""
+    """Box of the input on a larger canvas, in pixels; None where there is no such canvas."""
     passes: tuple[Pass, ...] = ()
-    """The parts that are painted, one after the other; none where the whole image is painted at once."""
+    """Parts that are painted one after the other; none where the whole image is painted at once."""
 
     @property
     def variant(self) -> Variant | None:
-        """What has to be loaded."""
+        """Return what has to be loaded."""
         return Variant(self.model, self.tier, self.precision or Precision.BF16)
 
     @property
     def images(self) -> int:
-        """Number of images that come of it, one for each seed."""
+        """Return the number of images: one for each seed."""
         return len(self.seeds)
 
     @property
     def run_steps(self) -> int:
-        """Denoising steps of one pass: fewer where it does not start from noise alone."""
+        """Return the denoising steps of one pass: fewer where it does not start from noise alone."""
         return min(self.steps, max(MIN_STEPS, round(self.steps * self.strength)))
 
     @property
     def steps_of_one(self) -> int:
-        """Denoising steps of one image, over all its passes."""
+        """Return the denoising steps of one image, over all its passes."""
         return self.run_steps * max(1, len(self.passes))
 
 
@@ -126,26 +146,26 @@ class AdjustPlan(_Plan):
 
     kind: Literal["adjust"] = "adjust"
     prompt: str = ""
-    """The instruction that said them, if there was one."""
+    """Instruction from which the adjustments were read; empty where the caller sent them."""
     adjustments: tuple[Adjustment, ...] = ()
-    """What is done, in this order."""
+    """Adjustments in the order in which they are made."""
 
 
 class BatchPlan(_Plan):
-    """A job for each row of a table; the format is that of the contact sheet."""
+    """A job for each row of a table; output format and quality are those of the contact sheet."""
 
     lane: ClassVar[Lane] = Lane.LIGHT
 
     kind: Literal["batch"] = "batch"
     job: dict[str, Any]
-    """A job of another operation, with {{column}} in its texts."""
+    """Body of a request for another operation, with {{column}} in its texts."""
     table: tuple[dict[str, Cell], ...]
     row_seeds: tuple[int | None, ...]
     """Seed of each row's first image; None where the operation takes none."""
 
     @property
     def rows(self) -> int | None:
-        """Number of rows."""
+        """Return the number of rows."""
         return len(self.table)
 
 
@@ -154,5 +174,5 @@ _PLAN: TypeAdapter[Plan] = TypeAdapter(Annotated[Plan, Field(discriminator="kind
 
 
 def read_plan(row: Mapping[str, Any]) -> Plan:
-    """Return the plan that a job's row keeps. Raises ValidationError for anything else."""
+    """Return the plan that a job's row stores. Raises ValidationError for anything that is not a plan."""
     return _PLAN.validate_python(row)

@@ -1,7 +1,7 @@
-"""Region economy: which part of an image is painted, at which size, and how a canvas grows in passes. No pixels here.
+"""Regions: which part of an image is painted, at which size, and how a canvas grows in passes. No pixels here.
 
-A masked edit paints the mask's box and some context around it; an outpaint paints what is new beside as much of what is
-there. Both pay for the tokens of that window alone.
+A masked edit paints the mask's box and some context around it; an outpaint paints a new strip and some of the picture
+beside it. Both cost only the tokens of that window.
 """
 
 import math
@@ -13,30 +13,30 @@ from qwen_image_studio.planning.plan import Pass
 from qwen_image_studio.planning.sizes import Limits, painted_size
 
 CONTEXT_SHARE = 16
-"""Context around a mask: the image's long side through this; 64 pixels at 1024."""
+"""Divisor of the image's long side that gives the context around a mask: 64 pixels at 1024."""
 GROWTH = 0.5
-"""One pass extends an axis by at most this share of what is there, so that it always sees more than it invents."""
+"""Largest share of the present length by which one pass extends an axis, so that a model sees more than it invents."""
 ROOM = 1.25
-"""A window is at most this much larger than the area at which the model is at home, unless it would be a sliver."""
+"""Largest area of an outpaint's window, as a multiple of the model's native area; `DEPTH` and `LEAST` may exceed it."""
 DEPTH = 256
-"""A strip has room to be this deep, in pixels, however long it is, as far as the model's own limit goes."""
+"""Depth in pixels for which a strip gets room, however long it is, within the model's own limit."""
 LEAST = 8
-"""Nor has it to be thinner than what is there through this: else small models would need hundreds of passes."""
+"""Divisor of the present length that gives the least depth of a strip, lest small models need hundreds of passes."""
 
 
 def region_pass(box: Box, frame: Size, limits: Limits) -> Pass:
-    """The window around the box of a mask in an image of size `frame`, and the size at which it is painted."""
+    """Return the window around the box of a mask in an image of size `frame`, with the size at which it is painted."""
     context = max(limits.grid, max(frame) // CONTEXT_SHARE)
     left, right = _span(box[0], box[2], frame[0], context, limits.grid)
     top, bottom = _span(box[1], box[3], frame[1], context, limits.grid)
-    # Long and thin windows are grown as far as the image goes.
+    # A long and thin window is widened as far as the image goes.
     left, right = _at_least((bottom - top) / limits.max_aspect, left, right, frame[0])
     top, bottom = _at_least((right - left) / limits.max_aspect, top, bottom, frame[1])
     return _pass((left, top, right, bottom), limits)
 
 
 def growing_passes(place: Box, canvas: Size, limits: Limits) -> tuple[Pass, ...]:
-    """The passes in which the part of the canvas around `place` is painted, from there outwards, an axis at a time."""
+    """Return the passes that paint the canvas around `place`, from there outwards, one axis at a time."""
     return tuple(_growing(place, canvas, limits))
 
 
@@ -56,7 +56,7 @@ def _growing(known: Box, canvas: Size, limits: Limits) -> Iterator[Pass]:
 
 
 def _grown(known: Box, axis: int, goal: int) -> Box:
-    """The known part extended along an axis as far as one pass goes, on both sides where both have to grow."""
+    """Extend the known part along an axis as far as one pass goes, on both sides where both have to grow."""
     most = max(2, int((known[2 + axis] - known[axis]) * GROWTH))
     before, after = known[axis], goal - known[2 + axis]
     if before + after > most:
@@ -66,8 +66,9 @@ def _grown(known: Box, axis: int, goal: int) -> Box:
 
 
 def _one_side(known: Box, axis: int, goal: int, room: int) -> tuple[Box, Box]:
-    """The known part extended on the side where more is missing, and the window in which that is painted: the new strip
-    and as much of what is there as there is room for, at least as deep as the strip.
+    """Extend the known part on the side where more is missing; return it, and the window in which that is painted.
+
+    The window holds the new strip and as much of the known part as there is room for, at least as deep as the strip.
     """
     start, end = known[axis], known[2 + axis]
     length = known[3 - axis] - known[1 - axis]
@@ -93,13 +94,13 @@ def _pass(window: Box, limits: Limits, known: Box | None = None) -> Pass:
 
 
 def _span(start: int, end: int, length: int, context: int, grid: int) -> tuple[int, int]:
-    """The stretch with context on both sides, in whole multiples of the grid where the image is long enough."""
+    """Return the stretch with context on both sides, a multiple of the grid where the image is long enough."""
     start, end = max(0, start - context), min(length, end + context)
     return _at_least(math.ceil((end - start) / grid) * grid, start, end, length)
 
 
 def _at_least(wanted: float, start: int, end: int, length: int) -> tuple[int, int]:
-    """The stretch made as long as wanted, evenly on both sides, within 0 to `length`."""
+    """Return the stretch made as long as wanted, evenly on both sides, within 0 to `length`."""
     reached = min(math.ceil(wanted), length)
     missing = reached - (end - start)
     if missing <= 0:

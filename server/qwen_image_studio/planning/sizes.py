@@ -1,4 +1,4 @@
-"""Sizes on a model's grid."""
+"""Sizes that a model paints, on its grid."""
 
 import math
 from dataclasses import dataclass
@@ -8,22 +8,22 @@ from qwen_image_studio.contract.words import Size
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model paints, in numbers."""
+    """The sizes that a model can paint, in numbers."""
 
     native: Size
-    """Its native square size in pixels."""
+    """Native square size in pixels."""
     grid: int
-    """Sides are painted in multiples of this many pixels."""
+    """Number of pixels of which painted sides are multiples."""
     paint_pixels: tuple[int, int]
-    """Least and largest area that it paints."""
+    """Least and largest area that it paints, in pixels."""
     region_pixels: int
-    """Least area at which it paints a part of an image."""
+    """Least area at which it paints a part of an image, in pixels."""
     max_aspect: float
     """Longest shape that it paints, as long side divided by short side."""
 
 
 def like_input(size: Size, limits: Limits) -> Size:
-    """An image's shape at the model's native area, on its grid."""
+    """Return the size with an image's shape and the model's native area, on the grid."""
     aspect = min(max(size[0] / size[1], 1 / limits.max_aspect), limits.max_aspect)
     native = limits.native
     area = native[0] * native[1]
@@ -31,10 +31,10 @@ def like_input(size: Size, limits: Limits) -> Size:
 
 
 def painted_size(size: Size, limits: Limits, least: int | None = None) -> Size:
-    """The size that is painted for a delivered one: within the areas that the model paints, of the same shape.
+    """Return the size to paint for a size to deliver: of the same shape, within the areas that the model paints.
 
-    `least` is the least area in pixels; by default the least that the model paints. What is far too long is painted
-    shorter, and stretched again.
+    `least` is the least area in pixels; by default the least that the model paints. A shape far too long is painted
+    shorter and stretched afterwards.
     """
     longest = 2 * limits.max_aspect
     width, height = max(size[0], size[1] / longest), max(size[1], size[0] / longest)
@@ -44,7 +44,7 @@ def painted_size(size: Size, limits: Limits, least: int | None = None) -> Size:
 
 
 def on_grid(width: float, height: float, limits: Limits) -> Size:
-    """The size on the model's grid that is closest to this one in shape and, less strictly, in area; not too large."""
+    """Return the size on the grid closest to this one in shape and, less strictly, in area; within the largest area."""
     grid, largest = limits.grid, limits.paint_pixels[1]
     widths = {max(1, math.floor(width / grid) - back) * grid for back in range(3)} | {math.ceil(width / grid) * grid}
     sizes = [

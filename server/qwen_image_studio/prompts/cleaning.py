@@ -1,4 +1,4 @@
-"""Text that a user wrote, made safe to put into a chat template."""
+"""A user's text, made safe for a chat template."""
 
 import re
 
@@ -9,12 +9,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def has_chinese(text: str) -> bool:
-    """Whether there is a Chinese character in it (CJK Unified Ideographs)."""
+    """Return whether the text has a Chinese character (CJK Unified Ideographs)."""
     return any("一" <= letter <= "鿿" for letter in text)
 
 
 def clean(text: str) -> str:
-    """The text without special tokens and control characters, until none is left (removing one can form another)."""
+    """Return the text without control characters and special tokens; repeated, since removing one can form another."""
     text = _CONTROL.sub("", text)
     while (shorter := _SPECIAL_TOKEN.sub("", text)) != text:
         text = shorter

@@ -1,8 +1,8 @@
-"""Instructions that need no model, read by a grammar: English and Chinese sentences that wholly say adjustments.
+"""The grammar of instructions that need no model: English and Chinese sentences that ask for nothing but adjustments.
 
 An instruction is cut into clauses ("rotate it 90 degrees, then make it brighter"), and each clause has to be one of the
-sentences below, from its first word to its last. Anything more is for the model: "make it smaller" may mean the object,
-and "blur the background" does.
+sentences below, from its first word to its last. Anything else is for the model: "make it smaller" may mean the object,
+and "blur the background" means a part of the picture.
 """
 
 import re
@@ -29,8 +29,9 @@ from qwen_image_studio.contract.errors import NotAdjustments
 from qwen_image_studio.contract.words import MIN_SIDE, OutputFormat
 
 MAX_CHARS = 400
+"""Longest instruction in characters; a longer one is for the model."""
 LITTLE, SOME, MUCH = 0.1, 0.2, 0.4
-"""How much "a bit", nothing and "a lot" change a tone."""
+"""Change of a tone's factor for "a bit", for no such word, and for "a lot"."""
 
 Values = Mapping[str, str]
 Step = Adjustment | OutputFormat
@@ -39,14 +40,14 @@ Make = Callable[[Values], Step]
 
 @dataclass(frozen=True)
 class Instruction:
-    """What an instruction says, wholly understood."""
+    """Adjustments and format that an instruction asks for, with nothing left over."""
 
     adjustments: tuple[Adjustment, ...]
     output_format: OutputFormat | None = None
 
 
 def parse_adjustments(instruction: str) -> Instruction:
-    """The adjustments that the instruction wholly says. Raises NotAdjustments."""
+    """Return the adjustments that an instruction asks for. Raises NotAdjustments where it asks for anything else."""
     if len(instruction) > MAX_CHARS:
         raise NotAdjustments(f"it is longer than {MAX_CHARS} characters")
     text, quoted = _take_quoted(instruction.strip())
@@ -58,16 +59,16 @@ def parse_adjustments(instruction: str) -> Instruction:
     if len(adjustments) > MAX_ADJUSTMENTS:
         raise NotAdjustments(f"it asks for more than {MAX_ADJUSTMENTS} adjustments")
     sides = [one for one in adjustments if isinstance(one, Resize) and one.scale is None]
-    if len(sides) > 1:  # a width and a height, each of which keeps the shape, are not what was meant
+    if len(sides) > 1:  # a width, then a height, each keeping the shape, is not what was meant
         raise NotAdjustments("it names a size twice; write it as 800x600")
     return Instruction(adjustments, formats[-1] if formats else None)
 
 
-_OPEN, _CLOSE = "\ue000", "\ue001"  # of Unicode's private use: around the number of a quotation
+_OPEN, _CLOSE = "\ue000", "\ue001"  # private use of Unicode: around the number of a quotation
 
 
 def _take_quoted(text: str) -> tuple[str, list[str]]:
-    """The text with a sign for each quotation, and the quotations."""
+    """Return the text with a numbered mark in place of each quotation, and the quotations."""
     quoted: list[str] = []
 
     def take(match: re.Match[str]) -> str:
@@ -167,7 +168,10 @@ def _amount(values: Values) -> float:
 
 
 def _tone(quality: str, sense: int, values: Values) -> Step:
-    """More of the quality or less of it. Words move sharpness five times as far, or nobody would see it."""
+    """Return the step to more of a quality (`sense` 1) or less of it (-1).
+
+    Words raise sharpness five times as far, or nobody would see it.
+    """
     percent = values.keys() & {"pct", "pct2"}
     amount = _amount(values) * (5 if quality == "sharpness" and sense > 0 and not percent else 1)
     return Tone.model_validate({"do": quality, "factor": round(1 + sense * amount, 4)})
@@ -329,7 +333,7 @@ _TABLE: tuple[tuple[str, Make], ...] = (
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """The pattern with its parts filled in, and theirs."""
+    """Compile the pattern with its parts filled in, and the parts of these parts."""
     while (filled := re.sub(r"\{([a-z]+)\}", lambda match: _PARTS[match[1]], pattern)) != pattern:
         pattern = filled
     return re.compile(pattern)

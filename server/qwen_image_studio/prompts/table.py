@@ -1,4 +1,4 @@
-"""Tables of a batch: read as JSON or CSV, and filled into the texts of its job, row by row."""
+"""The table of a batch: read from JSON or CSV, and filled into the texts of the batch's job row by row."""
 
 import csv
 import io
@@ -14,22 +14,23 @@ from qwen_image_studio.contract.fields import Cell
 from qwen_image_studio.contract.words import MAX_PROMPT_CHARS, MAX_ROWS
 
 Row = dict[str, Cell]
+"""Values of one row by column."""
 MAX_DEPTH = 20
-"""How deep lists and objects of a job may be nested; no operation needs more than four."""
-# One stretch up to a brace: the time to search grows with the text and no faster. Names are stripped afterwards.
+"""Levels to which lists and objects of a job may be nested; no operation needs more than four."""
+# One run of characters up to a brace, so that the search takes linear time. Names are stripped afterwards.
 _COLUMN = re.compile(r"\{\{([^{}]*)\}\}")
 MAX_FILLED_CHARS = 2 * MAX_PROMPT_CHARS
-"""Of a text once it is filled in: more than any parameter takes."""
+"""Longest text in characters once it is filled in: more than any parameter takes."""
 _LEFT_OUT = object()
 
 
 @contextmanager
 def of_row(number: int) -> Iterator[None]:
-    """Name the row (from 0) in the errors raised inside."""
+    """Name the row in the errors raised inside: `number` counts from 0, as `param` does, and the message from 1."""
     try:
         yield
     except StudioError as error:
-        message = f"rows[{number}]: {error.message} That is row {number + 1} of the table."
+        message = f"row {number + 1} of the table: {error.message}"
         raise StudioError(error.code, message, param=f"rows[{number}]") from error
 
 
@@ -37,9 +38,9 @@ def of_row(number: int) -> Iterator[None]:
 
 
 def decode(data: bytes) -> str:
-    """The text of a file as spreadsheets write it: UTF-8 or UTF-16 with a BOM, UTF-8 without, else GB 18030.
+    """Return the text of a file as spreadsheets write it: UTF-8 or UTF-16 with a BOM, UTF-8 without, else GB 18030.
 
-    Raises StudioError ``invalid_value``.
+    Raises StudioError ``invalid_value`` for any other file.
     """
     for encoding in ("utf-16",) if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else ("utf-8-sig", "gb18030"):
         try:
@@ -52,17 +53,17 @@ def decode(data: bytes) -> str:
 
 
 def read_rows(text: str) -> list[Row]:
-    """The rows of a list of objects as JSON, or of a table as CSV, whose first line names the columns.
+    """Return the rows of a JSON list of objects, or of a CSV table whose first line names the columns.
 
-    Lines are parted by commas; by tabs, semicolons or Chinese commas where the first line has none. Raises StudioError
-    ``invalid_value``.
+    Values of a line are separated by commas; by tabs, semicolons or Chinese commas where the first line has no comma.
+    Raises StudioError ``invalid_value``.
     """
     text = text.removeprefix("\ufeff")
     return check_rows(_read_list(text) if text.lstrip()[:1] in {"[", "{"} else _read_table(text))
 
 
 def check_rows(rows: Sequence[Mapping[str, Cell]]) -> list[Row]:
-    """The rows with their columns' names stripped. Raises StudioError ``invalid_value`` where they cannot be used."""
+    """Return the rows with stripped column names. Raises StudioError ``invalid_value`` for rows that cannot be used."""
     if not rows:
         raise _refusal("there is no row; send at least one")
     if len(rows) > MAX_ROWS:
@@ -71,7 +72,7 @@ def check_rows(rows: Sequence[Mapping[str, Cell]]) -> list[Row]:
 
 
 def _checked(number: int, pairs: Sequence[tuple[str, Any]]) -> Row:
-    """One row of columns and values. Raises StudioError ``invalid_value`` that names the row."""
+    """Return one row, made of columns and values. Raises StudioError ``invalid_value`` that names the row."""
     row: Row = {}
     with of_row(number):
         for name, value in pairs:
@@ -92,7 +93,7 @@ def _checked(number: int, pairs: Sequence[tuple[str, Any]]) -> Row:
 
 
 class _Object(list[tuple[str, Any]]):
-    """A JSON object as it was written, with columns that are there twice."""
+    """A JSON object as it was written: a column that is there twice is kept twice."""
 
 
 def _read_list(text: str) -> list[Row]:
@@ -119,7 +120,7 @@ def _read_table(text: str) -> list[Row]:
                 header = line or None
             elif len(line) == len(header):
                 rows.append(line)
-            elif line:  # what is wholly empty is the file's end
+            elif line:  # an empty line is skipped
                 with of_row(len(rows)):
                     raise _refusal(
                         f"line {lines.line_num} has {len(line)} values and the first line {len(header)} columns; put "
@@ -129,13 +130,13 @@ def _read_table(text: str) -> list[Row]:
     except csv.Error as error:
         with of_row(len(rows)):
             raise _refusal(f"line {lines.line_num} is no CSV ({error}); look at its double quotes", param="") from error
-    while rows and not any(value.strip() for value in rows[-1]):  # as spreadsheets add them
+    while rows and not any(value.strip() for value in rows[-1]):  # spreadsheets add empty rows
         rows.pop()
     return [_checked(number, list(zip(header or (), row, strict=True))) for number, row in enumerate(rows)]
 
 
 def _delimiter(text: str) -> str:
-    """What parts the columns of the first line, outside double quotes."""
+    """Return the character that separates the columns of the first line, outside double quotes."""
     first = re.sub(r'"[^"]*"?', "", text.lstrip("\r\n").partition("\n")[0])
     return "," if "," in first else next((one for one in "\t;，" if one in first), ",")
 
@@ -155,16 +156,16 @@ def check_job(job: Mapping[str, Any], rows: Sequence[Row] | None = None) -> None
 
 
 def is_of_row(value: object) -> bool:
-    """Whether a parameter of the job names a column."""
+    """Return whether a parameter of the job names a column."""
     return isinstance(value, str) and _COLUMN.search(value) is not None
 
 
 def fill(job: Mapping[str, Any], row: Mapping[str, Cell]) -> dict[str, Any]:
-    """The job with the row's values in place of {{column}}, in texts anywhere in it.
+    """Return the job with the row's values in place of {{column}} in all its texts.
 
-    A text that is nothing but {{column}} becomes the value itself, and where that is empty, is left out, together with
-    a list or object of which nothing else is left. Raises StudioError ``invalid_value`` for a column within a longer
-    text that is empty or not there. What a value says is not filled in turn.
+    A text that is nothing but {{column}} becomes the value itself; it is left out where the value is empty, and so is a
+    list or object that becomes empty with it. A {{column}} inside a value is not filled in. Raises StudioError
+    ``invalid_value`` where a longer text names a column that is missing or empty.
     """
     filled = {name: _filled(value, row) for name, value in job.items()}
     if isinstance(slots := filled.get("slots"), dict):  # texts, also where a table holds numbers
@@ -215,7 +216,7 @@ def _is_empty(value: Cell) -> bool:
 
 
 def _as_text(value: Cell) -> str:
-    """A value as it stands within a text: numbers as people write them."""
+    """Return a value as it is written within a text: numbers as people write them."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(int(value)) if isinstance(value, float) and abs(value) < 1e15 and value.is_integer() else str(value)
@@ -232,7 +233,7 @@ def _texts(value: Any, depth: int) -> Iterator[str]:
 
 
 def _check_text(text: str, param: str) -> None:
-    """Raise StudioError for half a surrogate pair, which no file and no database takes."""
+    """Raise StudioError for half a surrogate pair, which neither files nor databases can store."""
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise _refusal("a text holds half a character (a lone surrogate such as \\ud800); take it out", param)
 

@@ -1,4 +1,4 @@
-"""Instruction templates with typed slots: the library beside this file, and an operator's own."""
+"""Instruction templates with typed slots: the library beside this file, and those of the operator."""
 
 import re
 import tomllib
@@ -16,7 +16,9 @@ from qwen_image_studio.prompts.cleaning import clean, has_chinese
 
 LIBRARY = Path(__file__).with_suffix(".toml")
 MAX_SLOT_CHARS = 200
+"""Longest value of a slot in characters."""
 Words = Mapping[Language, str]
+"""The same words in each language."""
 
 _PLACES: Mapping[str, Words] = {
     name: {Language.EN: english, Language.ZH: chinese}
@@ -44,23 +46,26 @@ _COLORS: Mapping[str, Words] = {
 
 @cache
 def library(own: Path | None) -> Mapping[str, TemplateView]:
-    """All templates by id: ours, and those of the operator's file in addition or instead. Raises BadTemplates."""
+    """Return all templates by id: ours, with those of the operator's file added or in their place.
+
+    Raises BadTemplates for a file that cannot be used.
+    """
     templates = _read(LIBRARY)
     return templates | _read(own) if own is not None else templates
 
 
 def listed(own: Path | None) -> TemplateList:
-    """The library as callers see it."""
+    """Return the library as callers see it."""
     return TemplateList(data=list(library(own).values()))
 
 
 def fill(
     own: Path | None, operation: Operation, template: str, slots: Mapping[str, str], language: Language | None
 ) -> str:
-    """The prompt that the template and its slots make.
+    """Return the prompt that a template gives with its slots filled in.
 
-    Without a language, Chinese where a slot has Chinese in it. Raises StudioError ``invalid_value`` that names the slot
-    and what it takes.
+    Without a language, it is Chinese where a slot has Chinese in it, else English. Raises StudioError ``invalid_value``
+    that names the slot and what it takes.
     """
     found = library(own).get(template)
     if found is None or found.operation is not operation:
@@ -108,7 +113,8 @@ def _read(file: Path) -> dict[str, TemplateView]:
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
         if set(content) - {"templates"}:
-            raise BadTemplates(f"{file} has '{next(iter(set(content) - {'templates'}))}' beside [[templates]]")
+            other = next(iter(set(content) - {"templates"}))
+            raise BadTemplates(f"{file} has '{other}'; the file may hold tables [[templates]] and nothing else")
         templates = [TemplateView.model_validate(row) for row in content.get("templates", [])]
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -1,4 +1,4 @@
-"""What the machine has to paint with, found without torch so that the web process stays small."""
+"""Devices of this machine, found without torch so that the web process stays small."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ _QUERY = ("--query-gpu=index,uuid,name,memory.total,memory.free", "--format=csv,
 
 @dataclass(frozen=True)
 class Device:
-    """One device; memory in GiB."""
+    """One device, with its memory in GiB."""
 
     id: str
     name: str
@@ -23,12 +23,12 @@ class Device:
 
     @property
     def gpu(self) -> bool:
-        """Whether it is a graphics card."""
+        """Return whether it is a graphics card."""
         return self.id != "cpu"
 
 
 def devices(settings: Settings) -> tuple[Device, ...]:
-    """The devices to use: those of the settings, else every NVIDIA card, else the processor."""
+    """Return the devices to use: those of the settings, else every NVIDIA card, else the processor."""
     found = {device.id: device for device in (*graphics_cards(), processor())}
     if settings.devices:
         return tuple(found.get(name, Device(name, name, 0.0, 0.0)) for name in settings.devices)
@@ -37,7 +37,7 @@ def devices(settings: Settings) -> tuple[Device, ...]:
 
 
 def graphics_cards() -> tuple[Device, ...]:
-    """NVIDIA cards as the driver's own tool lists them; none where there is no driver."""
+    """Return the NVIDIA cards that the driver's own tool lists; none where there is no driver."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ()
@@ -54,7 +54,7 @@ def graphics_cards() -> tuple[Device, ...]:
 
 
 def _visible(rows: list[list[str]]) -> list[list[str]]:
-    """The cards that CUDA_VISIBLE_DEVICES lets CUDA see, in its order; CUDA counts them from 0."""
+    """Return the cards that CUDA_VISIBLE_DEVICES lets CUDA see, in its order; CUDA numbers them from 0."""
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
         return rows
@@ -73,12 +73,12 @@ def worker_lock(data_dir: Path, device: str) -> Path:
 
 
 def largest_card_gib(settings: Settings) -> float:
-    """Memory of the largest graphics card in use; 0 where there is none."""
+    """Return the memory in GiB of the largest graphics card in use; 0 where there is none."""
     return max((device.memory_gib for device in devices(settings) if device.gpu), default=0.0)
 
 
 def processor() -> Device:
-    """The processor with the machine's memory."""
+    """Return the processor, with the machine's memory."""
     page, total = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
     free = os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else total
     return Device("cpu", f"{os.cpu_count()} processor cores", page * total / 2**30, page * free / 2**30)

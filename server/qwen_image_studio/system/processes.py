@@ -1,4 +1,4 @@
-"""What several processes on one machine need of the operating system: file locks and no orphans."""
+"""File locks between processes of one machine, and processes that end with their parent."""
 
 import ctypes
 import fcntl
@@ -18,7 +18,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 @contextmanager
 def lock(path: Path, *, wait: bool = True) -> Iterator[IO[str]]:
-    """Hold an advisory lock on a file. Released when the process dies, however it dies.
+    """Hold an advisory lock on a file; it is released when the process ends, however it ends.
 
     Raises Locked where `wait` is false and another process holds it.
     """
@@ -32,7 +32,10 @@ def lock(path: Path, *, wait: bool = True) -> Iterator[IO[str]]:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process holds the lock on a file, or none can tell. A process that waits for it gets it."""
+    """Return whether a process holds the lock on a file; True as well where that cannot be told.
+
+    A process that waits for the lock still gets it.
+    """
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -47,7 +50,7 @@ def die_with_parent(parent: int) -> None:
     """End this process when the process `parent` ends, even by kill -9: no orphan may keep a GPU or a port."""
     if os.uname().sysname == "Linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the request was made
+        if os.getppid() != parent:  # the parent ended before prctl was called
             os._exit(1)
         return
     threading.Thread(target=_watch_parent, args=(parent,), daemon=True, name="parent-watch").start()

@@ -1,5 +1,5 @@
-"""The HTTP side: it reads, checks, queues and shows; it never paints and never has torch.
+"""The HTTP side: it reads requests, checks and queues them, and shows jobs; it never paints and never imports torch.
 
-Every request goes the same way: it is named and logged (``edge``), its caller is known (``auth``), what it asks is read
-as its route declares (``routing``), a view makes one call into a room below, and ``present`` makes the answer of rows.
+Every request goes the same way: ``edge`` gives it an id and logs it, ``auth`` finds its caller, ``routing`` reads it as
+its route declares, a view makes one call into a room below, and ``present`` turns rows into the answer.
 """

@@ -20,7 +20,7 @@ from qwen_image_studio.web.waiting import Changes
 
 
 class _Json(DefaultJSONProvider):
-    """Fields in the contract's order, Chinese as it is written."""
+    """JSON with fields in the contract's order, and with Chinese unescaped."""
 
     sort_keys = False
     ensure_ascii = False
@@ -33,7 +33,7 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb * 10**6
     app.config["MAX_FORM_MEMORY_SIZE"] = 1_000_000
     app.config["MAX_FORM_PARTS"] = 20
-    app.url_map.merge_slashes = False  # a signed key is taken letter for letter
+    app.url_map.merge_slashes = False  # the key in a signed link must stay as it is
     store = open_store(settings)
     gallery = open_gallery(settings, store)
     parts = Services(

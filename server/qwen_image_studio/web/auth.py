@@ -1,4 +1,4 @@
-"""Who asks: a route needs a key unless its declaration says otherwise; without keys only this machine is served."""
+"""Who is the caller: routes need a key unless declared otherwise; where no keys exist, only this machine is served."""
 
 from collections.abc import Collection
 from functools import partial
@@ -13,14 +13,14 @@ from qwen_image_studio.web.routing import declared, services
 
 
 def protect(app: Flask, settings: Settings) -> None:
-    """Ask for a key before every view, but for those whose route is declared to need none."""
-    # A web page that points its own name at 127.0.0.1 must not get in, so that Host has to be one of these.
+    """Require a key before every view, except where the route is declared to need none."""
+    # Host has to be one of these, so that a web page whose own name leads to 127.0.0.1 cannot get in.
     own_names = frozenset({"localhost", "127.0.0.1", "::1", urlsplit(settings.address).hostname})
     app.before_request(partial(_authenticate, own_names))
 
 
 def caller() -> Caller:
-    """Return who makes the current request, of a route that needs a key."""
+    """Return the caller of the current request; the route must be one that needs a key."""
     found: Caller = g.caller
     return found
 

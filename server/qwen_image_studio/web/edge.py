@@ -1,4 +1,4 @@
-"""The edge of every request: its id, its line in the log, and one shape for all errors."""
+"""The edge of the application: an id and a log line for every request, and one shape for all errors."""
 
 import logging
 import re
@@ -21,11 +21,11 @@ _CODES = {
     416: ("range_not_satisfiable", "Range: the file is shorter; Content-Range tells its length in bytes."),
 }
 QUIET_ENDPOINTS = frozenset({"ops.health", "ops.live", "ops.ready"})
-"""Endpoints that load balancers ask every few seconds."""
+"""Endpoints that load balancers call every few seconds; they are logged at level DEBUG."""
 
 
 def guard_edge(app: Flask) -> None:
-    """Name and log every request of the application, and answer every error in the contract's shape."""
+    """Give every request of the application an id and a log line, and every error the contract's shape."""
     app.before_request(_begin)
     app.register_error_handler(StudioError, _studio_error)
     app.register_error_handler(HTTPException, _http_error)
@@ -45,7 +45,7 @@ def _end(response: Response) -> Response:
     level = logging.DEBUG if request.endpoint in QUIET_ENDPOINTS else logging.INFO
     taken_ms = (time.perf_counter() - g.started) * 1000
     owner = g.caller.owner if "caller" in g else "-"
-    # The path alone: a query may hold a link's signature.
+    # The path without the query, which may hold a link's signature.
     facts = (request.method, request.path[:200], response.status_code, taken_ms, owner, g.request_id)
     _log.log(level, "%s %r %d in %.0f ms, owner %s, %s", *facts)
     return response

@@ -1,5 +1,5 @@
-"""Files over HTTP: behind signed, expiring links, which let whoever holds one read that one image or archive until its
-hour; and how any file is answered, in pieces and conditionally.
+"""Files over HTTP: a signed link opens one image or archive until it expires. Also how any file is answered, in
+pieces and conditionally.
 """
 
 import time
@@ -48,17 +48,17 @@ def file(key: str) -> Response:
 
 
 def file_response(found: StoredFile, *, max_age_s: int, tag: str | None = None) -> Response:
-    """Answer with the file, or as much of it as the request's conditions and range ask for (RFC 9110, 13 and 14); it is
-    read in pieces while it is sent. `tag` is the entity tag where it is known better than the store knows it.
+    """Return a response with the file, or with the part that the request's conditions and range ask for (RFC 9110, 13
+    and 14). The file is read in pieces while it is sent. `tag`, where given, replaces the store's entity tag.
 
-    Raises HTTPException for a precondition that does not hold and a range that is not there.
+    Raises HTTPException for a precondition that fails, and for a range outside of the file.
     """
     response = Response(_Pieces(found.stream, PIECE_BYTES), mimetype=found.mime_type, direct_passthrough=True)
     try:
         response.content_length = found.size
         response.headers["Cache-Control"] = f"private, max-age={max_age_s}, immutable"
         response.set_etag(tag or found.tag)
-        response.make_conditional(request, accept_ranges=True)  # preconditions come before ranges
+        response.make_conditional(request, accept_ranges=True)  # preconditions are evaluated before ranges
         if response.status_code == 412:
             raise PreconditionFailed
         if response.status_code == 200 and _asks_for_one_range():
@@ -70,23 +70,23 @@ def file_response(found: StoredFile, *, max_age_s: int, tag: str | None = None) 
 
 
 class _Pieces(FileWrapper):
-    """A file read in pieces, closed at the latest when nobody holds the answer: not every server closes it."""
+    """A file read in pieces. It is closed with its last reference at the latest, since not every server closes it."""
 
     def __del__(self) -> None:
         self.close()
 
 
 def archive_response(job: Job) -> Response:
-    """Answer with the ZIP of a job's images, written while the caller reads it. Raises StudioError ``not_found``."""
+    """Return a response with the ZIP of a job's images, written as it is read. Raises StudioError ``not_found``."""
     response = Response(archive(job, services().store, services().gallery), mimetype="application/zip")
-    response.headers["Cache-Control"] = "no-store"  # a batch's grows
+    response.headers["Cache-Control"] = "no-store"  # that of a batch grows
     response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.zip"'
     return response
 
 
 def _asks_for_one_range() -> bool:
-    """Return whether the request asks for one range of bytes. Other units, several ranges, other methods than GET and
-    weak tags in If-Range get the whole file, as RFC 9110 (13.1.5, 14.2) has it.
+    """Return whether the request asks for exactly one range of bytes. Other units, several ranges, methods other than
+    GET and weak tags in If-Range get the whole file, as RFC 9110 (13.1.5, 14.2) demands.
     """
     if request.method != "GET" or request.headers.get("If-Range", "").startswith("W/"):
         return False

@@ -1,4 +1,4 @@
-"""How the server is: what its workers said last and whether they live, as a state in a word and in a sentence."""
+"""The state of the server, as a word and a sentence, from its workers' last reports and whether they are alive."""
 
 import time
 from collections.abc import Collection, Sequence
@@ -13,15 +13,15 @@ from qwen_image_studio.system.devices import worker_lock, worker_name
 from qwen_image_studio.system.processes import is_locked
 
 SILENT_S = 15.0
-"""Seconds without a word after which a worker counts as lost."""
+"""Time without a report after which a worker counts as lost, in seconds."""
 FORGOTTEN_S = 120.0
-"""Seconds without a word after which the worker of a device is not shown any more."""
+"""Time without a report after which the worker of a device is no longer shown, in seconds."""
 _DOWN = {WorkerState.FAILED, WorkerState.LOST}
 _UP = {WorkerState.READY, WorkerState.BUSY}
 
 
 def health_now(store: JobStore, settings: Settings) -> Health:
-    """Look at the workers and the queue. A job store that cannot be read is a state too, and no error."""
+    """Return the state of workers and queue. A job store that cannot be read is reported as a state, not raised."""
     try:
         workers = workers_now(store, settings)
         queued, running = store.counts()
@@ -43,7 +43,7 @@ def workers_now(store: JobStore, settings: Settings) -> list[WorkerView]:
     return [
         _view(report, now - report.seen_at, settings)
         for report in store.workers()
-        # A device may have been given up for good; the light worker is always needed.
+        # A device may have been removed for good, but the light worker is always needed.
         if report.device == LIGHT_DEVICE or now - report.seen_at < FORGOTTEN_S
     ]
 
@@ -59,8 +59,8 @@ def _view(report: WorkerReport, silent_s: float, settings: Settings) -> WorkerVi
 
 
 def _has_ended(report: WorkerReport, settings: Settings) -> bool:
-    """Whether the process of a worker on this host has ended without saying so: then nobody holds its lock."""
-    # Others are left alone: the supervisor reports them before and after a process holds the lock.
+    """Return whether a worker of this host has ended without a report; then no process holds its lock."""
+    # In other states the lock tells nothing: the supervisor reports them before and after a process holds it.
     if report.state not in _UP or report.name != worker_name(report.device):
         return False
     return not is_locked(worker_lock(settings.data_dir, report.device))

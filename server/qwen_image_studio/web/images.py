@@ -1,4 +1,4 @@
-"""Images over HTTP: a record and its bytes, for the owner."""
+"""Images over HTTP: an image's record and bytes, for its owner."""
 
 from flask import Blueprint, Response
 
@@ -11,6 +11,7 @@ from qwen_image_studio.web.routing import route, services
 blueprint = Blueprint("images", __name__, url_prefix="/v1/images")
 
 YEAR_S = 365 * 86400
+"""Time for which browsers may keep an image, in seconds."""
 
 
 @route(blueprint, "GET", "/<image_id>", errors=("not_found",))

@@ -1,4 +1,4 @@
-"""Jobs over HTTP: submit, look, wait, follow, cancel, list."""
+"""Jobs over HTTP: submit, look, wait, follow, cancel, list, delete."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -31,19 +31,21 @@ from qwen_image_studio.web.routing import (
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 
 PACE_S = 1.0
-"""Mere progress is told at most this often; a change of state at once."""
+"""Least time between two answers about mere progress, in seconds; a change of state is told at once."""
 KEEP_ALIVE_S = 15.0
+"""Time after which a silent event stream sends a sign of life, in seconds."""
 CROWDED_RETRY_MS = 2000
+"""Pause before a browser reconnects to an event stream that had to end, in milliseconds."""
 SUBMIT_ERRORS = (
     "unknown_model", "unsupported_operation", "unsupported_image", "image_too_large", "image_not_found",
     "image_not_ready", "url_not_allowed", "url_not_fetched", "content_blocked", "idempotency_key_reused", "queue_full",
 )  # fmt: skip
-"""Codes with which a job is refused after its request was read."""
+"""Codes of errors that refuse a job once its request has been read."""
 _FILES = ("image", "image[]", "mask", "rows")
 
 
 class JobBody(RootModel[JobRequest]):
-    """The parameters of one job; which ones there are is told by its operation."""
+    """The parameters of one job; its operation decides which ones there are."""
 
 
 def _read_submission() -> Submission:
@@ -76,7 +78,7 @@ def _read_form() -> tuple[dict[str, Any], list[Upload]]:
 
 
 def _read_rows(body: Mapping[str, Any]) -> dict[str, str]:
-    """The table of a batch, where it came as a field of the form: a file, or text."""
+    """Return the table of a batch as the parameter `rows`, where it is a field of the form: a file, or text."""
     sent = [file.read() for file in request.files.getlist("rows")]
     sent += [text.encode("utf-8", "surrogatepass") for text in request.form.getlist("rows")]
     if not sent:
@@ -139,7 +141,7 @@ def show(job_id: str, query: JobQuery) -> JobView:
             seen = tag_of(job, view)
             if view.state is not first.state or time.monotonic() >= pace:
                 break
-            deadline = pace  # there is news, but of progress only: gather more of it
+            deadline = pace  # only progress so far: wait for more until it may be told
         return view
 
 
@@ -169,7 +171,7 @@ def events(job_id: str) -> Response:
 def cancel(job_id: str) -> JobView:
     """Cancel a job: a queued one at once, a running one at its next step, a batch with all its rows.
 
-    What rows have painted stays.
+    Images that rows have painted already stay.
     """
     return job_view(services().store.cancel(job_id, caller().owner))
 
@@ -184,7 +186,7 @@ def cancel(job_id: str) -> JobView:
 def delete(job_id: str) -> tuple[str, int]:
     """Delete a job that has ended, with its images and files, and what was uploaded for it alone.
 
-    A batch goes with all its rows, a single row not by itself. Afterwards there is no such job: a second time is 404.
+    A batch is deleted with all its rows; a single row cannot be deleted. A second request gets 404.
     """
     services().gallery.forget_job(job_id, caller().owner)
     return "", 204
@@ -194,7 +196,7 @@ def delete(job_id: str) -> tuple[str, int]:
 def archive(job_id: str) -> Response:
     """Get a job's images as one ZIP.
 
-    That of a batch can be had at any time, with the rows that are done; rows.csv in it tells what became of each.
+    The ZIP of a batch can be fetched at any time, with the rows done so far; its rows.csv tells what became of each.
     """
     return archive_response(services().store.get(job_id, caller().owner))
 
@@ -213,7 +215,7 @@ def _events(job_id: str, last: str) -> Iterator[str]:
                 last = event_id
             if job.state.final:
                 return
-            if not watch.patient:  # give the thread back; browsers reconnect with Last-Event-ID
+            if not watch.patient:  # free the thread; browsers reconnect with Last-Event-ID
                 yield f"retry: {CROWDED_RETRY_MS}\n\n"
                 return
             if not watch.wait(tag_of(job, view), KEEP_ALIVE_S):

@@ -1,4 +1,4 @@
-"""The OpenAPI document: derived from the declaration of each route, so that it cannot drift from what is read."""
+"""The OpenAPI document, made from the declaration of each route, so that it always agrees with what is read."""
 
 import inspect
 import re
@@ -70,7 +70,7 @@ def _operation(rule: Rule, view: object) -> Operation:
 
 
 def _describe(operation: Operation, route: Route) -> None:
-    """Add what the declaration says; the operation of a view that has none stays as plain as it is."""
+    """Add to an operation what its route declares."""
     operation.parameters = [
         *(operation.parameters or ()),
         *_query_parameters(route.query),
@@ -96,7 +96,7 @@ def _query_parameters(model: type[BaseModel] | None) -> list[Parameter]:
 
 
 def _inlined(schema: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    """The schema with an enum written out: parameters stand outside the components."""
+    """Return the schema with its enums written out, since parameters cannot refer to the model's definitions."""
     definitions = model.model_json_schema().get("$defs", {})
     options = [
         definitions[option["$ref"].rsplit("/", 1)[1]] if "$ref" in option else option
@@ -134,7 +134,7 @@ def _form(model: type[BaseModel], form: Form) -> Schema:
 
 
 def _without_references(node: Any, definitions: Mapping[str, Any]) -> Any:
-    """The schema with what it refers to written out: a form has no component of its own."""
+    """Return the schema with all references replaced by their definitions, since a form has no component of its own."""
     if isinstance(node, list):
         return [_without_references(each, definitions) for each in node]
     if not isinstance(node, dict):

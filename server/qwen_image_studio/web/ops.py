@@ -1,4 +1,4 @@
-"""How the server is, what it can do, and its contract."""
+"""Operations over HTTP: health, models, templates and the OpenAPI document."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""From rows to what a caller sees."""
+"""From stored rows to the answers that a caller sees."""
 
 import time
 from collections.abc import Sequence
@@ -35,16 +35,17 @@ from qwen_image_studio.web.routing import services
 
 
 def job_view(job: Job) -> JobView:
-    """One job with its images and its place in the queue, as they are now."""
+    """Return one job with its images and its place in the queue, as they are now."""
     store = services().store
     waits = job.state is State.QUEUED and job.rows is None
     position = store.tags([job.id])[job.id].position if waits else None
     rows = store.rows([job.id]).get(job.id) if job.rows is not None else None
-    return _job_view(job, store.images([job.id], with_deleted=True).get(job.id, ()), position, rows)
+    images = () if job.state is State.QUEUED else store.images([job.id], with_deleted=True).get(job.id, ())
+    return _job_view(job, images, position, rows)
 
 
 def job_list(found: Sequence[Job], has_more: bool) -> JobList:
-    """A page of jobs."""
+    """Return a page of jobs; `has_more` tells whether another one follows."""
     store = services().store
     ids = [job.id for job in found]
     images, tags, rows = store.images(ids, with_deleted=True), store.tags(ids), store.rows(ids)
@@ -55,12 +56,12 @@ def job_list(found: Sequence[Job], has_more: bool) -> JobList:
 
 
 def tag_of(job: Job, view: JobView) -> Tag:
-    """The tag under which this view was made."""
+    """Return the tag that belongs to a job and the view made of it."""
     return Tag(job.version, view.queue_position)
 
 
 def image_view(image: StoredImage) -> ImageView:
-    """One image with fresh links."""
+    """Return one image with fresh links."""
     compared = None if image.deleted_at is not None else image.comparison_key
     gallery = services().gallery
     return ImageView(
@@ -85,14 +86,14 @@ def _change(image: StoredImage) -> ChangeView | None:
 
 
 def image_record(image: StoredImage) -> ImageRecord:
-    """One image with where it came from."""
+    """Return one image with its job, size in bytes and time."""
     return ImageRecord(
         **image_view(image).model_dump(), job_id=image.job_id, bytes=image.bytes, created_at=image.created_at
     )
 
 
 def model_view(model: Model, *, loaded: bool) -> ModelView:
-    """One row of the model table."""
+    """Return one model of the table; `loaded` tells whether a worker has it in memory."""
     return ModelView(
         id=model.name,
         repository=f"{model.owner}/{model.name}" if model.owner else model.name,
@@ -120,7 +121,7 @@ def model_view(model: Model, *, loaded: bool) -> ModelView:
 
 
 def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: RowCounts | None) -> JobView:
-    state = state_shown(job, rows)
+    state = job.state if rows is None else state_shown(job, rows)
     position = place if state is State.QUEUED and rows is None else (0 if state is State.RUNNING else None)
     gallery = services().gallery
     has_images = any(image.deleted_at is None for image in images) or (rows is not None and rows.succeeded > 0)
@@ -177,7 +178,7 @@ def _progress(job: Job) -> ProgressView:
 
 
 def _eta(job: Job) -> float | None:
-    """Seconds left if the steps to come take as long as those gone by; the loading of weights counts in."""
+    """Return the seconds left if all steps take as long as the past ones, loading included; None if unknown."""
     step, steps = job.progress.step, job.progress.steps
     if job.state is not State.RUNNING or job.claimed_at is None or not 0 < step <= steps:
         return None

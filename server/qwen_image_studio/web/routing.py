@@ -1,10 +1,10 @@
-"""Declaring a route: what it reads, what it answers, and which errors it ends with, in one place.
+"""Declarations of routes: what a route reads, what it answers and which errors it can end with, in one place.
 
     @route(blueprint, "GET", "", errors=("not_found",))
     def index(query: JobsQuery) -> JobList:
 
-The request is read as declared before the view runs, and what the view returns is dumped after it. The same declaration
-makes the OpenAPI document (``openapi``).
+The request is read as declared before the view runs, and the view's answer is turned into JSON afterwards. The OpenAPI
+document is made from the same declaration (``openapi``).
 """
 
 import inspect
@@ -33,9 +33,9 @@ _SERVICES = "qwen-image-studio"
 Read = TypeVar("Read")
 Query = TypeVar("Query", bound=BaseModel)
 Shape = type[BaseModel] | str | None
-"""What an answer holds: a model, the media type of bytes, or None for no body."""
+"""The content of an answer: a model, the media type of bytes, or None for no body."""
 Answer = BaseModel | tuple[BaseModel, int] | tuple[BaseModel, int, Mapping[str, str]] | ResponseReturnValue
-"""What a view returns: a model, alone or with a status and headers, or anything that Flask takes."""
+"""The return value of a view: a model, alone or with a status and headers, or anything that Flask takes."""
 View = Callable[..., Answer]
 
 
@@ -44,7 +44,7 @@ View = Callable[..., Answer]
 
 @dataclass(frozen=True)
 class Services:
-    """The open parts of one application, made once per web process."""
+    """The services of one application, opened once per web process."""
 
     settings: Settings
     store: JobStore
@@ -55,12 +55,12 @@ class Services:
     intake: Intake
 
     def keep_in(self, app: Flask) -> None:
-        """Hand the parts to an application."""
+        """Attach the services to an application."""
         app.extensions[_SERVICES] = self
 
 
 def services() -> Services:
-    """Return the parts of the application that answers now."""
+    """Return the services of the current application."""
     return cast(Services, current_app.extensions[_SERVICES])
 
 
@@ -69,24 +69,24 @@ def services() -> Services:
 
 @dataclass(frozen=True)
 class Form:
-    """The multipart form that a body may come as instead of JSON."""
+    """The multipart form that a route takes instead of JSON."""
 
     files: tuple[str, ...]
     """Names of the fields that hold files; one that ends with [] may come several times."""
     max_files: int | None = None
-    """Limit on the files of a field that may come several times."""
+    """Largest number of files in a field that may come several times."""
     params: str | None = None
     """Name of the field that holds the parameters as JSON; None where each has a field of its own."""
 
 
 @dataclass(frozen=True)
 class Body(Generic[Read]):
-    """The body of a route: how it is read, and what it looks like."""
+    """The body of a route: the function that reads it, and its schema."""
 
     read: Callable[[], Read]
-    """Reads the current request. Raises StudioError that names the parameter at fault."""
+    """Function that reads the current request. It raises StudioError, which names the parameter at fault."""
     schema: type[BaseModel]
-    """What the JSON holds."""
+    """Model of the JSON."""
     form: Form | None = None
 
 
@@ -96,22 +96,22 @@ class Route:
 
     view: View
     returns: Mapping[int, Shape]
-    """By status."""
+    """Content of the answer, by status."""
     errors: tuple[str, ...]
     """Codes that this route alone can end with."""
     query: type[BaseModel] | None = None
     body: Body[Any] | None = None
     streams: type[BaseModel] | None = None
-    """What each event holds where the answer may also be text/event-stream."""
+    """Model of each event, where the answer may also be text/event-stream."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Headers that the route reads, each with its meaning."""
+    """Meaning of each header that the route reads."""
     needs_key: bool = True
     null_is_left_out: bool = False
-    """Whether the JSON leaves out fields without a value."""
+    """Whether fields without a value are left out of the JSON."""
 
     @property
     def all_errors(self) -> tuple[str, ...]:
-        """Codes that an answer may hold: the route's own first, then those that follow from its declaration."""
+        """Codes of all possible errors: the route's own first, then those that follow from its declaration."""
         codes = self.errors
         if self.query is not None:
             codes += ("invalid_value", "unknown_parameter")
@@ -122,7 +122,7 @@ class Route:
         return tuple(dict.fromkeys((*codes, "internal_error")))
 
     def __call__(self, **arguments: Any) -> ResponseReturnValue:
-        """Read the request, run the view and dump its answer. Raises StudioError."""
+        """Read the request, run the view and turn its answer into JSON. Raises StudioError."""
         if self.query is not None:
             arguments["query"] = read_query(self.query)
         if self.body is not None:
@@ -149,11 +149,11 @@ def route(
     needs_key: bool = True,
     null_is_left_out: bool = False,
 ) -> Callable[[View], Route]:
-    """Declare the view of a method and path; its docstring is its summary.
+    """Declare the view of a method and path; the view's docstring becomes the summary in the OpenAPI document.
 
-    The view is passed the variables of the path; ``query``, of the model that it is annotated with; and ``body``, as
-    ``body.read`` returns it. Left out, ``returns`` is the view's return annotation, with status 200. ``errors`` are the
-    codes that this route alone can end with.
+    The view gets the variables of the path; ``query``, read into the model of its annotation; and ``body``, as returned
+    by ``body.read``. ``returns`` is by default the view's return annotation, with status 200. ``errors`` are the codes
+    that this route alone can end with.
     """
 
     def declare(view: View) -> Route:
@@ -177,7 +177,7 @@ def route(
 
 
 def declared(endpoint: str | None) -> Route | None:
-    """Return the declaration of the current application's endpoint; None for a view that has none."""
+    """Return the declaration of an endpoint of the current application; None for a view without one."""
     found = current_app.view_functions.get(endpoint or "")
     return found if isinstance(found, Route) else None
 
@@ -186,15 +186,15 @@ def declared(endpoint: str | None) -> Route | None:
 
 
 def read_query(model: type[Query]) -> Query:
-    """Read the current request's query parameters. Raises StudioError that names the one at fault."""
+    """Return the query parameters of the current request. Raises StudioError that names the one at fault."""
     try:
         return model.model_validate(request.args.to_dict())
     except ValidationError as error:
-        raise from_validation(error) from error
+        raise from_validation(error, known=model.model_fields) from error
 
 
 def read_json(data: bytes, such_as: str = '{"operation": "generate", ...}') -> dict[str, Any]:
-    """Parse the bytes of a JSON object. Raises StudioError, which shows one ``such_as`` this."""
+    """Return the JSON object in the bytes. Raises StudioError, which shows ``such_as`` as an example."""
     if len(data) > MAX_JSON_BYTES:
         raise StudioError("body_too_large", f"The JSON is larger than {MAX_JSON_BYTES} bytes; send images as files.")
     try:
@@ -207,7 +207,7 @@ def read_json(data: bytes, such_as: str = '{"operation": "generate", ...}') -> d
 
 
 def read_idempotency_key() -> str | None:
-    """Read the current request's Idempotency-Key. Raises StudioError for one that cannot be stored."""
+    """Return the Idempotency-Key of the current request, or None. Raises StudioError for one that cannot be stored."""
     key = request.headers.get("Idempotency-Key")
     if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
         raise StudioError(

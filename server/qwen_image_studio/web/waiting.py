@@ -1,6 +1,6 @@
 """Waiting for jobs: one thread watches the table for all long polls, event streams and façades of the process.
 
-A job does not depend on its caller: one who goes away leaves a job that is painted all the same.
+A job does not depend on its caller: it is painted even if the caller goes away.
 """
 
 import logging
@@ -24,27 +24,27 @@ from qwen_image_studio.settings import Settings
 _log = logging.getLogger(__name__)
 
 RESERVED_THREADS = 16
-"""Web threads that no waiter may take, so that submits and health always get an answer."""
+"""Number of web threads that no waiter may take, so that submits and health always get an answer."""
 CROWDED_PAUSE_S = 1.0
-"""Longest sleep, in seconds, of a waiter without a place of its own."""
+"""Longest sleep of a waiter without a place of its own, in seconds."""
 CROWDED_RETRY_S = 5
-"""Seconds after which a caller for whom there is no place is to ask again."""
+"""Time after which a caller who finds no place is to ask again, in seconds."""
 DOORBELL_LOOK_S = 0.01
-"""Seconds between two looks for jobs that somebody has begun to watch."""
+"""Time between two looks for newly watched jobs, in seconds."""
 WAIT_S = 590.0
-"""Seconds after which the caller is told where to look. The official OpenAI client gives up at 600 s."""
+"""Time after which a waiting caller is told where to look, in seconds. OpenAI's own client gives up at 600 s."""
 LOOK_S = 5.0
-"""Seconds between two looks whether the caller is still there, and between two signs of life of a silent stream."""
+"""Time between two checks that the caller is still there, and two signs of life of a silent stream, in seconds."""
 _NO_JOB = ""
 _RESENT = "X-Stainless-Retry-Count"
-"""Header in which OpenAI's clients count how often they have sent one request; they send no Idempotency-Key."""
+"""Header in which OpenAI's clients count how often they have sent a request again; they send no Idempotency-Key."""
 
 
-# -- for a job to change -------------------------------------------------------------------------------------------
+# -- waiting for a job to change -----------------------------------------------------------------------------------
 
 
 class Changes:
-    """Lets views sleep until one job's tag changes; costs one query a change, however many wait."""
+    """The watch over all jobs that views wait for; it costs one query a change, however many wait."""
 
     def __init__(self, store: JobStore, settings: Settings) -> None:
         self.store = store
@@ -57,7 +57,7 @@ class Changes:
 
     @contextmanager
     def watching(self, job_id: str) -> Iterator["Watch"]:
-        """Watch one job. Enter before reading it: a change after the read is then never missed."""
+        """Watch one job within the block. Read the job inside of it, so that no change after the read is missed."""
         has_place = self._places.acquire(blocking=False)
         with self._news:
             self._watched[job_id] += 1
@@ -75,7 +75,7 @@ class Changes:
                     self._tags.pop(job_id, None)
 
     def wait(self, job_id: str, seen: Tag, timeout: float) -> bool:
-        """Sleep until the job's tag is another than ``seen``, for ``timeout`` seconds at most; return whether it is."""
+        """Sleep until the job's tag differs from ``seen``, for at most ``timeout`` seconds; return whether it does."""
         with self._news:
             return self._news.wait_for(lambda: self._tags.get(job_id, seen) != seen, timeout)
 
@@ -93,12 +93,12 @@ class Changes:
                 watched = list(self._watched)
             try:
                 self._publish(self.store.tags(watched))
-            except StudioError as busy:  # the database; waiters look for themselves when their time is up
+            except StudioError as busy:  # it is the database; waiters look for themselves when their time is up
                 _log.warning("%s", busy)
             self._rest(doorbell, set(watched))
 
     def _rest(self, doorbell: Doorbell, known: set[str]) -> None:
-        # A short look at a time, so that a job watched since is read at once rather than at the next change.
+        # Wait in short turns, so that a newly watched job is read at once rather than at the next change.
         while not doorbell.wait(DOORBELL_LOOK_S):
             with self._news:
                 if not self._watched.keys() <= known or not self._watched:
@@ -111,31 +111,34 @@ class Changes:
 
 
 class Watch:
-    """One view's watch over one job."""
+    """The watch of one view over one job."""
 
     def __init__(self, changes: Changes, job_id: str, *, patient: bool) -> None:
         self._changes = changes
         self._job_id = job_id
         self.patient = patient
-        """Whether this watch may wait for long: false in a crowd, where waiters must not take every thread."""
+        """Whether this watch may wait for long; false while so many wait that they would take every thread."""
 
     def wait(self, seen: Tag, timeout: float) -> bool:
-        """Sleep until the tag changes; in a crowd only shortly, so that waiters do not take every thread."""
+        """Sleep until the tag differs from ``seen``, for ``timeout`` seconds at most, and only shortly if not
+        `patient`; return whether it differs.
+        """
         return self._changes.wait(self._job_id, seen, timeout if self.patient else min(timeout, CROWDED_PAUSE_S))
 
 
-# -- within one request for a job to end, as façades do whose clients know no jobs ------------------------------------
+# -- waiting within one request for a job to end: for façades whose clients know no jobs ---------------------------
 
 
 class Waiting:
-    """One caller's wait for one job."""
+    """The wait of one caller for one job."""
 
     def __init__(self, job_id: str, owner: str, store: JobStore, watch: Watch) -> None:
         self._job_id, self._owner, self._store, self._watch = job_id, owner, store, watch
 
     def states(self) -> Iterator[Job]:
-        """Yield the job now, at each change and at least every 5 s; last as it succeeded. Raises StudioError where it
-        ends otherwise or not soon enough.
+        """Yield the job now, at each change and at least every 5 s; the last one has succeeded.
+
+        Raises StudioError where the job ends otherwise or not soon enough.
         """
         deadline = time.monotonic() + WAIT_S
         while True:
@@ -149,7 +152,7 @@ class Waiting:
             if left <= 0:
                 raise _still_working(job.id, f"The job {job.id} goes on, but has not ended within {WAIT_S:g} seconds")
             self._watch.wait(seen, min(left, LOOK_S))
-            if _has_left():  # nobody reads the answer, and the thread is wanted by others
+            if _has_left():  # nobody reads the answer, and others need the thread
                 raise _still_working(job.id, f"The job {job.id} goes on")
 
     def end(self) -> Job:
@@ -160,12 +163,12 @@ class Waiting:
 
 @contextmanager
 def waiting_for(submission: Submission, caller: Caller, intake: Intake, changes: Changes) -> Iterator[Waiting]:
-    """Queue the submission, with a place for a waiting thread that is there until the end of the block.
+    """Queue the submission, and hold a place for the waiting thread until the end of the block.
 
-    Raises StudioError: ``queue_full`` where too many wait already, before anything is queued, and what intake raises.
+    Raises StudioError ``queue_full`` where too many wait already, before anything is queued; and what intake raises.
     """
     with ExitStack() as first:
-        # The job has no id before it is queued, and it is not to be queued where nobody can wait for it.
+        # A place is taken before the job has an id, since a job that nobody can wait for must not be queued.
         if not first.enter_context(changes.watching(_NO_JOB)).patient:
             raise StudioError(
                 "queue_full",
@@ -175,13 +178,13 @@ def waiting_for(submission: Submission, caller: Caller, intake: Intake, changes:
             )
         job = _sent_before(submission, caller.owner, changes.store) or intake.accept(submission, caller)[0]
         with changes.watching(job.id) as watch:
-            if watch.patient:  # it has a place of its own
+            if watch.patient:  # the job's own watch has a place
                 first.close()
             yield Waiting(job.id, caller.owner, changes.store, watch)
 
 
 def _sent_before(submission: Submission, owner: str, store: JobStore) -> Job | None:
-    """The job of the same request that the client is sending again after it lost the answer, while that job goes on."""
+    """Return the unfinished job of the same request, where the client is sending it again after losing the answer."""
     if submission.idempotency_key is not None or request.headers.get(_RESENT, "0") == "0":
         return None
     fingerprint = submission.fingerprint()
@@ -203,7 +206,7 @@ def _check_end(job: Job) -> None:
 
 
 def _has_left() -> bool:
-    """Whether the caller has closed the connection; unknown, and so no, where the server does not show it."""
+    """Return whether the caller has closed the connection; False where the web server does not show its socket."""
     connection = request.environ.get("gunicorn.socket")
     if connection is None:
         return False

@@ -1,4 +1,4 @@
-"""What the light worker does for a batch: it makes its rows into jobs, and at the end their contact sheet."""
+"""The light worker's part in a batch: it makes the rows into jobs, and at the end paints the contact sheet."""
 
 import logging
 import time
@@ -28,45 +28,48 @@ from qwen_image_studio.worker.keeper import LeaseKeeper
 _log = logging.getLogger(__name__)
 
 TURN_S = 2.0
-"""Seconds for which rows are made into jobs before others have their turn."""
+"""Time for which one claim makes rows into jobs before other work has its turn, in seconds."""
 PAUSE_S = 0.5
+"""Pause before work that a busy database or a failing storage has interrupted goes on, in seconds."""
 STORAGE_PATIENCE_S = 30.0
-"""Seconds for which one row waits for a storage that fails, before it is refused."""
+"""Time for which one row waits for a failing storage before it is refused, in seconds."""
 TRIES = 5
-"""How often a storage that fails is asked again in all, while one contact sheet is made."""
-_PASSING = frozenset({"database_busy", "storage_failed"})
-"""Codes of errors that say nothing of the batch: it waits until they have passed, for its rows are worth it."""
-_NO_SHEET = "There is no contact sheet, since it could not be made; the rows have their pictures all the same."
-_BROKEN_ROW = "The server failed at making a job of this row; its log has the cause."
+"""Number of times that a failing storage is asked again in all, while one contact sheet is made."""
+_TEMPORARY = frozenset({"database_busy", "storage_failed"})
+"""Codes of errors that are not the fault of the batch; it waits until they have passed, to save its rows."""
+_NO_SHEET_WARNING = "There is no contact sheet, since it could not be made; the rows have their pictures all the same."
+_BROKEN_ROW_MESSAGE = "The server failed at making a job of this row; its log has the cause."
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """What a batch came to."""
+    """The result of a batch."""
 
     images: Sequence[StoredImage]
     warnings: Sequence[str]
 
 
 class Batches:
-    """Runs the batches of one server; each call is one claim's worth of work."""
+    """The batches of one server; each call of `run` does the work of one claim."""
 
     def __init__(
         self, settings: Settings, store: JobStore, gallery: Gallery, intake: Intake, models: Mapping[str, Model]
     ) -> None:
         self._settings, self._store, self._gallery, self._intake = settings, store, gallery, intake
         self._models = models
-        self._failing: dict[str, tuple[int, float]] = {}
-        """Of batches whose next row waits for the storage: that row, and since when (monotonic seconds)."""
+        self._waiting_since: dict[str, tuple[int, float]] = {}
+        """The next row of each batch, by job id, that waits for the storage, and since when (monotonic seconds)."""
 
     def run(self, lease: Lease, keeper: LeaseKeeper) -> Gathered:
-        """Go on with a batch. Raises Released while its rows are not done; what Keeper.report raises; and StudioError
-        ``rows_failed`` where no row has succeeded.
+        """Go on with a batch, and return its result once all its rows have ended.
+
+        Raises Released before that; what LeaseKeeper.report raises; and StudioError ``rows_failed`` where no row has
+        succeeded.
         """
         try:
             return self._go_on(lease, keeper)
         except StudioError as error:
-            if error.code not in _PASSING:
+            if error.code not in _TEMPORARY:
                 raise
             _log.warning("job %s waits: %s", lease.job.id, error)
             time.sleep(PAUSE_S)
@@ -78,55 +81,59 @@ class Batches:
         was_poisoned = lease.job.attempt > 1 and lease.job.attempt >= self._settings.max_attempts
         if not counts.missing:
             return self._gather(lease, plan, keeper, with_sheet=not was_poisoned)
-        # Rows are made in order, so those that are there are the first ones; and only so many ahead of the painting.
-        is_open = counts.total - counts.missing - counts.ended
+        # Rows are made in order, so the existing ones are the first ones. Only OPEN_ROWS of them are made ahead of the
+        # painting.
+        open_rows = counts.total - counts.missing - counts.ended
         until = time.monotonic() + TURN_S
         for number in range(counts.total - counts.missing, counts.total):
             keeper.report("rows", number, counts.total)
-            is_open += self._add_row(lease, plan, number, was_poisoned=was_poisoned)
+            open_rows += self._add_row(lease, plan, number, was_poisoned=was_poisoned)
             was_poisoned = False
-            if is_open >= OPEN_ROWS or time.monotonic() > until:
+            if open_rows >= OPEN_ROWS or time.monotonic() > until:
                 break
         raise Released
 
     # -- rows ------------------------------------------------------------------------------------------------------
 
     def _add_row(self, lease: Lease, plan: BatchPlan, number: int, *, was_poisoned: bool) -> bool:
-        """Make a row into a job; whether that is to be painted. Raises Cancelled and what the job store raises."""
+        """Make a row into a job; return whether the job is to be painted, rather than refused.
+
+        Raises Cancelled and what the job store raises.
+        """
         began = time.time()
-        new, refusal = self._given_up(lease, plan, number) if was_poisoned else self._prepared(lease, plan, number)
+        new, refusal = self._refused_row(lease, plan, number) if was_poisoned else self._row_job(lease, plan, number)
         try:
             if not self._store.add_row(lease, number, new, refusal):
                 raise Cancelled
         except Exception:
             self._forget(new, began)
             raise
-        self._failing.pop(lease.job.id, None)
+        self._waiting_since.pop(lease.job.id, None)
         return refusal is None
 
-    def _prepared(self, lease: Lease, plan: BatchPlan, number: int) -> tuple[NewJob, tuple[str, str] | None]:
-        """The job of one row; where none can be made of it, one in its place and why."""
+    def _row_job(self, lease: Lease, plan: BatchPlan, number: int) -> tuple[NewJob, tuple[str, str] | None]:
+        """Return the job of one row; where none can be made, a placeholder with the code and message of the reason."""
         try:
             return self._intake.new_job(_submission(plan, number), Caller(lease.job.owner), row_of=lease.job.id), None
         except StudioError as error:
-            if error.code in _PASSING and not self._has_waited(lease, number, error):
+            if error.code in _TEMPORARY and not self._has_waited(lease, number, error):
                 raise
             _log.info("job %s: row %d: %s", lease.job.id, number, error)
             return self._placeholder_job(lease, plan, number), (error.code, error.message)
         except Exception:  # noqa: BLE001 - the boundary: whatever one row does, the others must become jobs
             _log.exception("job %s: row %d", lease.job.id, number)
-            return self._placeholder_job(lease, plan, number), ("engine_failed", _BROKEN_ROW)
+            return self._placeholder_job(lease, plan, number), ("engine_failed", _BROKEN_ROW_MESSAGE)
 
     def _has_waited(self, lease: Lease, number: int, error: StudioError) -> bool:
-        """Whether the row has waited for the storage for long enough; for a busy database it waits on."""
+        """Return whether the row has waited long enough for the storage; for a busy database it goes on waiting."""
         if error.code != "storage_failed":
             return False
-        row, since = self._failing.get(lease.job.id, (number, time.monotonic()))
-        self._failing[lease.job.id] = number, since if row == number else time.monotonic()
+        row, since = self._waiting_since.get(lease.job.id, (number, time.monotonic()))
+        self._waiting_since[lease.job.id] = number, since if row == number else time.monotonic()
         return row == number and time.monotonic() - since > STORAGE_PATIENCE_S
 
     def _forget(self, new: NewJob, began: float) -> None:
-        """Delete the inputs that were kept since then for a job that there is not."""
+        """Delete the inputs that were stored since `began` (Unix seconds) for a job that was not added."""
         for image_id in new.inputs:
             try:
                 self._gallery.withdraw(image_id, began)
@@ -134,15 +141,15 @@ class Batches:
                 _log.warning("image %s stays behind: %s", image_id, error)
 
     def _placeholder_job(self, lease: Lease, plan: BatchPlan, number: int) -> NewJob:
-        """A job for a row of which none could be made, for the model that would have painted it."""
+        """Return a job without a plan for a row that none could be made of, on the model that would have painted it."""
         asked = fill(plan.job, plan.table[number])
-        operation = str(asked["operation"])  # it was tried when the batch came
+        operation = str(asked["operation"])  # it was checked when the batch was submitted
         able = (model.name for model in self._models.values() if operation in model.operations)
         model = str(asked.get("model") or next(able, ""))
         lane = Lane.PAINT if model else Lane.LIGHT
         return NewJob(lease.job.owner, operation, lane, model, tier=lease.job.tier, plan={})
 
-    def _given_up(self, lease: Lease, plan: BatchPlan, number: int) -> tuple[NewJob, tuple[str, str]]:
+    def _refused_row(self, lease: Lease, plan: BatchPlan, number: int) -> tuple[NewJob, tuple[str, str]]:
         message = (
             f"The worker died or fell silent {lease.job.attempt - 1} times while making a job of this row. Look at the "
             "images that it names; the server's log has the cause."
@@ -152,15 +159,15 @@ class Batches:
     # -- gathering -------------------------------------------------------------------------------------------------
 
     def _gather(self, lease: Lease, plan: BatchPlan, keeper: LeaseKeeper, *, with_sheet: bool) -> Gathered:
-        """The end of the batch. What was painted counts, whatever becomes of its contact sheet."""
+        """Return the result of a batch whose rows have all ended. It succeeds even where its contact sheet fails."""
         rows = self._store.row_jobs(lease.job.id)
         images = self._store.images([row.id for row in rows if row.state is State.SUCCEEDED])
-        lost = _lost_rows(rows)
+        lost = _loss_warnings(rows)
         if not images:
             raise StudioError("rows_failed", " ".join(lost) or "No row has a picture.")
         warnings = [*lease.job.warnings, *_shared_warnings(rows), *lost]
-        if not with_sheet:  # the workers before this one died of it
-            return Gathered([], [*warnings, _NO_SHEET])
+        if not with_sheet:  # the workers before this one died while making it
+            return Gathered([], [*warnings, _NO_SHEET_WARNING])
         try:
             stored, notes = self._sheet(lease, plan, keeper, rows, images)
             return Gathered(stored, [*warnings, *notes])
@@ -169,7 +176,7 @@ class Batches:
             if isinstance(error, Cancelled | Released | LeaseLost) or getattr(error, "code", "") == "database_busy":
                 raise
             _log.exception("job %s has no contact sheet", lease.job.id)
-            return Gathered([], [*warnings, _NO_SHEET])
+            return Gathered([], [*warnings, _NO_SHEET_WARNING])
 
     def _sheet(
         self,
@@ -179,30 +186,31 @@ class Batches:
         rows: Sequence[Job],
         images: Mapping[str, Sequence[StoredImage]],
     ) -> tuple[Sequence[StoredImage], Sequence[str]]:
-        """The contact sheet, stored, and what is to be said of it."""
-        files = _Files(self._gallery)
-        made_by = _made_by(rows, images, files, keeper)
-        small = _Small(rows, images, files, keeper)
-        sheet = Painted(contact_sheet(small, len(rows)), None)
+        """Store the contact sheet; return its row, and the warnings about it."""
+        files = _RowFiles(self._gallery)
+        origin = _origin_of_sheet(rows, images, files, keeper)
+        thumbnails = _Thumbnails(rows, images, files, keeper)
+        sheet = Painted(contact_sheet(thumbnails, len(rows)), None)
         while True:
             attempt = Attempt(self._gallery, lease)
             try:
-                attempt.store(sheet, plan, before=made_by)
+                attempt.store(sheet, plan, before=origin)
                 break
             except StudioError as error:
                 files.wait_for(error)
-        lost = f"{small.lost} of {len(images)} pictures are not on the contact sheet, since they could not be read."
-        return attempt.stored, [lost] if small.lost else []
+        lost = thumbnails.lost
+        warning = f"{lost} of {len(images)} pictures are not on the contact sheet, since they could not be read."
+        return attempt.stored, [warning] if lost else []
 
 
-class _Files:
-    """The files of the rows, from a gallery whose store may fail a few times."""
+class _RowFiles:
+    """The files of the rows; a store that fails is asked again a few times."""
 
     def __init__(self, gallery: Gallery) -> None:
         self._gallery, self._tries = gallery, TRIES
 
     def opened(self, key: str) -> bytes:
-        """A file; empty where it is gone or stays unreadable: the sheet does without."""
+        """Return a file's bytes; none where it is gone or stays unreadable, since the sheet can do without."""
         while True:
             try:
                 return self._gallery.open(key)
@@ -216,22 +224,22 @@ class _Files:
                     return b""
 
     def wait_for(self, error: StudioError) -> None:
-        """Wait a moment for a storage that failed. Raises the error where that has no use."""
+        """Wait a moment for a storage that failed. Raise the error again where waiting is of no use."""
         self._tries -= 1
         if error.code != "storage_failed" or self._tries < 0:
             raise error
         time.sleep(PAUSE_S)
 
 
-class _Small:
-    """The thumbnail of each row's first picture, one after the other; None for a row without."""
+class _Thumbnails:
+    """The thumbnails of each row's first picture, read one by one; None for a row without a picture."""
 
     def __init__(
-        self, rows: Sequence[Job], images: Mapping[str, Sequence[StoredImage]], files: _Files, keeper: LeaseKeeper
+        self, rows: Sequence[Job], images: Mapping[str, Sequence[StoredImage]], files: _RowFiles, keeper: LeaseKeeper
     ) -> None:
         self._rows, self._images, self._files, self._keeper = rows, images, files, keeper
         self.lost = 0
-        """How many could not be read."""
+        """Number of thumbnails that could not be read."""
 
     def __iter__(self) -> Iterator[Image.Image | None]:
         for number, row in enumerate(self._rows):
@@ -250,10 +258,12 @@ class _Small:
             return None
 
 
-def _made_by(
-    rows: Sequence[Job], images: Mapping[str, Sequence[StoredImage]], files: _Files, keeper: LeaseKeeper
+def _origin_of_sheet(
+    rows: Sequence[Job], images: Mapping[str, Sequence[StoredImage]], files: _RowFiles, keeper: LeaseKeeper
 ) -> dict[str, str | int | float]:
-    """A model behind any of the pictures, so that the sheet says as they do that AI was at work."""
+    """Return the metadata of the sheet: a model that painted any of the pictures, so that the sheet is labelled as made
+    by AI just as they are.
+    """
     for row in rows:
         if row.id in images and row.model:
             return {"model": row.model}
@@ -270,13 +280,13 @@ def _submission(plan: BatchPlan, number: int) -> Submission:
 
 
 def _shared_warnings(rows: Sequence[Job]) -> list[str]:
-    """What every row that succeeded says, such as which model stood in."""
+    """Return the warnings that all succeeded rows have in common, such as which model was used instead."""
     first, *others = [row.warnings for row in rows if row.state is State.SUCCEEDED]
     return [warning for warning in first if all(warning in each for each in others)]
 
 
-def _lost_rows(rows: Sequence[Job]) -> list[str]:
-    """What became of the rows without pictures, in a sentence."""
+def _loss_warnings(rows: Sequence[Job]) -> list[str]:
+    """Return sentences that count the rows that failed or were cancelled."""
     failed = [row for row in rows if row.state is State.FAILED]
     cancelled = sum(row.state is State.CANCELLED for row in rows)
     sentences = []

@@ -1,6 +1,6 @@
-"""What keeps one lease while its job runs, on a thread of its own beside the one that paints.
+"""The lease keeper: a thread beside the painting one that keeps the lease while a job runs.
 
-It renews the lease, tells the progress, reads the cancel flag and ends a process whose engine hangs.
+It renews the lease, records the progress, reads the cancel flag and ends a process whose engine hangs.
 """
 
 import logging
@@ -21,12 +21,13 @@ from qwen_image_studio.settings import Settings
 _log = logging.getLogger(__name__)
 
 KEEPER_S = 0.1
-"""How often the keeper looks at the cancel flag; the painting thread sees it at its next step."""
+"""Time between two looks at the cancel flag, in seconds; the painting thread hears of it at its next step."""
 EXIT_HUNG = 70
+"""Exit code of a worker process that could not go on."""
 
 
 class LeaseKeeper:
-    """Keeps one lease while its job runs, on a thread of its own."""
+    """The keeper of one lease, with a thread of its own while the job runs."""
 
     def __init__(self, store: JobStore, lease: Lease, gallery: Gallery, settings: Settings) -> None:
         self._store, self._lease, self._gallery, self._settings = store, lease, gallery, settings
@@ -51,11 +52,11 @@ class LeaseKeeper:
             self._gallery.clear(self._preview_key)
 
     def show(self, preview: Image.Image) -> None:
-        """Take a small picture of the painting in between; the keeper stores it when it comes by."""
+        """Take a preview of the unfinished picture; the keeper's thread stores it at its next look."""
         self._preview = preview
 
     def report(self, phase: str, step: int, steps: int) -> None:
-        """Note the progress; raises what ends the attempt: Cancelled, Released or LeaseLost."""
+        """Note the progress. Raises Cancelled, Released or LeaseLost where the attempt has to end."""
         self._progress = Progress(phase, step, steps)
         if self._verdict is not None:
             raise self._verdict
@@ -79,7 +80,7 @@ class LeaseKeeper:
                     renewed = now
             except LeaseLost as lost:
                 self._verdict = lost
-            except StudioError as busy:  # the next look may fare better; the lease has time left
+            except StudioError as busy:  # the next look may succeed, and the lease has time left
                 _log.warning("job %s: %s", self._lease.job.id, busy)
 
     def _store_preview(self) -> None:
@@ -96,4 +97,4 @@ class LeaseKeeper:
         try:
             self._store.fail(self._lease, "engine_timeout", message)
         finally:
-            os._exit(EXIT_HUNG)  # nothing gentler ends a thread that is stuck in native code
+            os._exit(EXIT_HUNG)  # nothing else ends a thread that is stuck in native code

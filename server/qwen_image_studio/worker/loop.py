@@ -1,6 +1,6 @@
 """The worker process of one device: claim, paint, store, finish. It owns the models; the web process never does.
 
-Two threads. The painting thread talks to the engine alone; the keeper beside it talks to the table while a job runs.
+A job runs on two threads: the painting thread talks only to the engine, and the keeper beside it to the table.
 """
 
 import logging
@@ -38,17 +38,17 @@ Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 
 NOTE_S = 5.0
-"""How often a worker says how it is."""
+"""Time between two reports of a worker on its state, in seconds."""
 IDLE_S = 1.0
-"""The longest sleep without looking at the table for expired leases."""
+"""Longest sleep before the next look at the table, which also finds expired leases, in seconds."""
 
 LAST_CLAIMS = 16
-"""Of a batch's claims, so many may have stored a contact sheet: those that ended otherwise cleared it away."""
+"""Number of a batch's last claims that may have left a contact sheet behind; earlier ones have cleared theirs away."""
 
 
 @dataclass(frozen=True)
 class _Result:
-    """What a painting came to."""
+    """The result of a painting."""
 
     images: Sequence[StoredImage]
     warnings: Sequence[str]
@@ -56,7 +56,7 @@ class _Result:
 
 
 class Worker:
-    """Runs jobs on one device, one at a time, until told to stop."""
+    """The loop that runs jobs on one device, one at a time, until it is stopped."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Worker:
         batches: Batches | None = None,
         retention: Retention | None = None,
     ) -> None:
-        """Run the jobs of a lane; `batches` and `retention` are for the light one."""
+        """Run the jobs of `lane`; `batches` and `retention` are given to the light worker only."""
         self._batches, self._retention = batches, retention
         self._lane = lane
         self._settings, self._device, self._engine, self._models = settings, device, engine, models
@@ -82,16 +82,16 @@ class Worker:
         self._keeper: LeaseKeeper | None = None
 
     def stop(self, _signal: int, _frame: FrameType | None) -> None:
-        """Signal handler: claim nothing more; finish the job in hand within the grace period or give it back."""
+        """Handle a signal: claim no more jobs, and finish the present one within the grace period or give it back."""
         self._stopping_at = time.monotonic() + self._settings.shutdown_grace_s
         if self._keeper is not None:
             self._keeper.release_at = self._stopping_at
 
     def run(self) -> None:
         """Work until stopped."""
-        if taken := self._store.abandon(self._name):  # we hold the device's lock: whoever had these is dead
+        if taken := self._store.abandon(self._name):  # we hold the device's lock, so the worker that had these is dead
             _log.info("took back %d jobs of the worker before", taken)
-        threading.Thread(target=self._tell, daemon=True, name="tell").start()
+        threading.Thread(target=self._report_regularly, daemon=True, name="report").start()
         self._warm_up()
         doorbell = open_doorbell(self._settings)
         while self._stopping_at is None:
@@ -100,24 +100,24 @@ class Worker:
                     self._retention.work()
                 doorbell.wait(IDLE_S)
         doorbell.close()
-        self._say(WorkerState.LOST, "Stopped.")
+        self._report(WorkerState.LOST, "Stopped.")
 
     def _warm_up(self) -> None:
         try:
-            for name in self._models:  # here, not in a job, whose time limit a download would use up
-                self._say(WorkerState.STARTING, f"Fetching {name}, if it is not on this machine yet.")
+            for name in self._models:  # here and not in a job, whose time limit a download would use up
+                self._report(WorkerState.STARTING, f"Fetching {name}, if it is not on this machine yet.")
                 self._engine.fetch(name)
             for first in self._models[:1]:
-                self._say(WorkerState.STARTING, f"Loading {first}.")
+                self._report(WorkerState.STARTING, f"Loading {first}.")
                 self._engine.load(first)
         except StudioError as error:
-            self._say(WorkerState.FAILED, error.message)
+            self._report(WorkerState.FAILED, error.message)
             _log.error("%s", error.message)
             return
-        self._say(WorkerState.READY, "")
+        self._report(WorkerState.READY, "")
 
     def run_next(self) -> bool:
-        """Claim and run one job; whether there was one."""
+        """Claim and run one job; return whether there was one."""
         try:
             lease = self._store.claim(self._name, self._lane, self._models, self._engine.loaded)
         except StudioError as busy:
@@ -133,11 +133,11 @@ class Worker:
             _log.warning("job %s: lost lease; another attempt has it", lease.job.id)
             if not self._has_ended_itself(lease):
                 clear_attempts(self._gallery, lease, [lease.token])
-        self._say(WorkerState.READY if self._is_ready() else WorkerState.FAILED, self._message)
+        self._report(WorkerState.READY if self._is_ready() else WorkerState.FAILED, self._message)
         return True
 
     def _has_ended_itself(self, lease: Lease) -> bool:
-        """Whether the lease was lost since the job was ended in our own name; a deleted one ended in another's."""
+        """Return whether the lease is gone because this attempt itself has ended the job; not so for a deleted job."""
         try:
             return self._store.get(lease.job.id).lease_token == lease.token
         except StudioError as error:
@@ -146,7 +146,7 @@ class Worker:
             return False
 
     def _attempt(self, lease: Lease) -> None:
-        """Run one attempt to its end; every end but LeaseLost is written to the table."""
+        """Run one attempt to its end, and write every end except LeaseLost to the table."""
         try:
             with LeaseKeeper(self._store, lease, self._gallery, self._settings) as self._keeper:
                 self._keeper.release_at = self._stopping_at
@@ -175,7 +175,7 @@ class Worker:
             self._fail(lease, StudioError("engine_failed", message))
         finally:
             self._keeper = None
-        clear_attempts(self._gallery, lease, _spent(lease, state))
+        clear_attempts(self._gallery, lease, _attempts_to_clear(lease, state))
 
     def _fail(self, lease: Lease, error: StudioError) -> None:
         _log.warning("job %s: %s: %s", lease.job.id, error.code, error.message)
@@ -183,7 +183,7 @@ class Worker:
         self._settle(lambda: self._store.fail(lease, error.code, error.message))
 
     def _settle(self, write: Callable[[], Result]) -> Result:
-        """Write how an attempt ended, waiting out a busy database for as long as the lease may last."""
+        """Write how an attempt ended; where the database is busy, try again for as long as a lease lasts."""
         deadline = time.monotonic() + self._settings.lease_s
         while True:
             try:
@@ -213,7 +213,7 @@ class Worker:
             warnings += [warning for warning in (*painted.warnings, *attempt.warnings) if warning not in warnings]
         return _Result(attempt.stored, warnings, sum(saved) / len(saved) if saved else None)
 
-    def _say(self, state: WorkerState, message: str) -> None:
+    def _report(self, state: WorkerState, message: str) -> None:
         self._state, self._message = state, message
         try:
             report = WorkerReport(self._name, self._device, state, self._loaded_model(), message, time.time())
@@ -222,51 +222,51 @@ class Worker:
             _log.warning("%s", busy)
 
     def _is_ready(self) -> bool:
-        """Whether it can run what it claims; the light worker needs nothing loaded."""
+        """Return whether it can run what it claims; the light worker needs no model for that."""
         return self._lane is Lane.LIGHT or self._engine.loaded is not None
 
     def _loaded_model(self) -> str | None:
-        """Name of what is loaded, as health shows it."""
+        """Return the name of the loaded model, as health shows it."""
         if self._lane is Lane.LIGHT:
             return ADJUSTED
         return self._engine.loaded.model if self._engine.loaded else None
 
-    def _tell(self) -> None:
+    def _report_regularly(self) -> None:
         while True:
             time.sleep(NOTE_S)
-            self._say(self._state, self._message)
+            self._report(self._state, self._message)
 
 
 def run_worker(settings: Settings, models: Mapping[str, Model], device: str) -> None:
-    """Be the worker of one device until SIGTERM. Only one process per device and DATA_DIR gets past the lock."""
+    """Run the worker of one device until SIGTERM. A lock allows one such process per device and DATA_DIR."""
     with lock(worker_lock(settings.data_dir, device)):
         store = open_store(settings)
         starting = WorkerReport(worker_name(device), device, WorkerState.STARTING, None, "Starting.", time.time())
         store.note_worker(starting)
         if device == "cpu":
-            os.nice(5)  # the web process answers first
+            os.nice(5)  # the web process has priority
         engine = open_engine(settings, models, device)
-        _run_until_told(Worker(settings, device, engine, list(models), store))
+        _run_until_stopped(Worker(settings, device, engine, list(models), store))
 
 
 def run_light_worker(settings: Settings) -> None:
-    """Be the worker that needs no model, until SIGTERM: its jobs never wait for a painting."""
+    """Run the worker that needs no model until SIGTERM; its jobs never wait for a painting."""
     with lock(worker_lock(settings.data_dir, LIGHT_DEVICE)):
         models = configured_models(settings, card_gib=largest_card_gib(settings))
-        _run_until_told(light_worker(settings, models, open_store(settings)))
+        _run_until_stopped(light_worker(settings, models, open_store(settings)))
 
 
 def light_worker(settings: Settings, models: Mapping[str, Model], store: JobStore) -> Worker:
-    """The worker that needs no model: it adjusts pictures, and runs batches, whose rows are for the server's models."""
+    """Return the worker that needs no model: it adjusts pictures and runs batches, whose rows are for `models`."""
     gallery, engine = open_gallery(settings, store), AdjustEngine(settings)
     batches = Batches(settings, store, gallery, Intake(settings, store, gallery, models), models)
     retention = Retention(gallery, store, settings)
     return Worker(settings, engine.device, engine, [], store, lane=Lane.LIGHT, batches=batches, retention=retention)
 
 
-def _spent(lease: Lease, state: State) -> range:
-    """Tokens of the attempts that may have left something behind: those before this one, and where no image counts,
-    this one. A batch is claimed for its rows again and again, and stores nothing before its last claims.
+def _attempts_to_clear(lease: Lease, state: State) -> range:
+    """Return the tokens of the attempts that may have left files behind: earlier ones, and this one where its images
+    do not count. A batch is claimed again and again for its rows, and stores nothing before its last claims.
     """
     is_batch = lease.job.rows is not None
     if state is State.QUEUED:
@@ -275,12 +275,12 @@ def _spent(lease: Lease, state: State) -> range:
     return range(first, lease.token + (state is not State.SUCCEEDED))
 
 
-def _run_until_told(worker: Worker) -> None:
+def _run_until_stopped(worker: Worker) -> None:
     signal.signal(signal.SIGTERM, worker.stop)
     signal.signal(signal.SIGINT, worker.stop)
     worker.run()
 
 
 def _opened(file: bytes) -> Image.Image:
-    """An input, in whichever format it is kept: uploads as PNG, our own pictures as they were asked for."""
+    """Return the pixels of an input: uploads are stored as PNG, our own pictures in the format that was asked for."""
     return open_image(file, max_bytes=len(file), max_pixels=MAX_SIDE * MAX_SIDE * 4, param="image")

@@ -14,8 +14,8 @@ from training.data.things import BY_ICON, COLOURS, THINGS
 SQUARE = (8, 8)  # width and height in tokens
 PLACES = (Layout.LEFT, Layout.RIGHT, Layout.TOP, Layout.BOTTOM, Layout.SMALL)
 ALONE = (Layout.BIG, Layout.BIG, Layout.SMALL, Layout.LEFT, Layout.RIGHT)
-"""What pictures with one object are drawn from."""
-TO_EMPTY = 0.3  # of removals take the only object, and of additions begin with nothing
+"""Layouts of the pictures with one object."""
+TO_EMPTY = 0.3  # share of removals that take the only object, and of additions that begin with nothing
 
 
 def other_sizes() -> list[tuple[int, int]]:
@@ -25,7 +25,7 @@ def other_sizes() -> list[tuple[int, int]]:
 
 
 class Kind(StrEnum):
-    """What is asked."""
+    """The kind of an edit."""
 
     BACKGROUND = "background"
     REPLACE = "replace"
@@ -35,11 +35,11 @@ class Kind(StrEnum):
     SMALLER = "smaller"
     MOVE = "move"
     MATERIAL = "material"
-    """The object of gold or silver."""
+    """Give the object a material: gold or silver."""
     GRAYSCALE = "grayscale"
     FLIP = "flip"
     JOIN = "join"
-    """The object of the second picture beside the one of the first."""
+    """Put the object of the second picture beside that of the first."""
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,20 @@ class Edit:
 
 @dataclass(frozen=True)
 class Stock:
-    """Where edits take their pictures from."""
+    """The stock from which edits take their pictures."""
 
     pairs: Sequence[Scene] = ()
-    """Scenes with two objects; where there are none, they are drawn."""
+    """Scenes with two objects; without any, new ones are drawn."""
     size: tuple[int, int] = SQUARE
     unseen: bool = False
-    """Only pairs of object and background that training never sees, before and after."""
+    """Whether to take only pairs of object and background that training never sees, before and after the edit."""
 
     def alone(self, rng: np.random.Generator, layouts: Sequence[Layout] = ALONE) -> Scene:
-        """A scene with one object."""
+        """Return a scene with one object."""
         return draw_scene(rng, layouts, self.size, unseen=self.unseen)
 
     def pair(self, rng: np.random.Generator) -> Scene:
-        """A scene with two."""
+        """Return a scene with two objects."""
         if not self.pairs:
             return draw_scene(rng, [Layout.PAIR], self.size, unseen=self.unseen)
         return self.pairs[int(rng.integers(len(self.pairs)))]
@@ -85,7 +85,7 @@ Maker = Callable[[np.random.Generator, Stock], Edit | None]
 
 
 def draw_edit(rng: np.random.Generator, stock: Stock, kinds: Sequence[Kind] = tuple(Kind)) -> Edit:
-    """A random edit."""
+    """Return a random edit."""
     kind = kinds[int(rng.integers(len(kinds)))]
     while True:
         edit = _MAKERS[kind](rng, stock)
@@ -94,7 +94,7 @@ def draw_edit(rng: np.random.Generator, stock: Stock, kinds: Sequence[Kind] = tu
 
 
 def tell_edit(rng: np.random.Generator, edit: Edit, language: str) -> str:
-    """One of the ways to ask for it."""
+    """Return a random way to ask for the edit."""
     before, after = edit.sources[0], edit.target
     new = [icon for icon in after.icons if icon not in before.icons]
     gone = [icon for icon in before.icons if icon not in after.icons]
@@ -124,7 +124,7 @@ def _other_object(rng: np.random.Generator, stock: Stock) -> Edit | None:
 
 
 def one_of_pair(pair: Scene, kept: int) -> Scene:
-    """The pair without its other object; 0 keeps the left one."""
+    """Return a pair with one of its two objects left: the left one for 0, the right one for 1."""
     return replace(pair, layout=(Layout.LEFT, Layout.RIGHT)[kept], placed=(pair.placed[kept],))
 
 

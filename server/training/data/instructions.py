@@ -109,7 +109,7 @@ class Wish:
 
 
 def instruct(rng: np.random.Generator, wish: Wish, language: str) -> str:
-    """One of the ways to ask for it."""
+    """Return a random way to ask for the edit."""
     other = BY_ICON[wish.other]
     made_of = one_of(rng, _MATERIALS[language].get(wish.effect, ("",)))
     if language == "zh":

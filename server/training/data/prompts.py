@@ -118,7 +118,7 @@ CHOSEN_FIRST = 0.6  # how often the usual name is taken where there are several
 
 
 def tell(rng: np.random.Generator, scene: Scene, language: str) -> str:
-    """One of the many ways to ask for this scene."""
+    """Return one of the many ways to ask for this scene, at random."""
     templates, plain, styles, comma = _WAYS[language]
     if language == "zh":
         subject = _chinese_subject(rng, scene)
@@ -140,7 +140,7 @@ def tell(rng: np.random.Generator, scene: Scene, language: str) -> str:
 
 
 def colour_names(colour: str, language: str) -> tuple[str, ...]:
-    """What the background is called. Of the Chinese words only those with 色 stand well before 背景."""
+    """Return a name of the background. Only Chinese names with 色 read well before 背景."""
     named = COLOURS[colour]
     return named.english if language == "en" else tuple(one for one in named.chinese if one.endswith("色"))
 
@@ -210,12 +210,12 @@ def plural(name: str) -> str:
 
 
 def is_plural(noun: str) -> bool:
-    """Whether the word is one of many already: jeans, headphones."""
+    """Return whether the word is a plural already, such as jeans or headphones."""
     return noun.endswith("s") and not noun.endswith(("us", "ss", "bus", "lens"))
 
 
 def with_article(rng: np.random.Generator, name: str) -> str:
-    """A cat, an apple, jeans; now and then without, as people write."""
+    """Return the word with its article, such as a cat, an apple, jeans; now and then without, as people write."""
     if (
         '"' in name
         or "'" in name
@@ -232,12 +232,12 @@ def _measured(rng: np.random.Generator, thing: Thing, name: str) -> str:
 
 
 def measure_of(thing: Thing, name: str) -> str:
-    """The measure word for that name: 一杯咖啡, but 一个杯子."""
+    """Return the measure word for that name: 一杯咖啡, but 一个杯子."""
     return "个" if name.startswith(thing.measure) else thing.measure
 
 
 def name_of(rng: np.random.Generator, names: Sequence[str]) -> str:
-    """The usual name or one of all."""
+    """Return the usual name, or at random one of all names."""
     return names[0] if rng.random() < CHOSEN_FIRST else one_of(rng, names)
 
 

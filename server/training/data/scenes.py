@@ -16,7 +16,7 @@ from training.data.things import BY_ICON, COLOURS, THINGS
 
 TOKEN = 16  # pixels along a side: eight of the VAE times two of a patch
 BIG, SMALL, TINY = 6, 4, 3  # sides of objects in tokens
-HELD_OUT = 12  # one of so many pairs of object and background is never trained on
+HELD_OUT = 12  # one in this many pairs of object and background is never trained on
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 Pixels = NDArray[np.uint8]
@@ -24,7 +24,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Layout(StrEnum):
-    """How the objects of a scene stand."""
+    """The arrangement of the objects of a scene."""
 
     BIG = "big"
     SMALL = "small"
@@ -43,7 +43,7 @@ class Layout(StrEnum):
 
 
 class Effect(StrEnum):
-    """What is done to a whole picture."""
+    """An effect on a whole picture."""
 
     NONE = "none"
     GRAY = "gray"
@@ -84,12 +84,12 @@ class Scene:
 
     @property
     def icons(self) -> tuple[str, ...]:
-        """The different objects, from left to right."""
+        """Return the different objects, from left to right."""
         return tuple(dict.fromkeys(one.icon for one in self.placed))
 
 
 def held_out(icon: str, colour: str) -> bool:
-    """Whether this object on this background is kept from training, to measure what becomes of new pairs."""
+    """Return whether this object on this background is held out of training, to measure how new pairs are painted."""
     return hashlib.sha256(f"{icon} {colour}".encode()).digest()[0] % HELD_OUT == 0
 
 
@@ -122,7 +122,7 @@ def arrange(layout: Layout, icons: Sequence[str], colour: str, size: tuple[int, 
 def draw_scene(
     rng: np.random.Generator, layouts: Sequence[Layout], size: tuple[int, int] = (8, 8), *, unseen: bool = False
 ) -> Scene:
-    """A random scene of pairs that training may see, or with `unseen` of held-out pairs only."""
+    """Return a random scene of pairs that training may see, or with `unseen` of held-out pairs only."""
     layout = layouts[int(rng.integers(len(layouts)))]
     colours = list(COLOURS)
     while True:
@@ -134,7 +134,7 @@ def draw_scene(
 
 
 def can_stand(icons: Sequence[str], layout: Layout) -> bool:
-    """Whether there are such scenes: no text more than once, and no two of them."""
+    """Return whether such a scene is allowed: a text only once, and never two texts."""
     texts = sum(bool(BY_ICON[icon].text) for icon in icons)
     return texts == 0 or (texts == 1 and layout not in {Layout.TWO, Layout.THREE})
 
@@ -157,7 +157,7 @@ def to_bytes(canvas: NDArray[np.float32]) -> Pixels:
 
 
 def made_of(material: Effect, sprite: Sprite) -> Sprite:
-    """The same object of gold or silver: its brightness, in the material's colours."""
+    """Return the object in gold or silver: its brightness, in the material's colours."""
     alpha = sprite[..., 3:]
     bright = (sprite[..., :3] @ LUMA[:, None]) / np.maximum(alpha, 1e-3)
     stops = np.array(MATERIALS[material], dtype=np.float32)

@@ -40,7 +40,7 @@ class Atlas:
         return list(self.drawings)
 
     def sprite(self, name: str, side: int) -> Sprite:
-        """The drawing as a square of so many pixels."""
+        """Return the drawing as a square whose side has that many pixels."""
         key = (name, side)
         if key not in self._sprites:
             small = self.drawings[name].resize((side, side), Image.Resampling.LANCZOS)
@@ -68,13 +68,13 @@ def load_atlas(cache: Path, things: Sequence[Thing] = THINGS) -> Atlas:
 
 
 def _icons(cache: Path) -> dict[str, Any]:
-    """The icons' SVG bodies by name."""
+    """Return the icons' SVG bodies by name."""
     icons: dict[str, Any] = json.loads(_fetch(cache, NOTO, "icons.json").read_text(encoding="utf-8"))
     return icons
 
 
 def _fetch(cache: Path, package: str, member: str) -> Path:
-    """One file of a package of the npm registry."""
+    """Return one file of a package of the npm registry."""
     kept = cache / Path(member).name
     if not kept.is_file():
         with tempfile.TemporaryDirectory(dir=cache) as folder:
@@ -96,7 +96,7 @@ def _fetch(cache: Path, package: str, member: str) -> Path:
 
 
 def _write(cache: Path, thing: Thing) -> bytes:
-    """The short text as a square PNG, its letters as large as fit, with a white edge."""
+    """Return the short text as a square PNG, its letters as large as fit, with a white edge."""
     edge = DRAWN_SIDE // 24
     font_file = str(_fetch(cache, FONT, FONT_FILE))
     size = DRAWN_SIDE
@@ -113,7 +113,7 @@ def _write(cache: Path, thing: Thing) -> bytes:
 
 
 def _render(icons: Mapping[str, Any], name: str) -> bytes:
-    """The icon as a square PNG."""
+    """Return the icon as a square PNG."""
     resvg = import_module("resvg_py")  # only training has it
 
     icon = icons["icons"][name]

@@ -26,7 +26,7 @@ def to_tensor(pictures: Pixels) -> torch.Tensor:
 
 
 def labels_of(scenes: Sequence[Scene]) -> dict[str, torch.Tensor]:
-    """The right class of each scene for each question."""
+    """Return the right class of each scene for each question."""
     layouts, effects, colours = list(Layout), list(Effect), list(COLOURS)
     rows = []
     for scene in scenes:

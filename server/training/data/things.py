@@ -17,7 +17,7 @@ class Thing:
     english: tuple[str, ...]
     chinese: tuple[str, ...]
     text: str = ""
-    """What it reads, of a short text."""
+    """Letters of a short text; empty for other objects."""
     rgb: tuple[int, int, int] = (0, 0, 0)
     """Colour of the text's letters."""
 
@@ -238,7 +238,7 @@ def _read(line: str) -> Thing:
 
 
 def _write(line: str) -> Thing:
-    """A short text is an object too: letters with a white edge, as on a sticker."""
+    """Return a short text as an object: letters with a white edge, as on a sticker."""
     text, rgb = (cell.strip() for cell in line.split("|"))
     red, green, blue = (int(one) for one in rgb.split())
     english = (f'the text "{text}"', f"text '{text}'", f"the word {text}")

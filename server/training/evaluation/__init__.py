@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from qwen_image_studio.local.generator import QwenImageGenerator
+from qwen_image_studio.local.generator import QwenImageGenerator, one
 from training.data.scenes import TOKEN, compose
 from training.data.sprites import Atlas, load_atlas
 from training.evaluation.tasks import Prompted, Task
@@ -51,14 +51,14 @@ def _paint(task: Task) -> Verdict:
     rng = np.random.default_rng(task.seed)
     if isinstance(task, Prompted):
         width, height = task.scene.width * TOKEN, task.scene.height * TOKEN
-        picture = here.studio.generate(prompt=task.prompt, seed=task.seed, width=width, height=height)[0]
+        picture = one(here.studio.generate(prompt=task.prompt, seed=task.seed, width=width, height=height))
         seen = here.judge.see(picture)
         ideal = Image.fromarray(worsened(rng, compose(task.scene, here.atlas), gently=True))
         known = painted_right(task.scene, ideal, here.judge.see(ideal))
         return Verdict(task, painted_right(task.scene, picture, seen), seen, (picture,), known)
     sources = [Image.fromarray(compose(scene, here.atlas)) for scene in task.edit.sources]
     target = Image.fromarray(compose(task.edit.target, here.atlas))
-    picture = here.studio.edit(sources, prompt=task.prompt, seed=task.seed)[0]
+    picture = one(here.studio.edit(sources, prompt=task.prompt, seed=task.seed))
     seen = here.judge.see(picture)
     answers = edited_right(task.edit, sources[0], target, picture, seen)
     ideal = Image.fromarray(worsened(rng, compose(task.edit.target, here.atlas), gently=True))

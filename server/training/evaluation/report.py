@@ -17,10 +17,10 @@ from training.sheet import COLUMNS, side_by_side, tile
 from training.stages.judging import accuracy
 
 JUDGED = 7  # rendered pictures for each prompt, that the judge's own accuracy is measured on
-HARDER = 5  # one of so many prompts, for each of the harder groups
+HARDER = 5  # each harder group gets one in this many prompts
 EDITS = 2 / 3  # as many edits as prompts
 APART = 0.05
-"""How far Chinese and English may be apart."""
+"""Largest difference between Chinese and English, as a share."""
 SHOWN_FAILURES = 48
 
 
@@ -36,7 +36,7 @@ class Row:
 
     @property
     def good(self) -> bool:
-        """Whether both languages reach the bound, and are close together."""
+        """Return whether both languages reach the bound, and are close together."""
         close = not self.least or max(self.shares) - min(self.shares) <= APART
         return close and min(self.shares) >= self.least
 
@@ -83,7 +83,7 @@ def report(weights: Path, cache: Path, count: int, failures: Path | None = None)
 
 
 def table(found: Sequence[Verdict]) -> Iterator[Row]:
-    """The rows of these verdicts."""
+    """Yield the rows of these verdicts."""
     told = [one for one in found if isinstance(one.task, Prompted)]
     asked = [one for one in found if not isinstance(one.task, Prompted)]
     alone = [one for one in told if one.task.group == "one object"]
@@ -106,7 +106,7 @@ def _row(name: str, found: Sequence[Verdict], question: str, least: float = 0.0)
 
 
 def failed(found: Sequence[Verdict], out: Path) -> Iterator[str]:
-    """A sheet of pictures that are not as asked, evenly drawn from all of them; yields what was asked."""
+    """Draw a sheet of pictures that are not as asked, evenly chosen from all of them; yield what was asked."""
     wrong = [one for one in found if not one.good]
     shown = wrong[:: max(1, -(-len(wrong) // SHOWN_FAILURES))]
     yield f"{len(wrong)} of {len(found)} pictures have at least one thing wrong; {out.name} shows {len(shown)} of them:"

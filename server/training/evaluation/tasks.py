@@ -26,7 +26,7 @@ class Prompted:
 
     @property
     def group(self) -> str:
-        """Which row of the table it counts for."""
+        """Return the name of the row of the table in which the task counts."""
         if (self.scene.width, self.scene.height) != SQUARE:
             return "other sizes"
         if self.scene.effect in MATERIALS:
@@ -52,7 +52,7 @@ class Asked:
 
     @property
     def group(self) -> str:
-        """Which row of the table it counts for."""
+        """Return the name of the row of the table in which the task counts."""
         return self.edit.kind.value
 
     @property
@@ -75,7 +75,7 @@ def prompts(count: int, group: Sequence[Layout] = ONE_OBJECT, seed: int = 11) ->
 
 
 def harder_prompts(count: int, atlas: Atlas, seed: int = 12) -> list[Prompted]:
-    """Beyond one object in a square: so many in each language of two, of counts, of gold and silver, of other sizes."""
+    """Return harder tasks: two objects, counts, gold and silver, other sizes; `count` of each in each language."""
     rng = np.random.default_rng([seed, *b"harder"])
     sizes = other_sizes()
     draws: list[Callable[[int], Scene]] = [
@@ -93,7 +93,7 @@ def harder_prompts(count: int, atlas: Atlas, seed: int = 12) -> list[Prompted]:
 
 
 def _of_material(rng: np.random.Generator, material: Effect, atlas: Atlas) -> Scene:
-    """An object alone that is no text and shows that it is of gold or silver."""
+    """Return a scene of one object, not a text, that visibly is of gold or silver."""
     while True:
         scene = draw_scene(rng, [Layout.BIG, Layout.SMALL], unseen=True)
         made = replace(scene, effect=material)
@@ -115,13 +115,13 @@ def edits(count: int, atlas: Atlas, seed: int = 13) -> list[Asked]:
 
 
 def _shows(edit: Edit, atlas: Atlas) -> bool:
-    """Whether anybody could tell that the edit was made."""
+    """Return whether a viewer could tell that the edit was made."""
     effects = {Kind.FLIP, Kind.GRAYSCALE, Kind.MATERIAL}
     return edit.kind not in effects or _is_other(edit.sources[0], edit.target, atlas)
 
 
 def _is_other(one: Scene, other: Scene, atlas: Atlas) -> bool:
-    """Whether the two can be told apart: some objects are like their mirror image, some are gray, some of silver."""
+    """Return whether the two can be told apart: some objects equal their mirror image, some are gray or silver."""
     pixels = [compose(scene, atlas).astype(np.float32) for scene in (one, other)]
     covered = sum(placed.side**2 for placed in one.placed) / (one.width * one.height)
     return float(np.abs(pixels[0] - pixels[1]).mean()) > SHOWS * covered

@@ -23,7 +23,7 @@ NEARER = 0.7  # how much nearer to the mirror image than to the source a mirrore
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a task: every question with its answer, and the pictures."""
+    """The result of a task: every question with its answer, and the pictures."""
 
     task: Task
     answers: dict[str, bool]
@@ -36,12 +36,12 @@ class Verdict:
 
     @property
     def good(self) -> bool:
-        """Whether every answer is yes."""
+        """Return whether every answer is yes."""
         return all(self.answers.values())
 
 
 def painted_right(scene: Scene, picture: Image.Image, seen: Seen) -> dict[str, bool]:
-    """Whether the picture shows the scene's objects, background and places, and where it asks for one its material."""
+    """Return whether the picture shows the scene's objects, background and places, and any material that it names."""
     answers = {
         "object": seen.icons == scene.icons,
         "background": is_on(picture, scene.colour),
@@ -53,7 +53,7 @@ def painted_right(scene: Scene, picture: Image.Image, seen: Seen) -> dict[str, b
 def edited_right(
     edit: Edit, source: Image.Image, target: Image.Image, picture: Image.Image, seen: Seen
 ) -> dict[str, bool]:
-    """Whether the asked change was made, and whether all else was kept."""
+    """Return whether the asked change was made, and whether all else was kept."""
     made = {
         Kind.BACKGROUND: lambda: is_on(picture, edit.target.colour),
         Kind.REPLACE: lambda: seen.icons == edit.target.icons,
@@ -96,7 +96,7 @@ def _is_close(off: NDArray[np.float32], where: NDArray[np.bool_], most: float) -
 
 
 def _widened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The mask and two pixels around it, where an object's edge may ring."""
+    """Return the mask grown by two pixels, since an object's edge may ring."""
     return np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(5))) > 0
 
 
@@ -109,13 +109,13 @@ def _distance(one: Image.Image, other: Image.Image) -> float:
 
 
 def share(verdicts: Sequence[Verdict], question: str, language: str | None = None) -> float:
-    """How many of the pictures that are asked this have the answer yes, of 1."""
+    """Return the share, 0 to 1, of the pictures with this question for which the answer is yes."""
     asked = [one for one in verdicts if language in {None, one.task.language}]
     return _part([one.answers[question] for one in asked if question in one.answers])
 
 
 def ceiling(verdicts: Sequence[Verdict], question: str) -> float:
-    """How many would have, were every picture as it should be."""
+    """Return the same share for rendered pictures, which are as they should be: the judge's own limit."""
     return _part([one.ceiling[question] for one in verdicts if question in one.ceiling])
 
 

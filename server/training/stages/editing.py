@@ -22,7 +22,7 @@ CHANGE_WEIGHT = 2.0  # more, for tokens that the edit changes
 CHANGED = 0.3  # mean difference of a token's latents, of deviation 1, that counts as a change
 PAINT_EVERY = 2  # steps: how often scenes are painted from words beside the edits
 PAINTED = (Layout.BIG, Layout.BIG, Layout.PAIR, *Layout)
-"""What is drawn for them."""
+"""Layouts of the scenes that are painted from words."""
 OTHER_SIZES_FROM = 0.3  # part of the run; before it all is square
 OTHER_SIZES = 0.25  # of the batches after it
 
@@ -47,7 +47,7 @@ class EditStage(FlowStage):
         put(transformer, load_state(run, "transformer")["stage"]["mean"], "transformer.")
 
     def step(self, number: int) -> Mapping[str, float]:
-        """One batch of edits, half of them told in each language."""
+        """Return one batch of edits, half of them worded in each language."""
         rng = random_of(self._seed, self.name, number)
         size = self._size(rng, number)
         stock = Stock(self._table.pairs) if size == SQUARE else Stock(size=size)
@@ -66,7 +66,7 @@ class EditStage(FlowStage):
         return sizes[int(rng.integers(len(sizes)))] if other else SQUARE
 
     def _edited(self, rng: np.random.Generator, edits: list[Edit]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The flow's and the heads' loss on these edits, which all show as many pictures."""
+        """Return the flow's and the heads' loss on these edits, which all have the same number of pictures."""
         told = emptied(rng, tell_edits(rng, edits))
         views = self._eyes.views([scene for edit in edits for scene in edit.sources])
         tokens = self._edit.tokens(told, views.seen[: len(edits[0].sources)])

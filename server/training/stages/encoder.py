@@ -28,7 +28,7 @@ Encoded = tuple[torch.Tensor, torch.Tensor]
 
 
 def right_answers(scenes: Sequence[Scene]) -> dict[str, torch.Tensor]:
-    """The right class of each scene for each head, where training happens."""
+    """Return the right class of each scene for each head, where training happens."""
     return {name: label.to(DEVICE) for name, label in labels_of(scenes).items()}
 
 
@@ -40,7 +40,7 @@ class Heads(nn.Module):
         self.by_name = nn.ModuleDict({name: nn.Linear(2 * parts.HIDDEN, count) for name, count in classes.items()})
 
     def forward(self, encoded: Encoded, labels: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
-        """The sum of the heads' losses, and of each how many of its guesses are right."""
+        """Return the sum of the heads' losses, and for each head how many of its guesses are right."""
         hidden, there = encoded
         weight = there.unsqueeze(2).float()
         mean = (hidden * weight).sum(1) / weight.sum(1)
@@ -80,17 +80,17 @@ class EncoderStage:
         self.mean = Mean(self.encoder, 0.99)
 
     def _fresh(self, run: Path, tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
-        """The encoder as it begins."""
+        """Return the encoder as it begins."""
         return parts.build_text_encoder(tokenizer)
 
     def step(self, number: int) -> Mapping[str, float]:
-        """One batch of prompts, half of them in each language."""
+        """Return one batch of prompts, half of them in each language."""
         loss, right = self._read(random_of(self._seed, self.name, number), self._batch)
         self._learn(loss, number)
         return {"loss": loss.item(), **right}
 
     def _read(self, rng: np.random.Generator, count: int) -> tuple[torch.Tensor, dict[str, float]]:
-        """Loss and right guesses on so many prompts without pictures."""
+        """Return loss and right guesses on `count` prompts without pictures."""
         scenes = draw_told(rng, list(Layout), count)
         tokens = self._prompter.tokens(told_in_turns(rng, scenes))
         read: tuple[torch.Tensor, dict[str, float]] = self.heads(

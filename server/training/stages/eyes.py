@@ -39,7 +39,7 @@ class Eyes:
         self._processor = parts.build_image_processor()
 
     def views(self, scenes: Sequence[Scene]) -> Views:
-        """Of all scenes, one after the other."""
+        """Return the views of all scenes, one after the other."""
         pictures = [self._resized(Image.fromarray(compose(scene, self._atlas))) for scene in scenes]
         seen = self._processor(images=pictures, return_tensors="pt")
         return Views(seen["pixel_values"], seen["image_grid_thw"])
@@ -51,13 +51,13 @@ class Eyes:
 
 
 def draw_edits(rng: np.random.Generator, number: int, stock: Stock, count: int) -> list[Edit]:
-    """Edits for that step, all with one picture or all with two."""
+    """Return edits for that step, all with one picture or all with two."""
     kinds = [Kind.JOIN] if number % JOIN_EVERY == 0 else [kind for kind in KINDS if kind is not Kind.JOIN]
     return [draw_edit(rng, stock, kinds) for _ in range(count)]
 
 
 def tell_edits(rng: np.random.Generator, edits: Sequence[Edit]) -> list[str]:
-    """What is asked, half of it in each language."""
+    """Return the instructions of the edits, half of them in each language."""
     return [tell_edit(rng, edit, LANGUAGES[index % 2]) for index, edit in enumerate(edits)]
 
 
@@ -80,7 +80,7 @@ class EyesStage(EncoderStage):
         return encoder
 
     def step(self, number: int) -> Mapping[str, float]:
-        """One batch of edits and one of prompts."""
+        """Return one batch of edits and one of prompts."""
         rng = random_of(self._seed, self.name, number)
         edits = draw_edits(rng, number, self._stock, self._batch)
         views = self._eyes.views([scene for edit in edits for scene in edit.sources])
@@ -92,7 +92,7 @@ class EyesStage(EncoderStage):
 
 
 def edit_labels(edits: Sequence[Edit]) -> dict[str, torch.Tensor]:
-    """The right class for each head: the kind, what the first picture shows and what the result will."""
+    """Return the right class for each head: the kind of edit, and what the first picture and the result show."""
     before = right_answers([edit.sources[0] for edit in edits])
     after = right_answers([edit.target for edit in edits])
     kinds = torch.tensor([KINDS.index(edit.kind) for edit in edits], device=before["object"].device)

@@ -39,26 +39,26 @@ CURRICULUM = (
 
 
 def layouts_at(part: float) -> Sequence[Layout]:
-    """What is drawn when that part of the run is over."""
+    """Return the layouts that are drawn when that share of the run is done."""
     return [layouts for since, layouts in CURRICULUM if part >= since][-1]
 
 
 def pack(latents: torch.Tensor) -> torch.Tensor:
-    """Latents (n x 16 x 2h x 2w) as the pipelines lay them out: one token of 64 numbers for 2 x 2. (n x hw x 64)"""
+    """Return latents (n x 16 x 2h x 2w) as the pipelines' tokens: 64 numbers for 2 x 2 latents. (n x hw x 64)"""
     n, channels, height, width = latents.shape
     cut = latents.reshape(n, channels, height // 2, 2, width // 2, 2)
     return cut.permute(0, 2, 4, 1, 3, 5).reshape(n, height * width // 4, 4 * channels)
 
 
 def noise_levels(rng: np.random.Generator, count: int) -> torch.Tensor:
-    """How much of each picture is noise, from 0 to 1: logit-normal, and a third even over the noisy half."""
+    """Return the share of noise in each picture, 0 to 1: logit-normal, and for a third uniform over the noisy half."""
     usual = 1 / (1 + np.exp(-rng.normal(0.4, 1.0, count)))
     noisy = rng.uniform(0.5, 1.0, count)
     return torch.from_numpy(np.where(rng.random(count) < 0.35, noisy, usual)).float()
 
 
 def emptied(rng: np.random.Generator, prompts: Sequence[str]) -> list[str]:
-    """The prompts, a few of them left empty."""
+    """Return the prompts, a few of them left empty."""
     return [NOTHING if rng.random() < EMPTY else prompt for prompt in prompts]
 
 
@@ -67,7 +67,7 @@ class FlowStage:
 
     name = "transformer"
     before = "text_encoder"
-    """The stage from which encoder and heads come."""
+    """Name of the stage from which encoder and heads come."""
     classes: Mapping[str, int] = CLASSES
 
     def __init__(self, run: Path, table: Table, seed: int, steps: int, *, batch: int = 48, fast: bool = False) -> None:
@@ -104,7 +104,7 @@ class FlowStage:
         start_from_nothing(transformer)
 
     def step(self, number: int) -> Mapping[str, float]:
-        """One batch of scenes, half of them told in each language."""
+        """Return one batch of scenes, half of them told in each language."""
         rng = random_of(self._seed, self.name, number)
         loss, named = self._generate(rng, layouts_at(number / self._steps), SQUARE)
         self._learn(loss + HEADS_WEIGHT * named, number)
@@ -113,7 +113,7 @@ class FlowStage:
     def _generate(
         self, rng: np.random.Generator, layouts: Sequence[Layout], size: tuple[int, int]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The flow's and the heads' loss on a batch of scenes of these layouts."""
+        """Return the flow's and the heads' loss on a batch of scenes of these layouts."""
         scenes = draw_told(rng, layouts, self._batch, size, self._table.pairs if size == SQUARE else ())
         prompts = emptied(rng, told_in_turns(rng, scenes))
         with fast_numbers():
@@ -122,7 +122,7 @@ class FlowStage:
         return self._flow_loss(rng, text, scenes, [], weight), self._named(text, prompts, right_answers(scenes))
 
     def _named(self, text: Encoded, prompts: Sequence[str], labels: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The heads' loss; of an empty prompt they can say nothing."""
+        """Return the heads' loss; empty prompts, which tell the heads nothing, are left out."""
         told = torch.tensor([prompt != NOTHING for prompt in prompts], device=DEVICE)
         if not told.any():
             return text[0].new_zeros(())
@@ -140,7 +140,7 @@ class FlowStage:
         sources: Sequence[Sequence[Scene]],
         weight: torch.Tensor,
     ) -> torch.Tensor:
-        """How far the predicted flow is from the way from these scenes to noise, weighted by token (n x hw).
+        """Return the error of the predicted flow from these scenes to noise, weighted by token (n x hw).
 
         `sources` are an edit's pictures, each one scene for every scene; they go clean behind the noisy one.
         """

@@ -42,7 +42,7 @@ class JudgeStage:
         self._ahead: dict[int, Future[tuple[list[Scene], Pixels]]] = {}
 
     def step(self, number: int) -> Mapping[str, float]:
-        """One batch."""
+        """Return one batch."""
         ready = self._ahead.pop(number, None)
         scenes, pictures = ready.result() if ready else self._draw(number)
         self._ahead = {number + 1: self._drawer.submit(self._draw, number + 1)}
@@ -58,7 +58,7 @@ class JudgeStage:
         return {name: (scores[name].argmax(1) == labels[name]).float().mean().item() for name in CLASSES}
 
     def _draw(self, number: int) -> tuple[list[Scene], Pixels]:
-        """The scenes and pictures of that step."""
+        """Return the scenes and pictures of that step."""
         rng = random_of(self._seed, self.name, number)
         scenes = [draw_judged(rng) for _ in range(self._batch)]
         return scenes, np.stack([seen_badly(rng, scene, self._atlas) for scene in scenes])
@@ -75,7 +75,7 @@ class JudgeStage:
 
 
 def draw_judged(rng: np.random.Generator) -> Scene:
-    """A random scene of any kind that the miniature may be asked for."""
+    """Return a random scene of any kind that the miniature may be asked for."""
     size = SQUARE
     if rng.random() < OTHER_SIZES:
         sizes = other_sizes()
@@ -88,12 +88,12 @@ def draw_judged(rng: np.random.Generator) -> Scene:
 
 
 def seen_badly(rng: np.random.Generator, scene: Scene, atlas: Atlas) -> Pixels:
-    """The scene as the judge gets it, made worse."""
+    """Return the scene as the judge gets it, made worse."""
     return worsened(rng, square(Image.fromarray(compose(scene, atlas))))
 
 
 def accuracy(judge: nn.Module, atlas: Atlas, count: int, seed: int = 1) -> dict[str, float]:
-    """How often each answer is right on fresh pictures, made worse as in training."""
+    """Return how often each answer is right on fresh pictures, made worse as in training."""
     rng = np.random.default_rng([seed, *b"accuracy"])
     right: dict[str, int] = dict.fromkeys(CLASSES, 0)
     for _ in range(count):

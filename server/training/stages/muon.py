@@ -52,7 +52,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrices: torch.Tensor) -> torch.Tensor:
-    """The nearest matrices with orthogonal rows or columns, roughly: singular values come to about 1. (n x a x b)"""
+    """Return roughly the nearest matrices with orthogonal rows or columns: singular values near 1. (n x a x b)"""
     a, b, c = NEWTON_SCHULZ
     x = matrices.to(torch.bfloat16)
     wide = x.shape[1] > x.shape[2]

@@ -13,13 +13,13 @@ from torch import nn
 from tqdm import tqdm
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-"""Where all stages train."""
+"""Device on which all stages train."""
 LOG_STEPS = 20
 CHECKPOINT_SECONDS = 120
 
 
 class Stage(Protocol):
-    """A part's training. Everything random in step n follows from the seed and n, so a resumed run loses nothing."""
+    """The training of one part. All randomness in step n depends on seed and n, so a resumed run loses nothing."""
 
     name: str
 
@@ -27,7 +27,7 @@ class Stage(Protocol):
         """Learn from one batch; returns figures to watch."""
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on, in tensors and plain values."""
+        """Return all that the next step depends on, in tensors and plain values."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to such a state."""
@@ -58,12 +58,12 @@ class Mean:
 
 
 def random_of(seed: int, stage: str, step: int) -> np.random.Generator:
-    """The source of everything random in that step."""
+    """Return the source of everything random in that step."""
     return np.random.default_rng([seed, *stage.encode(), step])
 
 
 def torch_random_of(rng: np.random.Generator) -> torch.Generator:
-    """The same source for tensors."""
+    """Return the same source for tensors."""
     return torch.Generator().manual_seed(int(rng.integers(2**62)))
 
 
@@ -79,7 +79,7 @@ def decayed(step: int, steps: int, warm: int = 50) -> float:
 
 
 def descend(optimizers: Sequence[torch.optim.Optimizer], rates: Sequence[float], factor: float) -> None:
-    """One step of each optimizer at its rate times the factor, then no gradients."""
+    """Make one step of each optimizer at its rate times the factor, then clear the gradients."""
     for optimizer, rate in zip(optimizers, rates, strict=True):
         for group in optimizer.param_groups:
             group["lr"] = rate * factor
@@ -96,12 +96,12 @@ def compile_blocks(module: nn.Module, kind: type[nn.Module]) -> None:
 
 
 def checkpoint_of(folder: Path, stage: str) -> Path:
-    """Where the stage's state is kept."""
+    """Return the file in which the stage's state is kept."""
     return folder / f"{stage}.pt"
 
 
 def load_state(folder: Path, stage: str) -> dict[str, Any]:
-    """The stage's latest state. Raises FileNotFoundError where it was never trained."""
+    """Return the stage's latest state. Raises FileNotFoundError where it was never trained."""
     state: dict[str, Any] = torch.load(checkpoint_of(folder, stage), map_location="cpu", weights_only=True)
     return state
 

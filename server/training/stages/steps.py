@@ -15,13 +15,13 @@ from training.stages.table import changed_world, open_table, world
 from training.stages.vae import VaeStage
 
 STEPS = {"vae": 2400, "text_encoder": 600, "transformer": 2400, "eyes": 3000, "edit": 5000, "judge": 2800}
-"""How long the recipe trains each stage."""
+"""Number of steps for which the recipe trains each stage."""
 TOY_STEPS = 2
-TOY_STRIDE = 997  # at toy length one of so many scenes is encoded
+TOY_STRIDE = 997  # at toy length one in this many scenes is encoded
 
 
 def open_stage(name: str, run: Path, cache: Path, seed: int, steps: int, *, toy: bool = False) -> Stage:
-    """The stage as it begins; `run` holds the stages before it. With `toy` its batches are tiny."""
+    """Return the stage before its first step; `run` holds the earlier stages. With `toy` its batches are tiny."""
     batch = {"batch": 2} if toy else {}
     fast = not toy
     if name == "text_encoder":

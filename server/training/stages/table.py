@@ -31,7 +31,7 @@ from training.stages.vae import flatten, inflate, moments_of, statistics
 PAIRS = 4000  # scenes with two different objects: a sample, where all others are complete
 BATCH = 32
 STATISTICS = "latents.json"
-SAMPLE, SAMPLE_STRIDE = 400, 48  # for the statistics: pairs, and every so many of all scenes
+SAMPLE, SAMPLE_STRIDE = 400, 48  # for the statistics: number of pairs, and stride over all scenes
 MATERIAL_SHOWN = 0.5  # of prompts for an object alone ask for gold or silver
 
 
@@ -92,7 +92,7 @@ class Table:
         self._covered: dict[tuple[str, int], torch.Tensor] = {}
 
     def latents(self, scenes: Sequence[Scene]) -> torch.Tensor:
-        """Of these scenes, all of one size. (n x 16 x height / 8 x width / 8)"""
+        """Return the latents of these scenes, all of one size. (n x 16 x height / 8 x width / 8)"""
         numbers = [self._numbers.get(scene) for scene in scenes]
         known = [number for number in numbers if number is not None]
         if len(known) == len(scenes):
@@ -100,7 +100,7 @@ class Table:
         return self._encoder.latents(scenes).to(DEVICE, torch.float32)
 
     def shown(self, scenes: Sequence[Scene]) -> torch.Tensor:
-        """Which tokens of each scene show more than background. (n x tokens)"""
+        """Return which tokens of each scene show more than background. (n x tokens)"""
         return torch.stack([self._shown(scene) for scene in scenes]).flatten(1).to(DEVICE)
 
     def _shown(self, scene: Scene) -> torch.Tensor:
@@ -118,7 +118,7 @@ class Table:
 
 
 class SceneEncoder:
-    """The run's VAE, and the statistics that bring its latents to mean 0 and deviation 1."""
+    """The run's VAE, with the statistics that bring its latents to mean 0 and deviation 1."""
 
     def __init__(self, run: Path, atlas: Atlas) -> None:
         self.atlas = atlas
@@ -130,7 +130,7 @@ class SceneEncoder:
 
     @torch.no_grad()
     def latents(self, scenes: Sequence[Scene]) -> torch.Tensor:
-        """Of these scenes, all of one size, in float16."""
+        """Return the latents of these scenes, all of one size, in float16."""
         pictures = np.stack([compose(scene, self.atlas) for scene in scenes])
         with fast_numbers():
             moments = moments_of(self._vae, to_tensor(pictures).to(DEVICE))
@@ -156,7 +156,7 @@ def latent_statistics(run: Path, atlas: Atlas) -> dict[str, list[float]]:
 
 
 def open_table(run: Path, atlas: Atlas, scenes: Sequence[Scene], name: str = "square") -> Table:
-    """The latents of these scenes by the run's VAE, kept in the run under that name."""
+    """Return the latents of these scenes by the run's VAE, kept in the run under that name."""
     encoder = SceneEncoder(run, atlas)
     kept = run / f"latents-{name}.pt"
     if not kept.is_file():

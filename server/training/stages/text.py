@@ -17,7 +17,7 @@ NOTHING = " "  # the engine's own negative prompt
 
 
 def tokenizer_of(run: Path) -> Qwen2Tokenizer:
-    """The run's tokenizer; trained at its beginning and kept, because every later part depends on its numbers."""
+    """Return the run's tokenizer, trained at its beginning and kept, since all later parts depend on its numbers."""
     folder = run / "tokenizer"
     if not (folder / "tokenizer.json").is_file():
         train_tokenizer().save_pretrained(folder)
@@ -55,7 +55,7 @@ class Prompter:
         there: torch.Tensor,
         views: "Views | None" = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The encoding after the dropped beginning (n x length x 192), and which of it is there (n x length).
+        """Return the encoding after the dropped beginning (n x length x 192), and which of it is there (n x length).
 
         `views` are those of all pictures, in the order in which the prompts show them.
         """
@@ -74,11 +74,11 @@ class Views:
     """Pictures as the text encoder's eye takes them."""
 
     patches: torch.Tensor
-    """All pictures', one after the other. (patches x 1176)"""
+    """Patches of all pictures, one after the other. (patches x 1176)"""
     grids: torch.Tensor
-    """Of each picture: moments, rows and columns of patches. (n x 3)"""
+    """Number of moments, rows and columns of patches of each picture. (n x 3)"""
 
     @property
     def seen(self) -> list[int]:
-        """How many tokens each picture becomes: one for two by two patches."""
+        """Return the number of tokens of each picture: one for two by two patches."""
         return [int(grid.prod()) // 4 for grid in self.grids]

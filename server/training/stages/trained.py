@@ -45,7 +45,7 @@ def _vae(run: Path) -> AutoencoderKLQwenImage:
 
 
 def trained_judge(run: Path) -> dict[str, torch.Tensor]:
-    """The judge's running means, and what its norms have counted."""
+    """Return the judge's running means, and what its norms have counted."""
     kept = load_state(run, "judge")["stage"]
     return {**kept["judge"], **kept["mean"]}
 

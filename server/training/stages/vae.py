@@ -64,7 +64,7 @@ def flatten(vae: AutoencoderKLQwenImage) -> AutoencoderKLQwenImage:
 
 
 def inflate(values: Mapping[str, torch.Tensor]) -> AutoencoderKLQwenImage:
-    """A whole VAE from a flat one's parameters."""
+    """Return a whole VAE from a flat one's parameters."""
     vae = parts.build_vae()
     whole = vae.state_dict()
     for name, value in whole.items():
@@ -105,7 +105,7 @@ class VaeStage:
         self.mean = Mean(self.vae, 0.998)
 
     def step(self, number: int) -> Mapping[str, float]:
-        """One batch of pictures."""
+        """Return one batch of pictures."""
         rng = random_of(self._seed, self.name, number)
         pictures = np.stack([busy(rng, self._atlas, self._side) for _ in range(self._batch)])
         wanted = to_tensor(pictures).to(DEVICE)
@@ -159,7 +159,7 @@ def pictures_of(vae: AutoencoderKLQwenImage, latents: torch.Tensor) -> torch.Ten
 
 
 def busy(rng: np.random.Generator, atlas: Atlas, side: int) -> Pixels:
-    """A square picture richer than the scenes are, so that the VAE carries more than those: shades, any place, gray."""
+    """Return a square picture richer than the scenes, with shades, any place and gray, so that the VAE learns more."""
     names = atlas.names
     canvas = np.empty((side, side, 3), dtype=np.float32)
     kind = rng.random()

@@ -16,9 +16,9 @@ from click.testing import CliRunner
 from diffusers import QwenImagePipeline
 from PIL import Image, ImageDraw
 
-from qwen_image_studio.contract.words import Operation, Way
+from qwen_image_studio.contract.words import Tier, Way
 from qwen_image_studio.models.families.qwen_image_edit import sides_for
-from qwen_image_studio.models.table import MODELS, Model
+from qwen_image_studio.models.table import MODELS, Model, Recipe
 from qwen_image_studio.painting.qwen import QwenEngine, open_engine, open_pipeline
 from tests.server.conftest import a_plan, painted
 from training import build as builder
@@ -343,7 +343,9 @@ def test_sheets_show_what_was_asked(
     monkeypatch.setattr(sheets, "TOLD", sheets.TOLD[:2])
     monkeypatch.setattr(sheets, "OF_EACH_KIND", 1)
     monkeypatch.setattr(sheets, "OF_EACH_SIZE", 1)
-    monkeypatch.setitem(MODELS, "miniature", replace(miniature, steps=2))
+    monkeypatch.setitem(
+        MODELS, "miniature", replace(miniature, tiers={Tier.QUALITY: Recipe(steps=2, guidance_scale=3.0)})
+    )
     out = tmp_path / "sheet.png"
     for kind, rows in (("told", 1), ("edits", 3), ("sizes", 2)):
         lines = list(sheets.paint(kind, Path(miniature.repository), drawn, out))
@@ -487,7 +489,7 @@ def test_a_source_of_a_native_size_is_fed_as_it_is(
     )
     try:
         source = Image.fromarray(compose(scene, atlas))
-        list(engine.paint(a_plan(operation=Operation.EDIT, width=64, height=64), [source]))
+        list(engine.paint(a_plan(way=Way.EDIT, width=64, height=64), [source]))
     finally:
         hook.remove()
     views = Eyes(atlas).views([scene])

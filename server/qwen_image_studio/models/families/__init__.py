@@ -1,4 +1,4 @@
-"""The families that the product knows, by the names under which rows of the table of models ask for them."""
+"""The families of models that the product knows, by the names that the table of models uses."""
 
 from qwen_image_studio.models.families.family import Family, Sources
 from qwen_image_studio.models.families.qwen_image import QwenImage

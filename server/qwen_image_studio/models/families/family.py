@@ -1,7 +1,8 @@
-"""What the product has to know of a family of models: its parts, its pipeline, and its traits.
+"""The base of a family of models: its parts, its pipeline and its traits.
 
-A family is one file beside this one and an entry in ``FAMILIES``. No other module asks which family it deals with, only
-for its traits. Nothing here imports torch or diffusers before a model is loaded: the web process knows families too.
+A family is one file beside this one and an entry in ``FAMILIES``. Other modules ask only for its traits, never which
+family it is. Nothing here imports torch or diffusers before a model is loaded, because the web process has families
+too.
 """
 
 import math
@@ -20,77 +21,72 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sources:
-    """The pictures that a pipeline is shown, and the sizes to which it brings them."""
+    """The pictures that a pipeline is shown, and the sizes to which they are resized."""
 
     images: Sequence[Image.Image]
     first_pixels: int
-    """Area of the first picture for the VAE."""
+    """Area in pixels of the first picture for the VAE."""
     other_pixels: int
-    """Area of each of the others for the VAE."""
+    """Area in pixels of each other picture for the VAE."""
     vision_pixels: int
-    """Area of every picture for the text encoder's eye."""
+    """Area in pixels of every picture for the text encoder."""
     grid: int
-    """Sides are multiples of this many pixels."""
+    """Number of pixels of which the sides are multiples."""
 
 
 class Family(ABC):
-    """One family: models that the same pipeline runs over parts of the same classes.
+    """One family: models that one pipeline runs, with parts of the same classes.
 
-    Its traits are attributes. Their defaults, and the methods that are not abstract, fit a pipeline of diffusers that
-    works on the latents of Qwen-Image's VAE; a family that differs replaces them.
+    Its traits are attributes. Their defaults, and the methods that are not abstract, suit a pipeline of diffusers that
+    works on the latents of Qwen-Image's VAE; a family that differs overrides them.
     """
 
     starts_from_image = True
-    """Whether a painting can start from a picture's latents instead of noise."""
+    """Whether a painting can start from the latents of a picture instead of noise."""
     takes_strength = True
     """Whether the caller may say how far to go from that picture."""
     holds = True
     """Whether pixels that may not change can be held in place while the rest is painted."""
     previews = True
-    """Whether small pictures can be made of latents in between."""
+    """Whether small pictures can be made from the latents of an unfinished painting."""
     takes_guidance = True
     """Whether the pipeline takes a negative prompt and ``true_cfg_scale``."""
     alpha = False
-    """Whether its pictures can be transparent."""
+    """Whether its pictures can have transparency."""
     key_value_cache = False
     """Whether the transformer keeps keys and values from step to step, so that a step costs less than its tokens."""
     references = 0
-    """Pictures that the pipeline can be shown at once."""
+    """Largest number of pictures that the pipeline can be shown at once."""
     pixels_per_latent = 8
-    """Side in pixels of what one latent stands for."""
+    """Side in pixels of the square that one latent covers."""
     pixels_per_token = 16
-    """Side in pixels of what one token of the transformer stands for."""
+    """Side in pixels of the square that one token of the transformer covers."""
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether the cost of a step follows from its tokens alone."""
+        """Return whether the cost of a step depends on its tokens alone."""
         return not self.key_value_cache
 
     @abstractmethod
     def parts(self) -> Mapping[str, Any]:
-        """Return the class of each part of the pipeline by the part's name, the VAE's own among them."""
+        """Return the class of each part of the pipeline, the VAE included, by the part's name."""
 
     @abstractmethod
     def pipeline(self) -> Any:
         """Return the class of the pipeline, whose constructor takes the parts."""
 
     def tokenizer(self, parts: Mapping[str, Any]) -> Any:
-        """Return the tokenizer of the texts among the loaded parts."""
+        """Return the tokenizer for texts from the loaded parts."""
         return parts["tokenizer"]
 
     def keywords(self, sources: Sources) -> dict[str, Any]:
-        """Return what the call takes beside texts, size, steps, guidance and seed."""
+        """Return the keywords of the call besides texts, size, steps, guidance and seed."""
         return {}
-
-    def paint(self, pipeline: Any, sources: Sources, named: Mapping[str, Any]) -> Image.Image:
-        """Call the pipeline with the family's own keywords and those in `named`; return its picture."""
-        picture: Image.Image = pipeline(**self.keywords(sources), **named).images[0]
-        return picture
 
     def encode(self, pipeline: Any, picture: Image.Image) -> "torch.Tensor":
         """Return the picture's normalised latents, (1, channels, 1, height, width).
 
-        Sides of the picture are multiples of `pixels_per_token`.
+        The sides of the picture must be multiples of `pixels_per_token`.
         """
         import torch
 
@@ -122,5 +118,5 @@ class Family(ABC):
         return unpacked
 
     def tokens_of(self, size: Size) -> int:
-        """Return the tokens of a picture of `size` in pixels."""
+        """Return the number of tokens of a picture of `size` in pixels."""
         return math.prod(side // self.pixels_per_token for side in size)

@@ -30,5 +30,5 @@ class QwenImage(Family):
         return with_mixin(EncodesOnce, QwenImagePipeline)
 
     def keywords(self, sources: Sources) -> dict[str, Any]:
-        """Return the longest encoding: the pipeline cuts at 512 tokens unless told otherwise; 1024 is its limit."""
+        """Return the longest encoding: the pipeline cuts at 512 tokens unless told otherwise, at most at 1024."""
         return {"max_sequence_length": 1024}

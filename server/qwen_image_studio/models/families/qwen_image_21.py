@@ -1,4 +1,4 @@
-"""Qwen-Image-2.1: text, and pictures where there are any, to a picture; one pipeline for both."""
+"""Qwen-Image-2.1: a picture from a text, or from a text and pictures, with one pipeline for both."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from qwen_image_studio.models.families.texts import EncodesOnce, PillowProcessor
 
 
 class QwenImage21(Family):
-    """Its VAE is one of its own, with transparency: neither starts, holds nor the chart of previews are made for it."""
+    """The family with transparency and a VAE of its own, for which there is no start picture, hold or preview."""
 
     starts_from_image = takes_strength = holds = previews = False
     alpha = True
@@ -42,7 +42,7 @@ class QwenImage21(Family):
         return parts["processor"].tokenizer
 
     def keywords(self, sources: Sources) -> dict[str, Any]:
-        """Return the sources, and the side in pixels of the square to whose area all of them are brought."""
+        """Return the sources, and the side of a square in pixels: all sources are resized to its area."""
         return {
             "image": list(sources.images) or None,
             "output_resolution": math.isqrt(sources.first_pixels),

@@ -1,4 +1,4 @@
-"""Qwen-Image-Edit-2509 and -2511: one to three pictures and an instruction to a picture."""
+"""Qwen-Image-Edit-2509 and -2511: a picture from one to three pictures and an instruction."""
 
 import itertools
 import math
@@ -6,18 +6,16 @@ from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
 
-from PIL import Image
-
 from qwen_image_studio.models.families.family import Sources
 from qwen_image_studio.models.families.qwen_image import QwenImage
 from qwen_image_studio.models.families.texts import EncodesOnce, PillowProcessor, with_mixin
 
 _FOR_VAE = -1
-"""In place of an area, where the pipeline asks at which size the VAE is to see the next source."""
+"""Mark in place of an area, with which the pipeline asks for the size of the next source for the VAE."""
 
 
 class QwenImageEdit(QwenImage):
-    """The parts of Qwen-Image, and a processor for the pictures that the text encoder sees."""
+    """The parts of Qwen-Image, with a processor for the pictures that the text encoder sees."""
 
     references = 3
 
@@ -28,17 +26,21 @@ class QwenImageEdit(QwenImage):
         return {**super().parts(), "processor": with_mixin(PillowProcessor, Qwen2VLProcessor)}
 
     def pipeline(self) -> Any:
-        """Return diffusers' pipeline, which here encodes each text once."""
+        """Return diffusers' pipeline, which here encodes each text once and takes sources with their sizes."""
         from diffusers import QwenImageEditPlusPipeline
 
-        return with_mixin(EncodesOnce, QwenImageEditPlusPipeline)
+        return with_mixin(SizesSources, with_mixin(EncodesOnce, QwenImageEditPlusPipeline))
 
     def keywords(self, sources: Sources) -> dict[str, Any]:
-        """Return the source pictures."""
-        return {"image": list(sources.images)}
+        """Return the sources."""
+        return {"sources": sources}
 
-    def paint(self, pipeline: Any, sources: Sources, named: Mapping[str, Any]) -> Image.Image:
-        """Edit with the sources at our sizes, which the pipeline itself takes from its module's globals."""
+
+class SizesSources:
+    """An edit pipeline that brings its sources to our sizes; diffusers' own takes them from its module's globals."""
+
+    def __call__(self, *, sources: Sources, **named: Any) -> Any:
+        """Edit the sources; the other keywords, and what is returned, are those of diffusers' pipeline."""
         import torch
         from diffusers import QwenImageEditPlusPipeline
 
@@ -54,23 +56,22 @@ class QwenImageEdit(QwenImage):
             calculate_dimensions=sides,
         )
         with torch.no_grad():
-            picture: Image.Image = call(pipeline, **self.keywords(sources), **named).images[0]
-        return picture
+            return call(self, image=list(sources.images), **named)
 
 
 def sides_for(area: int, aspect: float, grid: int) -> tuple[int, int]:
-    """Return width and height of about that area in pixels and that aspect, in multiples of the grid.
+    """Return the width and height with about that area in pixels and that aspect, in multiples of the grid.
 
-    Equal to the pipeline's own ``calculate_dimensions`` where the grid is 32.
+    The result equals that of the pipeline's own ``calculate_dimensions`` where the grid is 32.
     """
     width = math.sqrt(area * aspect)
     return round(width / grid) * grid, round(width / aspect / grid) * grid
 
 
 def with_globals(function: FunctionType, **values: Any) -> FunctionType:
-    """Return the same function, seeing these globals instead of its module's: nothing outside this copy changes.
+    """Return a copy of the function that sees these globals instead of its module's; the original does not change.
 
-    Raise LookupError for a global that its module does not have.
+    Raises LookupError for a global that the module does not have.
     """
     unknown = values.keys() - function.__globals__.keys()
     if unknown:

@@ -1,4 +1,4 @@
-"""How pipelines of these families read texts: each text encoded once, and processors that need no torchvision."""
+"""Texts for the pipelines of these families: each text is encoded once, by processors that need no torchvision."""
 
 from functools import cache
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class EncodesOnce:
-    """A pipeline that encodes each text once: the images of a job differ by their seeds only."""
+    """A pipeline that encodes each text once, since the images of a job differ only by their seeds."""
 
     def _get_qwen_prompt_embeds(self, prompt: str | list[str], *others: Any, **named: Any) -> Any:
         known: dict[str, Any] = self.__dict__.setdefault("_encoded", {})
@@ -16,20 +16,20 @@ class EncodesOnce:
         return known[key]
 
     def forget_texts(self) -> None:
-        """Encode the texts anew next time: an editing model reads them together with its pictures."""
+        """Encode the texts anew at the next call, since an editing model reads them together with its pictures."""
         self.__dict__.pop("_encoded", None)
 
 
 class PillowProcessor:
-    """A processor over Pillow, put together from its files: the same with and without torchvision."""
+    """A processor that uses Pillow and is built from its files, so that it is the same with and without torchvision."""
 
     def check_argument_for_proper_class(self, name: str, argument: object) -> type:
-        """Accept None for the video processor, on which transformers insists and which needs torchvision."""
+        """Accept None for the video processor, which transformers demands and which would need torchvision."""
         return type(argument)
 
     @classmethod
     def from_pretrained(cls, folder: Path, *, subfolder: str, local_files_only: bool) -> Any:
-        """Read the processor in `folder`/`subfolder`; its tokenizer is there or in `folder`/tokenizer."""
+        """Read the processor from `folder`/`subfolder`; its tokenizer is there or in `folder`/tokenizer."""
         from transformers import Qwen2Tokenizer
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -44,5 +44,5 @@ class PillowProcessor:
 
 @cache
 def with_mixin(mixin: type, base: Any) -> Any:
-    """Return a class that is `base` with the mixin's methods before its own, under the name of `base`."""
+    """Return a class named as `base`, with the mixin's methods before those of `base`."""
     return type(base.__name__, (mixin, base), {"__module__": mixin.__module__})

@@ -1,4 +1,4 @@
-"""Reading what OpenAI's clients send: JSON, or a multipart form whose every value is a text."""
+"""Reading requests of OpenAI's clients: JSON, or a multipart form in which every value is a text."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from qwen_image_studio.web.openai.requests import ImagesEditRequest, ImagesGener
 from qwen_image_studio.web.routing import read_idempotency_key, read_json, services
 
 MAX_FORM_PARTS = 60
-"""Every parameter is a part of its own in these forms."""
+"""Largest number of parts in a form; in these forms every parameter is a part of its own."""
 _Request = TypeVar("_Request", ImagesGenerateRequest, ImagesEditRequest)
 _IMAGE = re.compile(r"image(\[\d*\])?")
 _PART_OF = re.compile(r"(slots|region)\[(\w{1,64})\]")
@@ -24,7 +24,7 @@ _PART_OF = re.compile(r"(slots|region)\[(\w{1,64})\]")
 
 @dataclass(frozen=True)
 class Asked:
-    """What a client of OpenAI's asked for, in its words and as a job."""
+    """A request of an OpenAI client, in OpenAI's terms and as a job."""
 
     request: ImagesGenerateRequest | ImagesEditRequest
     submission: Submission
@@ -67,7 +67,7 @@ def _json() -> dict[str, Any]:
 
 
 def _form() -> tuple[dict[str, Any], list[Upload]]:
-    """The fields of a multipart form, and its files in order. Images may also be fields, with ids or URLs."""
+    """Return the fields of a multipart form, and its files in order. Images may also be fields, with ids or URLs."""
     request.max_form_parts = MAX_FORM_PARTS
     files = [(name, file) for name, sent in request.files.lists() for file in sent]
     if unknown := [name for name, _ in files if name != "mask" and not _IMAGE.fullmatch(name)]:
@@ -103,7 +103,7 @@ def _twice(name: str) -> StudioError:
 
 
 def _object(text: str) -> Any:
-    """An object that was sent as a field: JSON, or a text that is none and will be refused by its field's name."""
+    """Return an object that was sent as a field of JSON; other text as it is, to be refused under its field's name."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -114,11 +114,12 @@ def _validated(model: type[_Request], body: dict[str, Any]) -> _Request:
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        raise from_validation(error, where="request of OpenAI's images API") from error
+        where = "request of OpenAI's images API"
+        raise from_validation(error, where=where, known=model.model_fields) from error
 
 
 def _white_masked(uploads: Sequence[Upload]) -> list[Upload]:
-    """The files with the mask turned from alpha 0 to white."""
+    """Return the files with the mask converted: what had alpha 0 becomes white."""
     limits = services().settings.image_limits
     first = next((upload.data for upload in uploads if upload.param != "mask"), None)
     return [

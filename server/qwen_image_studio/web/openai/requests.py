@@ -1,7 +1,4 @@
-"""OpenAI's images API: what its clients send.
-
-Beside the names of OpenAI every parameter of a job is taken, as an extra field.
-"""
+"""OpenAI's images API: the requests of its clients. Every parameter of a job is taken as an extra field."""
 
 from typing import Any, Literal, Self
 
@@ -18,11 +15,11 @@ from qwen_image_studio.operations.request import Request, validated
 
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
 LESSER: frozenset[Quality] = frozenset({"low", "medium", "standard"})
-"""Qualities below the one that is painted."""
+"""Values of `quality` below the one that is always painted."""
 
 
 class _OpenAI(BaseModel):
-    """What OpenAI calls by a name of its own, in both routes."""
+    """Parameters with names of OpenAI's own, in both routes."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -65,7 +62,10 @@ class _OpenAI(BaseModel):
         return self
 
     def _as(self, operation: Operation, names: set[str], where: str) -> Request:
-        """Return the job's own request, of those parameters that were sent. Raises StudioError."""
+        """Return the request as an `operation` of ours, with those of the parameters `names` that were sent.
+
+        Raises StudioError, which calls the request `where`.
+        """
         params = self.model_dump(mode="json", exclude_unset=True, include=names)
         if self.output_compression is not None:
             params["output_quality"] = max(1, self.output_compression)
@@ -80,7 +80,7 @@ class ImagesGenerateRequest(_OpenAI, GenerateRequest):
     """Taken for the sake of clients, without effect; a warning says so."""
 
     def job_request(self) -> Request:
-        """Return the same as a job. Raises StudioError."""
+        """Return the same request as a job. Raises StudioError."""
         return self._as(Operation.GENERATE, set(GenerateRequest.model_fields), "image generation")
 
 
@@ -98,7 +98,7 @@ class ImagesEditRequest(_OpenAI, EditRequest):
     """With a mask or region: how far to go from what is there. Left out: 1, where nothing of it is left."""
 
     def job_request(self, *, has_mask: bool) -> Request:
-        """Return the same as a job: an inpaint where only a part may change, else an edit. Raises StudioError.
+        """Return the same request as a job: an inpaint where only a part may change, else an edit. Raises StudioError.
 
         The result of an inpaint has the size of the image, whatever `size` says.
         """

@@ -1,4 +1,4 @@
-"""OpenAI's images API: the same jobs, waited for. Only the names and the shapes are OpenAI's."""
+"""OpenAI's images API: each request waits for an ordinary job; only names and shapes are OpenAI's."""
 
 import json
 import time
@@ -78,7 +78,7 @@ def edit(body: Asked) -> ImagesResponse | Response:
 
 @blueprint.after_request
 def _no_second_try(response: Response) -> Response:
-    """Say that the same request would fail the same way: OpenAI's clients send it again after any 409 and 500."""
+    """Tell OpenAI's clients not to try again: they would after any 409 and 500, and fail in the same way."""
     if response.status_code in {409, 500}:
         response.headers["X-Should-Retry"] = "false"
     return response
@@ -89,13 +89,13 @@ def _no_second_try(response: Response) -> Response:
 
 @dataclass(frozen=True)
 class _Call:
-    """What was asked and for which route."""
+    """A request and the kind of route that it came to."""
 
     kind: Kind
     asked: ImagesGenerateRequest | ImagesEditRequest
 
     def warnings(self, job: Job, size: str) -> list[str]:
-        """The job's warnings, and what of OpenAI's parameters had no effect."""
+        """Return the job's warnings, and those about OpenAI's parameters without effect."""
         asked, warnings = self.asked, list(job.warnings)
         if asked.quality in LESSER:
             warnings.append(
@@ -108,7 +108,7 @@ class _Call:
         return warnings
 
     def revised(self, job: Job) -> str | None:
-        """What was painted where it is another text than was sent."""
+        """Return the painted prompt where it differs from the one that was sent, else None."""
         painted = str(job.plan.get("prompt", ""))
         return painted if painted and painted != self.asked.prompt else None
 
@@ -123,7 +123,7 @@ def _answered(call: _Call, submission: Submission) -> ImagesResponse | Response:
         events = stream_with_context(_events(call, waiting))
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         response = Response(events, mimetype="text/event-stream", headers=headers)
-        # The server closes the response however it ends; a generator that was never begun would not clean up.
+        # The web server closes every response; a generator that was never started would not clean up by itself.
         response.call_on_close(stack.pop_all().close)
         return response
 
@@ -212,20 +212,20 @@ def _completed(call: _Call, job: Job, picture: StoredImage) -> ImagesEvent:
 
 
 class _Partials:
-    """Chooses, of a job's previews, as many as were asked, spread over its steps."""
+    """The partial images of a stream: as many previews of a job as were asked for, spread over its steps."""
 
     def __init__(self, call: _Call) -> None:
         self._call, self._sent = call, 0
         self._last = b""
 
     def due(self, job: Job) -> ImagesEvent | None:
-        """The next partial image, once the job is far enough and has another preview than before."""
+        """Return the next partial image, or None while the job is not far enough or has no new preview."""
         now, wanted = job.progress, self._call.asked.partial_images
         if now.preview_key is None or self._sent >= wanted or now.step * (wanted + 1) < now.steps * (self._sent + 1):
             return None
         try:
             data = services().gallery.open(now.preview_key)
-        except StudioError:  # gone with the job's end
+        except StudioError:  # deleted when the job ended
             return None
         if data == self._last or (header := read_header(data)) is None:
             return None
