@@ -5,7 +5,6 @@ it, in a process of its own; web and workers run in this one, over a real socket
 miniature. A file counts as touched where a function in it runs, not where it is merely imported.
 """
 
-import sys
 import tempfile
 import threading
 import time
@@ -22,7 +21,7 @@ from PIL import Image
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from benchmarks.calls import ROOT, follow_calls, stop_following
-from qwen_image_studio.jobs import open_store
+from qwen_image_studio.jobs.opening import open_store
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.planning.engine import open_engine
 from qwen_image_studio.settings import Settings
@@ -123,9 +122,8 @@ def trace() -> list[Journey]:
 
 def _journeys(recorder: Recorder, plugin: Daemon, url: str, files: str) -> Iterator[Journey]:
     image, mask = (dify_file(f"{files}/files/{name}/file-preview?sign=s") for name in ("image", "mask"))
-    prompt = {"prompt": "a red apple on a blue background", "steps": 2}
     for name, tool, parameters in (
-        ("generate", "image_generation", prompt),
+        ("generate", "image_generation", {"prompt": "a red apple on a blue background", "steps": 2}),
         ("masked edit", "image_edit", {"prompt": "replace it with a cat", "images": [image], "mask": mask, "steps": 2}),
         ("batch of one row", "image_batch", {"prompt": "a {{colour}} cup", "rows": "colour\nred", "steps": 2}),
     ):
@@ -186,25 +184,14 @@ def _plugin(written: Path) -> Iterator[Daemon]:
 @contextmanager
 def _files() -> Iterator[str]:
     """Serve an image and a mask as Dify serves files; the value is the address."""
-    image, mask = Image.new("RGB", (128, 128), "red"), Image.new("L", (128, 128))
+    mask, data = Image.new("L", (128, 128)), {"image": BytesIO(), "mask": BytesIO()}
     mask.paste(255, (32, 32, 96, 96))
-    data = {"image": _png(image), "mask": _png(mask)}
-    with ScriptedServer(lambda call: Answer(body=data[call.path.split("/")[2]])) as server:
+    mask.save(data["mask"], "PNG")
+    Image.new("RGB", (128, 128), "red").save(data["image"], "PNG")
+    with ScriptedServer(lambda call: Answer(body=data[call.path.split("/")[2]].getvalue())) as server:
         yield server.url
 
 
-def _png(image: Image.Image) -> bytes:
-    buffer = BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def main() -> int:
-    """Print every journey."""
+if __name__ == "__main__":
     for journey in trace():
         journey.show()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dify_plugin import Tool  # type: ignore[import-untyped]
 from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
 
+from tools.dify import DifyFailed, from_dify
 from tools.views import Image, Painted
 
 UPLOAD_S = 10
@@ -46,8 +47,8 @@ def _uploaded(tool: Tool, image: Image, content: bytes) -> str | None:
     """Return the path of Dify's own copy of the image; None where the upload failed."""
     tool.session.max_invocation_timeout = UPLOAD_S
     try:
-        kept = tool.session.file.upload(filename(image), content, image.mime_type)
-    except Exception:  # noqa: BLE001 - the SDK raises plain exceptions, and bytes are better than no picture
+        kept = from_dify(lambda: tool.session.file.upload(filename(image), content, image.mime_type))
+    except DifyFailed:  # bytes are better than no picture
         return None
     return f"/files/tools/{kept.id}.{_suffix(image)}"
 

@@ -25,7 +25,8 @@ from tools.errors import (
     Unreachable,
     WrongServer,
 )
-from tools.views import ErrorBody, Job, Pause
+from tools.versions import advice_for
+from tools.views import ErrorBody, ErrorDetail, Health, Job, Pause
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
@@ -35,6 +36,9 @@ LAST_BYTES_S = 5.0
 """Least time for an exchange, even when the time budget is about to end, in seconds."""
 MAX_VIEW_BYTES = 4 * 1024 * 1024
 LONGEST_MESSAGE = 600
+UNKNOWN_CODES = {"unknown_parameter", "unknown_operation", "method_not_allowed"}
+NO_SUCH_ADDRESS = "nothing at this address"
+"""Tells an unknown address from an unknown job or image, which have the same code."""
 
 View = TypeVar("View", bound=BaseModel)
 Update = Job | Pause
@@ -141,10 +145,11 @@ class Exchange:
                 "server_url redirects elsewhere. Enter the address that it redirects to (often https:// instead of http://)."
             )
         try:
-            message = self._quoted(ErrorBody.model_validate_json(answer.content).error.message)
+            error = ErrorBody.model_validate_json(answer.content).error
         except ValidationError:
-            message = ""
-        raise self._refusal(answer, message)
+            raise self._refusal(answer, "") from None
+        advice = advice_for(self._version()) if _is_unknown(error) else ""
+        raise self._refusal(answer, f"{self._quoted(error.message)}{advice}")
 
     def _refusal(self, answer: Answer, message: str) -> ClientError:
         if answer.status == 407:
@@ -168,6 +173,14 @@ class Exchange:
         if not message:
             return self._wrong_server()
         return NotFound(message) if answer.status == 404 else Refused(message)
+
+    def _version(self) -> str:
+        """The server's version; empty where it does not tell it now."""
+        try:
+            answer = self._once("GET", "/v1/health", read_timeout=CONNECT_TIMEOUT_S)
+            return Health.model_validate_json(answer.content).version
+        except (ClientError, ValidationError):
+            return ""
 
     def _wrong_server(self) -> WrongServer:
         return WrongServer(
@@ -198,6 +211,11 @@ def _pauses() -> Iterator[float]:
     while True:
         yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - not for secrets
         pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def _is_unknown(error: ErrorDetail) -> bool:
+    """Whether a server says that it does not know what it was asked for: a parameter, an operation, an address."""
+    return error.code in UNKNOWN_CODES or (error.code == "not_found" and NO_SUCH_ADDRESS in error.message)
 
 
 def _retry_after(answer: Answer) -> float:

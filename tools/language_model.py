@@ -13,6 +13,7 @@ from dify_plugin.entities.model.message import (  # type: ignore[import-untyped]
     UserPromptMessage,
 )
 
+from tools.dify import DifyFailed, from_dify
 from tools.enhancement import MAX_ANSWER_CHARS, Ask, NoAnswer
 from tools.parameters import ChosenModel
 
@@ -51,9 +52,7 @@ def asking(tool: Tool, chosen: ChosenModel | None, seconds: float) -> Ask:
             raise NoAnswer("is not chosen, or not written as PROVIDER/MODEL such as langgenius/openai/openai/gpt-4o")
         try:
             return "".join(_chunks(tool, chosen, system, user, seconds))
-        except NoAnswer:
-            raise
-        except Exception as error:  # noqa: BLE001 - the SDK raises plain exceptions; a prompt by rules beats none
+        except DifyFailed as error:
             raise NoAnswer(_why(str(error))) from None
 
     return ask
@@ -66,14 +65,21 @@ def _chunks(tool: Tool, chosen: ChosenModel, system: str, user: str, seconds: fl
     tool.session.max_invocation_timeout = max(1, math.ceil(seconds))
     asked: list[Any] = [SystemPromptMessage(content=system), UserPromptMessage(content=user)]
     config = LLMModelConfig(**chosen.model_dump())
-    for chunk in tool.session.model.llm.invoke(model_config=config, prompt_messages=asked, stream=True):
-        text = chunk.delta.message.get_text_content()
+    llm = tool.session.model.llm
+    answer = from_dify(lambda: iter(llm.invoke(model_config=config, prompt_messages=asked, stream=True)))
+    while (text := from_dify(lambda: _next_text(answer))) is not None:
         length += len(text)
         if time.monotonic() > deadline:
             raise NoAnswer(f"did not answer within {seconds:g} s")
         if length > MAX_ANSWER_CHARS:
             raise NoAnswer("did not come to an end")
         yield text
+
+
+def _next_text(answer: Iterator[Any]) -> str | None:
+    """The text of the next chunk; None where there is none left."""
+    chunk = next(answer, None)
+    return None if chunk is None else str(chunk.delta.message.get_text_content())
 
 
 def _why(error: str) -> str:

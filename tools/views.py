@@ -16,7 +16,9 @@ class Progress(BaseModel):
 
 
 class Change(BaseModel):
-    """How much an edit changed inside the area that was to change and outside of it, 0 to 1; None where unknown."""
+    """The change that an edit made, inside the area that was to change and outside of it, 0 to 1; None where
+    unknown.
+    """
 
     inside: float | None = None
     outside: float | None = None
@@ -111,12 +113,13 @@ class Health(BaseModel):
     """The state of the server; ``state`` is starting, ready, busy, degraded or failed."""
 
     service: str
+    version: str = ""
     state: str
     message: str = ""
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong and what to do."""
+    """One error: what went wrong and what to do."""
 
     code: str = ""
     message: str

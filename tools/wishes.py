@@ -107,7 +107,7 @@ _RATIO = re.compile(
 
 @dataclass(frozen=True)
 class Wish:
-    """What a person wants, in short; at least one of ``text``, ``product`` and ``theme`` is not empty."""
+    """A person's wish, in short; at least one of ``text``, ``product`` and ``theme`` is not empty."""
 
     text: str
     purpose: Purpose = "generate"

@@ -18,7 +18,7 @@ from qwen_image_studio.gallery import open_gallery
 from qwen_image_studio.gallery.pruning import prune as prune_old
 from qwen_image_studio.host.supervise import serve as run_server
 from qwen_image_studio.intake import check_files
-from qwen_image_studio.jobs import open_store
+from qwen_image_studio.jobs.opening import open_store
 from qwen_image_studio.local.files import batch_to_files, paint_to_files
 from qwen_image_studio.local.options import painting_options, part_options, region
 from qwen_image_studio.models.table import configured_models

@@ -1,10 +1,10 @@
 """The plugin of this tree against the server of 0.1.0, as that was recorded: every tool gives what it gave.
 
-What a newer plugin needs and an older server lacks has to end in a sentence that names the version needed. Nothing is
-lacking yet. A test of it makes a call with ``OldStudio``, which refuses what it does not know as the old server would,
-and looks at ``outcome.error`` and at ``unknown``.
+What a newer plugin needs and an older server lacks ends in a sentence that names the version needed. Nothing is lacking
+yet; so the tests of it ask for what no version knows, or have the old server know less than it did.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +13,9 @@ import requests
 from tests.compat.calls import Caller, DifyFiles, told
 from tests.compat.replay import API_KEY, OldStudio, Recording
 from tests.plugin.daemon import Daemon
+from tools.client import StudioClient
+from tools.errors import ClientError, NotFound, Refused
+from tools.versions import VERSION
 
 RECORDING = Recording.load("0.1.0")
 IN_OTHER_WORDS = {401, 404}
@@ -83,3 +86,73 @@ def test_an_old_server_refuses_what_it_does_not_know_in_its_own_words(
     assert answer.status_code == status
     assert said in answer.json()["error"]["message"]
     assert len(old.unknown) == 1
+
+
+# -- what only a newer server knows --------------------------------------------------------------------------------
+
+TOO_OLD = "This server is version 0.1.0; what the plugin asks for here needs version 0.2.0."
+
+
+def at_version(version: str) -> Recording:
+    """The recorded server, as if it were of another version."""
+    [health] = [each for each in RECORDING.always if each["route"] == "GET /v1/health"]
+    others = [each for each in RECORDING.always if each is not health]
+    return replace(RECORDING, always=[{**health, "json": {**health["json"], "version": version}}, *others])
+
+
+def refusal_of(params: dict[str, Any], recording: Recording = RECORDING) -> ClientError:
+    """What the client raises for a job that the server does not know."""
+    with OldStudio(recording, "generate") as old, StudioClient(old.url, API_KEY, time_budget_s=20) as client:
+        with pytest.raises(Refused) as caught:
+            list(client.paint(params))
+        assert len(old.unknown) == 1
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"operation": "upscale"}, "operation: must be one of generate, edit"),
+        ({"operation": "edit", "prompt": "make it blue", "colour": 1}, "'colour' is not a parameter of this edit"),
+    ],
+)
+def test_what_an_old_server_does_not_know_ends_in_the_version_needed(params: dict[str, Any], said: str) -> None:
+    message = str(refusal_of(params))
+    assert message.startswith(said)
+    assert TOO_OLD in message
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/galleries"), ("POST", "/v1/models")])
+def test_an_address_that_an_old_server_lacks_ends_in_the_version_needed(method: str, path: str) -> None:
+    with OldStudio(RECORDING, "generate") as old, StudioClient(old.url, API_KEY, time_budget_s=20) as client:
+        with pytest.raises(Refused, match="address") as caught:
+            client._accepted(client._once(method, path))
+        assert len(old.unknown) == 1
+    assert TOO_OLD in str(caught.value)
+
+
+def test_a_person_reads_the_version_needed(plugin: Daemon) -> None:
+    takes = {name: [each for each in taken if each != "steps"] for name, taken in RECORDING.takes.items()}
+    older = replace(RECORDING, takes=takes)
+    with OldStudio(older, "generate") as old, DifyFiles(RECORDING.files) as files:
+        outcome = Caller(plugin, old.credentials, files).make("generate", RECORDING.calls["generate"])
+        assert old.unknown == ["parameter steps"]
+    assert outcome.error is not None
+    assert outcome.error.message.startswith("'steps' is not a parameter of this generate request")
+    assert TOO_OLD in outcome.error.message
+
+
+@pytest.mark.parametrize("version", [VERSION, "0.2.7", "0.10.0", "1.0.0", "", "unknown"])
+def test_a_server_that_is_not_older_is_not_blamed(version: str) -> None:
+    message = str(refusal_of({"operation": "upscale"}, at_version(version)))
+    assert message.startswith("operation: must be one of")
+    assert "version" not in message
+
+
+def test_what_is_merely_missing_at_an_old_server_is_not_blamed_on_its_version() -> None:
+    name = "fetch_an_unknown_job"
+    with OldStudio(RECORDING, name) as old, StudioClient(old.url, API_KEY, time_budget_s=20) as client:
+        with pytest.raises(NotFound) as caught:
+            list(client.fetch("job_none"))
+        assert old.unknown == []
+    assert "version" not in str(caught.value)

@@ -11,7 +11,8 @@ import requests
 from flask.testing import FlaskClient
 
 from qwen_image_studio.gallery import open_gallery
-from qwen_image_studio.jobs import StoredImage, open_store
+from qwen_image_studio.jobs import StoredImage
+from qwen_image_studio.jobs.opening import open_store
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.routing import Services
 from tests.studio import Studio

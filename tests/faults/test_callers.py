@@ -10,7 +10,7 @@ import pytest
 import requests
 from PIL import Image
 
-from qwen_image_studio.jobs import open_store
+from qwen_image_studio.jobs.opening import open_store
 from qwen_image_studio.settings import Settings
 from tests.studio import Studio
 

@@ -26,9 +26,9 @@ from qwen_image_studio.jobs import (
     NewJob,
     Progress,
     RowCounts,
-    open_store,
     state_shown,
 )
+from qwen_image_studio.jobs.opening import open_store
 from qwen_image_studio.jobs.transitions import columns
 from qwen_image_studio.settings import Settings
 from tests.ports.test_job_store import LIMIT, new, picture, submit, variant_of
@@ -601,7 +601,8 @@ def test_a_database_of_the_first_revision_is_brought_up_to_date(tmp_path: Path) 
     engine.dispose()
     store = open_store(where)
     job = store.get("job_1", "ann")
-    assert (job.plan, job.state, job.rows, job.parent_id) == ({"prompt": "杯子"}, State.SUCCEEDED, None, None)
+    assert (job.state, job.rows, job.parent_id) == (State.SUCCEEDED, None, None)
+    assert job.plan == {"prompt": "杯子", "kind": "paint", "way": "generate"}
     assert [image.id for image in store.images(["job_1"])["job_1"]] == ["img_1"]
     assert store.image("img_1", "ann").comparison_key is None
     assert [each.id for each in store.page("ann", limit=5, after=None, state=None)[0]] == ["job_1"]

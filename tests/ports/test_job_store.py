@@ -31,8 +31,8 @@ from qwen_image_studio.jobs import (
     Progress,
     StoredImage,
     WorkerReport,
-    open_store,
 )
+from qwen_image_studio.jobs.opening import open_store
 from qwen_image_studio.planning.plan import Variant
 from qwen_image_studio.settings import Settings
 

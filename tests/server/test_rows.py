@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from typing import Any
 
 import hypothesis.strategies as st
@@ -61,7 +62,9 @@ def test_any_text_is_a_table_or_is_refused_with_its_reason(text: str) -> None:
         refused = error
     if refused is not None:
         assert (refused.code, str(refused.param)[:4]) == ("invalid_value", "rows")
-        assert refused.message.startswith(f"{refused.param}: ")
+        row = re.fullmatch(r"rows\[(\d+)\]", str(refused.param))
+        named = f"row {int(row[1]) + 1} of the table" if row else refused.param
+        assert refused.message.startswith(f"{named}: ")
     else:
         assert rows
         assert all(name == name.strip() != "" for row in rows for name in row)

@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from qwen_image_studio.contract.fields import NamedUser
 from qwen_image_studio.contract.words import AspectRatio, Language, Operation, SlotType, State, Tier, WorkerState
@@ -90,7 +91,7 @@ class JobView(_View):
 
     object: Literal["job"] = "job"
     id: str
-    operation: Operation
+    operation: Operation | SkipJsonSchema[str]  # the table may hold more operations than the contract promises
     model: str
     tier: Tier
     state: State

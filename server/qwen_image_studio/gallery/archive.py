@@ -26,7 +26,7 @@ def archive(job: Job, store: JobStore, gallery: Gallery) -> Iterator[bytes]:
     """
     rows = store.row_jobs(job.id) if job.rows is not None else []
     images = store.images([job.id, *(row.id for row in rows)], with_deleted=True)
-    if all(image.deleted_at is not None for its in images.values() for image in its):
+    if all(image.deleted_at is not None for group in images.values() for image in group):
         raise StudioError("not_found", f"Job {job.id} has no image yet, or none any more; ask again once it has.")
     pieces = _written(job, rows, images, gallery)
     return chain([next(pieces)], pieces)
@@ -122,8 +122,8 @@ def _line(row: Job, names: Sequence[str], images: Sequence[StoredImage], gone: S
     images = [image for image in images if image.deleted_at is None]
     seeds = [str(image.seed) for image in images if image.seed is not None]
     errors = [row.error_message] if row.error_message else []
-    its = (row.id, " ".join(image.id for image in images), " ".join(seeds), " ".join([*errors, *gone]))
-    return [str((row.row or 0) + 1), row.state.value, " ".join(names), *its]
+    cells = (row.id, " ".join(image.id for image in images), " ".join(seeds), " ".join([*errors, *gone]))
+    return [str((row.row or 0) + 1), row.state.value, " ".join(names), *cells]
 
 
 def _csv(job: Job, lines: Sequence[Sequence[str]]) -> bytes:

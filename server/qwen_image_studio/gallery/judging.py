@@ -1,4 +1,4 @@
-"""How much of an image an edit changed, and whether that is worth a warning."""
+"""Judgement of an edit: how much of the image it changed, and whether that is worth a warning."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ _TOO_MUCH = (
 
 @dataclass(frozen=True)
 class Judgement:
-    """How much changed inside the area that was to change, and outside of it, 0 to 1 each; None where it is unknown."""
+    """The change inside the area that was to change and outside of it, 0 to 1 each; None where it is unknown."""
 
     inside: float | None = None
     outside: float | None = None

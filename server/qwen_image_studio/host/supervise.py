@@ -14,7 +14,8 @@ from qwen_image_studio.contract.errors import CannotServe, Locked, StudioError
 from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
 from qwen_image_studio.host.checks import check_data_dir, check_port, refuse_open_door
 from qwen_image_studio.intake import check_files
-from qwen_image_studio.jobs import JobStore, WorkerReport, open_store
+from qwen_image_studio.jobs import JobStore, WorkerReport
+from qwen_image_studio.jobs.opening import open_store
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import devices, largest_card_gib, worker_name

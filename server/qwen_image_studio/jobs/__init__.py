@@ -19,7 +19,6 @@ from qwen_image_studio.jobs.states import (
     state_shown,
 )
 from qwen_image_studio.planning.plan import Variant
-from qwen_image_studio.settings import Settings
 
 __all__ = [
     "FEW_ROWS",
@@ -33,7 +32,6 @@ __all__ = [
     "StoredImage",
     "Tag",
     "WorkerReport",
-    "open_store",
     "state_shown",
 ]
 
@@ -200,11 +198,3 @@ class JobStore(Forgetting, Protocol):
 
     def workers(self) -> Sequence[WorkerReport]:
         """Return the last report of each worker."""
-
-
-def open_store(settings: Settings) -> JobStore:
-    """Open the job store that the settings name, and bring its tables up to date."""
-    from qwen_image_studio.database.connection import open_database
-    from qwen_image_studio.jobs.sql import SqlJobStore
-
-    return SqlJobStore(open_database(settings), settings)

@@ -1,4 +1,4 @@
-"""Which job is next: one query serves both the claim and the queue positions that people see."""
+"""The ranking of jobs: one query serves both the claim and the queue positions that people see."""
 
 from collections.abc import Collection
 from typing import Any

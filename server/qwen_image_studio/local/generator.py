@@ -28,6 +28,11 @@ Pictures = Image.Image | list[Image.Image]
 class Drawing(TypedDict, total=False):
     """Options of every way of painting."""
 
+    template: str
+    """Instead of a prompt, the id of an instruction template; the operator's own count, too (STUDIO_TEMPLATES)."""
+    slots: Mapping[str, str]
+    """What stands in the template's slots."""
+    language: Literal["en", "zh"]
     negative_prompt: str | None
     num_inference_steps: int | None
     guidance_scale: float | None
@@ -88,7 +93,7 @@ class QwenImageGenerator:
         self,
         image: Image.Image | None = None,
         *,
-        prompt: str,
+        prompt: str = "",
         strength: float | None = None,
         callback: Report = silent,
         **options: Unpack[Options],
@@ -96,8 +101,8 @@ class QwenImageGenerator:
         """Paint the prompt, and return a picture, or a list where `num_images` is above 1.
 
         What is left out is up to the model. With an image, painting starts from it; `strength`, above 0 to 1, says how
-        far to go from the image. `callback(phase, step, steps)` is called as the work goes on, and may raise
-        to stop it. Raises StudioError.
+        far to go from the image. A `template` with its `slots` may stand in place of the prompt. `callback(phase, step,
+        steps)` is called as the work goes on, and may raise to stop it. Raises StudioError.
         """
         asked = {**_contract(options), "prompt": prompt, "strength": strength}
         return self._paint(callback, [] if image is None else [image], operation=Operation.GENERATE, **asked)
@@ -106,7 +111,7 @@ class QwenImageGenerator:
         self,
         image: Image.Image | Sequence[Image.Image],
         *,
-        prompt: str,
+        prompt: str = "",
         callback: Report = silent,
         **options: Unpack[Options],
     ) -> Pictures:
@@ -118,7 +123,7 @@ class QwenImageGenerator:
         self,
         image: Image.Image | Sequence[Image.Image],
         *,
-        prompt: str,
+        prompt: str = "",
         mask: Image.Image | None = None,
         region: tuple[float, float, float, float] | None = None,
         strength: float = 1.0,
@@ -208,24 +213,24 @@ def _listed(image: Image.Image | Sequence[Image.Image]) -> Sequence[Image.Image]
 
 def _contract(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options under the contract's names, without those that are None."""
-    theirs = {"num_inference_steps": "steps", "num_images": "n"}
-    return {theirs.get(name, name): value for name, value in options.items() if value is not None}
+    contract_names = {"num_inference_steps": "steps", "num_images": "n"}
+    return {contract_names.get(name, name): value for name, value in options.items() if value is not None}
 
 
 def _device(name: str) -> str:
     """Return the device to paint on. Raises StudioError where it does not exist."""
     import torch
 
-    there = ["cpu", *(["mps"] if torch.backends.mps.is_available() else [])]
-    there += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    available = ["cpu", *(["mps"] if torch.backends.mps.is_available() else [])]
+    available += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     if name == "auto":
-        return "cuda:0" if "cuda:0" in there else there[-1]
+        return "cuda:0" if "cuda:0" in available else available[-1]
     asked = "cuda:0" if name == "cuda" else name
-    if asked not in there:
+    if asked not in available:
         raise StudioError(
             "invalid_value",
-            f"device: there is no '{name}' that this torch can use; there is {', '.join(there)}. Leave it out to have "
-            "the best one, or see qwen-image-studio doctor.",
+            f"device: there is no '{name}' that this torch can use; there is {', '.join(available)}. Leave it out to "
+            "have the best one, or see qwen-image-studio doctor.",
             param="device",
         )
     return asked

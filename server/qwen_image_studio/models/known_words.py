@@ -27,15 +27,15 @@ def _read(file: Path) -> VocabularyView | None:
 
 def known_in(prompt: str, words: VocabularyView) -> bool:
     """Return whether the prompt names an object or a text that the model knows, or asks for a background alone."""
-    text = prompt.casefold()
-    english = set(re.findall(r"[a-z]+", text))
+    lowered = prompt.casefold()
+    english = set(re.findall(r"[a-z]+", lowered))
     for names in words.objects:
-        if any(_stands(name, text) for name in names.zh) or any(_is_named(name, english) for name in names.en):
+        if any(_stands(name, lowered) for name in names.zh) or any(_is_named(name, english) for name in names.en):
             return True
     for text in words.texts:
-        if text.casefold() in english or (not text.isascii() and (f"{text}字" in text or _stands(text, text))):
+        if text.casefold() in english or (not text.isascii() and (f"{text}字" in lowered or _stands(text, lowered))):
             return True
-    return _asks_for_background(text, words)
+    return _asks_for_background(lowered, words)
 
 
 def without_unknown(prompt: str, words: VocabularyView) -> tuple[str, list[str]]:

@@ -20,6 +20,10 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
     prefer: Prefer = Prefer.AUTO
     """Whether an instruction that says only adjustments (crop, rotate ...) is done at once, without a model."""
 
+    def texts(self) -> list[tuple[str, str]]:
+        """Return the prompt, also as it was sent: a watermark is written so, whatever a model would be told."""
+        return [("prompt", text) for text in dict.fromkeys((self.prompt, self.as_sent))]
+
     def plan(self, given: Given) -> Planned:
         """Return the plan of a painting, or of adjustments where the instruction asks for nothing else."""
         why_painted: list[str] = []
@@ -27,7 +31,7 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
             return Planned(self._only_adjusted(given), [])
         if self.prefer is Prefer.AUTO and len(given.inputs) == 1:
             try:
-                instruction = parse_adjustments(self.prompt)
+                instruction = parse_adjustments(self.as_sent)
             except NotAdjustments:
                 pass
             else:
@@ -45,7 +49,7 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
         for param, wrong in (("image", len(given.inputs) > 1), ("n", self.n > 1), ("size", is_shaped)):
             if wrong:
                 raise refusal(param, f"adjustments change one image, as the instruction says; leave {param} out")
-        return self._plan_of(understood(self.prompt), given)
+        return self._plan_of(understood(self.as_sent), given)
 
     def _adjusted(self, instruction: Instruction, given: Given) -> tuple[AdjustPlan | None, list[str]]:
         """Return the plan of adjustments, or None where the model has to paint; and a warning that tells why."""
@@ -60,7 +64,7 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
 
     def _plan_of(self, instruction: Instruction, given: Given) -> AdjustPlan:
         output_format = instruction.output_format or self.output_format
-        return plan_adjustments(self, self.prompt, instruction, output_format, given)
+        return plan_adjustments(self, self.as_sent, instruction, output_format, given)
 
     def _wishes_of_a_painting(self) -> str:
         """Return the names of the parameters in the request that only make sense for a painting."""

@@ -48,7 +48,7 @@ from qwen_image_studio.prompts.templates import fill
 
 @dataclass(frozen=True)
 class Given:
-    """What a request is planned with: the models, the facts about its images, and the operator's files."""
+    """The input of planning besides the request: models, facts about the images, and the operator's files."""
 
     models: Mapping[str, Model]
     inputs: Sequence[Size] = ()
@@ -79,7 +79,7 @@ def _trimmed(value: object) -> object:
 
 
 class Request(BaseModel, ABC):
-    """What every request says, whatever its operation."""
+    """The base of all requests, with the parameters that every operation takes."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -169,7 +169,7 @@ def ready(request: Request, given: Given) -> Request:
 
 
 class ImageRequest(Request):
-    """How every operation delivers its images."""
+    """The base of requests whose results are images."""
 
     model_config = ConfigDict(str_strip_whitespace=True)
 
@@ -209,6 +209,7 @@ class PaintRequest(ImageRequest):
     output_format: OutputFormat = OutputFormat.PNG
     """File format of the images."""
 
+    _as_sent: str = PrivateAttr("")
     _was_cleaned: bool = PrivateAttr(False)
 
     @model_validator(mode="after")
@@ -220,6 +221,11 @@ class PaintRequest(ImageRequest):
         if self.slots and self.template is None:
             raise PydanticCustomError("slots_without_template", "slots belong to a template", {"param": "slots"})
         return self
+
+    @property
+    def as_sent(self) -> str:
+        """The prompt with its special tokens, once the request is ready."""
+        return self._as_sent
 
     @property
     def was_cleaned(self) -> bool:
@@ -239,6 +245,7 @@ class PaintRequest(ImageRequest):
             raise refusal("prompt", "nothing is left of it without special tokens")
         texts: dict[str, Any] = {"prompt": kept, "negative_prompt": kept_negative, "template": None, "slots": {}}
         asked = self.model_copy(update=texts)
+        asked._as_sent = prompt.strip()
         asked._was_cleaned = (kept, kept_negative) != (prompt.strip(), negative.strip())
         return asked
 

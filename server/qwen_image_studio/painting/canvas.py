@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from qwen_image_studio.contract.adjustments import Box
 from qwen_image_studio.contract.words import Size, Way
-from qwen_image_studio.painting.inputs import resized
+from qwen_image_studio.imaging.pixels import resized
 from qwen_image_studio.planning.plan import PaintPlan, Pass
 
 FEATHER = 4

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import MIN_STEPS, Way
@@ -64,18 +64,3 @@ def shorten(text: str, limit: int, tokenizer: Any) -> str:
     while len(starts := tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping) > limit:
         text = text[: starts[limit][0]].rstrip()
     return text
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """Return the image turned as its EXIF says, in RGB, with transparency laid on white."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
-
-
-def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return the image at exactly that size."""
-    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)

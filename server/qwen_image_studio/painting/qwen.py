@@ -12,6 +12,7 @@ from PIL import Image
 
 from qwen_image_studio.contract.errors import DeviceLost, StudioError
 from qwen_image_studio.contract.words import Precision, Tier, Way
+from qwen_image_studio.imaging.pixels import upright
 from qwen_image_studio.models.families import Family
 from qwen_image_studio.models.folders import find_folder
 from qwen_image_studio.models.table import Model
@@ -20,7 +21,7 @@ from qwen_image_studio.painting.canvas import Canvas
 from qwen_image_studio.painting.cost import Meter
 from qwen_image_studio.painting.hold import Hold
 from qwen_image_studio.painting.hooks import Call, Hook, Listener, Reporter, steps_to
-from qwen_image_studio.painting.inputs import check, fit_texts, upright
+from qwen_image_studio.painting.inputs import check, fit_texts
 from qwen_image_studio.painting.preview import Preview
 from qwen_image_studio.planning.engine import Painted, Report, Show, silent
 from qwen_image_studio.planning.plan import PaintPlan, Variant
@@ -125,7 +126,7 @@ class QwenEngine:
                 call.pipeline.vae.use_tiling = width * height > TILED_PIXELS
                 return _painted(call, hooks)
         except Exception as error:
-            if error is listener.raised:
+            if listener.has_raised:
                 raise
             if isinstance(error, torch.AcceleratorError):  # CUDA answers every later call with the same error
                 raise DeviceLost(f"{self.device}: {error}") from error

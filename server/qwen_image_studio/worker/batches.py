@@ -3,13 +3,14 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from PIL import Image
 
 from qwen_image_studio.adjusting.contact_sheet import contact_sheet
 from qwen_image_studio.contract.caller import Caller
-from qwen_image_studio.contract.errors import Cancelled, LeaseLost, Released, StudioError
+from qwen_image_studio.contract.errors import AttemptOver, Cancelled, Released, StudioError
 from qwen_image_studio.contract.words import Lane, State
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.gallery.attempt import Attempt
@@ -23,6 +24,7 @@ from qwen_image_studio.planning.engine import Painted
 from qwen_image_studio.planning.plan import BatchPlan
 from qwen_image_studio.prompts.table import fill
 from qwen_image_studio.settings import Settings
+from qwen_image_studio.worker.faults import contained
 from qwen_image_studio.worker.keeper import LeaseKeeper
 
 _log = logging.getLogger(__name__)
@@ -102,27 +104,25 @@ class Batches:
         """
         began = time.time()
         new, refusal = self._refused_row(lease, plan, number) if was_poisoned else self._row_job(lease, plan, number)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._forget, new, began)
             if not self._store.add_row(lease, number, new, refusal):
                 raise Cancelled
-        except Exception:
-            self._forget(new, began)
-            raise
+            undo.pop_all()  # the row is a job now, and keeps its inputs
         self._waiting_since.pop(lease.job.id, None)
         return refusal is None
 
     def _row_job(self, lease: Lease, plan: BatchPlan, number: int) -> tuple[NewJob, tuple[str, str] | None]:
         """Return the job of one row; where none can be made, a placeholder with the code and message of the reason."""
         try:
-            return self._intake.new_job(_submission(plan, number), Caller(lease.job.owner), row_of=lease.job.id), None
+            with contained("job %s: row %d", lease.job.id, number, message=_BROKEN_ROW_MESSAGE):
+                submission, caller = _submission(plan, number), Caller(lease.job.owner)
+                return self._intake.new_job(submission, caller, row_of=lease.job.id), None
         except StudioError as error:
             if error.code in _TEMPORARY and not self._has_waited(lease, number, error):
                 raise
             _log.info("job %s: row %d: %s", lease.job.id, number, error)
             return self._placeholder_job(lease, plan, number), (error.code, error.message)
-        except Exception:  # noqa: BLE001 - the boundary: whatever one row does, the others must become jobs
-            _log.exception("job %s: row %d", lease.job.id, number)
-            return self._placeholder_job(lease, plan, number), ("engine_failed", _BROKEN_ROW_MESSAGE)
 
     def _has_waited(self, lease: Lease, number: int, error: StudioError) -> bool:
         """Return whether the row has waited long enough for the storage; for a busy database it goes on waiting."""
@@ -169,13 +169,14 @@ class Batches:
         if not with_sheet:  # the workers before this one died while making it
             return Gathered([], [*warnings, _NO_SHEET_WARNING])
         try:
-            stored, notes = self._sheet(lease, plan, keeper, rows, images)
-            return Gathered(stored, [*warnings, *notes])
-        except Exception as error:
+            with contained("job %s has no contact sheet", lease.job.id, message=_NO_SHEET_WARNING):
+                stored, notes = self._sheet(lease, plan, keeper, rows, images)
+                return Gathered(stored, [*warnings, *notes])
+        except (AttemptOver, StudioError) as error:
             Attempt(self._gallery, lease).clear()
-            if isinstance(error, Cancelled | Released | LeaseLost) or getattr(error, "code", "") == "database_busy":
+            if isinstance(error, AttemptOver) or error.code == "database_busy":
                 raise
-            _log.exception("job %s has no contact sheet", lease.job.id)
+            _log.warning("job %s has no contact sheet: %s", lease.job.id, error)
             return Gathered([], [*warnings, _NO_SHEET_WARNING])
 
     def _sheet(
@@ -244,9 +245,9 @@ class _Thumbnails:
     def __iter__(self) -> Iterator[Image.Image | None]:
         for number, row in enumerate(self._rows):
             self._keeper.report("rows", number, len(self._rows))
-            its = self._images.get(row.id)
-            picture = self._opened(its[0]) if its else None
-            self.lost += bool(its) and picture is None
+            images = self._images.get(row.id)
+            picture = self._opened(images[0]) if images else None
+            self.lost += bool(images) and picture is None
             yield picture
 
     def _opened(self, image: StoredImage) -> Image.Image | None:

@@ -23,8 +23,9 @@ from qwen_image_studio.gallery.attempt import Attempt, clear_attempts
 from qwen_image_studio.gallery.pruning import Retention
 from qwen_image_studio.imaging import open_image, read_origin
 from qwen_image_studio.intake import Intake
-from qwen_image_studio.jobs import JobStore, Lease, StoredImage, WorkerReport, open_store
+from qwen_image_studio.jobs import JobStore, Lease, StoredImage, WorkerReport
 from qwen_image_studio.jobs.news import open_doorbell
+from qwen_image_studio.jobs.opening import open_store
 from qwen_image_studio.models.table import Model, configured_models
 from qwen_image_studio.planning.engine import Engine, open_engine
 from qwen_image_studio.planning.plan import read_plan
@@ -32,6 +33,7 @@ from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import largest_card_gib, worker_lock, worker_name
 from qwen_image_studio.system.processes import lock
 from qwen_image_studio.worker.batches import Batches
+from qwen_image_studio.worker.faults import contained
 from qwen_image_studio.worker.keeper import EXIT_HUNG, LeaseKeeper
 
 Result = TypeVar("Result")
@@ -44,6 +46,8 @@ IDLE_S = 1.0
 
 LAST_CLAIMS = 16
 """Number of a batch's last claims that may have left a contact sheet behind; earlier ones have cleared theirs away."""
+
+_FAULT_MESSAGE = "The worker failed at this job; the server's log has the cause."
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Worker:
             self._keeper.release_at = self._stopping_at
 
     def run(self) -> None:
-        """Work until stopped."""
+        """Run jobs until stopped."""
         if taken := self._store.abandon(self._name):  # we hold the device's lock, so the worker that had these is dead
             _log.info("took back %d jobs of the worker before", taken)
         threading.Thread(target=self._report_regularly, daemon=True, name="report").start()
@@ -148,12 +152,13 @@ class Worker:
     def _attempt(self, lease: Lease) -> None:
         """Run one attempt to its end, and write every end except LeaseLost to the table."""
         try:
-            with LeaseKeeper(self._store, lease, self._gallery, self._settings) as self._keeper:
-                self._keeper.release_at = self._stopping_at
-                result = self._paint(lease, self._keeper)
-            state = self._settle(
-                lambda: self._store.finish(lease, result.images, result.warnings, result.compute_saved)
-            )
+            with contained("job %s failed", lease.job.id, message=_FAULT_MESSAGE):
+                with LeaseKeeper(self._store, lease, self._gallery, self._settings) as self._keeper:
+                    self._keeper.release_at = self._stopping_at
+                    result = self._paint(lease, self._keeper)
+                state = self._settle(
+                    lambda: self._store.finish(lease, result.images, result.warnings, result.compute_saved)
+                )
         except LeaseLost:
             raise
         except Cancelled:
@@ -168,11 +173,6 @@ class Worker:
         except StudioError as error:
             state = State.FAILED
             self._fail(lease, error)
-        except Exception:  # noqa: BLE001 - the boundary: whatever one job does, the next one must run
-            _log.exception("job %s failed", lease.job.id)
-            state = State.FAILED
-            message = "The worker failed at this job; the server's log has the cause."
-            self._fail(lease, StudioError("engine_failed", message))
         finally:
             self._keeper = None
         clear_attempts(self._gallery, lease, _attempts_to_clear(lease, state))

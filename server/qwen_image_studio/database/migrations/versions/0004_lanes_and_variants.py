@@ -34,7 +34,7 @@ def _values(row: sa.Row[Any]) -> dict[str, Any]:
     if plan:  # the row of a batch of which no job could be made has none
         plan["kind"] = "batch" if row.rows is not None else "adjust" if needs_no_model else "paint"
         if plan["kind"] == "paint":
-            way = plan.pop("through", plan["operation"])
+            way = plan.pop("through", plan.get("operation", row.operation))
             plan["way"] = way if way in {"generate", "edit"} else "generate"
     return {
         "lane": "light" if needs_no_model else "paint",

@@ -1,0 +1,18 @@
+"""The plugin's version, and what to tell a person whose server is older and refuses what it does not know."""
+
+import re
+
+VERSION = "0.2.0"
+"""That of the manifest. A new minor version asks servers for more than the one before did."""
+_MINOR = re.compile(r"(\d{1,6})\.(\d{1,6})(?:\.|$)")
+
+
+def advice_for(server: str) -> str:
+    """Return a sentence with the version needed where a server, such as ``0.1.0``, is older; otherwise nothing."""
+    theirs, own = _MINOR.match(server), _MINOR.match(VERSION)
+    if theirs is None or own is None or tuple(map(int, theirs.groups())) >= tuple(map(int, own.groups())):
+        return ""
+    return (
+        f" This server is version {server}; what the plugin asks for here needs version {own[1]}.{own[2]}.0. "
+        "Ask the server's operator for an update."
+    )
