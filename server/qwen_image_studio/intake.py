@@ -6,8 +6,10 @@
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from PIL import Image
@@ -27,6 +29,8 @@ from qwen_image_studio.operations.request import Given, Request, ready
 from qwen_image_studio.planning.plan import Plan
 from qwen_image_studio.prompts.templates import library
 from qwen_image_studio.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 MASK = "mask"
 """Parameter that names the file with the mask."""
@@ -172,9 +176,10 @@ class Intake(Recipe):
 
         Raises StudioError.
         """
-        fingerprint, key = submission.fingerprint(), submission.idempotency_key
+        fingerprint, key = submission.check().fingerprint(), submission.idempotency_key
         if earlier := self._store.replay(caller.owner, key, fingerprint):
             return earlier, False
+        began = time.time()
         try:
             new = self.new_job(submission, caller)
         except StudioError:
@@ -184,7 +189,12 @@ class Intake(Recipe):
                 return earlier, False
             raise
         new = replace(new, idempotency_key=key, fingerprint=fingerprint)
-        return self._store.submit(new, queue_limit=self._settings.queue_limit)
+        with ExitStack() as undo:
+            undo.callback(self.withdraw_inputs, new, began)
+            job, is_new = self._store.submit(new, queue_limit=self._settings.queue_limit)
+            if is_new:
+                undo.pop_all()  # the inputs are the job's now
+        return job, is_new
 
     def new_job(self, submission: Submission, caller: Caller, *, row_of: str | None = None) -> NewJob:
         """Store the inputs of a submission and return the job to submit. Raises StudioError.
@@ -211,6 +221,14 @@ class Intake(Recipe):
         if row_of is None:  # before files are stored for a job that would be refused
             self._store.check_room(self._settings.queue_limit, new)
         return replace(new, inputs=[self._id_of(each, caller) for each in prepared.inputs])
+
+    def withdraw_inputs(self, new: NewJob, began: float) -> None:
+        """Delete the inputs that were stored since `began` (Unix seconds) for a job that was not added."""
+        for image_id in new.inputs:
+            try:
+                self._gallery.withdraw(image_id, began)
+            except StudioError as error:
+                _log.warning("image %s stays behind: %s", image_id, error)
 
     def _id_of(self, each: Input, caller: Caller) -> str:
         """Return the id of an input; store the input first where it is new."""

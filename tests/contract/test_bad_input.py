@@ -272,6 +272,7 @@ def test_fields_of_the_form(client: FlaskClient) -> None:
     assert send().status_code == 202
     assert_refused(send(mask=(BytesIO(png()), "m.png")), 422, "unknown_parameter", "mask")
     assert_refused(send(prompt="x"), 422, "unknown_parameter", "prompt")
+    assert_refused(send(mask="img_1"), 422, "invalid_value", "mask")
     assert_refused(send(params="{"), 400, "malformed_body", None)
     assert send("generate").status_code == 202  # painted in that image's likeness
 

@@ -792,3 +792,12 @@ def test_a_row_that_kills_the_worker_is_given_up_alone(
     first = rows_of(client, batch["id"])[0]
     assert (first["error"]["code"], "2 times" in first["error"]["message"]) == ("worker_lost", True)
     assert parts.store.get(batch["id"]).state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("part", ['"z": ' + "[" * 300 + "]" * 300, r'"slots": {"\ud800": "x"}'], ids=["deep", "half"])
+def test_a_job_that_cannot_be_written_down_is_refused(client: FlaskClient, part: str) -> None:
+    job = '{"operation": "generate", "prompt": "a {{b}}", ' + part + "}"
+    body = '{"operation": "batch", "job": ' + job + ', "rows": [{"b": "cup"}]}'
+    answer = client.post("/v1/jobs", data=body, content_type="application/json")
+    error = answer.get_json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (422, "invalid_value", "job")

@@ -17,9 +17,13 @@ from sqlalchemy import update
 from qwen_image_studio.__main__ import cli
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.database.tables import images, jobs
+from qwen_image_studio.gallery import Gallery
+from qwen_image_studio.gallery.links import open_links
+from qwen_image_studio.gallery.names import INSTALLATION_KEY
 from qwen_image_studio.gallery.pruning import DAY_S, LEFTOVER_S, Pruned, Retention, prune
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.jobs import JobStore
+from qwen_image_studio.jobs.opening import open_store
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import worker_name
 from qwen_image_studio.web.routing import Services
@@ -77,7 +81,9 @@ def refusal(answer: Any) -> tuple[int, str]:
 
 
 def files_of(settings: Settings) -> list[Path]:
-    return sorted(path for path in (settings.data_dir / "images").rglob("*") if path.is_file())
+    """The files of pictures."""
+    folder = settings.data_dir / "images"
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != INSTALLATION_KEY)
 
 
 # -- images --------------------------------------------------------------------------------------------------------
@@ -377,6 +383,36 @@ def test_the_files_of_a_running_attempt_are_no_leftovers(
     assert client.get(job["images"][0]["url"]).status_code == 200
 
 
+def test_what_is_not_the_gallerys_own_stays(client: FlaskClient, worker: Worker, parts: Services) -> None:
+    painted(client, worker)
+    folder = parts.settings.data_dir / "images"
+    for name in ("notes.txt", "family/holiday.jpeg", "2026/11/21/my cat.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"mine")
+    age(parts, 9 * DAY_S)
+    before = files_of(parts.settings)
+    assert prune(parts.gallery, parts.store, parts.settings, 99 * DAY_S, dry_run=False) == Pruned()
+    assert files_of(parts.settings) == before
+
+
+@pytest.mark.parametrize("was_marked", [False, True])
+def test_pictures_of_another_database_stay(
+    client: FlaskClient, worker: Worker, parts: Services, settings: Settings, tmp_path: Path, was_marked: bool
+) -> None:
+    """As if the database were lost or restored under another address, or two servers had one folder."""
+    painted(client, worker)
+    age(parts, 9 * DAY_S)
+    if was_marked:
+        assert prune(parts.gallery, parts.store, settings, 99 * DAY_S, dry_run=False) == Pruned()
+    other = open_store(settings.model_copy(update={"data_dir": tmp_path / "other"}))
+    gallery = Gallery(parts.gallery.files, other, open_links(settings))
+    if was_marked:
+        gallery.add(Image.new("RGB", (8, 8)), "local")
+    before = files_of(settings)
+    assert prune(gallery, other, settings, 99 * DAY_S, dry_run=False) == Pruned()
+    assert files_of(settings) == before
+
+
 # -- by age --------------------------------------------------------------------------------------------------------
 
 
@@ -464,3 +500,18 @@ def test_retention_is_read_from_the_environment(
 ) -> None:
     monkeypatch.setenv("STUDIO_RETENTION_DAYS", value)
     assert Settings(_env_file=None).retention_days == days
+
+
+def test_a_job_deleted_while_it_is_listed_is_not_listed(
+    client: FlaskClient, worker: Worker, parts: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, stays = painted(client, worker), painted(client, worker)
+    tags = type(parts.store).tags
+
+    def delete_first(self: Any, ids: Any) -> Any:
+        parts.gallery.forget_job(gone["id"], "local")
+        monkeypatch.undo()
+        return tags(self, ids)
+
+    monkeypatch.setattr(type(parts.store), "tags", delete_first)
+    assert [job["id"] for job in client.get("/v1/jobs").get_json()["data"]] == [stays["id"]]

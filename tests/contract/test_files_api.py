@@ -73,12 +73,21 @@ def test_the_condition_comes_before_the_range(ask: Ask) -> None:
     assert ask(If_None_Match='"other"', Range="bytes=0-1").status_code == 206
     answer = ask(If_Match='"other"', Range="bytes=0-1")
     assert (answer.status_code, answer.get_json()["error"]["code"]) == (412, "precondition_failed")
-    assert ask(If_Match=tag).status_code == 200
+    for there in (tag, "*"):
+        assert ask(If_Match=there).status_code == 200
+    assert ask(If_Match="*", Range="bytes=0-1").status_code == 206
 
 
 @pytest.mark.parametrize(
     ("asked", "first", "last"),
-    [("0-0", 0, 0), ("0-99", 0, 99), ("100-", 100, 10239), ("-7", 10233, 10239), ("10000-99999", 10000, 10239)],
+    [
+        ("0-0", 0, 0),
+        ("0-99", 0, 99),
+        ("100-", 100, 10239),
+        ("-7", 10233, 10239),
+        ("-99999", 0, 10239),
+        ("10000-99999", 10000, 10239),
+    ],
 )
 def test_a_range_comes_alone(ask: Ask, asked: str, first: int, last: int) -> None:
     answer = ask(Range=f"bytes={asked}")

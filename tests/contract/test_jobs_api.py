@@ -277,6 +277,19 @@ def test_a_full_queue_is_429_and_keeps_no_files(client: FlaskClient, app: Flask)
     assert not [path for path in folder.rglob("*") if path.is_file()]
 
 
+def test_a_queue_that_fills_up_meanwhile_keeps_no_files(
+    client: FlaskClient, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(30):
+        submit(client)
+    store = app.extensions["qwen-image-studio"].store
+    monkeypatch.setattr(type(store), "check_room", lambda *_: None)  # as if there had been room a moment ago
+    answer = edit(client, png())
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (429, "queue_full")
+    folder = app.extensions["qwen-image-studio"].settings.data_dir / "images"
+    assert not [path for path in folder.rglob("*") if path.is_file()]
+
+
 def test_queue_positions(client: FlaskClient) -> None:
     jobs = [submit(client) for _ in range(3)]
     assert [client.get(f"/v1/jobs/{job['id']}").get_json()["queue_position"] for job in jobs] == [1, 2, 3]

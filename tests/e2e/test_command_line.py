@@ -90,7 +90,7 @@ def test_a_batch_goes_on_where_it_stopped(tmp_path: Path) -> None:
     first = run(tmp_path, *asked, *few)
     assert first.returncode == 1
     assert "row-001.jpg" in first.stdout
-    assert "rows[1]: none.png cannot be read" in first.stderr
+    assert "row 2 of the table: none.png cannot be read" in first.stderr
     assert "1 of 2 rows failed" in first.stderr
     made = (tmp_path / "out/row-001.jpg").stat().st_mtime_ns
     Image.new("RGB", (64, 64), "red").save(tmp_path / "none.png")

@@ -400,7 +400,7 @@ def test_the_queue_is_ranked_quickly_however_long_the_past(store: JobStore) -> N
         submit(store, now=40_000)
     started = time.monotonic()
     paint(store, 5, now=60_000)
-    assert (time.monotonic() - started) / 5 < 0.25  # 0.03 s on a desktop; looked up for each waiting job it is 20 s
+    assert (time.monotonic() - started) / 5 < 2  # 0.03 s on a desktop; looked up for each waiting job it is 20 s
 
 
 def test_a_batch_is_given_out_again_when_few_of_its_rows_are_open(store: JobStore) -> None:
@@ -445,6 +445,23 @@ def test_a_batch_whose_rows_are_all_refused_holds_up_no_other(store: JobStore) -
         store.add_row(lease, made_before, new(), ("image_not_found", "There is none."))
         store.release(lease)
     assert served == [first.id, second.id] * 10
+
+
+def test_deleting_what_was_painted_earns_no_turn(store: JobStore) -> None:
+    now, order = 1.0, ""
+    for owner in ("ann", "bob", "cid") * 2:
+        submit(store, owner, now=now)
+    for _ in range(12):
+        now += 10
+        lease = store.claim("w1", Lane.PAINT, ["small"], now=now)
+        assert lease is not None
+        owner = lease.job.owner
+        store.finish(lease, [], [], now=now)
+        if owner == "ann":
+            store.forget_job(lease.job.id, owner)
+        submit(store, owner, now=now)
+        order += owner[0]
+    assert order == "abc" * 4
 
 
 @pytest.mark.parametrize("owners", [("ann", "bob"), ("ann", "ann")])

@@ -72,6 +72,11 @@ def test_a_link_as_given_out_passes(signed: Sign) -> None:
     assert not refused(KEY, EXPIRES, signed(KEY, EXPIRES))
 
 
+def test_an_address_may_have_files_in_its_path() -> None:
+    links = Links("https://example.com/files/app", [b"present"], 60)
+    assert links.key_of(links.link(KEY)) == KEY
+
+
 def test_a_link_that_version_0_1_gave_out_opens() -> None:
     """As `links.link` of that version wrote it, with the key `present`."""
     signature = "202190da824ee61fa32c9d4477956efcb396a28ac3e0c7fc7a47a8a5ef950a69"

@@ -15,7 +15,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0005"
+REVISION = "0006"
 """Number of the newest migration; a test compares it with Alembic's head."""
 
 metadata = MetaData()
@@ -115,3 +115,20 @@ api_keys = Table(
     Column("created_at", Float, nullable=False),
     Column("revoked_at", Float),
 )
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("id", String(64), primary_key=True),
+)
+"""One row, made with the database: its id marks the file store whose pictures the rows are about."""
+
+forgotten_turns = Table(
+    "forgotten_turns",
+    metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("lane", String(16), primary_key=True),
+    Column("of_batches", Boolean, primary_key=True),
+    Column("claimed_at", Float, nullable=False),
+)
+"""When deleted jobs were last claimed: deleting what was painted earns nobody another turn."""

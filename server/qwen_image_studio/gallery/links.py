@@ -76,7 +76,7 @@ class Links:
     def key_of(self, url: str) -> str:
         """Return the key of the file behind a link of this server. Raises StudioError ``link_refused``."""
         split = urlsplit(url)
-        key = unquote(split.path.partition("/files/")[2])
+        key = unquote(url.removeprefix(self._beginning).partition("?")[0].partition("#")[0])
         self.check(key, dict(parse_qsl(split.query)))
         return key
 

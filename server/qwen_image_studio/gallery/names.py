@@ -17,6 +17,13 @@ MAX_KEY_CHARS = 400
 # occur. A segment stays below 255 bytes, the longest file name of common file systems.
 _SEGMENT = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}(?:\.[A-Za-z0-9_-]{1,20}){0,2}"
 _KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*", re.ASCII)
+_STORED = re.compile(
+    r"\d{4}/\d{2}/\d{2}/(?:img_[0-9a-f]{24}|job_[0-9a-f]+-[0-9]+(?:-img_[0-9a-f]{24})?)"
+    r"(?:\.(?:thumbnail|comparison|preview))?\.(?:png|jpeg|webp)",
+    re.ASCII,
+)
+INSTALLATION_KEY = "installation.id"
+"""Key of the file with the id of the database that the stored pictures belong to."""
 _ARCHIVE = re.compile(r"archives/(job_[0-9a-f]+)\.zip", re.ASCII)
 
 
@@ -42,6 +49,11 @@ def check_key(key: str) -> str:
 def no_such_image() -> StudioError:
     """Return the error for a key under which nothing is stored."""
     return StudioError("not_found", "There is no such image. It may have been deleted; make it again.")
+
+
+def is_picture_key(key: str) -> bool:
+    """Return whether the gallery may have made the key; everything else in a folder belongs to somebody else."""
+    return _STORED.fullmatch(key) is not None
 
 
 def upload_keys(image_id: str, created_at: float) -> PictureKeys:

@@ -8,6 +8,7 @@ from itertools import islice
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.gallery.gallery import Gallery
+from qwen_image_studio.gallery.names import INSTALLATION_KEY, is_picture_key
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.settings import Settings
 
@@ -72,13 +73,37 @@ class Pruning:
             yield
 
     def _prune_leftovers(self, before: float) -> Iterator[None]:
-        old = (key for key, put_at in self._gallery.files.keys() if put_at < before)
+        if not self._is_own_store():
+            _log.warning(
+                "files that no row names are kept: the stored pictures belong to another database than this one. Where "
+                "that is wrong, delete the file '%s' among them.",
+                INSTALLATION_KEY,
+            )
+            return
+        old = (key for key, put_at in self._gallery.files.keys() if put_at < before and is_picture_key(key))
         while keys := list(islice(old, _FILES_AT_ONCE)):
             leftovers = sorted(set(keys) - self._store.named_keys(keys))
             if not self._dry_run:
                 self._gallery.clear(*leftovers)
             self.pruned.leftovers += len(leftovers)
             yield
+
+    def _is_own_store(self) -> bool:
+        """Return whether the stored pictures are those that the rows are about, and not, say, those of a database that
+        was lost or of a second server. A store without a mark gets it where the database has images or there are none.
+        """
+        mark = self._store.installation().encode()
+        try:
+            return self._gallery.open(INSTALLATION_KEY) == mark
+        except StudioError as error:
+            if error.code != "not_found":
+                raise
+        keys = list(islice((key for key, _ in self._gallery.files.keys() if is_picture_key(key)), _FILES_AT_ONCE))
+        if keys and not self._store.named_keys(keys):
+            return False
+        if not self._dry_run:
+            self._gallery.files.put(INSTALLATION_KEY, mark, "text/plain")
+        return True
 
 
 class Retention:

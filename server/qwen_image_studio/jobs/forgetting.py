@@ -37,3 +37,6 @@ class Forgetting(Protocol):
 
     def named_keys(self, keys: Collection[str]) -> set[str]:
         """Return those of the keys that belong to an image or to the preview of a running job."""
+
+    def installation(self) -> str:
+        """Return the id that was drawn when this database was made."""

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import CTE, ColumnElement, FromClause, Select, and_, case, func, literal, select
 
 from qwen_image_studio.contract.words import Lane, State
-from qwen_image_studio.database.tables import jobs
+from qwen_image_studio.database.tables import forgotten_turns, jobs
 from qwen_image_studio.jobs import FEW_ROWS
 from qwen_image_studio.planning.plan import Variant
 
@@ -103,15 +103,28 @@ def _served(waiting: CTE) -> CTE:
     # make more rows, counts as serving it too.
     of_rows = claimed.where(past.c.parent_id == parties.c.batch).order_by(past.c.row.desc())
     of_itself = claimed.where(past.c.id == parties.c.batch)
+    deleted = forgotten_turns.c
+    of_deleted = (
+        select(deleted.claimed_at)
+        .where(deleted.owner == parties.c.owner, deleted.lane == parties.c.lane)
+        .where(deleted.of_batches != (parties.c.batch == _ORDINARY))
+        .correlate(parties)
+    )
     query = select(
         parties,
-        func.coalesce(of_owner.order_by(past.c.claimed_at.desc()).scalar_subquery(), 0.0).label("owner_served"),
+        func.coalesce(of_owner.order_by(past.c.claimed_at.desc()).scalar_subquery(), 0.0).label("kept_served"),
+        func.coalesce(of_deleted.scalar_subquery(), 0.0).label("deleted_served"),
         func.coalesce(of_rows.scalar_subquery(), 0.0).label("rows_served"),
         func.coalesce(of_itself.scalar_subquery(), 0.0).label("itself_served"),
     )
     found = query.cte("found").prefix_with("MATERIALIZED")
-    later = case((found.c.rows_served > found.c.itself_served, found.c.rows_served), else_=found.c.itself_served)
-    return select(found, later.label("batch_served")).cte("served").prefix_with("MATERIALIZED")
+    by_owner = _later(found.c.kept_served, found.c.deleted_served).label("owner_served")
+    by_batch = _later(found.c.rows_served, found.c.itself_served).label("batch_served")
+    return select(found, by_owner, by_batch).cte("served").prefix_with("MATERIALIZED")
+
+
+def _later(one: ColumnElement[float], other: ColumnElement[float]) -> ColumnElement[float]:
+    return case((one > other, one), else_=other)
 
 
 def _due(waiting: CTE, since: float, longest: float) -> CTE:

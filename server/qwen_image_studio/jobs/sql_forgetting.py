@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, String, cast, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, String, cast, func, literal, or_, select, update
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import State
 from qwen_image_studio.database.connection import reading, writing
-from qwen_image_studio.database.tables import images, jobs
+from qwen_image_studio.database.tables import forgotten_turns, images, installation, jobs
 from qwen_image_studio.jobs.ranking import ACTIVE
 from qwen_image_studio.jobs.transitions import clock, get_job, renew_version
 
@@ -57,9 +57,10 @@ class SqlForgetting:
                 inputs.update(member.inputs)
             made = connection.execute(select(images).where(images.c.job_id.in_(ids)).with_for_update()).all()
             _check_unused(connection, owner, made)
-            own = connection.execute(
-                select(images).where(images.c.id.in_(inputs), _is_upload(), ~_is_named(besides=ids))
-            ).all()
+            uploads = connection.execute(select(images).where(images.c.id.in_(inputs), _is_upload())).all()
+            named = _named_by_jobs(connection, [upload.id for upload in uploads], besides=ids, owner=owner)
+            own = [upload for upload in uploads if upload.id not in named]
+            _keep_turns(connection, family)
             connection.execute(images.delete().where(images.c.id.in_([image.id for image in (*made, *own)])))
             connection.execute(jobs.delete().where(family))
             return _unnamed(connection, [*made, *own])
@@ -81,17 +82,17 @@ class SqlForgetting:
         old = select(images.c.id).where(_is_upload(), images.c.created_at < before)
         with reading(self.engine) as connection:
             found = list(connection.scalars(old))
-            if not found:
-                return []
-            named = {image_id for inputs in connection.scalars(select(jobs.c.inputs)) for image_id in inputs}
-            for plan in connection.scalars(select(cast(jobs.c.plan, String)).where(jobs.c.rows.is_not(None))):
-                named.update(image_id for image_id in found if image_id in plan)
+            named = _named_by_jobs(connection, found)
         return [image_id for image_id in found if image_id not in named]
 
     def named_keys(self, keys: Collection[str]) -> set[str]:
         with reading(self.engine) as connection:
             previews = select(jobs.c.preview_key).where(jobs.c.state == State.RUNNING, jobs.c.preview_key.in_(keys))
             return _named(connection, keys) | set(connection.scalars(previews))
+
+    def installation(self) -> str:
+        with reading(self.engine) as connection:
+            return str(connection.scalars(select(installation.c.id)).one())
 
 
 @dataclass(frozen=True)
@@ -143,12 +144,46 @@ def _is_upload() -> ColumnElement[bool]:
     return images.c.job_id.is_(None)
 
 
-def _is_named(besides: Collection[str] = ()) -> ColumnElement[bool]:
-    """Return the condition that a job names the image; the jobs with the ids `besides` do not count."""
+def _is_named() -> ColumnElement[bool]:
+    """Return the condition that a job names the image."""
     in_inputs = cast(jobs.c.inputs, String).contains(images.c.id)
     in_rows = jobs.c.rows.is_not(None) & cast(jobs.c.plan, String).contains(images.c.id)
-    is_another = (jobs.c.owner == images.c.owner) & jobs.c.id.not_in(besides)
-    return select(jobs.c.id).where(is_another, in_inputs | in_rows).correlate(images).exists()
+    return select(jobs.c.id).where(jobs.c.owner == images.c.owner, in_inputs | in_rows).correlate(images).exists()
+
+
+def _named_by_jobs(
+    connection: Connection, image_ids: Collection[str], *, besides: Collection[str] = (), owner: str | None = None
+) -> set[str]:
+    """Return those of the images that a job names; jobs with the ids `besides` do not count, nor, with `owner`, those
+    of others. Each job is read once, however many images there are.
+    """
+    if not image_ids:
+        return set()
+    mine = literal(True) if owner is None else jobs.c.owner == owner
+    sought, passed, named = set(image_ids), set(besides), set[str]()
+    for job_id, inputs in connection.execute(select(jobs.c.id, jobs.c.inputs).where(mine)):
+        if job_id not in passed:
+            named.update(sought.intersection(inputs))
+    batches = select(jobs.c.id, cast(jobs.c.plan, String)).where(mine, jobs.c.rows.is_not(None))
+    for job_id, plan in connection.execute(batches):
+        if job_id not in passed:
+            named.update(image_id for image_id in sought - named if image_id in plan)
+    return named
+
+
+def _keep_turns(connection: Connection, forgotten: ColumnElement[bool]) -> None:
+    """Note when the jobs that are about to be deleted were last claimed (`ranking` counts it among their owner's)."""
+    of_batches = (jobs.c.parent_id.is_not(None) | jobs.c.rows.is_not(None)).label("of_batches")
+    groups = (jobs.c.owner, jobs.c.lane, of_batches)
+    last = select(*groups, func.max(jobs.c.claimed_at).label("claimed_at")).where(forgotten).group_by(*groups)
+    for owner, lane, is_of_batches, claimed_at in connection.execute(last.where(jobs.c.claimed_at.is_not(None))).all():
+        turns = forgotten_turns.c
+        row = (turns.owner == owner) & (turns.lane == lane) & (turns.of_batches == is_of_batches)
+        kept = connection.scalars(select(turns.claimed_at).where(row)).one_or_none()
+        connection.execute(forgotten_turns.delete().where(row))
+        latest = max(claimed_at, kept or 0.0)
+        values = {"owner": owner, "lane": lane, "of_batches": is_of_batches, "claimed_at": latest}
+        connection.execute(forgotten_turns.insert().values(values))
 
 
 def _unnamed(connection: Connection, forgotten: Iterable[Row[Any]]) -> list[str]:

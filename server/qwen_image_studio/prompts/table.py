@@ -228,6 +228,8 @@ def _texts(value: Any, depth: int) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
+        if isinstance(value, dict):
+            yield from value
         for part in value.values() if isinstance(value, dict) else value:
             yield from _texts(part, depth + 1)
 

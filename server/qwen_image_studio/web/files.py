@@ -3,6 +3,7 @@ pieces and conditionally.
 """
 
 import time
+from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, request
 from werkzeug.datastructures import Range
@@ -15,6 +16,9 @@ from qwen_image_studio.gallery.names import archived_job
 from qwen_image_studio.gallery.store import StoredFile
 from qwen_image_studio.jobs import Job
 from qwen_image_studio.web.routing import route, services
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 blueprint = Blueprint("files", __name__, url_prefix="/files")
 
@@ -58,11 +62,12 @@ def file_response(found: StoredFile, *, max_age_s: int, tag: str | None = None) 
         response.content_length = found.size
         response.headers["Cache-Control"] = f"private, max-age={max_age_s}, immutable"
         response.set_etag(tag or found.tag)
-        response.make_conditional(request, accept_ranges=True)  # preconditions are evaluated before ranges
+        asked = _asked(found.size)
+        response.make_conditional(asked, accept_ranges=True)  # preconditions are evaluated before ranges
         if response.status_code == 412:
             raise PreconditionFailed
         if response.status_code == 200 and _asks_for_one_range():
-            response.make_conditional(request, accept_ranges=True, complete_length=found.size)
+            response.make_conditional(asked, accept_ranges=True, complete_length=found.size)
     except HTTPException:
         found.stream.close()
         raise
@@ -82,6 +87,18 @@ def archive_response(job: Job) -> Response:
     response.headers["Cache-Control"] = "no-store"  # that of a batch grows
     response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.zip"'
     return response
+
+
+def _asked(size: int) -> "WSGIEnvironment":
+    """Return the request's environment with two headers put as werkzeug understands them: the last bytes of a file that
+    has fewer are all of it (RFC 9110, 14.1.2), and `If-Match: *` is true of any file that there is (13.1.1).
+    """
+    asked = dict(request.environ)
+    if request.range is not None and len(request.range.ranges) == 1 and request.range.ranges[0][0] < -size:
+        asked["HTTP_RANGE"] = "bytes=0-"
+    if asked.get("HTTP_IF_MATCH", "").strip() == "*":
+        del asked["HTTP_IF_MATCH"]
+    return asked
 
 
 def _asks_for_one_range() -> bool:

@@ -70,6 +70,10 @@ def _read_form() -> tuple[dict[str, Any], list[Upload]]:
             "and, for a batch, 'rows'.",
             param=unknown[0][:60],
         )
+    text = next((name for name in ("image", "image[]", "mask") if name in request.form), None)
+    if text is not None:
+        message = f"{text}: this field of the form takes a file; put the id or URL of an image into 'params'."
+        raise StudioError("invalid_value", message, param=text)
     files = [file for name in ("image", "image[]") for file in request.files.getlist(name)]
     uploads = [Upload(name, file.read()) for name, file in zip(image_params(len(files)), files, strict=True)]
     uploads += [Upload("mask", file.read()) for file in request.files.getlist("mask")]

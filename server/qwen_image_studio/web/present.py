@@ -38,10 +38,10 @@ def job_view(job: Job) -> JobView:
     """Return one job with its images and its place in the queue, as they are now."""
     store = services().store
     waits = job.state is State.QUEUED and job.rows is None
-    position = store.tags([job.id])[job.id].position if waits else None
+    tag = store.tags([job.id]).get(job.id) if waits else None  # None also for a job that was deleted a moment ago
     rows = store.rows([job.id]).get(job.id) if job.rows is not None else None
     images = () if job.state is State.QUEUED else store.images([job.id], with_deleted=True).get(job.id, ())
-    return _job_view(job, images, position, rows)
+    return _job_view(job, images, tag.position if tag else None, rows)
 
 
 def job_list(found: Sequence[Job], has_more: bool) -> JobList:
@@ -50,7 +50,11 @@ def job_list(found: Sequence[Job], has_more: bool) -> JobList:
     ids = [job.id for job in found]
     images, tags, rows = store.images(ids, with_deleted=True), store.tags(ids), store.rows(ids)
     return JobList(
-        data=[_job_view(job, images.get(job.id, ()), tags[job.id].position, rows.get(job.id)) for job in found],
+        data=[
+            _job_view(job, images.get(job.id, ()), tags[job.id].position, rows.get(job.id))
+            for job in found
+            if job.id in tags  # else it was deleted a moment ago
+        ],
         has_more=has_more,
     )
 

@@ -188,7 +188,7 @@ def _sent_before(submission: Submission, owner: str, store: JobStore) -> Job | N
     if submission.idempotency_key is not None or request.headers.get(_RESENT, "0") == "0":
         return None
     fingerprint = submission.fingerprint()
-    for state in (State.RUNNING, State.QUEUED, State.REVIEW):
+    for state in (State.QUEUED, State.RUNNING, State.REVIEW):  # in the order in which a job passes through them
         found, _ = store.page(owner, limit=100, after=None, state=state)
         for job in found:
             if job.fingerprint == fingerprint:

@@ -105,7 +105,7 @@ class Batches:
         began = time.time()
         new, refusal = self._refused_row(lease, plan, number) if was_poisoned else self._row_job(lease, plan, number)
         with ExitStack() as undo:
-            undo.callback(self._forget, new, began)
+            undo.callback(self._intake.withdraw_inputs, new, began)
             if not self._store.add_row(lease, number, new, refusal):
                 raise Cancelled
             undo.pop_all()  # the row is a job now, and keeps its inputs
@@ -131,14 +131,6 @@ class Batches:
         row, since = self._waiting_since.get(lease.job.id, (number, time.monotonic()))
         self._waiting_since[lease.job.id] = number, since if row == number else time.monotonic()
         return row == number and time.monotonic() - since > STORAGE_PATIENCE_S
-
-    def _forget(self, new: NewJob, began: float) -> None:
-        """Delete the inputs that were stored since `began` (Unix seconds) for a job that was not added."""
-        for image_id in new.inputs:
-            try:
-                self._gallery.withdraw(image_id, began)
-            except StudioError as error:
-                _log.warning("image %s stays behind: %s", image_id, error)
 
     def _placeholder_job(self, lease: Lease, plan: BatchPlan, number: int) -> NewJob:
         """Return a job without a plan for a row that none could be made of, on the model that would have painted it."""
