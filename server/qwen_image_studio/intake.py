@@ -176,6 +176,7 @@ class Intake(Recipe):
 
         Raises StudioError.
         """
+        # Checked first, since what is nested too deeply cannot be written down for a fingerprint.
         fingerprint, key = submission.check().fingerprint(), submission.idempotency_key
         if earlier := self._store.replay(caller.owner, key, fingerprint):
             return earlier, False

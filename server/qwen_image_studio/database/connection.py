@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
 
 from qwen_image_studio.contract.errors import StudioError
@@ -64,6 +65,11 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """Open a transaction that writes, and commit it at the end of the block."""
     with database_errors(), engine.begin() as connection:
         yield connection
+
+
+def upsert(connection: Connection, table: Table) -> Any:
+    """Return an INSERT of the connection's dialect, which has ``on_conflict_do_update``."""
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
 
 
 @contextmanager

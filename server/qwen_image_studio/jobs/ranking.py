@@ -118,12 +118,13 @@ def _served(waiting: CTE) -> CTE:
         func.coalesce(of_itself.scalar_subquery(), 0.0).label("itself_served"),
     )
     found = query.cte("found").prefix_with("MATERIALIZED")
-    by_owner = _later(found.c.kept_served, found.c.deleted_served).label("owner_served")
-    by_batch = _later(found.c.rows_served, found.c.itself_served).label("batch_served")
+    by_owner = later(found.c.kept_served, found.c.deleted_served).label("owner_served")
+    by_batch = later(found.c.rows_served, found.c.itself_served).label("batch_served")
     return select(found, by_owner, by_batch).cte("served").prefix_with("MATERIALIZED")
 
 
-def _later(one: ColumnElement[float], other: ColumnElement[float]) -> ColumnElement[float]:
+def later(one: ColumnElement[float], other: ColumnElement[float]) -> ColumnElement[float]:
+    """Return the later of two times."""
     return case((one > other, one), else_=other)
 
 

@@ -5,12 +5,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Lane, State, WorkerState
-from qwen_image_studio.database.connection import reading, writing
+from qwen_image_studio.database.connection import reading, upsert, writing
 from qwen_image_studio.database.tables import images, jobs, workers
 from qwen_image_studio.jobs import Job, Lease, NewJob, Progress, StoredImage, Tag, WorkerReport
 from qwen_image_studio.jobs.batches import SqlBatches
@@ -269,9 +268,8 @@ class SqlJobStore(SqlImages, SqlForgetting, SqlBatches):
         return queued or 0, running or 0
 
     def note_worker(self, worker: WorkerReport) -> None:
-        insert = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
-        statement = insert(workers).values(asdict(worker))
         with writing(self.engine) as connection:
+            statement = upsert(connection, workers).values(asdict(worker))
             connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=asdict(worker)))
 
     def forget_workers(self, names: Collection[str]) -> None:

@@ -13,9 +13,9 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, String, cast, fun
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import State
-from qwen_image_studio.database.connection import reading, writing
+from qwen_image_studio.database.connection import reading, upsert, writing
 from qwen_image_studio.database.tables import forgotten_turns, images, installation, jobs
-from qwen_image_studio.jobs.ranking import ACTIVE
+from qwen_image_studio.jobs.ranking import ACTIVE, later
 from qwen_image_studio.jobs.transitions import clock, get_job, renew_version
 
 _KEYS = (images.c.key, images.c.thumbnail_key, images.c.comparison_key)
@@ -66,11 +66,13 @@ class SqlForgetting:
             return _unnamed(connection, [*made, *own])
 
     def forget_upload(self, image_id: str, since: float = 0.0) -> Sequence[str]:
-        forgotten = images.delete().where(
-            images.c.id == image_id, images.c.created_at >= since, _is_upload(), ~_is_named()
-        )
+        query = select(images).where(images.c.id == image_id, images.c.created_at >= since, _is_upload())
         with writing(self.engine) as connection:
-            return _unnamed(connection, connection.execute(forgotten.returning(images)).all())
+            upload = connection.execute(query.with_for_update()).one_or_none()
+            if upload is None or _named_by_jobs(connection, [image_id], owner=upload.owner):
+                return []
+            connection.execute(images.delete().where(images.c.id == image_id))
+            return _unnamed(connection, [upload])
 
     def ended_jobs(self, before: float) -> Sequence[tuple[str, str]]:
         old = (jobs.c.finished_at < before) & jobs.c.state.in_(_FINAL) & jobs.c.parent_id.is_(None)
@@ -144,13 +146,6 @@ def _is_upload() -> ColumnElement[bool]:
     return images.c.job_id.is_(None)
 
 
-def _is_named() -> ColumnElement[bool]:
-    """Return the condition that a job names the image."""
-    in_inputs = cast(jobs.c.inputs, String).contains(images.c.id)
-    in_rows = jobs.c.rows.is_not(None) & cast(jobs.c.plan, String).contains(images.c.id)
-    return select(jobs.c.id).where(jobs.c.owner == images.c.owner, in_inputs | in_rows).correlate(images).exists()
-
-
 def _named_by_jobs(
     connection: Connection, image_ids: Collection[str], *, besides: Collection[str] = (), owner: str | None = None
 ) -> set[str]:
@@ -173,17 +168,14 @@ def _named_by_jobs(
 
 def _keep_turns(connection: Connection, forgotten: ColumnElement[bool]) -> None:
     """Note when the jobs that are about to be deleted were last claimed (`ranking` counts it among their owner's)."""
-    of_batches = (jobs.c.parent_id.is_not(None) | jobs.c.rows.is_not(None)).label("of_batches")
-    groups = (jobs.c.owner, jobs.c.lane, of_batches)
-    last = select(*groups, func.max(jobs.c.claimed_at).label("claimed_at")).where(forgotten).group_by(*groups)
-    for owner, lane, is_of_batches, claimed_at in connection.execute(last.where(jobs.c.claimed_at.is_not(None))).all():
-        turns = forgotten_turns.c
-        row = (turns.owner == owner) & (turns.lane == lane) & (turns.of_batches == is_of_batches)
-        kept = connection.scalars(select(turns.claimed_at).where(row)).one_or_none()
-        connection.execute(forgotten_turns.delete().where(row))
-        latest = max(claimed_at, kept or 0.0)
-        values = {"owner": owner, "lane": lane, "of_batches": is_of_batches, "claimed_at": latest}
-        connection.execute(forgotten_turns.insert().values(values))
+    turns = forgotten_turns.c
+    of_batches = jobs.c.parent_id.is_not(None) | jobs.c.rows.is_not(None)
+    whose = (jobs.c.owner, jobs.c.lane, of_batches)
+    last = select(*whose, func.max(jobs.c.claimed_at)).where(forgotten, jobs.c.claimed_at.is_not(None)).group_by(*whose)
+    noted = upsert(connection, forgotten_turns).from_select(list(turns.keys()), last)
+    latest = later(turns.claimed_at, noted.excluded.claimed_at)
+    keys = [turns.owner, turns.lane, turns.of_batches]
+    connection.execute(noted.on_conflict_do_update(index_elements=keys, set_={"claimed_at": latest}))
 
 
 def _unnamed(connection: Connection, forgotten: Iterable[Row[Any]]) -> list[str]:

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from qwen_image_studio.contract.adjustments import Region
-from qwen_image_studio.contract.errors import refusal
+from qwen_image_studio.contract.errors import StudioError, refusal
 from qwen_image_studio.contract.words import MAX_INPUTS, Operation, PromptKind, Size
 from qwen_image_studio.imaging.masks import Mask
 from qwen_image_studio.models.table import Model
@@ -47,19 +47,23 @@ class InpaintRequest(SeveralImages, PaintRequest):
     def check_masks(self, masks: int) -> None:
         """Raise StudioError unless there is exactly one mask or region."""
         if masks + (self.mask is not None) + (self.region is not None) != 1:
-            raise refusal("mask", "send what may change, either as a mask (file, id or URL) or as a region")
+            raise _no_one_mask()
 
     def plan(self, given: Given) -> Planned:
         """Return the plan of the part that may change and some context around it."""
         chosen = choose(self, WAYS_OF_KIND[self.prompt_kind], given)
         check_strength(self.strength, chosen)
         if given.mask is None:
-            raise refusal("mask", "send what may change, either as a mask (file, id or URL) or as a region")
+            raise _no_one_mask()
         frame, model = given.inputs[0], chosen.model
         once = region_pass(given.mask.box, frame, model.limits)
         shape = Shape(*frame, once.width, once.height, strength=self.strength, mask=True, passes=(once,))
         warnings = [*_mask_warnings(given.mask, once, frame, model), *lossy(self.output_format)]
         return plan_painting(self, chosen, shape, warnings, given)
+
+
+def _no_one_mask() -> StudioError:
+    return refusal("mask", "send what may change, either as a mask (file, id or URL) or as a region")
 
 
 def _mask_warnings(mask: Mask, once: Pass, frame: Size, model: Model) -> list[str]:

@@ -10,7 +10,7 @@ from pydantic import RootModel
 from qwen_image_studio.contract.answers import JobList, JobQuery, JobsQuery, JobView
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import MAX_INPUTS
-from qwen_image_studio.intake import Submission, Upload, image_params
+from qwen_image_studio.intake import MASK, Submission, Upload, image_params
 from qwen_image_studio.jobs import Job
 from qwen_image_studio.operations import JobRequest
 from qwen_image_studio.operations.request import validated
@@ -41,7 +41,7 @@ SUBMIT_ERRORS = (
     "image_not_ready", "url_not_allowed", "url_not_fetched", "content_blocked", "idempotency_key_reused", "queue_full",
 )  # fmt: skip
 """Codes of errors that refuse a job once its request has been read."""
-_FILES = ("image", "image[]", "mask", "rows")
+_FILES = ("image", "image[]", MASK, "rows")
 
 
 class JobBody(RootModel[JobRequest]):
@@ -70,13 +70,13 @@ def _read_form() -> tuple[dict[str, Any], list[Upload]]:
             "and, for a batch, 'rows'.",
             param=unknown[0][:60],
         )
-    text = next((name for name in ("image", "image[]", "mask") if name in request.form), None)
+    text = next((name for name in ("image", "image[]", MASK) if name in request.form), None)
     if text is not None:
         message = f"{text}: this field of the form takes a file; put the id or URL of an image into 'params'."
         raise StudioError("invalid_value", message, param=text)
     files = [file for name in ("image", "image[]") for file in request.files.getlist(name)]
     uploads = [Upload(name, file.read()) for name, file in zip(image_params(len(files)), files, strict=True)]
-    uploads += [Upload("mask", file.read()) for file in request.files.getlist("mask")]
+    uploads += [Upload(MASK, file.read()) for file in request.files.getlist(MASK)]
     body = read_json(request.form.get("params", "{}").encode("utf-8", "surrogatepass"))
     return {**body, **_read_rows(body)}, uploads
 

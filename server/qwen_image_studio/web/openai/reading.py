@@ -70,15 +70,15 @@ def _form() -> tuple[dict[str, Any], list[Upload]]:
     """Return the fields of a multipart form, and its files in order. Images may also be fields, with ids or URLs."""
     request.max_form_parts = MAX_FORM_PARTS
     files = [(name, file) for name, sent in request.files.lists() for file in sent]
-    if unknown := [name for name, _ in files if name != "mask" and not _IMAGE.fullmatch(name)]:
+    if unknown := [name for name, _ in files if name != MASK and not _IMAGE.fullmatch(name)]:
         raise StudioError(
             "unknown_parameter",
             f"'{unknown[0][:60]}' is not a file of this form; send files as 'image', 'image[]' and 'mask'.",
             param=unknown[0][:60],
         )
-    images = [file for name, file in files if name != "mask"]
+    images = [file for name, file in files if name != MASK]
     uploads = [Upload(name, file.read()) for name, file in zip(image_params(len(images)), images, strict=True)]
-    return _fields(), uploads + [Upload("mask", file.read()) for name, file in files if name == "mask"]
+    return _fields(), uploads + [Upload(MASK, file.read()) for name, file in files if name == MASK]
 
 
 def _fields() -> dict[str, Any]:
@@ -121,8 +121,7 @@ def _validated(model: type[_Request], body: dict[str, Any]) -> _Request:
 def _white_masked(uploads: Sequence[Upload]) -> list[Upload]:
     """Return the files with the mask converted: what had alpha 0 becomes white."""
     limits = services().settings.image_limits
-    first = next((upload.data for upload in uploads if upload.param != "mask"), None)
+    first = next((upload.data for upload in uploads if upload.param != MASK), None)
     return [
-        Upload("mask", white_mask(upload.data, first, **limits)) if upload.param == "mask" else upload
-        for upload in uploads
+        Upload(MASK, white_mask(upload.data, first, **limits)) if upload.param == MASK else upload for upload in uploads
     ]
