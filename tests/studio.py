@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import requests
 
+from qwen_image_studio.gallery.names import INSTALLATION_KEY
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.settings import Settings
 
@@ -26,6 +27,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def stored_pictures(data_dir: Path) -> list[Path]:
+    """The files of pictures in a server's storage."""
+    files = (path for path in (data_dir / "images").rglob("*") if path.is_file())
+    return sorted(path for path in files if path.name != INSTALLATION_KEY)
 
 
 class Studio:

@@ -19,7 +19,6 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.database.tables import images, jobs
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.gallery.links import open_links
-from qwen_image_studio.gallery.names import INSTALLATION_KEY
 from qwen_image_studio.gallery.pruning import DAY_S, LEFTOVER_S, Pruned, Retention, prune
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.jobs import JobStore
@@ -29,6 +28,7 @@ from qwen_image_studio.system.devices import worker_name
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
 from tests.contract.conftest import png
+from tests.studio import stored_pictures
 
 ASK: dict[str, Any] = {"operation": "generate", "prompt": "a cup", "steps": 2, "seed": 5}
 
@@ -81,9 +81,7 @@ def refusal(answer: Any) -> tuple[int, str]:
 
 
 def files_of(settings: Settings) -> list[Path]:
-    """The files of pictures."""
-    folder = settings.data_dir / "images"
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != INSTALLATION_KEY)
+    return stored_pictures(settings.data_dir)
 
 
 # -- images --------------------------------------------------------------------------------------------------------

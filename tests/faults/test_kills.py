@@ -11,9 +11,8 @@ import pytest
 import requests
 from PIL import Image
 
-from qwen_image_studio.gallery.names import INSTALLATION_KEY
 from tests.contract.conftest import png
-from tests.studio import Studio
+from tests.studio import Studio, stored_pictures
 
 STEPS = 5
 
@@ -34,8 +33,7 @@ def assert_whole(studio: Studio, job: dict[str, Any], *, images: int = 1) -> Non
 
 def stored_files(studio: Studio) -> set[str]:
     """Names of the picture files in the server's storage."""
-    stored = (path for path in (studio.folder / "data" / "images").rglob("*") if path.is_file())
-    return {path.name for path in stored if path.name != INSTALLATION_KEY}
+    return {path.name for path in stored_pictures(studio.folder / "data")}
 
 
 @pytest.mark.parametrize("moment", ["1", "3", str(STEPS), "finish"])
