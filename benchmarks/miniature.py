@@ -13,7 +13,8 @@ from pathlib import Path
 
 from benchmarks import Row, show
 from qwen_image_studio.models.table import MODELS
-from tests.studio import ROOT, Studio
+from tests.support import ROOT
+from tests.support.studio import Studio
 from training.evaluation.report import report
 
 WEIGHTS = Path(MODELS["miniature"].repository)
@@ -24,7 +25,7 @@ import torch, diffusers, transformers
 from PIL import Image
 import qwen_image_studio.painting.qwen
 from qwen_image_studio.models.table import MODELS
-from tests.server.conftest import a_plan
+from tests.support.plans import a_plan
 from qwen_image_studio.contract.words import Operation
 model = MODELS["miniature"]
 engine = qwen_image_studio.painting.qwen.open_engine({model.name: model}, "cpu")

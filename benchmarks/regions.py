@@ -30,7 +30,7 @@ from qwen_image_studio.models.table import MODELS, Model
 from qwen_image_studio.painting.cost import forward_flops
 from qwen_image_studio.painting.qwen import QwenEngine
 from qwen_image_studio.planning.plan import PaintPlan
-from tests.server.conftest import plan_of
+from tests.support.plans import plan_of
 
 SIDE = 512
 FRAME = (SIDE, SIDE)

@@ -18,7 +18,7 @@ import torch
 
 from benchmarks import Row, show
 from qwen_image_studio.models.table import MODELS
-from tests.studio import Studio
+from tests.support.studio import Studio
 
 PROMPT = "蓝色背景上的红苹果"
 MIB = 2**20

@@ -27,9 +27,9 @@ from qwen_image_studio.planning.engine import open_engine
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.worker.loop import Worker, light_worker
-from tests.plugin.daemon import Daemon
-from tests.plugin.scripted import Answer, ScriptedServer
-from tests.plugin.test_tools import PROVIDER, dify_file
+from tests.support.daemon import Daemon
+from tests.support.dify import PROVIDER, dify_file
+from tests.support.scripted import Answer, ScriptedServer
 
 STAGES = ("submit", "paint", "look", "bytes")
 """POST /v1/jobs; the workers; GET /v1/jobs; GET /v1/images. The plugin's calls belong to the request that follows."""

@@ -26,7 +26,7 @@ from PIL import Image
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.settings import Settings
-from tests.plugin.daemon import Daemon, DaemonError, Outcome, ToolError
+from tests.support.daemon import Daemon, DaemonError, Outcome, ToolError
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "demo"

@@ -5,14 +5,13 @@ import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.studio import Studio
+from tests.support import ROOT
+from tests.support.studio import Studio
 
-ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-apps/bin/python"
 
 

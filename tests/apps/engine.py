@@ -32,10 +32,10 @@ from graphon.graph_events.node import (  # type: ignore[import-not-found]
 from graphon.variables.segments import ArrayFileSegment, Segment  # type: ignore[import-not-found]
 
 from tests.apps.host import FileStore, Plugin, node_factory
-from tests.plugin.daemon import Daemon
-from tests.plugin.hooks import StandInWriter
+from tests.support import ROOT
+from tests.support.daemon import Daemon
+from tests.support.hooks import StandInWriter
 
-ROOT = Path(__file__).parents[2]
 APPS = ROOT / "examples/apps"
 MODELS = "langgenius/tongyi:0.1.0@" + "0" * 64
 

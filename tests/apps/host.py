@@ -23,10 +23,10 @@ from graphon.nodes.tool.entities import ToolNodeData  # type: ignore[import-not-
 from graphon.nodes.tool.exc import ToolNodeError  # type: ignore[import-not-found]
 from graphon.nodes.tool.tool_node import ToolNode  # type: ignore[import-not-found]
 
-from tests.plugin.daemon import Daemon, Outcome
-from tests.plugin.scripted import Answer, Call, ScriptedServer
+from tests.support import ROOT
+from tests.support.daemon import Daemon, Outcome
+from tests.support.scripted import Answer, Call, ScriptedServer
 
-ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 120.0
 TESTED_WITH = {"seed": 7, "steps": 8}
 """Sent with every call that names none of its own, so that a test sees the same pictures in every run, and soon."""

@@ -3,7 +3,7 @@
 Dify's engine starts ``dify-plugin-daemon-slim -id PLUGIN -action ACTION``, writes ``{"data": ...}`` to its stdin and
 reads one event per line. This file takes that program's place (``SLIM_BINARY_PATH``) and reads the same out of every
 brief, so that a test knows what follows from it; in a greeting it finds none. Standard library only. The model that the
-plugin itself asks through Dify has a stand-in of its own, in ``tests/plugin/hooks.py``.
+plugin itself asks through Dify has a stand-in of its own, in ``tests/support/hooks.py``.
 """
 
 import json

@@ -3,7 +3,6 @@
 import re
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,8 @@ import yaml
 from PIL import Image, ImageChops, ImageStat
 
 from examples.draw_graphs import draw
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples/apps"
 NAMES = ("bilingual_poster", "edit_last_picture", "form_to_image", "product_batch", "upload_and_edit")
 REFERENCE = re.compile(r"\{\{#([^#]+)#\}\}")

@@ -15,7 +15,7 @@ import requests
 from PIL import Image
 
 from tests.apps.conftest import PYTHON, Engine
-from tests.studio import Studio
+from tests.support.studio import Studio
 from training.judge import Judge, load_judge
 
 pytestmark = pytest.mark.skipif(

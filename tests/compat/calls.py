@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.plugin.daemon import Daemon, Outcome
-from tests.plugin.scripted import Answer, Call, ScriptedServer
-from tests.plugin.test_tools import PROVIDER, dify_file
+from tests.support.daemon import Daemon, Outcome
+from tests.support.dify import PROVIDER, dify_file
+from tests.support.scripted import Answer, Call, ScriptedServer
 
 HERE = Path(__file__).parent
 

@@ -1,5 +1,5 @@
-"""Fixtures of the plugin's tests, which these need too."""
+"""The plugin under each SDK, as in its own tests."""
 
-from tests.plugin.conftest import _no_proxy_from_outside, plugin, sdk_python
+from tests.support.plugin import plugin, sdk_python
 
-__all__ = ["_no_proxy_from_outside", "plugin", "sdk_python"]
+__all__ = ["plugin", "sdk_python"]

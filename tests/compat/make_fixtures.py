@@ -30,9 +30,10 @@ from PIL import Image, ImageDraw
 
 from tests.compat.calls import Caller, DifyFiles, told
 from tests.compat.replay import NEWER, key_of, sent_in
-from tests.plugin.daemon import Daemon
-from tests.plugin.scripted import Answer, Call, ScriptedServer
-from tests.studio import ROOT, Studio
+from tests.support import ROOT
+from tests.support.daemon import Daemon
+from tests.support.scripted import Answer, Call, ScriptedServer
+from tests.support.studio import Studio
 
 HERE = Path(__file__).parent
 VERSION = "0.1.0"

@@ -26,7 +26,7 @@ from urllib.parse import parse_qs
 from werkzeug.formparser import parse_form_data
 
 from tests.compat.calls import HERE
-from tests.plugin.scripted import Answer, Call, ScriptedServer
+from tests.support.scripted import Answer, Call, ScriptedServer
 
 API_KEY = "the-key-of-a-recorded-server"
 NEWER = "newer"

@@ -12,7 +12,7 @@ import requests
 
 from tests.compat.calls import Caller, DifyFiles, told
 from tests.compat.replay import API_KEY, OldStudio, Recording
-from tests.plugin.daemon import Daemon
+from tests.support.daemon import Daemon
 from tools.client import StudioClient
 from tools.errors import ClientError, NotFound, Refused
 from tools.versions import VERSION

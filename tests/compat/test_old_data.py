@@ -13,7 +13,7 @@ import requests
 from PIL import Image
 
 from tests.compat.calls import HERE
-from tests.studio import Studio
+from tests.support.studio import Studio
 
 FACTS: Mapping[str, Any] = json.loads((HERE / "data-0.1.0.json").read_text(encoding="utf-8"))
 """What the old server told of its data last; see make_fixtures.py."""

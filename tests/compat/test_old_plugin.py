@@ -10,8 +10,8 @@ import pytest
 
 from tests.compat.calls import HERE, Caller, DifyFiles, told
 from tests.compat.replay import Recording
-from tests.plugin.daemon import Daemon, Outcome
-from tests.studio import Studio
+from tests.support.daemon import Daemon, Outcome
+from tests.support.studio import Studio
 
 RECORDING = Recording.load("0.1.0")
 STEADY = ("seed", "width", "height", "model", "count", "succeeded", "failed")

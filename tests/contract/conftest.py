@@ -1,13 +1,11 @@
 """The web application in this process, without a worker: tests play the worker through the store."""
 
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 
 import pytest
 from flask import Flask, Response, request
 from flask.testing import FlaskClient
-from PIL import Image
 
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.models.table import configured_models
@@ -15,7 +13,7 @@ from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Route, Services
 from qwen_image_studio.worker.loop import Worker, light_worker
-from tests.faults.engine import ScriptedEngine
+from tests.support.engine import ScriptedEngine
 
 
 @pytest.fixture
@@ -84,10 +82,3 @@ def worker(parts: Services) -> Worker:
     engine = ScriptedEngine("miniature", "cpu")
     engine.load("miniature")
     return Worker(parts.settings, "cpu", engine, list(parts.models), parts.store)
-
-
-def png(width: int = 32, height: int = 24, colour: str = "red") -> bytes:
-    """A small picture's bytes."""
-    buffer = BytesIO()
-    Image.new("RGB", (width, height), colour).save(buffer, "PNG")
-    return buffer.getvalue()

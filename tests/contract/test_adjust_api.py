@@ -11,7 +11,7 @@ from PIL import Image
 
 from qwen_image_studio.imaging import read_origin
 from qwen_image_studio.worker.loop import Worker
-from tests.contract.conftest import png
+from tests.support.pictures import png
 
 TURN = [{"do": "rotate", "degrees": 90}]
 

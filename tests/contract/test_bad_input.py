@@ -18,7 +18,7 @@ from qwen_image_studio.contract.errors import ERRORS
 from qwen_image_studio.contract.words import MAX_PROMPT_CHARS
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.worker.loop import Worker
-from tests.contract.conftest import png
+from tests.support.pictures import png
 
 
 def assert_refused(answer: Any, status: int, code: str, param: str | None) -> None:

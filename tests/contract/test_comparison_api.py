@@ -22,7 +22,7 @@ from qwen_image_studio.planning.plan import PaintPlan, Variant
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
-from tests.faults.engine import ScriptedEngine
+from tests.support.engine import ScriptedEngine
 
 if TYPE_CHECKING:
     from qwen_image_studio.painting.qwen import QwenEngine

@@ -10,9 +10,9 @@ from flask.testing import FlaskClient
 
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.worker.loop import Worker
-from tests.contract.conftest import png
 from tests.contract.test_batch_api import run
 from tests.contract.test_parts_api import send
+from tests.support.pictures import png
 
 
 def painted(client: FlaskClient, worker: Worker, **asked: Any) -> dict[str, Any]:

@@ -27,8 +27,8 @@ from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import worker_name
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
-from tests.contract.conftest import png
-from tests.studio import stored_pictures
+from tests.support.pictures import png
+from tests.support.studio import stored_pictures
 
 ASK: dict[str, Any] = {"operation": "generate", "prompt": "a cup", "steps": 2, "seed": 5}
 

@@ -15,7 +15,7 @@ from qwen_image_studio.jobs import StoredImage
 from qwen_image_studio.jobs.opening import open_store
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.routing import Services
-from tests.studio import Studio
+from tests.support.studio import Studio
 
 DATA = bytes(range(256)) * 40
 DATE = "Wed, 21 Oct 2015 07:28:00 GMT"

@@ -15,7 +15,7 @@ from qwen_image_studio.contract.answers import JobView
 from qwen_image_studio.imaging import read_origin
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.worker.loop import Worker
-from tests.contract.conftest import png
+from tests.support.pictures import png
 
 ASK: dict[str, Any] = {"operation": "generate", "prompt": "红苹果", "steps": 2, "seed": 5}
 

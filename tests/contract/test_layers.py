@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 PACKAGE = "qwen_image_studio"
 HOME = ROOT / "server" / PACKAGE
 FLOORS = [

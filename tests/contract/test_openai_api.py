@@ -29,9 +29,9 @@ from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
-from tests.contract.conftest import png
 from tests.contract.test_bad_input import ANY_JSON, assert_refused
-from tests.studio import Studio
+from tests.support.pictures import png
+from tests.support.studio import Studio
 
 QUICK = {"steps": 4}
 

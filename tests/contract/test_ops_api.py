@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +17,7 @@ from qwen_image_studio.contract.words import WorkerState
 from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.web.health import SILENT_S
 from qwen_image_studio.web.openapi import document
-
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 
 def test_models_tell_their_limits_and_what_is_loaded(client: FlaskClient, store: JobStore) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.planning.plan import PaintPlan
-from tests.contract.conftest import png
+from tests.support.pictures import png
 
 REGION = {"x": 8, "y": 4, "width": 16, "height": 12}
 

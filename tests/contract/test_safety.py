@@ -17,8 +17,8 @@ from qwen_image_studio.host.supervise import serve
 from qwen_image_studio.intake import check_files
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
-from tests.contract.conftest import png
-from tests.studio import Studio
+from tests.support.pictures import png
+from tests.support.studio import Studio
 
 LIST = """# what our house does not paint
 gun

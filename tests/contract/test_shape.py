@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from qwen_image_studio.operations.request import OPERATIONS
-from tests.contract.test_layers import HOME, ROOT, SERVER, modules
+from tests.contract.test_layers import HOME, SERVER, modules
+from tests.support import ROOT
 
 TOOLS = modules(ROOT / "tools")
 REQUESTS = {request.__name__ for request in OPERATIONS.values()} | {"ImageRequest", "PaintRequest"}

@@ -15,8 +15,8 @@ from qwen_image_studio.contract.words import Language, Operation, SlotType
 from qwen_image_studio.prompts.templates import fill, library
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
-from tests.contract.conftest import png
 from tests.contract.test_adjust_api import send
+from tests.support.pictures import png
 
 OWN = """
 [[templates]]

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from qwen_image_studio.imaging import read_origin
-from tests.contract.conftest import png
-from tests.studio import ROOT, Studio, free_port
+from tests.support import ROOT
+from tests.support.pictures import png
+from tests.support.studio import Studio, free_port
 
 
 def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -10,8 +10,7 @@ import psutil
 import pytest
 import requests
 
-from tests.faults.conftest import SCRIPTED
-from tests.studio import Studio
+from tests.support.studio import SCRIPTED, Studio
 
 Processes = dict[str, subprocess.Popen[bytes]]
 

@@ -20,7 +20,7 @@ import tools.versions
 from qwen_image_studio.models.table import MODELS
 from qwen_image_studio.planning.engine import open_engine
 from qwen_image_studio.settings import Settings
-from tests.studio import ROOT
+from tests.support import ROOT
 
 SERVER = ROOT / "server"
 VERSION = yaml.safe_load((ROOT / "manifest.yaml").read_text(encoding="utf-8"))["version"]

@@ -11,8 +11,8 @@ import requests
 from PIL import Image
 
 from qwen_image_studio.imaging import read_origin
-from tests.contract.conftest import png
-from tests.studio import Studio
+from tests.support.pictures import png
+from tests.support.studio import Studio
 from training.judge import Judge, is_on, load_judge
 
 ASK: dict[str, Any] = {"prompt": "蓝色背景上的红苹果", "steps": 4, "seed": 11, "size": "64x64"}

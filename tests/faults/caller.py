@@ -13,9 +13,9 @@ from PIL import Image
 
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.settings import Settings
-from tests.plugin.daemon import Daemon, Failure, Outcome
-from tests.plugin.test_tools import PROVIDER
-from tests.studio import Studio
+from tests.support.daemon import Daemon, Failure, Outcome
+from tests.support.dify import PROVIDER
+from tests.support.studio import Studio
 
 _numbers = itertools.count(1001, step=10)
 

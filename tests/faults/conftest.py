@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.studio import Studio
-
-SCRIPTED: dict[str, Any] = {"engine": "tests.faults.engine:open_engine", "lease_s": 3, "models": "miniature"}
+from tests.support.studio import SCRIPTED, Studio
 
 
 @pytest.fixture(scope="module")

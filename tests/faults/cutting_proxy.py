@@ -19,7 +19,7 @@ from enum import Enum
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
-from tests.loopback import LoopbackServer
+from tests.support.loopback import LoopbackServer
 
 ALWAYS = 10**9
 UPSTREAM_TIMEOUT_S = 60.0

@@ -28,12 +28,11 @@ from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.batches import Batches
 from qwen_image_studio.worker.loop import Worker, light_worker
-from tests.contract.conftest import png
-from tests.faults.conftest import SCRIPTED
 from tests.faults.test_kills import assert_whole, stored_files
 from tests.faults.test_kth_failure import FailKth
-from tests.plugin.scripted import Answer, Call, ScriptedServer
-from tests.studio import Studio
+from tests.support.pictures import png
+from tests.support.scripted import Answer, Call, ScriptedServer
+from tests.support.studio import SCRIPTED, Studio
 
 ROWS = 40
 

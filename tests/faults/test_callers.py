@@ -12,7 +12,7 @@ from PIL import Image
 
 from qwen_image_studio.jobs.opening import open_store
 from qwen_image_studio.settings import Settings
-from tests.studio import Studio
+from tests.support.studio import Studio
 
 HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 

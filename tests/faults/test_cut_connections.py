@@ -13,15 +13,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.contract.conftest import png
 from tests.faults.caller import Caller, FullQueue, assert_one_picture, assert_told, waits_at
-from tests.faults.conftest import SCRIPTED
 from tests.faults.cutting_proxy import ALWAYS, Cut, CuttingProxy, Refusal
-from tests.plugin.conftest import ROOT, SDKS, python_of
-from tests.plugin.daemon import Daemon, Outcome
-from tests.plugin.scripted import Answer, ScriptedServer
-from tests.plugin.test_tools import dify_file
-from tests.studio import Studio
+from tests.support import ROOT
+from tests.support.daemon import Daemon, Outcome
+from tests.support.dify import dify_file
+from tests.support.pictures import png
+from tests.support.plugin import SDKS, python_of
+from tests.support.scripted import Answer, ScriptedServer
+from tests.support.studio import SCRIPTED, Studio
 
 SUBMIT, POLL, CONTENT = "POST /v1/jobs", "GET /v1/jobs/job_[^/]+", "GET /v1/images/[^/]+/content"
 LEAST_BUDGET_S = 30

@@ -12,7 +12,7 @@ from qwen_image_studio.gallery.pruning import LEFTOVER_S, Pruned, Pruning
 from qwen_image_studio.jobs.opening import open_store
 from qwen_image_studio.settings import Settings
 from tests.faults.test_kills import stored_files
-from tests.studio import Studio
+from tests.support.studio import Studio
 
 DIES = """
 import os, signal, sys

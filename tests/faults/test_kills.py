@@ -11,8 +11,8 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.contract.conftest import png
-from tests.studio import Studio, stored_pictures
+from tests.support.pictures import png
+from tests.support.studio import Studio, stored_pictures
 
 STEPS = 5
 

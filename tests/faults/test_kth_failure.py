@@ -21,7 +21,7 @@ from qwen_image_studio.system.devices import worker_name
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
-from tests.faults.engine import ScriptedEngine
+from tests.support.engine import ScriptedEngine
 
 
 class FailKth:

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.daemon import Daemon, Outcome
-from tests.plugin.scripted import PNG, Answer, ScriptedServer, ScriptedStudio, error
-from tests.plugin.test_tools import BATCH_VARIABLES, PLACE, PROVIDER, dify_file
+from tests.plugin.test_tools import BATCH_VARIABLES, PLACE
+from tests.support.daemon import Daemon, Outcome
+from tests.support.dify import PROVIDER, dify_file
+from tests.support.scripted import PNG, Answer, ScriptedServer, ScriptedStudio, error
 
 CSV = "thing\napple\ncup\npear"
 ARCHIVE = "https://studio.example/files/batch.zip?sign=s"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.conftest import CANARY
-from tests.plugin.scripted import PNG, QUEUED, RUNNING, Answer, ScriptedServer, ScriptedStudio, error
+from tests.support.dify import CANARY
+from tests.support.scripted import PNG, QUEUED, RUNNING, Answer, ScriptedServer, ScriptedStudio, error
 from tools import client as client_module
 from tools import exchange
 from tools.client import StudioClient, Update

@@ -18,10 +18,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.loopback import LoopbackServer
-from tests.plugin.conftest import CANARY, ROOT
-from tests.plugin.scripted import PNG, SUCCEEDED, Answer, ScriptedServer, ScriptedStudio
 from tests.plugin.test_client import PROMPT, drained
+from tests.support import ROOT
+from tests.support.dify import CANARY
+from tests.support.loopback import LoopbackServer
+from tests.support.scripted import PNG, SUCCEEDED, Answer, ScriptedServer, ScriptedStudio
 from tools import exchange, inputs
 from tools.client import StudioClient
 from tools.connection import FAILURES, SERVER_URL, TooSlow, explain, is_final, read_capped

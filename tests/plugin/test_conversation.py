@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.daemon import Daemon, Outcome
-from tests.plugin.test_tools import PROVIDER
-from tests.studio import Studio
+from tests.support.daemon import Daemon, Outcome
+from tests.support.dify import PROVIDER
+from tests.support.studio import Studio
 
 FEW = {"steps": "2", "seed": 3}
 

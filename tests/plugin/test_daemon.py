@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.conftest import ROOT
-from tests.plugin.daemon import Daemon, DaemonError, MemoryStorage, StandInModel
 from tests.plugin.test_package import packaged
+from tests.support import ROOT
+from tests.support.daemon import Daemon, DaemonError, MemoryStorage, StandInModel
 
 CALLING = """
 from dify_plugin import Tool

@@ -12,8 +12,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from qwen_image_studio.contract import words as vocabulary
-from tests.plugin.conftest import ROOT
 from tests.plugin.test_tools import BATCH_VARIABLES, GENERATION_VARIABLES, JOB_VARIABLES, PROMPT_VARIABLES, VARIABLES
+from tests.support import ROOT
 from tools.parameters import (
     BatchParameters,
     Credentials,

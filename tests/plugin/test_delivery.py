@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.conftest import CANARY
-from tests.plugin.daemon import Daemon, Outcome
-from tests.plugin.scripted import PNG, SUCCEEDED, Answer, Call, ScriptedServer, ScriptedStudio
-from tests.plugin.test_tools import GENERATION_VARIABLES, PROVIDER
+from tests.plugin.test_tools import GENERATION_VARIABLES
+from tests.support.daemon import Daemon, Outcome
+from tests.support.dify import CANARY, PROVIDER
+from tests.support.scripted import PNG, SUCCEEDED, Answer, Call, ScriptedServer, ScriptedStudio
 
 UPLOAD_S = 10
 """How long the plugin gives Dify for each half of an upload."""

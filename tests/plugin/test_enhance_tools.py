@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.daemon import Daemon, Outcome, StandInModel
-from tests.plugin.scripted import PNG, ScriptedStudio
 from tests.plugin.test_enhancement import EN
-from tests.plugin.test_tools import GENERATION_VARIABLES, PROMPT_VARIABLES, PROVIDER
+from tests.plugin.test_tools import GENERATION_VARIABLES, PROMPT_VARIABLES
+from tests.support.daemon import Daemon, Outcome, StandInModel
+from tests.support.dify import PROVIDER
+from tests.support.scripted import PNG, ScriptedStudio
 
 CHOSEN = {
     "provider": "langgenius/openai/openai",

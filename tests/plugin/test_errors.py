@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.conftest import CANARY, ROOT, SDKS, python_of
-from tests.plugin.daemon import Daemon, Failure
-from tests.plugin.scripted import PNG, RUNNING, Answer, ScriptedServer, ScriptedStudio, error
-from tests.plugin.test_tools import BAD, BUSY, DOWN, KEY, LOST, PROVIDER, dify_file
+from tests.plugin.test_tools import BAD, BUSY, DOWN, KEY, LOST
+from tests.support import ROOT
+from tests.support.daemon import Daemon, Failure
+from tests.support.dify import CANARY, PROVIDER, dify_file
+from tests.support.plugin import SDKS, python_of
+from tests.support.scripted import PNG, RUNNING, Answer, ScriptedServer, ScriptedStudio, error
 
 SIGNATURE = "signature-canary-91"
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.conftest import ROOT
-from tests.plugin.scripted import PNG, Answer, Call, ScriptedServer
+from tests.support import ROOT
+from tests.support.scripted import PNG, Answer, Call, ScriptedServer
 from tools import inputs
 from tools.errors import InputNotFetched
 from tools.inputs import SETTING, fetch_all, fetch_mask, fetch_table, sniff

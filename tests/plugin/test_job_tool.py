@@ -5,17 +5,11 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.daemon import Daemon, Outcome
-from tests.plugin.scripted import PNG, QUEUED, RUNNING, SUCCEEDED, ScriptedStudio, error
 from tests.plugin.test_batch_tool import ARCHIVE, CSV, counted
-from tests.plugin.test_tools import (
-    BATCH_VARIABLES,
-    GENERATION_VARIABLES,
-    JOB_VARIABLES,
-    PERSON,
-    PROVIDER,
-    VARIABLES,
-)
+from tests.plugin.test_tools import BATCH_VARIABLES, GENERATION_VARIABLES, JOB_VARIABLES, PERSON, VARIABLES
+from tests.support.daemon import Daemon, Outcome
+from tests.support.dify import PROVIDER
+from tests.support.scripted import PNG, QUEUED, RUNNING, SUCCEEDED, ScriptedStudio, error
 
 EMPTY: dict[str, Any] = {
     **dict.fromkeys(("image_url", "image_id", "comparison_url", "archive_url"), ""),

@@ -18,10 +18,10 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from pathspec import GitIgnoreSpec
 
-from tests.plugin.conftest import ROOT
-from tests.plugin.daemon import Daemon
 from tests.plugin.test_declaration import LANGUAGES, MANIFEST, PROVIDER, TOOLS
-from tests.studio import free_port
+from tests.support import ROOT
+from tests.support.daemon import Daemon
+from tests.support.studio import free_port
 
 PACKAGER = runpy.run_path(str(ROOT / ".ci/package.py"))
 MAX_BYTES = 2_000_000
@@ -75,7 +75,7 @@ def test_size(package: list[Path]) -> None:
     "path",
     [
         "server/app.py",
-        "tests/plugin/daemon.py",
+        "tests/support/daemon.py",
         "docs/architecture.md",
         "examples/chatflow.yml",
         "benchmarks/load.py",

@@ -22,12 +22,11 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.faults.conftest import SCRIPTED
-from tests.plugin.conftest import CANARY, ROOT
-from tests.plugin.daemon import Daemon, Outcome
-from tests.plugin.scripted import SUCCEEDED, Call, ScriptedStudio
-from tests.plugin.test_tools import PROVIDER
-from tests.studio import Studio
+from tests.support import ROOT
+from tests.support.daemon import Daemon, Outcome
+from tests.support.dify import CANARY, PROVIDER
+from tests.support.scripted import SUCCEEDED, Call, ScriptedStudio
+from tests.support.studio import SCRIPTED, Studio
 
 CALLS = 10
 PICTURE_BYTES = 3 * 2**20

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.daemon import Daemon, Outcome
-from tests.plugin.scripted import PNG, Answer, Call, ScriptedServer, ScriptedStudio
-from tests.plugin.test_tools import PLACE, PROVIDER, VARIABLES, dify_file
+from tests.plugin.test_tools import PLACE, VARIABLES
+from tests.support.daemon import Daemon, Outcome
+from tests.support.dify import PROVIDER, dify_file
+from tests.support.scripted import PNG, Answer, Call, ScriptedServer, ScriptedStudio
 
 MASK = PNG + b" and this is its mask"
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.conftest import CANARY
-from tests.plugin.daemon import Daemon
-from tests.plugin.scripted import ScriptedStudio
+from tests.support.daemon import Daemon
+from tests.support.dify import CANARY
+from tests.support.scripted import ScriptedStudio
 
 PROVIDER = "qwen_image"
 

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import requests
 
-from tests.plugin.daemon import Daemon
-from tests.plugin.scripted import Answer, ScriptedServer
 from tests.plugin.test_real_server import called, opened
-from tests.plugin.test_tools import BATCH_VARIABLES, PROVIDER, dify_file
-from tests.studio import Studio
+from tests.plugin.test_tools import BATCH_VARIABLES
+from tests.support.daemon import Daemon
+from tests.support.dify import PROVIDER, dify_file
+from tests.support.scripted import Answer, ScriptedServer
+from tests.support.studio import Studio
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.daemon import Daemon, Outcome, StandInModel
 from tests.plugin.test_real_server import called, opened
-from tests.plugin.test_tools import JOB_VARIABLES, PROVIDER
-from tests.studio import Studio
+from tests.plugin.test_tools import JOB_VARIABLES
+from tests.support.daemon import Daemon, Outcome, StandInModel
+from tests.support.dify import PROVIDER
+from tests.support.studio import Studio
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 import requests
 from PIL import Image, ImageDraw
 
-from tests.plugin.daemon import Daemon, Outcome
-from tests.plugin.scripted import Answer, Call, ScriptedServer
 from tests.plugin.test_real_server import assert_complete, called, opened
-from tests.plugin.test_tools import PROVIDER, dify_file
-from tests.studio import Studio
+from tests.support.daemon import Daemon, Outcome
+from tests.support.dify import PROVIDER, dify_file
+from tests.support.scripted import Answer, Call, ScriptedServer
+from tests.support.studio import Studio
 
 Pixels = npt.NDArray[np.uint8]
 SIZE = (192, 128)

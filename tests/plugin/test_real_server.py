@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.plugin.daemon import Daemon, Outcome
-from tests.plugin.scripted import Answer, ScriptedServer
-from tests.plugin.test_tools import PROVIDER, VARIABLES, dify_file
-from tests.studio import Studio
+from tests.plugin.test_tools import VARIABLES
+from tests.support.daemon import Daemon, Outcome
+from tests.support.dify import PROVIDER, dify_file
+from tests.support.scripted import Answer, ScriptedServer
+from tests.support.studio import Studio
 
 
 @pytest.fixture

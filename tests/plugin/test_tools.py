@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.conftest import CANARY, ROOT
-from tests.plugin.daemon import Daemon, Outcome
-from tests.plugin.scripted import PNG, QUEUED, RUNNING, SUCCEEDED, Answer, ScriptedStudio, error
+from tests.support import ROOT
+from tests.support.daemon import Daemon, Outcome
+from tests.support.dify import CANARY, PROVIDER, dify_file
+from tests.support.scripted import PNG, QUEUED, RUNNING, SUCCEEDED, Answer, ScriptedStudio, error
 
-PROVIDER = "qwen_image"
 PERSON = {"user": hashlib.sha256(b"person/user-1").hexdigest()[:40]}
 PLACE = {"conversation": hashlib.sha256(b"user/app-1/user-1").hexdigest()[:40], **PERSON}
 """Where a call of the harness happens, as the server is told: no conversation, so this user of this app."""
@@ -26,12 +26,6 @@ BATCH_VARIABLES = {
 }
 JOB_VARIABLES = VARIABLES | BATCH_VARIABLES | {"job_ids", "states"}
 PROMPT_VARIABLES = {"prompt", "negative_prompt", "aspect_ratio", "reason", "enhanced_by", "warnings"}
-
-
-def dify_file(url: str) -> dict[str, Any]:
-    """A file parameter in the shape in which Dify sends it; the type is what agents send."""
-    known = {"mime_type": None, "filename": "私人 photo.png", "extension": ".png", "size": -1, "type": "custom"}
-    return {"dify_model_identity": "__dify__file__", "url": url, **known}
 
 
 def generate(plugin: Daemon, credentials: dict[str, object], **parameters: Any) -> Outcome:

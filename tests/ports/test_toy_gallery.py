@@ -16,8 +16,8 @@ from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
-from tests.faults.engine import ScriptedEngine
 from tests.ports.test_file_stores import Toy
+from tests.support.engine import ScriptedEngine
 
 
 def test_a_toy_store_serves_from_submit_to_delete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +18,8 @@ from qwen_image_studio.imaging.comparing import (
     measure_change,
     shared_outlines,
 )
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 SIZES = [(8, 8), (1, 1), (1, 400), (3000, 20), (20, 3000), (257, 255), (1400, 900)]
 
 

@@ -28,7 +28,8 @@ from qwen_image_studio.painting.qwen import QwenEngine
 from qwen_image_studio.planning.engine import Engine, open_engine
 from qwen_image_studio.planning.plan import PaintPlan, Variant
 from qwen_image_studio.settings import Settings
-from tests.server.conftest import a_plan, painted, picture
+from tests.support.pictures import picture
+from tests.support.plans import a_plan, painted
 from training.parts import build_scheduler
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -22,7 +22,8 @@ from qwen_image_studio.models.table import Model
 from qwen_image_studio.models.weights import DTYPES, name_image_tokens
 from qwen_image_studio.painting.inputs import shorten
 from qwen_image_studio.painting.qwen import QwenEngine
-from tests.server.conftest import a_plan, digest, painted, picture
+from tests.support.pictures import digest, picture
+from tests.support.plans import a_plan, painted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BOTH = pytest.mark.parametrize("images", [(), (picture(),)], ids=["generate", "edit"])
@@ -155,7 +156,8 @@ def test_a_new_process_paints_the_same_bytes(engine: QwenEngine, miniature: Mode
     program = (
         "import sys, torch; torch.set_num_threads(1);"
         "from dataclasses import replace; from qwen_image_studio.models.table import MODELS;"
-        "from qwen_image_studio.painting.qwen import open_engine; from tests.server.conftest import painted, picture;"
+        "from qwen_image_studio.painting.qwen import open_engine;"
+        "from tests.support.pictures import picture; from tests.support.plans import painted;"
         "row = replace(MODELS['miniature'], repository=sys.argv[1], input_pixels=64 * 64);"
         "engine = open_engine({row.name: row}, 'cpu'); print(*painted(engine), *painted(engine, [picture()]))"
     )

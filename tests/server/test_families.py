@@ -20,7 +20,8 @@ from qwen_image_studio.models.weights import DTYPES, GIB
 from qwen_image_studio.painting.qwen import QwenEngine
 from qwen_image_studio.planning.plan import PaintPlan, Variant
 from qwen_image_studio.settings import Settings
-from tests.server.conftest import a_plan, painted, picture, plan_of
+from tests.support.pictures import picture
+from tests.support.plans import a_plan, painted, plan_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

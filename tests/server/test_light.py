@@ -31,7 +31,7 @@ from qwen_image_studio.contract.words import Lane, OutputFormat
 from qwen_image_studio.models.table import MODELS
 from qwen_image_studio.prompts.grammar import Instruction, parse_adjustments
 from qwen_image_studio.settings import Settings
-from tests.server.conftest import plan_of
+from tests.support.plans import plan_of
 
 ADJUSTMENT: TypeAdapter[Adjustment] = TypeAdapter(Adjustment)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from qwen_image_studio import QwenImageGenerator
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.local.generator import one
-from tests.server.conftest import picture
+from tests.support.pictures import picture
 
 SCRIPT = """
 from qwen_image_studio import QwenImageGenerator

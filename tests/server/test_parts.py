@@ -23,7 +23,8 @@ from qwen_image_studio.models.table import Model
 from qwen_image_studio.painting.hooks import seed_of
 from qwen_image_studio.painting.qwen import QwenEngine
 from qwen_image_studio.planning.plan import Pass
-from tests.server.conftest import a_plan, digest, picture, plan_of
+from tests.support.pictures import digest, picture
+from tests.support.plans import a_plan, plan_of
 from training.judge import Judge, is_on, load_judge
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -17,7 +17,7 @@ from qwen_image_studio.models.known_words import vocabulary_of, without_unknown
 from qwen_image_studio.models.table import MODELS, configured_models
 from qwen_image_studio.planning.plan import PaintPlan
 from qwen_image_studio.settings import Settings
-from tests.server.conftest import plan_of
+from tests.support.plans import plan_of
 
 LARGE = {name: MODELS[name] for name in ("Qwen-Image", "Qwen-Image-Edit-2509")}
 SMALL = {"miniature": MODELS["miniature"]}

@@ -12,7 +12,7 @@ from qwen_image_studio.models.table import MODELS
 from qwen_image_studio.painting import preview
 from qwen_image_studio.painting.qwen import open_engine
 from qwen_image_studio.planning.plan import PaintPlan
-from tests.server.conftest import a_plan
+from tests.support.plans import a_plan
 
 
 class LinearVae(torch.nn.Module):

@@ -16,7 +16,7 @@ from qwen_image_studio.models.table import MODELS, Model
 from qwen_image_studio.painting.canvas import Canvas, matched, soft_inward
 from qwen_image_studio.planning.plan import PaintPlan
 from qwen_image_studio.planning.regions import growing_passes, region_pass
-from tests.server.conftest import plan_of
+from tests.support.plans import plan_of
 
 MODEL_NAMES = ("Qwen-Image", "Qwen-Image-Edit-2509", "miniature")
 Size = tuple[int, int]

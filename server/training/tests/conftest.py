@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from qwen_image_studio.models.table import MODELS
-from tests.server.conftest import engine, miniature, one_thread
+from tests.support.miniature import engine, miniature, one_thread
 from training.data.edits import Stock
 from training.data.scenes import TOKEN, Layout
 from training.data.sprites import Atlas

@@ -19,7 +19,7 @@ from qwen_image_studio.contract.words import Tier, Way
 from qwen_image_studio.models.families.qwen_image_edit import sides_for
 from qwen_image_studio.models.table import MODELS, Model, Recipe
 from qwen_image_studio.painting.qwen import QwenEngine, open_engine, open_pipeline
-from tests.server.conftest import a_plan, painted
+from tests.support.plans import a_plan, painted
 from training import build as builder
 from training import sheet as sheets
 from training.__main__ import STAGES, main

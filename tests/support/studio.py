@@ -18,8 +18,10 @@ import requests
 from qwen_image_studio.gallery.names import INSTALLATION_KEY
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.settings import Settings
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
+SCRIPTED: dict[str, Any] = {"engine": "tests.support.engine:open_engine", "lease_s": 3, "models": "miniature"}
+"""Settings of a server that starts in a second, paints plain colours and fails on cue."""
 
 
 def free_port() -> int:

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.loopback import LoopbackServer
+from tests.support.loopback import LoopbackServer
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"not really painted"
 QUEUED: dict[str, Any] = {"state": "queued", "queue_position": 2}

@@ -28,8 +28,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.plugin.hooks import Hook, MemoryStorage, StandInModel
-from tests.plugin.outcome import Blob, DaemonError, Failure, Gathering, Outcome, ToolError
+from tests.support.hooks import Hook, MemoryStorage, StandInModel
+from tests.support.outcome import Blob, DaemonError, Failure, Gathering, Outcome, ToolError
 
 __all__ = [
     "Blob",
