@@ -21,7 +21,7 @@ from PIL import Image
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from benchmarks.calls import ROOT, follow_calls, stop_following
-from qwen_image_studio.jobs.opening import open_store
+from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.planning.engine import open_engine
 from qwen_image_studio.settings import Settings

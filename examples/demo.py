@@ -24,6 +24,7 @@ import requests
 from PIL import Image
 
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.database.connection import open_database
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.settings import Settings
 from tests.support.daemon import Daemon, DaemonError, Outcome, ToolError
@@ -53,7 +54,7 @@ def main() -> int:
         shutil.rmtree(OUT, ignore_errors=True)
         OUT.mkdir()
         settings = Settings(data_dir=OUT / "data")
-        key = KeyStore(settings).add("demo")
+        key = KeyStore(open_database(settings)).add("demo")
         with running_server(settings) as server:
             play(settings, key)
         if server.poll() != 0:

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import sys
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from pydantic import ValidationError
 from qwen_image_studio import __version__
 from qwen_image_studio.contract.errors import BadTemplates, CannotServe, StudioError
 from qwen_image_studio.contract.words import Anchor, AspectRatio, Prefer
+from qwen_image_studio.database.connection import open_database
 from qwen_image_studio.gallery import open_gallery
 from qwen_image_studio.gallery.pruning import prune as prune_old
+from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.host.supervise import serve as run_server
 from qwen_image_studio.intake import check_files
-from qwen_image_studio.jobs.opening import open_store
+from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.local.files import batch_to_files, paint_to_files
 from qwen_image_studio.local.options import painting_options, part_options, region
 from qwen_image_studio.models.table import configured_models
@@ -74,7 +77,8 @@ def web(parent: int | None) -> None:
     if parent is not None:
         die_with_parent(parent)
     settings = Settings()
-    refuse_open_door(settings)
+    with closing(open_database(settings)) as database:
+        refuse_open_door(settings, database)
     check_files(settings)
     WebServer(settings, configured_models(settings, card_gib=largest_card_gib(settings))).run()
 
@@ -198,22 +202,22 @@ def keys() -> None:
     """Make, list and revoke API keys."""
 
 
+def _keys() -> KeyStore:
+    return KeyStore(open_database(Settings()))
+
+
 @keys.command("add")
 @click.argument("name")
 @click.option("--owner", default=None, help="Who its jobs and images belong to; default: NAME.")
 def keys_add(name: str, owner: str | None) -> None:
     """Make a key and print it, this once."""
-    from qwen_image_studio.guard.keys import KeyStore
-
-    click.echo(KeyStore(Settings()).add(name, owner))
+    click.echo(_keys().add(name, owner))
 
 
 @keys.command("list")
 def keys_list() -> None:
     """List the keys' names and owners."""
-    from qwen_image_studio.guard.keys import KeyStore
-
-    for key in KeyStore(Settings()).all():
+    for key in _keys().all():
         click.echo(f"{key.name}\t{key.owner}\t{'revoked' if key.revoked_at else 'active'}")
 
 
@@ -221,9 +225,7 @@ def keys_list() -> None:
 @click.argument("name")
 def keys_revoke(name: str) -> None:
     """End a key at once."""
-    from qwen_image_studio.guard.keys import KeyStore
-
-    if not KeyStore(Settings()).revoke(name):
+    if not _keys().revoke(name):
         raise StudioError("invalid_value", f"There is no active key '{name}'.")
 
 
@@ -235,8 +237,8 @@ def keys_revoke(name: str) -> None:
 def prune(older_than_s: float, dry_run: bool) -> None:
     """Delete what is older: ended jobs with all they made, and uploads that no job uses."""
     settings = Settings()
-    store = open_store(settings)
-    pruned = prune_old(open_gallery(settings, store), store, settings, older_than_s, dry_run=dry_run)
+    with open_store(settings) as store:
+        pruned = prune_old(open_gallery(settings, store), store, settings, older_than_s, dry_run=dry_run)
     kept = f"; {pruned.kept} jobs stay, since others wait for their images" if pruned.kept else ""
     click.echo(
         f"{'To delete' if dry_run else 'Deleted'}: {pruned.jobs} jobs, {pruned.uploads} uploads, {pruned.leftovers} "

@@ -25,7 +25,8 @@ from qwen_image_studio.imaging import Origin, open_image, read_origin
 from qwen_image_studio.imaging.masks import Mask, open_mask, region_mask
 from qwen_image_studio.jobs import Job, JobStore, NewJob, StoredImage
 from qwen_image_studio.models.table import Model
-from qwen_image_studio.operations.request import Given, Request, ready
+from qwen_image_studio.operations.given import Given
+from qwen_image_studio.operations.request import Request, ready
 from qwen_image_studio.planning.plan import Plan
 from qwen_image_studio.prompts.templates import library
 from qwen_image_studio.settings import Settings
@@ -94,6 +95,8 @@ class Prepared:
     inputs: Sequence[Input]
     """The images, followed by the mask if there is one."""
     conversation: str | None = None
+    references: Sequence[str] = ()
+    """Ids and URLs of images that the rows of a batch will need."""
 
 
 class Recipe:
@@ -115,7 +118,7 @@ class Recipe:
         planned = asked.plan(replace(given, inputs=[each.size for each in inputs], mask=mask))
         if mask is not None:
             inputs.append(Input(mask.image.size, image=mask.image))
-        return Prepared(planned.plan, planned.warnings, inputs, planned.conversation)
+        return Prepared(planned.plan, planned.warnings, inputs, planned.conversation, planned.references)
 
     def _given(self, caller: Caller) -> Given:
         settings = self._settings
@@ -178,7 +181,7 @@ class Intake(Recipe):
         """
         # Checked first, since what is nested too deeply cannot be written down for a fingerprint.
         fingerprint, key = submission.check().fingerprint(), submission.idempotency_key
-        if earlier := self._store.replay(caller.owner, key, fingerprint):
+        if earlier := self._store.jobs.replay(caller.owner, key, fingerprint):
             return earlier, False
         began = time.time()
         try:
@@ -186,13 +189,13 @@ class Intake(Recipe):
         except StudioError:
             # The same submission may have been queued meanwhile and be the cause: it paints the image, or is the
             # one that fills the queue.
-            if earlier := self._store.replay(caller.owner, key, fingerprint):
+            if earlier := self._store.jobs.replay(caller.owner, key, fingerprint):
                 return earlier, False
             raise
         new = replace(new, idempotency_key=key, fingerprint=fingerprint)
         with ExitStack() as undo:
             undo.callback(self.withdraw_inputs, new, began)
-            job, is_new = self._store.submit(new, queue_limit=self._settings.queue_limit)
+            job, is_new = self._store.jobs.submit(new, queue_limit=self._settings.queue_limit)
             if is_new:
                 undo.pop_all()  # the inputs are the job's now
         return job, is_new
@@ -203,6 +206,7 @@ class Intake(Recipe):
         With `row_of`, the id of a batch, the job needs no room in the queue, and the last image of a conversation is
         the one that was last when the batch was submitted.
         """
+        began = time.time()
         prepared, request = self.prepare(submission, caller, before=row_of), submission.request
         plan, variant = prepared.plan, prepared.plan.variant
         new = NewJob(
@@ -218,18 +222,28 @@ class Intake(Recipe):
             conversation=request.conversation or prepared.conversation,
             user=request.user,
             warnings=prepared.warnings,
+            names=self._named(prepared.references, caller),
         )
         if row_of is None:  # before files are stored for a job that would be refused
-            self._store.check_room(self._settings.queue_limit, new)
+            with ExitStack() as undo:
+                undo.callback(self.withdraw_inputs, new, began)
+                self._store.jobs.check_room(self._settings.queue_limit, new)
+                undo.pop_all()
         return replace(new, inputs=[self._id_of(each, caller) for each in prepared.inputs])
 
     def withdraw_inputs(self, new: NewJob, began: float) -> None:
         """Delete the inputs that were stored since `began` (Unix seconds) for a job that was not added."""
-        for image_id in new.inputs:
+        for image_id in {*new.inputs, *new.names}:
             try:
                 self._gallery.withdraw(image_id, began)
             except StudioError as error:
                 _log.warning("image %s stays behind: %s", image_id, error)
+
+    def _named(self, references: Sequence[str], caller: Caller) -> Sequence[str]:
+        """Return the ids of the owner's images among the references."""
+        keys = [key for each in references if (key := self._gallery.key_behind(each)) is not None]
+        ids = [each for each in references if "://" not in each]
+        return self._store.images.among(ids, keys, caller.owner)
 
     def _id_of(self, each: Input, caller: Caller) -> str:
         """Return the id of an input; store the input first where it is new."""
@@ -239,7 +253,7 @@ class Intake(Recipe):
 
     def _remembered(self, conversation: str, caller: Caller, before: str | None) -> Input:
         since = time.time() - self._settings.memory_s
-        image = self._store.last_image(caller.owner, conversation, since, before=before)
+        image = self._store.images.last(caller.owner, conversation, since, before=before)
         if image is None:
             message = "image: there is no image in this conversation yet, or it was long ago; send the one you mean."
             raise StudioError("image_not_found", message, param="image")
@@ -267,7 +281,7 @@ class Intake(Recipe):
 
     def _image(self, reference: str, caller: Caller, param: str) -> StoredImage:
         try:
-            return self._store.image(reference, caller.owner)
+            return self._store.images.get(reference, caller.owner)
         except StudioError as error:
             if error.code != "not_found":
                 raise

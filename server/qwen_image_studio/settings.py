@@ -23,6 +23,9 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "", description="SQLAlchemy URL of the job store. Empty: SQLite in DATA_DIR/studio.sqlite."
     )
+    broker_url: str = Field(
+        "", description="What wakes the server's processes when there is news. Empty: pipes in DATA_DIR/bells."
+    )
     storage_url: str = Field(
         "", description="Where the images are kept, such as file:///srv/images. Empty: files in DATA_DIR/images."
     )

@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from qwen_image_studio.database.connection import open_database
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
@@ -23,7 +24,7 @@ ASK = {"operation": "generate", "prompt": "a cup", "steps": 2}
 @pytest.fixture
 def keys(settings: Settings, app: Flask) -> KeyStore:
     """The application's keys."""
-    return KeyStore(settings)
+    return KeyStore(open_database(settings))
 
 
 def bearer(key: str) -> dict[str, str]:

@@ -211,7 +211,7 @@ def test_bytes_that_are_no_image_to_use(client: FlaskClient, store: JobStore, na
     data, code = REFUSED_IMAGES[name]()
     assert_refused(edit(client, data), 422, code, "image")
     assert_refused(edit(client, png(), data), 422, code, "image[1]")
-    assert store.counts() == (0, 0)
+    assert store.jobs.counts() == (0, 0)
 
 
 def rotated() -> bytes:
@@ -240,7 +240,7 @@ def test_odd_images_are_normalised(client: FlaskClient, store: JobStore, worker:
     make, size = NORMALISED_IMAGES[name]
     answer = edit(client, make())
     assert answer.status_code == 202, answer.text
-    record = client.get(f"/v1/images/{store.get(answer.get_json()['id']).inputs[0]}").get_json()
+    record = client.get(f"/v1/images/{store.jobs.get(answer.get_json()['id']).inputs[0]}").get_json()
     assert (record["width"], record["height"]) == size
     worker.run_next()
     assert client.get(f"/v1/jobs/{answer.get_json()['id']}").get_json()["state"] == "succeeded"

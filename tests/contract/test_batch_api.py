@@ -154,7 +154,7 @@ def test_seeds_are_drawn_once_and_shared_where_they_are_fixed(
     def seeds(**changes: Any) -> list[list[int]]:
         batch = sent(client, **changes)
         light.run_next()
-        return [row.plan["seeds"] for row in store.row_jobs(batch["id"])]
+        return [row.plan["seeds"] for row in store.rows.of_batch(batch["id"])]
 
     first, second = seeds(), seeds()
     assert first != second
@@ -179,7 +179,7 @@ def test_tables_in_every_form(client: FlaskClient, store: JobStore, light: Worke
         answer = client.post("/v1/jobs", data=form)
     assert answer.status_code == 202, answer.text
     light.run_next()
-    plans = [row.plan for row in store.row_jobs(answer.get_json()["id"])]
+    plans = [row.plan for row in store.rows.of_batch(answer.get_json()["id"])]
     assert [plan["prompt"] for plan in plans] == ["a 红色 cup", 'a a, "b" cup']
     assert plans[0]["width"] == 64
     assert plans[1]["width"] > 64
@@ -230,7 +230,7 @@ def test_what_cannot_be_painted_is_said_at_once(
     error = answer.get_json()["error"]
     assert error["param"] == param, error
     assert said in error["message"], error
-    assert store.counts() == (0, 0)
+    assert store.jobs.counts() == (0, 0)
     assert client.get("/v1/jobs").get_json()["data"] == []
 
 
@@ -270,7 +270,7 @@ def test_templates_and_numbers_in_slots(client: FlaskClient, store: JobStore, li
     job = {"operation": "generate", "template": template["id"], "slots": {**needed, slot: "{{price}}"}}
     batch = sent(client, [{"price": 99}, {"price": "九块九"}], job=job)
     light.run_next()
-    prompts = [row.plan["prompt"] for row in store.row_jobs(batch["id"])]
+    prompts = [row.plan["prompt"] for row in store.rows.of_batch(batch["id"])]
     assert "99" in prompts[0]
     assert "九块九" in prompts[1]
 
@@ -410,29 +410,29 @@ def test_nobody_spins_over_a_batch_cancelled_before_its_first_row(
     client: FlaskClient, app: Flask, parts: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = sent(client)
-    lease = parts.store.claim("ghost", Lane.LIGHT)
+    lease = parts.store.leases.claim("ghost", Lane.LIGHT)
     assert lease is not None
     client.post(f"/v1/jobs/{batch['id']}/cancel")
     looks: list[str] = []
-    get = type(parts.store).get
+    get = type(parts.store.jobs).get
 
     def counted(self: Any, job_id: str, owner: str | None = None) -> Any:
         looks.append(job_id)
         return get(self, job_id, owner)
 
-    monkeypatch.setattr(type(parts.store), "get", counted)
+    monkeypatch.setattr(type(parts.store.jobs), "get", counted)
     polled = client.get(f"/v1/jobs/{batch['id']}?wait=1").get_json()
     assert (polled["queue_position"], polled["started_at"], polled["rows"]["cancelled"]) == (None, None, 3)
     with app.test_request_context():
-        job = parts.store.get(batch["id"])
-        assert tag_of(job, job_view(job)) == parts.store.tags([job.id])[job.id]
+        job = parts.store.jobs.get(batch["id"])
+        assert tag_of(job, job_view(job)) == parts.store.jobs.tags([job.id])[job.id]
     told: list[str] = []
     path = f"/v1/jobs/{batch['id']}/events"
     following = threading.Thread(target=lambda: told.append(app.test_client().get(path).get_data(as_text=True)))
     following.start()
     time.sleep(0.5)
     assert len(looks) < 10
-    parts.store.stop(lease)
+    parts.store.leases.stop(lease)
     following.join(10)
     assert told[0].count("event: job") <= 2
 
@@ -459,10 +459,10 @@ def test_an_archive_is_written_piece_by_piece(
 ) -> None:
     batch = sent(client, [{"colour": str(number)} for number in range(12)])
     run(light, worker)
-    pieces = list(archive(parts.store.get(batch["id"]), parts.store, parts.gallery))
+    pieces = list(archive(parts.store.jobs.get(batch["id"]), parts.store, parts.gallery))
     assert len(pieces) == 12 + 2  # each picture by itself, the sheet, and the table with the directory
     assert not any(piece.count(b"\x89PNG") > 1 for piece in pieces)
-    lost = parts.store.images([parts.store.row_jobs(batch["id"])[4].id])
+    lost = parts.store.images.of_jobs([parts.store.rows.of_batch(batch["id"])[4].id])
     [[image]] = lost.values()
     parts.gallery.files.delete(image.key)
     files, table = unzipped(client.get(f"/v1/jobs/{batch['id']}/archive").data)
@@ -506,7 +506,7 @@ def test_the_storage_fails_while_an_archive_is_written(
     fails_at = 3
     pieces: list[bytes] = []
     with pytest.raises(StudioError, match="Planted"):
-        pieces.extend(archive(parts.store.get(batch["id"]), parts.store, parts.gallery))
+        pieces.extend(archive(parts.store.jobs.get(batch["id"]), parts.store, parts.gallery))
     with pytest.raises(zipfile.BadZipFile):
         zipfile.ZipFile(BytesIO(b"".join(pieces)))
 
@@ -514,7 +514,7 @@ def test_the_storage_fails_while_an_archive_is_written(
 def test_an_archive_of_which_every_file_is_gone(client: FlaskClient, parts: Services, worker: Worker) -> None:
     job = client.post("/v1/jobs", json={"operation": "generate", "prompt": "a cup", "steps": 2}).get_json()
     worker.run_next()
-    [image] = parts.store.images([job["id"]])[job["id"]]
+    [image] = parts.store.images.of_jobs([job["id"]])[job["id"]]
     parts.gallery.files.delete(image.key)
     assert client.get(f"/v1/jobs/{job['id']}/archive").get_json()["error"]["code"] == "not_found"
 
@@ -620,7 +620,7 @@ def test_a_row_whose_image_cannot_be_read_for_long_is_refused(
     calls: list[str] = []
 
     def failing(self: Any, key: str) -> Any:
-        if key.endswith(".png") and not parts.store.row_jobs(batch["id"]):
+        if key.endswith(".png") and not parts.store.rows.of_batch(batch["id"]):
             calls.append(key)
             raise StudioError("storage_failed", "Planted.")
         return fetched(self, key)
@@ -647,8 +647,8 @@ def test_a_broken_thumbnail_leaves_its_cell_empty(
     light.run_next()
     for _ in range(3):
         worker.run_next()
-    second = parts.store.row_jobs(batch["id"])[1].id
-    key = parts.store.images([second])[second][0].thumbnail_key
+    second = parts.store.rows.of_batch(batch["id"])[1].id
+    key = parts.store.images.of_jobs([second])[second][0].thumbnail_key
     read = type(parts.gallery.files).open
 
     def failing(self: Any, asked: str) -> Any:
@@ -708,8 +708,8 @@ def test_a_sheet_that_kills_the_worker_is_done_without(
     for _ in range(3):
         worker.run_next()
     for _ in range(2):  # attempts that died
-        assert parts.store.claim("ghost", Lane.LIGHT) is not None
-        parts.store.abandon("ghost")
+        assert parts.store.leases.claim("ghost", Lane.LIGHT) is not None
+        parts.store.leases.abandon("ghost")
     run(light, worker)
     done = look(client, batch["id"])
     assert (done["state"], done["images"], done["rows"]["succeeded"]) == ("succeeded", [], 3)
@@ -769,12 +769,12 @@ def test_inputs_of_a_row_that_came_too_late_are_deleted(
         if end == "cancelled":
             client.post(f"/v1/jobs/{batch['id']}/cancel")
         else:
-            parts.store.abandon(worker_name("light"))
+            parts.store.leases.abandon(worker_name("light"))
         return png()
 
     monkeypatch.setattr("qwen_image_studio.intake.fetch", fetched)
     light.run_next()
-    assert parts.store.row_jobs(batch["id"]) == []
+    assert parts.store.rows.of_batch(batch["id"]) == []
     assert stored(parts) == files
     assert client.get(before["url"]).status_code == 200
 
@@ -784,14 +784,14 @@ def test_a_row_that_kills_the_worker_is_given_up_alone(
 ) -> None:
     batch = sent(client)
     for _ in range(2):  # attempts that died
-        assert parts.store.claim("ghost", Lane.LIGHT) is not None
-        parts.store.abandon("ghost")
+        assert parts.store.leases.claim("ghost", Lane.LIGHT) is not None
+        parts.store.leases.abandon("ghost")
     run(light, worker)
     done = look(client, batch["id"])
     assert (done["state"], done["rows"]["succeeded"], done["rows"]["failed"]) == ("succeeded", 2, 1)
     first = rows_of(client, batch["id"])[0]
     assert (first["error"]["code"], "2 times" in first["error"]["message"]) == ("worker_lost", True)
-    assert parts.store.get(batch["id"]).state is State.SUCCEEDED
+    assert parts.store.jobs.get(batch["id"]).state is State.SUCCEEDED
 
 
 @pytest.mark.parametrize("part", ['"z": ' + "[" * 300 + "]" * 300, r'"slots": {"\ud800": "x"}'], ids=["deep", "half"])

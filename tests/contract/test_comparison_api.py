@@ -340,6 +340,6 @@ def test_an_attempt_that_comes_to_nothing_leaves_no_strip(
 def test_a_strip_is_recorded_with_its_image(client: FlaskClient, app: Flask) -> None:
     parts: Services = app.extensions["qwen-image-studio"]
     job = done(client, app, Paints(drawing("green")), [drawing()], operation="edit", prompt="a hat")
-    stored = parts.store.image(job["images"][0]["id"])
+    stored = parts.store.images.get(job["images"][0]["id"])
     assert str(stored.comparison_key).endswith(f"-{stored.id}.comparison.webp")
     assert job["images"][0]["change"]["inside"] == stored.change_inside

@@ -32,19 +32,19 @@ def test_an_edit_without_an_image_takes_the_conversations_last(
     first = painted(client, worker, operation="generate", conversation="c1", n=2)
     painted(client, worker, operation="generate", conversation="c2")
     second = painted(client, worker, operation="edit", prompt="red sky", prefer="model", conversation="c1")
-    assert store.get(second["id"]).inputs == (first["images"][0]["id"],)
+    assert store.jobs.get(second["id"]).inputs == (first["images"][0]["id"],)
     wider = painted(client, worker, operation="outpaint", prompt="", left=64, conversation="c1")
-    assert store.get(wider["id"]).inputs == (second["images"][0]["id"],)
+    assert store.jobs.get(wider["id"]).inputs == (second["images"][0]["id"],)
     part = send(client, operation="inpaint", region={"x": 0, "y": 0, "width": 0.5, "height": 0.5}, conversation="c1")
-    assert store.get(part.json["id"]).inputs[0] == wider["images"][0]["id"]
+    assert store.jobs.get(part.json["id"]).inputs[0] == wider["images"][0]["id"]
 
 
 def test_an_image_that_is_sent_goes_before(client: FlaskClient, worker: Worker, store: JobStore) -> None:
     painted(client, worker, operation="generate", conversation="c1")
     answer = send(client, {"image": png()}, operation="edit", prefer="model", conversation="c1")
-    assert store.image(store.get(answer.json["id"]).inputs[0]).job_id is None
+    assert store.images.get(store.jobs.get(answer.json["id"]).inputs[0]).job_id is None
     fresh = send(client, operation="generate", conversation="c1")
-    assert store.get(fresh.json["id"]).inputs == ()  # a generation needs none
+    assert store.jobs.get(fresh.json["id"]).inputs == ()  # a generation needs none
 
 
 def test_there_has_to_be_one(client: FlaskClient, worker: Worker, store: JobStore, monkeypatch: Any) -> None:
@@ -52,8 +52,8 @@ def test_there_has_to_be_one(client: FlaskClient, worker: Worker, store: JobStor
     assert (answer.status_code, answer.json["error"]["code"]) == (422, "image_not_found")
     assert "no image in this conversation yet" in answer.json["error"]["message"]
     painted(client, worker, operation="generate", conversation="c1")
-    assert store.last_image("local", "c2", 0) is None
-    assert store.last_image("someone", "c1", 0) is None
+    assert store.images.last("local", "c2", 0) is None
+    assert store.images.last("someone", "c1", 0) is None
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + 86401)
     assert send(client, operation="edit", conversation="c1").status_code == 422
@@ -71,7 +71,7 @@ def test_an_image_that_is_still_being_made_is_waited_for(client: FlaskClient, wo
         client.post(f"/v1/jobs/{client.get('/v1/jobs').get_json()['data'][0]['id']}/cancel")
     client.post(f"/v1/jobs/{coming}/cancel")
     after = send(client, operation="edit", prompt="red sky", prefer="model", conversation="c1")
-    assert store.get(after.json["id"]).inputs == (first["images"][0]["id"],), "what was cancelled made no image"
+    assert store.jobs.get(after.json["id"]).inputs == (first["images"][0]["id"],), "what was cancelled made no image"
 
 
 def test_names_of_conversations(client: FlaskClient) -> None:
@@ -125,7 +125,7 @@ def test_a_batch_is_what_was_last(
     [row] = rows["data"]
     taken: Any = client.post("/v1/jobs", json=edit)
     assert taken.status_code == 202, taken.json
-    assert store.get(taken.json["id"]).inputs == (row["images"][0]["id"],)
+    assert store.jobs.get(taken.json["id"]).inputs == (row["images"][0]["id"],)
 
 
 def test_rows_may_belong_to_conversations_of_their_own(
@@ -139,7 +139,7 @@ def test_rows_may_belong_to_conversations_of_their_own(
     painted_rows: Any = client.get(f"/v1/jobs?parent_id={batch['id']}").json
     for thing, row in zip(("cat", "dog"), painted_rows["data"], strict=True):
         taken = send(client, operation="edit", prompt="red sky", prefer="model", conversation=f"c-{thing}")
-        assert store.get(taken.json["id"]).inputs == (row["images"][0]["id"],)
+        assert store.jobs.get(taken.json["id"]).inputs == (row["images"][0]["id"],)
     refused = send(client, operation="edit", prompt="red sky", conversation="all")
     assert f"batch {batch['id']} with 2 images" in refused.json["error"]["message"]
 
@@ -148,7 +148,7 @@ def test_a_repeat_whose_first_attempt_comes_in_meanwhile_is_that_job(
     app: Flask, client: FlaskClient, worker: Worker, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     painted(client, worker, operation="generate", conversation="c1")
-    looked, known = [False], type(store).last_image
+    looked, known = [False], type(store.images).last
     edit = {"operation": "edit", "prompt": "red sky", "prefer": "model", "conversation": "c1"}
     answers: list[Any] = []
 
@@ -163,7 +163,7 @@ def test_a_repeat_whose_first_attempt_comes_in_meanwhile_is_that_job(
             first.join()
         return known(*asked, **how)
 
-    monkeypatch.setattr(type(store), "last_image", overtaken)
+    monkeypatch.setattr(type(store.images), "last", overtaken)
     submit()
     assert [answer.status_code for answer in answers] == [202, 202]
     assert answers[0].json["id"] == answers[1].json["id"]

@@ -16,13 +16,14 @@ from sqlalchemy import update
 
 from qwen_image_studio.__main__ import cli
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.database.connection import open_database
 from qwen_image_studio.database.tables import images, jobs
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.gallery.links import open_links
 from qwen_image_studio.gallery.pruning import DAY_S, LEFTOVER_S, Pruned, Retention, prune
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.jobs import JobStore
-from qwen_image_studio.jobs.opening import open_store
+from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import worker_name
 from qwen_image_studio.web.routing import Services
@@ -118,7 +119,7 @@ def test_deleting_an_image_again_changes_nothing(client: FlaskClient, worker: Wo
 
 
 def test_nobody_deletes_what_is_another_owners(app: Flask, settings: Settings, worker: Worker) -> None:
-    keys = KeyStore(settings)
+    keys = KeyStore(open_database(settings))
     ann, bob = ({"Authorization": f"Bearer {keys.add(name)}"} for name in ("ann", "bob"))
     client = app.test_client()
     job_id = client.post("/v1/jobs", json=ASK, headers=ann).get_json()["id"]
@@ -148,8 +149,8 @@ def test_a_file_goes_with_the_last_row_that_names_it(
     client: FlaskClient, worker: Worker, store: JobStore, settings: Settings
 ) -> None:
     first, second = (painted(client, worker)["images"][0] for _ in range(2))
-    own, shared = store.image(second["id"]).key, store.image(first["id"])
-    with store.engine.begin() as connection:  # type: ignore[attr-defined]
+    own, shared = store.images.get(second["id"]).key, store.images.get(first["id"])
+    with store.database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE images SET key = ? WHERE id = ?", (shared.key, second["id"]))
     assert client.delete(f"/v1/images/{first['id']}").status_code == 204
     assert client.get(first["url"]).status_code == 200, "the other image has the same file"
@@ -226,7 +227,7 @@ def test_a_conversation_goes_on_with_the_image_that_is_left(client: FlaskClient,
     assert client.delete(f"/v1/images/{second['id']}").status_code == 204
     parts: Services = client.application.extensions["qwen-image-studio"]
     job_id = submitted(client, **ask)
-    assert parts.store.get(job_id).inputs == (first["id"],)
+    assert parts.store.jobs.get(job_id).inputs == (first["id"],)
     client.post(f"/v1/jobs/{job_id}/cancel")
     assert client.delete(f"/v1/images/{first['id']}").status_code == 204
     assert refusal(client.post("/v1/jobs", json={**ASK, **ask})) == (422, "image_not_found")
@@ -236,13 +237,13 @@ def test_an_image_deleted_while_a_request_is_read_is_not_queued(
     client: FlaskClient, worker: Worker, parts: Services, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = painted(client, worker)["images"][0]
-    room = type(store).check_room
+    room = type(store.jobs).check_room
 
     def delete_meanwhile(self: Any, *asked: Any) -> None:
         room(self, *asked)
         parts.gallery.forget_image(image["id"], "local")
 
-    monkeypatch.setattr(type(store), "check_room", delete_meanwhile)
+    monkeypatch.setattr(type(store.jobs), "check_room", delete_meanwhile)
     answer = client.post("/v1/jobs", json={**ASK, "operation": "edit", "prompt": "red", "image": image["id"]})
     assert refusal(answer) == (422, "image_not_found")
     assert answer.get_json()["error"]["param"] == "image"
@@ -302,31 +303,31 @@ def test_a_batch_goes_with_its_rows_and_a_row_not_by_itself(
 
 def test_an_upload_that_another_job_names_stays(client: FlaskClient, light: Worker, store: JobStore) -> None:
     first = adjusted(client, light)
-    [upload] = store.get(first["id"]).inputs
+    [upload] = store.jobs.get(first["id"]).inputs
     ask = {"operation": "adjust", "prompt": "rotate it 90 degrees", "image": upload}
     second = client.post("/v1/jobs", json=ask).get_json()["id"]
     assert light.run_next()
     assert client.delete(f"/v1/jobs/{first['id']}").status_code == 204
-    assert store.image(upload).id == upload
+    assert store.images.get(upload).id == upload
     assert client.delete(f"/v1/jobs/{second}").status_code == 204
     with pytest.raises(StudioError):
-        store.image(upload)
+        store.images.get(upload)
 
 
 def test_a_worker_that_lost_a_job_which_is_deleted_meanwhile_goes_on(
     client: FlaskClient, worker: Worker, store: JobStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish = type(store).finish
+    finish = type(store.leases).finish
 
     def too_late(self: Any, lease: Any, *rest: Any) -> Any:
-        store.abandon(worker_name("cpu"))
+        store.leases.abandon(worker_name("cpu"))
         client.post(f"/v1/jobs/{lease.job.id}/cancel")
         assert client.delete(f"/v1/jobs/{lease.job.id}").status_code == 204
         return finish(self, lease, *rest)
 
     job_id = submitted(client)
     with monkeypatch.context() as slow:
-        slow.setattr(type(store), "finish", too_late)
+        slow.setattr(type(store.leases), "finish", too_late)
         assert worker.run_next()
     assert refusal(client.get(f"/v1/jobs/{job_id}")) == (404, "not_found")
     assert files_of(settings) == []
@@ -370,13 +371,13 @@ def test_deleting_an_image_again_clears_what_a_kill_left(
 def test_the_files_of_a_running_attempt_are_no_leftovers(
     client: FlaskClient, worker: Worker, parts: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish = type(parts.store).finish
+    finish = type(parts.store.leases).finish
 
     def prune_first(self: Any, *ended: Any) -> Any:
         assert prune(parts.gallery, parts.store, parts.settings, 0, dry_run=False) == Pruned()
         return finish(self, *ended)
 
-    monkeypatch.setattr(type(parts.store), "finish", prune_first)
+    monkeypatch.setattr(type(parts.store.leases), "finish", prune_first)
     job = painted(client, worker)
     assert client.get(job["images"][0]["url"]).status_code == 200
 
@@ -416,7 +417,7 @@ def test_pictures_of_another_database_stay(
 
 def age(parts: Services, seconds: float) -> None:
     """Make everything that there is older."""
-    with parts.store.engine.begin() as connection:  # type: ignore[attr-defined]
+    with parts.store.database.engine.begin() as connection:
         for column in (jobs.c.created_at, jobs.c.finished_at, images.c.created_at):
             connection.execute(update(column.table).values({column: column - seconds}))
     for path in files_of(parts.settings):
@@ -435,7 +436,7 @@ def test_prune_deletes_what_is_older_and_nothing_else(
     for dry_run in (True, False):
         pruned = prune(parts.gallery, parts.store, parts.settings, 30 * DAY_S, dry_run=dry_run)
         assert pruned == Pruned(jobs=2, uploads=1)
-        assert bool(parts.store.named_keys([lonely.key])) is dry_run
+        assert bool(parts.store.forgetting.named_keys([lonely.key])) is dry_run
     assert {job["id"] for job in client.get("/v1/jobs").get_json()["data"]} == {waiting, young["id"]}
     assert client.get(young["images"][0]["url"]).status_code == 200
     assert len(files_of(parts.settings)) == 5
@@ -504,12 +505,12 @@ def test_a_job_deleted_while_it_is_listed_is_not_listed(
     client: FlaskClient, worker: Worker, parts: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone, stays = painted(client, worker), painted(client, worker)
-    tags = type(parts.store).tags
+    tags = type(parts.store.jobs).tags
 
     def delete_first(self: Any, ids: Any) -> Any:
         parts.gallery.forget_job(gone["id"], "local")
         monkeypatch.undo()
         return tags(self, ids)
 
-    monkeypatch.setattr(type(parts.store), "tags", delete_first)
+    monkeypatch.setattr(type(parts.store.jobs), "tags", delete_first)
     assert [job["id"] for job in client.get("/v1/jobs").get_json()["data"]] == [stays["id"]]

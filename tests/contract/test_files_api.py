@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from qwen_image_studio.gallery import open_gallery
 from qwen_image_studio.jobs import StoredImage
-from qwen_image_studio.jobs.opening import open_store
+from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.routing import Services
 from tests.support.studio import Studio
@@ -37,7 +37,7 @@ Ask = Callable[..., Any]
 def ask(request: pytest.FixtureRequest, client: FlaskClient, parts: Services) -> Ask:
     """Ask for one file in each of the two ways, with headers."""
     parts.gallery.files.put(KEY, DATA, "image/png")
-    parts.store.add_image(image_of(DATA))
+    parts.store.images.add(image_of(DATA))
     address = "/v1/images/img_1/content" if request.param == "content" else parts.gallery.link(KEY)
 
     def asked(method: str = "GET", **headers: str) -> Any:
@@ -127,7 +127,7 @@ def test_head_tells_what_get_would(ask: Ask) -> None:
 
 def test_a_file_that_was_replaced_has_another_tag(client: FlaskClient, parts: Services) -> None:
     """As a preview is at every step."""
-    parts.store.add_image(image_of(DATA))
+    parts.store.images.add(image_of(DATA))
     tags = set()
     for data in (b"one", b"two"):
         parts.gallery.files.put(KEY, data, "image/png")
@@ -155,7 +155,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Any:
     gallery = open_gallery(settings, store)
     data = os.urandom(1_000_000) * 50
     gallery.files.put(KEY, data, "image/png")
-    store.add_image(image_of(data))
+    store.images.add(image_of(data))
     studio.process = studio.spawn("web")
     studio.wait_for_state("starting")
     yield studio, gallery.link(KEY), data

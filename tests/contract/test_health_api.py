@@ -24,7 +24,7 @@ def report(store: JobStore) -> Report:
     """Have a worker, of another host unless told otherwise, say how it is or was so many seconds ago."""
 
     def report(state: WorkerState, message: str = "", device: str = "cuda:0", age: float = 0, name: str = "") -> None:
-        store.note_worker(WorkerReport(name or f"far/{device}", device, state, None, message, time.time() - age))
+        store.workers.note(WorkerReport(name or f"far/{device}", device, state, None, message, time.time() - age))
 
     return report
 
@@ -107,7 +107,7 @@ def test_a_database_that_cannot_be_read_is_a_state_and_no_error(
     client: FlaskClient, parts: Services, report: Report, content: bytes | None
 ) -> None:
     report(READY)
-    parts.store.engine.dispose()  # type: ignore[attr-defined]
+    parts.store.database.engine.dispose()
     database = parts.settings.data_dir / "studio.sqlite"
     for path in database.parent.glob("studio.sqlite*"):
         path.unlink()

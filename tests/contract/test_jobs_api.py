@@ -83,13 +83,13 @@ def test_the_seed_decides_the_bytes_also_among_several(client: FlaskClient, work
 
 
 def test_without_a_seed_each_job_draws_its_own(client: FlaskClient, store: JobStore) -> None:
-    seeds = {store.get(submit(client, seed=None)["id"]).plan["seeds"][0] for _ in range(3)}
+    seeds = {store.jobs.get(submit(client, seed=None)["id"]).plan["seeds"][0] for _ in range(3)}
     assert len(seeds) == 3
 
 
 def test_edit_with_files_ids_and_links(client: FlaskClient, worker: Worker, store: JobStore) -> None:
     uploaded = edit(client, png(40, 30), png(30, 40)).get_json()
-    assert len(store.get(uploaded["id"]).inputs) == 2
+    assert len(store.jobs.get(uploaded["id"]).inputs) == 2
     worker.run_next()
     made = client.get(f"/v1/jobs/{uploaded['id']}").get_json()["images"][0]
     assert made["width"] > made["height"]  # the first input decides the shape
@@ -112,7 +112,7 @@ def test_a_picture_of_any_format_is_edited_by_its_id(client: FlaskClient, worker
 
 def test_an_uploaded_image_can_be_seen_and_used_again(client: FlaskClient, store: JobStore) -> None:
     job = edit(client, png(40, 30), field="image").get_json()
-    image_id = store.get(job["id"]).inputs[0]
+    image_id = store.jobs.get(job["id"]).inputs[0]
     record = client.get(f"/v1/images/{image_id}").get_json()
     assert (record["width"], record["height"], record["seed"], record["job_id"]) == (40, 30, None, None)
     assert Image.open(BytesIO(client.get(record["url"]).data)).size == (40, 30)
@@ -283,7 +283,7 @@ def test_a_queue_that_fills_up_meanwhile_keeps_no_files(
     for _ in range(30):
         submit(client)
     store = app.extensions["qwen-image-studio"].store
-    monkeypatch.setattr(type(store), "check_room", lambda *_: None)  # as if there had been room a moment ago
+    monkeypatch.setattr(type(store.jobs), "check_room", lambda *_: None)  # as if there had been room a moment ago
     answer = edit(client, png())
     assert (answer.status_code, answer.get_json()["error"]["code"]) == (429, "queue_full")
     folder = app.extensions["qwen-image-studio"].settings.data_dir / "images"

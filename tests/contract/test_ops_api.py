@@ -32,9 +32,9 @@ def test_models_tell_their_limits_and_what_is_loaded(client: FlaskClient, store:
     assert (len(words.objects) >= 100, len(words.backgrounds), "福" in words.texts) == (True, 12, True)
     assert words.edits["background"].zh == ["把背景改成绿色"]
     ready = WorkerReport("host/cuda:0", "cuda:0", WorkerState.READY, "miniature", "", time.time())
-    store.note_worker(ready)
+    store.workers.note(ready)
     assert client.get("/v1/models").get_json()["data"][0]["loaded"] is True
-    store.note_worker(replace(ready, seen_at=time.time() - SILENT_S - 1))
+    store.workers.note(replace(ready, seen_at=time.time() - SILENT_S - 1))
     assert client.get("/v1/models").get_json()["data"][0]["loaded"] is False
 
 

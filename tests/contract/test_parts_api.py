@@ -39,14 +39,14 @@ def send(client: FlaskClient, files: dict[str, Any] | None = None, **params: Any
 
 def plan_of(store: JobStore, answer: Any) -> PaintPlan:
     assert answer.status_code == 202, answer.json
-    return PaintPlan.model_validate(store.get(answer.json["id"]).plan)
+    return PaintPlan.model_validate(store.jobs.get(answer.json["id"]).plan)
 
 
 def kept(client: FlaskClient) -> str:
     """Id of a picture that is on the server."""
     answer = send(client, {"image": png()}, operation="outpaint", left=8)
     services: Any = client.application.extensions["qwen-image-studio"]
-    image_id: str = services.store.get(answer.json["id"]).inputs[0]
+    image_id: str = services.store.jobs.get(answer.json["id"]).inputs[0]
     return image_id
 
 
@@ -58,7 +58,7 @@ def test_the_ways_to_say_what_may_change(client: FlaskClient, store: JobStore, w
         files["mask"] = mask()
     elif way == "id":
         drawn = send(client, {"image": mask()}, operation="outpaint", left=8)
-        asked["mask"] = store.get(drawn.json["id"]).inputs[0]
+        asked["mask"] = store.jobs.get(drawn.json["id"]).inputs[0]
     else:
         asked["region"] = REGION if way == "region" else {"x": 0.25, "y": 1 / 6, "width": 0.5, "height": 0.5}
     answer = send(client, files, operation="inpaint", **asked)
@@ -66,10 +66,10 @@ def test_the_ways_to_say_what_may_change(client: FlaskClient, store: JobStore, w
     assert (plan.width, plan.height, plan.mask, len(plan.passes)) == (32, 24, True, 1)
     assert answer.json["operation"] == "inpaint"
     services: Any = client.application.extensions["qwen-image-studio"]
-    source, drawn_mask = store.get(answer.json["id"]).inputs
-    with Image.open(BytesIO(services.gallery.open(store.image(drawn_mask).key))) as image:
+    source, drawn_mask = store.jobs.get(answer.json["id"]).inputs
+    with Image.open(BytesIO(services.gallery.open(store.images.get(drawn_mask).key))) as image:
         assert (image.size, image.convert("L").getbbox()) == ((32, 24), (8, 4, 24, 16))
-    assert store.image(source).width == 32
+    assert store.images.get(source).width == 32
 
 
 def test_a_mask_file_goes_with_an_image_by_id(client: FlaskClient, store: JobStore) -> None:
@@ -80,8 +80,8 @@ def test_a_mask_file_goes_with_an_image_by_id(client: FlaskClient, store: JobSto
 def test_images_to_take_things_from_come_between_the_image_and_the_mask(client: FlaskClient, store: JobStore) -> None:
     answer = send(client, {"image": [png(), png(8, 8)], "mask": mask()}, operation="inpaint", prompt_kind="instruction")
     assert plan_of(store, answer).mask
-    inputs = store.get(answer.json["id"]).inputs
-    assert [store.image(one).width for one in inputs] == [32, 8, 32]
+    inputs = store.jobs.get(answer.json["id"]).inputs
+    assert [store.images.get(one).width for one in inputs] == [32, 8, 32]
 
 
 @pytest.mark.parametrize(

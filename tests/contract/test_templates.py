@@ -97,7 +97,7 @@ def test_a_job_remembers_the_filled_prompt(client: FlaskClient, worker: Worker, 
     assert worker.run_next()
     assert client.get(f"/v1/jobs/{job['id']}").get_json()["state"] == "succeeded"
     parts: Services = app.extensions["qwen-image-studio"]
-    assert parts.store.get(job["id"]).plan["prompt"] == "remove the cup"
+    assert parts.store.jobs.get(job["id"]).plan["prompt"] == "remove the cup"
 
 
 def test_an_operators_own_file_adds_and_replaces(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from qwen_image_studio.database.connection import open_database
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.settings import Settings
 from tests.support.daemon import Daemon, Failure, Outcome
@@ -32,7 +33,7 @@ class Caller:
     key: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.key = KeyStore(Settings(data_dir=self.studio.folder / "data")).add(f"caller-{self.number}")
+        self.key = KeyStore(open_database(Settings(data_dir=self.studio.folder / "data"))).add(f"caller-{self.number}")
 
     def invoke(
         self, tool: str, *, budget: int = 60, on_progress: Callable[[str], None] | None = None, **given: Any

@@ -10,7 +10,7 @@ import pytest
 import requests
 from PIL import Image
 
-from qwen_image_studio.jobs.opening import open_store
+from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
 from tests.support.studio import Studio
 
@@ -136,7 +136,7 @@ def test_callers_that_stop_reading_keep_nobody_else_waiting(make_scripted: Calla
 def large_image(studio: Studio, job_id: str) -> str:
     """The id of the job's input, which is many megabytes."""
     store = open_store(Settings(data_dir=studio.folder / "data"))
-    return store.get(job_id).inputs[0]
+    return store.jobs.get(job_id).inputs[0]
 
 
 def follow(studio: Studio, job_id: str) -> None:

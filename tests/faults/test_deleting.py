@@ -9,7 +9,7 @@ import requests
 
 from qwen_image_studio.gallery import open_gallery
 from qwen_image_studio.gallery.pruning import LEFTOVER_S, Pruned, Pruning
-from qwen_image_studio.jobs.opening import open_store
+from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
 from tests.faults.test_kills import stored_files
 from tests.support.studio import Studio
@@ -18,7 +18,7 @@ DIES = """
 import os, signal, sys
 from qwen_image_studio.gallery import open_gallery
 from qwen_image_studio.gallery.local import LocalStore
-from qwen_image_studio.jobs.opening import open_store
+from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
 settings = Settings()
 LocalStore.delete = lambda *_: os.kill(os.getpid(), signal.SIGKILL)

@@ -72,13 +72,13 @@ def test_the_kth_call_fails(tmp_path: Path, port: str, code: str) -> None:
         setattr(holder, port, failing)
         headers = {"Idempotency-Key": f"{port}-{code}-{k}"}
         job_id = client.post("/v1/jobs", json=ask, headers=headers).get_json()["id"]
-        parts.store.claim("ghost", Lane.PAINT, list(models))  # an attempt before, of a worker that died
-        parts.store.abandon("ghost")
+        parts.store.leases.claim("ghost", Lane.PAINT, list(models))  # an attempt before, of a worker that died
+        parts.store.leases.abandon("ghost")
         for _ in range(4):  # a process that dies of it is started again
             try:
                 worker.run_next()
             except (StudioError, LeaseLost):
-                parts.store.abandon(worker_name("cpu"))
+                parts.store.leases.abandon(worker_name("cpu"))
         job = client.get(f"/v1/jobs/{job_id}").get_json()
         assert job["state"] in {"succeeded", "failed"}, (k, failing.calls)
         endings.add(job["state"])
@@ -97,5 +97,5 @@ def test_the_kth_call_fails(tmp_path: Path, port: str, code: str) -> None:
     else:
         raise AssertionError("more calls than expected; raise the bound")
     assert "succeeded" in endings
-    with parts.store.engine.connect() as connection:  # type: ignore[attr-defined]
+    with parts.store.database.engine.connect() as connection:
         assert connection.execute(text("PRAGMA integrity_check")).scalar() == "ok"

@@ -32,7 +32,7 @@ from qwen_image_studio.jobs import (
     StoredImage,
     WorkerReport,
 )
-from qwen_image_studio.jobs.opening import open_store
+from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.planning.plan import Variant
 from qwen_image_studio.settings import Settings
 
@@ -61,11 +61,11 @@ def variant_of(model: str, tier: Tier = Tier.QUALITY) -> Variant:
 
 
 def submit(store: JobStore, owner: str = "ann", now: float | None = None, **changes: Any) -> Job:
-    return store.submit(new(owner, **changes), queue_limit=LIMIT, now=now)[0]
+    return store.jobs.submit(new(owner, **changes), queue_limit=LIMIT, now=now)[0]
 
 
 def claim(store: JobStore, now: float | None = None, loaded: str | None = None, worker: str = "w1") -> Lease:
-    lease = store.claim(worker, Lane.PAINT, ["small", "large"], variant_of(loaded) if loaded else None, now=now)
+    lease = store.leases.claim(worker, Lane.PAINT, ["small", "large"], variant_of(loaded) if loaded else None, now=now)
     assert lease is not None
     return lease
 
@@ -82,40 +82,40 @@ def test_a_job_goes_from_queued_to_succeeded(store: JobStore) -> None:
     assert (job.state, job.attempt, job.plan) == (State.QUEUED, 0, {"prompt": "杯子"})
     lease = claim(store)
     assert (lease.job.id, lease.job.state, lease.job.attempt) == (job.id, State.RUNNING, 1)
-    assert store.renew(lease, Progress("denoising", 3, 20)) is False
-    assert store.get(job.id).progress == Progress("denoising", 3, 20)
-    assert store.finish(lease, [picture(job, 1), picture(job, 0)], ["new"]) is State.SUCCEEDED
-    ended = store.get(job.id)
+    assert store.leases.renew(lease, Progress("denoising", 3, 20)) is False
+    assert store.jobs.get(job.id).progress == Progress("denoising", 3, 20)
+    assert store.leases.finish(lease, [picture(job, 1), picture(job, 0)], ["new"]) is State.SUCCEEDED
+    ended = store.jobs.get(job.id)
     assert (ended.state, ended.warnings, ended.leased_by) == (State.SUCCEEDED, ("new",), None)
-    assert [image.number for image in store.images([job.id])[job.id]] == [0, 1]
-    assert store.image(f"img_{job.id}_0").seed == 2**32 - 1
-    assert store.claim("w1", Lane.PAINT, ["small"], None) is None
+    assert [image.number for image in store.images.of_jobs([job.id])[job.id]] == [0, 1]
+    assert store.images.get(f"img_{job.id}_0").seed == 2**32 - 1
+    assert store.leases.claim("w1", Lane.PAINT, ["small"], None) is None
 
 
 def test_each_change_gives_a_new_tag(store: JobStore) -> None:
     job = submit(store)
-    seen = [store.tags([job.id])[job.id]]
+    seen = [store.jobs.tags([job.id])[job.id]]
     lease = claim(store)
-    seen.append(store.tags([job.id])[job.id])
-    store.renew(lease, Progress("denoising", 1, 2))
-    seen.append(store.tags([job.id])[job.id])
-    store.finish(lease, [], [])
-    seen.append(store.tags([job.id])[job.id])
-    assert len({(tag.version, tag.position) for tag in seen}) == 4
-    assert store.tags(["job_unknown"]) == {}
+    seen.append(store.jobs.tags([job.id])[job.id])
+    store.leases.renew(lease, Progress("denoising", 1, 2))
+    seen.append(store.jobs.tags([job.id])[job.id])
+    store.leases.finish(lease, [], [])
+    seen.append(store.jobs.tags([job.id])[job.id])
+    assert len(set(seen)) == 4
+    assert store.jobs.tags(["job_unknown"]) == {}
 
 
 def test_the_same_key_gives_the_same_job(store: JobStore) -> None:
-    first, created = store.submit(new(idempotency_key="k"), queue_limit=LIMIT)
-    again, created_again = store.submit(new(idempotency_key="k"), queue_limit=LIMIT)
+    first, created = store.jobs.submit(new(idempotency_key="k"), queue_limit=LIMIT)
+    again, created_again = store.jobs.submit(new(idempotency_key="k"), queue_limit=LIMIT)
     assert (created, created_again, again.id) == (True, False, first.id)
-    other, created_other = store.submit(new("bob", idempotency_key="k"), queue_limit=LIMIT)
+    other, created_other = store.jobs.submit(new("bob", idempotency_key="k"), queue_limit=LIMIT)
     assert created_other
     assert other.id != first.id
     with pytest.raises(StudioError) as caught:
-        store.submit(new(idempotency_key="k", fingerprint="g"), queue_limit=LIMIT)
+        store.jobs.submit(new(idempotency_key="k", fingerprint="g"), queue_limit=LIMIT)
     assert caught.value.code == "idempotency_key_reused"
-    assert store.counts() == (2, 0)
+    assert store.jobs.counts() == (2, 0)
 
 
 def test_twenty_at_once_with_one_key_make_one_job(store: JobStore) -> None:
@@ -124,7 +124,7 @@ def test_twenty_at_once_with_one_key_make_one_job(store: JobStore) -> None:
 
     def send() -> None:
         start.wait()
-        ids.append(store.submit(new(idempotency_key="k"), queue_limit=LIMIT)[0].id)
+        ids.append(store.jobs.submit(new(idempotency_key="k"), queue_limit=LIMIT)[0].id)
 
     threads = [threading.Thread(target=send) for _ in range(20)]
     for thread in threads:
@@ -133,7 +133,7 @@ def test_twenty_at_once_with_one_key_make_one_job(store: JobStore) -> None:
         thread.join()
     assert len(ids) == 20
     assert len(set(ids)) == 1
-    assert store.counts() == (1, 0)
+    assert store.jobs.counts() == (1, 0)
 
 
 def test_many_workers_never_share_a_job(store: JobStore) -> None:
@@ -141,7 +141,7 @@ def test_many_workers_never_share_a_job(store: JobStore) -> None:
     claimed: list[str] = []
 
     def work(name: str) -> None:
-        while lease := store.claim(name, Lane.PAINT, ["small"], None):
+        while lease := store.leases.claim(name, Lane.PAINT, ["small"], None):
             claimed.append(lease.job.id)
 
     threads = [threading.Thread(target=work, args=(f"w{number}",)) for number in range(6)]
@@ -153,11 +153,11 @@ def test_many_workers_never_share_a_job(store: JobStore) -> None:
 
 
 def test_a_full_queue_is_refused_and_a_replay_is_not(store: JobStore) -> None:
-    first = store.submit(new(idempotency_key="k"), queue_limit=1)[0]
+    first = store.jobs.submit(new(idempotency_key="k"), queue_limit=1)[0]
     with pytest.raises(StudioError) as caught:
-        store.submit(new(), queue_limit=1)
+        store.jobs.submit(new(), queue_limit=1)
     assert (caught.value.code, caught.value.retry_after is not None) == ("queue_full", True)
-    assert store.submit(new(idempotency_key="k"), queue_limit=1)[0].id == first.id
+    assert store.jobs.submit(new(idempotency_key="k"), queue_limit=1)[0].id == first.id
 
 
 def test_an_expired_lease_is_another_attempt_and_the_old_one_can_do_nothing(store: JobStore) -> None:
@@ -168,41 +168,41 @@ def test_an_expired_lease_is_another_attempt_and_the_old_one_can_do_nothing(stor
     for act in late_words(store, old):
         with pytest.raises(LeaseLost):
             act()
-    assert store.get(job.id).state is State.RUNNING
-    store.finish(young, [picture(job)], [])
+    assert store.jobs.get(job.id).state is State.RUNNING
+    store.leases.finish(young, [picture(job)], [])
     for act in late_words(store, old):
         with pytest.raises(LeaseLost):
             act()
-    assert store.get(job.id).state is State.SUCCEEDED
+    assert store.jobs.get(job.id).state is State.SUCCEEDED
 
 
 def late_words(store: JobStore, lease: Lease) -> list[Callable[[], object]]:
     """Everything that a worker can say with a lease."""
     return [
-        lambda: store.renew(lease, Progress()),
-        lambda: store.finish(lease, [], []),
-        lambda: store.fail(lease, "engine_failed", "x"),
-        lambda: store.stop(lease),
-        lambda: store.release(lease),
+        lambda: store.leases.renew(lease, Progress()),
+        lambda: store.leases.finish(lease, [], []),
+        lambda: store.leases.fail(lease, "engine_failed", "x"),
+        lambda: store.leases.stop(lease),
+        lambda: store.leases.release(lease),
     ]
 
 
 def test_renewing_keeps_the_lease(store: JobStore) -> None:
     submit(store, now=0)
     lease = claim(store, now=0)
-    store.renew(lease, Progress(), now=9)
-    assert store.expire(now=15) == 0
-    assert store.overdue(now=15) == []
-    assert store.overdue(now=20) == ["w1"]
-    assert store.expire(now=20) == 1
+    store.leases.renew(lease, Progress(), now=9)
+    assert store.leases.expire(now=15) == 0
+    assert store.leases.overdue(now=15) == []
+    assert store.leases.overdue(now=20) == ["w1"]
+    assert store.leases.expire(now=20) == 1
 
 
 def test_the_last_attempt_fails_as_worker_lost(store: JobStore) -> None:
     job = submit(store, now=0)
     claim(store, now=0)
     claim(store, now=100)
-    assert store.claim("w1", Lane.PAINT, ["small"], None, now=200) is None
-    ended = store.get(job.id)
+    assert store.leases.claim("w1", Lane.PAINT, ["small"], None, now=200) is None
+    ended = store.jobs.get(job.id)
     assert (ended.state, ended.error_code, ended.attempt) == (State.FAILED, "worker_lost", 2)
 
 
@@ -210,95 +210,95 @@ def test_a_dead_workers_jobs_come_back_at_once(store: JobStore) -> None:
     mine, other = submit(store), submit(store)
     claim(store, worker="w1")
     claim(store, worker="w2")
-    assert store.abandon("w1") == 1
-    assert store.get(mine.id).state is State.QUEUED
-    assert store.get(other.id).state is State.RUNNING
+    assert store.leases.abandon("w1") == 1
+    assert store.jobs.get(mine.id).state is State.QUEUED
+    assert store.jobs.get(other.id).state is State.RUNNING
 
 
 def test_a_released_attempt_does_not_count(store: JobStore) -> None:
     job = submit(store)
     for _ in range(5):
-        store.release(claim(store))
-    assert (store.get(job.id).state, store.get(job.id).attempt) == (State.QUEUED, 0)
+        store.leases.release(claim(store))
+    assert (store.jobs.get(job.id).state, store.jobs.get(job.id).attempt) == (State.QUEUED, 0)
 
 
 def test_cancel_queued_running_and_ended(store: JobStore) -> None:
     queued, running, ended = submit(store), submit(store), submit(store)
-    assert store.cancel(queued.id, "ann").state is State.CANCELLED
+    assert store.jobs.cancel(queued.id, "ann").state is State.CANCELLED
     lease = claim(store)
     assert lease.job.id == running.id
-    assert store.cancel(running.id, "ann").state is State.RUNNING
-    assert store.cancel(running.id, "ann").state is State.RUNNING
-    assert store.renew(lease, Progress()) is True
-    assert store.finish(lease, [picture(running)], []) is State.CANCELLED
-    assert store.images([running.id]) == {}
-    assert store.cancel(running.id, "ann").state is State.CANCELLED
-    store.finish(claim(store), [picture(ended)], [])
+    assert store.jobs.cancel(running.id, "ann").state is State.RUNNING
+    assert store.jobs.cancel(running.id, "ann").state is State.RUNNING
+    assert store.leases.renew(lease, Progress()) is True
+    assert store.leases.finish(lease, [picture(running)], []) is State.CANCELLED
+    assert store.images.of_jobs([running.id]) == {}
+    assert store.jobs.cancel(running.id, "ann").state is State.CANCELLED
+    store.leases.finish(claim(store), [picture(ended)], [])
     with pytest.raises(StudioError) as caught:
-        store.cancel(ended.id, "ann")
+        store.jobs.cancel(ended.id, "ann")
     assert caught.value.code == "job_finished"
-    assert store.get(ended.id).state is State.SUCCEEDED
+    assert store.jobs.get(ended.id).state is State.SUCCEEDED
 
 
 @pytest.mark.parametrize("end", ["fail", "release", "abandon", "expire", "stop"])
 def test_an_accepted_cancel_ends_cancelled_however_the_attempt_ends(store: JobStore, end: str) -> None:
     job = submit(store, now=0)
     lease = claim(store, now=0)
-    store.cancel(job.id, "ann", now=1)
+    store.jobs.cancel(job.id, "ann", now=1)
     ends: dict[str, Callable[[], object]] = {
-        "fail": lambda: store.fail(lease, "engine_failed", "x"),
-        "release": lambda: store.release(lease),
-        "abandon": lambda: store.abandon("w1"),
-        "expire": lambda: store.expire(now=99),
-        "stop": lambda: store.stop(lease),
+        "fail": lambda: store.leases.fail(lease, "engine_failed", "x"),
+        "release": lambda: store.leases.release(lease),
+        "abandon": lambda: store.leases.abandon("w1"),
+        "expire": lambda: store.leases.expire(now=99),
+        "stop": lambda: store.leases.stop(lease),
     }
     ends[end]()
-    ended = store.get(job.id)
+    ended = store.jobs.get(job.id)
     assert (ended.state, ended.error_code, ended.finished_at is not None) == (State.CANCELLED, None, True)
 
 
 def test_what_is_anothers_is_not_found(store: JobStore) -> None:
     job = submit(store)
-    store.finish(claim(store), [picture(job)], [])
+    store.leases.finish(claim(store), [picture(job)], [])
     for act in (
-        lambda: store.get(job.id, "bob"),
-        lambda: store.cancel(job.id, "bob"),
-        lambda: store.image(f"img_{job.id}_0", "bob"),
-        lambda: store.page("bob", limit=5, after=job.id, state=None),
-        lambda: store.get("job_unknown"),
+        lambda: store.jobs.get(job.id, "bob"),
+        lambda: store.jobs.cancel(job.id, "bob"),
+        lambda: store.images.get(f"img_{job.id}_0", "bob"),
+        lambda: store.jobs.page("bob", limit=5, after=job.id, state=None),
+        lambda: store.jobs.get("job_unknown"),
     ):
         with pytest.raises(StudioError) as caught:
             act()
         assert caught.value.code == "not_found"
-    assert store.page("bob", limit=5, after=None, state=None) == ([], False)
+    assert store.jobs.page("bob", limit=5, after=None, state=None) == ([], False)
 
 
 def test_pages_go_back_in_time(store: JobStore) -> None:
     ids = [submit(store).id for _ in range(5)]
-    first, more = store.page("ann", limit=2, after=None, state=None)
+    first, more = store.jobs.page("ann", limit=2, after=None, state=None)
     assert ([job.id for job in first], more) == (ids[:2:-1], True)
-    rest, more = store.page("ann", limit=3, after=first[-1].id, state=None)
+    rest, more = store.jobs.page("ann", limit=3, after=first[-1].id, state=None)
     assert ([job.id for job in rest], more) == (ids[2::-1], False)
-    assert store.page("ann", limit=3, after=None, state=State.FAILED) == ([], False)
+    assert store.jobs.page("ann", limit=3, after=None, state=State.FAILED) == ([], False)
 
 
 def test_owners_take_turns_and_positions_say_so(store: JobStore) -> None:
     flood = [submit(store, "ann", now=number) for number in range(4)]
     late = [submit(store, "bob", now=10 + number) for number in range(2)]
     expected = [flood[0], late[0], flood[1], late[1], flood[2], flood[3]]
-    tags = store.tags([job.id for job in expected])
-    assert [tags[job.id].position for job in expected] == [1, 2, 3, 4, 5, 6]
+    tags = store.jobs.tags([job.id for job in expected])
+    assert [tags[job.id].place for job in expected] == [1, 2, 3, 4, 5, 6]
     for number, job in enumerate(expected):
         lease = claim(store, now=100 + number)
         assert lease.job.id == job.id
-        store.finish(lease, [], [], now=100.5 + number)
+        store.leases.finish(lease, [], [], now=100.5 + number)
 
 
 def test_a_newcomer_waits_for_one_job_at_most(store: JobStore) -> None:
     for number in range(20):
         submit(store, "ann", now=number)
     for number in range(5):
-        store.finish(claim(store, now=50 + number), [], [])
+        store.leases.finish(claim(store, now=50 + number), [], [])
     submit(store, "bob", now=60)
     assert claim(store, now=61).job.owner == "bob"
 
@@ -328,58 +328,59 @@ def test_the_loaded_variant_goes_first_and_then_the_same_weights(store: JobStore
 
 def test_only_offered_models_are_claimed(store: JobStore) -> None:
     submit(store, model="other")
-    assert store.claim("w1", Lane.PAINT, ["small"], None) is None
+    assert store.leases.claim("w1", Lane.PAINT, ["small"], None) is None
 
 
 def test_waiting_jobs_of_a_model_that_is_gone_end(store: JobStore) -> None:
     gone, kept, running = submit(store, model="gone"), submit(store), submit(store, model="large")
-    assert store.claim("w1", Lane.PAINT, ["large"], None) is not None
-    assert store.refuse_unserved(["small"]) == 1
-    ended = store.get(gone.id)
+    assert store.leases.claim("w1", Lane.PAINT, ["large"], None) is not None
+    assert store.leases.refuse_unserved(["small"]) == 1
+    ended = store.jobs.get(gone.id)
     assert (ended.state, ended.error_code) == (State.FAILED, "model_unavailable")
     assert "gone" in (ended.error_message or "")
-    assert (store.get(kept.id).state, store.get(running.id).state) == (State.QUEUED, State.RUNNING)
+    assert (store.jobs.get(kept.id).state, store.jobs.get(running.id).state) == (State.QUEUED, State.RUNNING)
 
 
 def test_workers_of_other_devices_are_forgotten(store: JobStore) -> None:
     for name in ("h/cpu", "h/cuda:0"):
-        store.note_worker(WorkerReport(name, name[2:], WorkerState.READY, None, "", 1.0))
-    store.forget_workers(["h/cuda:0"])
-    assert [worker.name for worker in store.workers()] == ["h/cuda:0"]
+        store.workers.note(WorkerReport(name, name[2:], WorkerState.READY, None, "", 1.0))
+    store.workers.forget(["h/cuda:0"])
+    assert [worker.name for worker in store.workers.all()] == ["h/cuda:0"]
 
 
 def test_workers_are_remembered_by_name(store: JobStore) -> None:
-    store.note_worker(WorkerReport("h/cpu", "cpu", WorkerState.STARTING, None, "Loading.", 1.0))
-    store.note_worker(WorkerReport("h/cpu", "cpu", WorkerState.READY, "small", "", 2.0))
-    assert store.workers() == [WorkerReport("h/cpu", "cpu", WorkerState.READY, "small", "", 2.0)]
+    store.workers.note(WorkerReport("h/cpu", "cpu", WorkerState.STARTING, None, "Loading.", 1.0))
+    store.workers.note(WorkerReport("h/cpu", "cpu", WorkerState.READY, "small", "", 2.0))
+    assert store.workers.all() == [WorkerReport("h/cpu", "cpu", WorkerState.READY, "small", "", 2.0)]
 
 
 def test_a_locked_database_is_told_as_busy(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     job = submit(store)
-    engine = store.engine  # type: ignore[attr-defined]
+    engine = store.database.engine
     engine.dispose()
     monkeypatch.setattr("qwen_image_studio.database.connection.BUSY_TIMEOUT_MS", 100)
+    assert engine.url.database is not None
     blocker = sqlite3.connect(engine.url.database, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     with pytest.raises(StudioError) as caught:
         submit(store, idempotency_key="k")
     assert (caught.value.code, caught.value.status, caught.value.retry_after) == ("database_busy", 503, 2)
-    assert store.get(job.id).state is State.QUEUED  # reading goes on meanwhile
+    assert store.jobs.get(job.id).state is State.QUEUED  # reading goes on meanwhile
     blocker.execute("ROLLBACK")
     blocker.close()
     submit(store, idempotency_key="k")
-    assert store.counts() == (2, 0)
+    assert store.jobs.counts() == (2, 0)
 
 
 def test_a_full_disk_is_told_as_what_it_is(store: JobStore) -> None:
     job = submit(store)
-    engine = store.engine  # type: ignore[attr-defined]
+    engine = store.database.engine
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1"))
     with pytest.raises(StudioError) as caught:
         submit(store, plan={"prompt": "x" * 500_000})
     assert (caught.value.code, caught.value.status) == ("storage_failed", 503)
     assert "full" in caught.value.message
-    assert store.get(job.id).state is State.QUEUED
+    assert store.jobs.get(job.id).state is State.QUEUED
 
 
 class Law(RuleBasedStateMachine):
@@ -402,57 +403,59 @@ class Law(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "store"):
-            self.store.engine.dispose()  # type: ignore[attr-defined]
+            self.store.database.engine.dispose()
             self.folder.cleanup()
 
     @rule(target=jobs, owner=st.sampled_from(["ann", "bob"]), key=st.none() | st.sampled_from("kl"))
     def submit(self, owner: str, key: str | None) -> str:
-        job, _ = self.store.submit(new(owner, idempotency_key=key), queue_limit=1000, now=self.now)
+        job, _ = self.store.jobs.submit(new(owner, idempotency_key=key), queue_limit=1000, now=self.now)
         assert job.owner == owner
         return job.id
 
     @rule(target=leases, worker=st.sampled_from(["w1", "w2"]), loaded=st.sampled_from([None, "small"]))
     def claim(self, worker: str, loaded: str | None) -> Lease | None:
-        lease = self.store.claim(worker, Lane.PAINT, ["small"], variant_of(loaded) if loaded else None, now=self.now)
+        lease = self.store.leases.claim(
+            worker, Lane.PAINT, ["small"], variant_of(loaded) if loaded else None, now=self.now
+        )
         if lease is None:
-            assert self.store.counts()[0] == 0
+            assert self.store.jobs.counts()[0] == 0
         else:
             assert lease.job.attempt <= 2
             assert lease.job.id not in self.ended
         return lease
 
     def holds(self, lease: Lease) -> bool:
-        job = self.store.get(lease.job.id)
+        job = self.store.jobs.get(lease.job.id)
         return job.state is State.RUNNING and job.lease_token == lease.token
 
     @rule(lease=leases, word=st.sampled_from(["renew", "finish", "fail", "stop", "release"]))
     def speak(self, lease: Lease | None, word: str) -> None:
         if lease is None:
             return
-        held, before = self.holds(lease), self.store.get(lease.job.id)
+        held, before = self.holds(lease), self.store.jobs.get(lease.job.id)
         words: dict[str, Callable[[], object]] = {
-            "renew": lambda: self.store.renew(lease, Progress("denoising", 1, 2), now=self.now),
-            "finish": lambda: self.store.finish(lease, [picture(lease.job)], [], now=self.now),
-            "fail": lambda: self.store.fail(lease, "engine_failed", "x", now=self.now),
-            "stop": lambda: self.store.stop(lease, now=self.now),
-            "release": lambda: self.store.release(lease, now=self.now),
+            "renew": lambda: self.store.leases.renew(lease, Progress("denoising", 1, 2), now=self.now),
+            "finish": lambda: self.store.leases.finish(lease, [picture(lease.job)], [], now=self.now),
+            "fail": lambda: self.store.leases.fail(lease, "engine_failed", "x", now=self.now),
+            "stop": lambda: self.store.leases.stop(lease, now=self.now),
+            "release": lambda: self.store.leases.release(lease, now=self.now),
         }
         if held:
             words[word]()
-            assert self.store.get(lease.job.id) != before
+            assert self.store.jobs.get(lease.job.id) != before
         else:
             with pytest.raises(LeaseLost):
                 words[word]()
-            assert self.store.get(lease.job.id) == before
+            assert self.store.jobs.get(lease.job.id) == before
 
     @rule(job_id=jobs)
     def cancel(self, job_id: str) -> None:
-        before = self.store.get(job_id)
+        before = self.store.jobs.get(job_id)
         if before.state in {State.SUCCEEDED, State.FAILED}:
             with pytest.raises(StudioError):
-                self.store.cancel(job_id, before.owner, now=self.now)
+                self.store.jobs.cancel(job_id, before.owner, now=self.now)
         else:
-            self.store.cancel(job_id, before.owner, now=self.now)
+            self.store.jobs.cancel(job_id, before.owner, now=self.now)
             self.cancelled.add(job_id)
 
     @rule(seconds=st.sampled_from([1, 5, 11]))
@@ -461,26 +464,26 @@ class Law(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from(["w1", "w2"]))
     def worker_dies(self, worker: str) -> None:
-        self.store.abandon(worker, now=self.now)
+        self.store.leases.abandon(worker, now=self.now)
 
     @rule()
     def restart(self) -> None:
-        self.store.engine.dispose()  # type: ignore[attr-defined]
+        self.store.database.engine.dispose()
         self.store = open_store(self.settings)
 
     @invariant()
     def law_holds(self) -> None:
         if not hasattr(self, "store"):
             return
-        seen = [*self.store.page("ann", limit=1000, after=None, state=None)[0]]
-        seen += self.store.page("bob", limit=1000, after=None, state=None)[0]
+        seen = [*self.store.jobs.page("ann", limit=1000, after=None, state=None)[0]]
+        seen += self.store.jobs.page("bob", limit=1000, after=None, state=None)[0]
         for job in seen:
             if job.id in self.ended:
                 assert job == self.ended[job.id]
             if job.state.final:
                 self.ended[job.id] = job
                 assert job.id not in self.cancelled or job.state is State.CANCELLED
-                assert len(self.store.images([job.id]).get(job.id, ())) == (job.state is State.SUCCEEDED)
+                assert len(self.store.images.of_jobs([job.id]).get(job.id, ())) == (job.state is State.SUCCEEDED)
             assert (job.leased_by is not None) == (job.state is State.RUNNING)
 
 

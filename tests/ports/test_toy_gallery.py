@@ -10,7 +10,7 @@ from PIL import Image
 
 from qwen_image_studio.contract.errors import CannotServe
 from qwen_image_studio.gallery import STORES, open_gallery
-from qwen_image_studio.jobs.opening import open_store
+from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app

@@ -19,7 +19,7 @@ from PIL import Image
 from qwen_image_studio.contract.errors import DeviceLost, StudioError
 from qwen_image_studio.contract.words import Precision, Tier
 from qwen_image_studio.jobs import Lease
-from qwen_image_studio.jobs.sql import SqlJobStore
+from qwen_image_studio.jobs.leases import Leases
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.planning.engine import Engine, Painted, Report, Show, silent
 from qwen_image_studio.planning.plan import PaintPlan, Variant
@@ -28,13 +28,13 @@ from qwen_image_studio.settings import Settings
 
 def open_engine(models: Mapping[str, Model], device: str) -> Engine[PaintPlan]:
     """Called by the worker through the settings."""
-    kept = SqlJobStore.finish
+    kept = Leases.finish
 
-    def finish(store: SqlJobStore, lease: Lease, *rest: Any, **named: Any) -> Any:
+    def finish(leases: Leases, lease: Lease, *rest: Any, **named: Any) -> Any:
         _act(lease.job.plan["prompt"], "finish")
-        return kept(store, lease, *rest, **named)
+        return kept(leases, lease, *rest, **named)
 
-    SqlJobStore.finish = finish  # type: ignore[assignment,method-assign]
+    Leases.finish = finish  # type: ignore[assignment,method-assign]
     return ScriptedEngine(next(iter(models)), device, Settings().data_dir / "painted.log")
 
 

@@ -8,7 +8,8 @@ from PIL import Image
 from qwen_image_studio.contract.words import OutputFormat, Tier, Way
 from qwen_image_studio.imaging.masks import Mask
 from qwen_image_studio.models.table import Model
-from qwen_image_studio.operations.request import Given, ready, validated
+from qwen_image_studio.operations.given import Given
+from qwen_image_studio.operations.request import ready, validated
 from qwen_image_studio.planning.plan import PaintPlan
 from tests.support.pictures import digest
 

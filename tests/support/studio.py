@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import requests
 
+from qwen_image_studio.database.connection import open_database
 from qwen_image_studio.gallery.names import INSTALLATION_KEY
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.settings import Settings
@@ -56,7 +57,7 @@ class Studio:
         }
         self.api_key = ""
         if with_key:
-            self.api_key = KeyStore(Settings(data_dir=folder / "data")).add("tests")
+            self.api_key = KeyStore(open_database(Settings(data_dir=folder / "data"))).add("tests")
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *command: str) -> "Studio":

@@ -18,14 +18,38 @@ BUSY_TIMEOUT_MS = 3000
 """Longest wait for another writer of SQLite, in milliseconds."""
 
 
-def open_database(settings: Settings) -> Engine:
-    """Return an engine for the settings' database, migrated to the newest revision."""
+class Database:
+    """One database of a process, with its pool of connections."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = connect(url)
+        self._reader = self.engine.execution_options(reading=True)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Open a transaction that only reads; in SQLite it never waits for a writer."""
+        with database_errors(), self._reader.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Open a transaction that writes, and commit it at the end of the block."""
+        with database_errors(), self.engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections that are not in use."""
+        self.engine.dispose()
+
+
+def open_database(settings: Settings) -> Database:
+    """Open the settings' database, migrated to the newest revision. A process opens it once, and passes it on."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    engine = connect(settings.database)
+    database = Database(settings.database)
     with lock(settings.data_dir / "migrate.lock"):
-        if _revision(engine) != REVISION:
-            migrate(engine)
-    return engine
+        if _revision(database) != REVISION:
+            migrate(database)
+    return database
 
 
 def connect(url: str) -> Engine:
@@ -53,20 +77,6 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
-@contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that only reads; in SQLite it never waits for a writer."""
-    with database_errors(), engine.execution_options(reading=True).connect() as connection:
-        yield connection
-
-
-@contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that writes, and commit it at the end of the block."""
-    with database_errors(), engine.begin() as connection:
-        yield connection
-
-
 def upsert(connection: Connection, table: Table) -> Any:
     """Return an INSERT of the connection's dialect, which has ``on_conflict_do_update``."""
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
@@ -87,11 +97,11 @@ def database_errors() -> Iterator[None]:
         raise StudioError("storage_failed", message, retry_after=30) from error
 
 
-def migrate(engine: Engine) -> None:
+def migrate(database: Database) -> None:
     """Bring the tables to the newest revision."""
     from alembic import command  # heavy, and needed only when the schema is old
 
-    with writing(engine) as connection:
+    with database.writing() as connection:
         command.upgrade(alembic_config(connection), "head")
 
 
@@ -105,8 +115,8 @@ def alembic_config(connection: Connection | None = None) -> Any:
     return config
 
 
-def _revision(engine: Engine) -> str | None:
-    with reading(engine) as connection:
+def _revision(database: Database) -> str | None:
+    with database.reading() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

@@ -1,5 +1,7 @@
 """The tables, for SQLAlchemy. A change here needs a migration beside this module and a new REVISION."""
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -13,12 +15,20 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    literal_column,
+    text,
 )
 
-REVISION = "0006"
+REVISION = "0007"
 """Number of the newest migration; a test compares it with Alembic's head."""
 
 metadata = MetaData()
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """Return the options of an index that holds only some rows, and so stays small however long the past is."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
 
 jobs = Table(
     "jobs",
@@ -53,6 +63,7 @@ jobs = Table(
     Column("version", Integer, nullable=False, default=1),
     Column("compute_saved", Float),
     Column("parent_id", String(64)),
+    Column("party", String(64), nullable=False, server_default=""),
     Column("row", Integer),
     Column("rows", Integer),
     Column("conversation", String(128)),
@@ -60,15 +71,35 @@ jobs = Table(
     Column("lane", String(16), nullable=False, server_default=""),
     Column("variant", String(255), nullable=False, server_default=""),
     Column("weights", String(160), nullable=False, server_default=""),
-    Index("jobs_by_lane", "state", "lane", "seq"),
     Index("jobs_by_key", "owner", "idempotency_key", unique=True),
-    Index("jobs_by_state", "state", "seq"),
     Index("jobs_by_owner", "owner", "seq"),
-    Index("jobs_by_claim", "owner", "claimed_at"),
     Index("jobs_by_parent", "parent_id", "row", unique=True),
+    Index("jobs_of_batch", "parent_id", "state", "version", "started_at"),
     Index("jobs_by_conversation", "owner", "conversation", "seq"),
     Index("jobs_by_user", "owner", "user", "seq"),
+    # The last two are in its condition: with them it answers without the table.
+    Index(
+        "jobs_waiting",
+        "lane",
+        "owner",
+        "party",
+        "variant",
+        "seq",
+        "state",
+        "rows",
+        **_where("state = 'queued' AND rows IS NULL"),
+    ),
+    Index("batches", "state", "lane", "seq", **_where("rows IS NOT NULL")),
+    Index("jobs_running", "leased_by", **_where("state = 'running'")),
+    Index("jobs_open", "owner", "fingerprint", **_where("state IN ('queued', 'running', 'review')")),
+    Index("jobs_ended", "finished_at", **_where("finished_at IS NOT NULL AND parent_id IS NULL")),
 )
+
+QUEUED = jobs.c.state == literal_column("'queued'")
+RUNNING = jobs.c.state == literal_column("'running'")
+OPEN = jobs.c.state.in_([literal_column("'queued'"), literal_column("'running'"), literal_column("'review'")])
+"""Conditions on the state of a job. They are literal, since a database cannot tell of a parameter whether the rows that
+it asks for are those of a partial index."""
 
 images = Table(
     "images",
@@ -123,12 +154,30 @@ installation = Table(
 )
 """One row, made with the database: its id marks the file store whose pictures the rows are about."""
 
-forgotten_turns = Table(
-    "forgotten_turns",
+job_inputs = Table(
+    "job_inputs",
+    metadata,
+    Column("image_id", String(64), primary_key=True),
+    Column("job_id", String(64), ForeignKey("jobs.id"), primary_key=True, index=True),
+)
+"""Which jobs name which image: as an input, or, for a batch, in one of its rows."""
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("lane", String(16), primary_key=True),
+    Column("owner", String(64), primary_key=True),
+    Column("party", String(64), primary_key=True),
+    Column("served_at", Float, nullable=False),
+)
+"""When each party (`jobs.ranking`) was last served; it outlives the jobs, so that deleting them earns no turn."""
+
+paintings = Table(
+    "paintings",
     metadata,
     Column("owner", String(64), primary_key=True),
-    Column("lane", String(16), primary_key=True),
-    Column("of_batches", Boolean, primary_key=True),
-    Column("claimed_at", Float, nullable=False),
+    Column("party", String(64), primary_key=True),
+    Column("variant", String(255), primary_key=True),
+    Column("painted_at", Float, nullable=False),
 )
-"""When deleted jobs were last claimed: deleting what was painted earns nobody another turn."""
+"""When a variant last painted for a party."""

@@ -24,8 +24,8 @@ def archive(job: Job, store: JobStore, gallery: Gallery) -> Iterator[bytes]:
     """Return the ZIP in pieces. Raises StudioError ``not_found`` where the job has no image yet or none any more, and
     ``storage_failed``; before the first piece where that can be known.
     """
-    rows = store.row_jobs(job.id) if job.rows is not None else []
-    images = store.images([job.id, *(row.id for row in rows)], with_deleted=True)
+    rows = store.rows.of_batch(job.id) if job.rows is not None else []
+    images = store.images.of_jobs([job.id, *(row.id for row in rows)], with_deleted=True)
     if all(image.deleted_at is not None for group in images.values() for image in group):
         raise StudioError("not_found", f"Job {job.id} has no image yet, or none any more; ask again once it has.")
     pieces = _written(job, rows, images, gallery)

@@ -55,12 +55,12 @@ class Gallery:
             sha256=hashlib.sha256(data).hexdigest(),
             created_at=now,
         )
-        self._store.add_image(image)
+        self._store.images.add(image)
         return image
 
     def withdraw(self, image_id: str, since: float = 0.0) -> None:
         """Delete an image that was added at or after `since` (Unix seconds), unless a job names it."""
-        self.clear(*self._store.forget_upload(image_id, since))
+        self.clear(*self._store.forgetting.forget_upload(image_id, since))
 
     def open(self, key: str) -> bytes:
         """Return the bytes of a file."""
@@ -73,7 +73,7 @@ class Gallery:
 
         Raises StudioError ``not_found`` where no row names the file, even if the file still exists.
         """
-        if not self._store.named_keys([key]):
+        if not self._store.forgetting.named_keys([key]):
             raise no_such_image()
         return self.files.open(key)
 
@@ -102,6 +102,13 @@ class Gallery:
         """Return whether the URL leads to a file of this server. Fetching it could be refused as a private address."""
         return self._links.is_own(url)
 
+    def key_behind(self, url: str) -> str | None:
+        """Return the key of the file behind a link of this server that works now; None for any other text."""
+        try:
+            return self._links.key_of(url) if self.has_link(url) else None
+        except StudioError:
+            return None
+
     def linked(self, url: str, param: str = "image") -> bytes:
         """Return the file behind a link of this server. Raises StudioError ``image_not_found``, which names `param`."""
         try:
@@ -119,7 +126,7 @@ class Gallery:
         """Delete an image with its files; repeating it changes nothing. Raises StudioError ``not_found``, and
         ``image_in_use`` where a job that has not ended needs or makes it.
         """
-        self.clear(*self._store.forget_image(image_id, owner))
+        self.clear(*self._store.forgetting.forget_image(image_id, owner))
 
     def forget_job(self, job_id: str, owner: str) -> None:
         """Delete a job that has ended, a batch with its rows, with all that it made and the uploads that only it used.
@@ -127,7 +134,7 @@ class Gallery:
         Raises StudioError ``not_found``, ``job_not_ended``, ``image_in_use``, and ``invalid_value`` for one row of a
         batch.
         """
-        self.clear(*self._store.forget_job(job_id, owner))
+        self.clear(*self._store.forgetting.forget_job(job_id, owner))
 
     def clear(self, *keys: str) -> None:
         """Delete files. A failure only shows in the log, since it must not change how a job ends."""

@@ -54,7 +54,7 @@ class Pruning:
         yield from self._prune_leftovers(now - self._leftover_s)
 
     def _prune_jobs(self, before: float) -> Iterator[None]:
-        for job_id, owner in self._store.ended_jobs(before):
+        for job_id, owner in self._store.forgetting.ended_jobs(before):
             try:
                 if not self._dry_run:
                     self._gallery.forget_job(job_id, owner)
@@ -66,7 +66,7 @@ class Pruning:
             yield
 
     def _prune_uploads(self, before: float) -> Iterator[None]:
-        for image_id in self._store.unused_uploads(before):
+        for image_id in self._store.forgetting.unused_uploads(before):
             if not self._dry_run:
                 self._gallery.withdraw(image_id)
             self.pruned.uploads += 1
@@ -82,7 +82,7 @@ class Pruning:
             return
         old = (key for key, put_at in self._gallery.files.keys() if put_at < before and is_picture_key(key))
         while keys := list(islice(old, _FILES_AT_ONCE)):
-            leftovers = sorted(set(keys) - self._store.named_keys(keys))
+            leftovers = sorted(set(keys) - self._store.forgetting.named_keys(keys))
             if not self._dry_run:
                 self._gallery.clear(*leftovers)
             self.pruned.leftovers += len(leftovers)
@@ -92,14 +92,14 @@ class Pruning:
         """Return whether the stored pictures are those that the rows are about, and not, say, those of a database that
         was lost or of a second server. A store without a mark gets it where the database has images or there are none.
         """
-        mark = self._store.installation().encode()
+        mark = self._store.forgetting.installation().encode()
         try:
             return self._gallery.open(INSTALLATION_KEY) == mark
         except StudioError as error:
             if error.code != "not_found":
                 raise
         keys = list(islice((key for key, _ in self._gallery.files.keys() if is_picture_key(key)), _FILES_AT_ONCE))
-        if keys and not self._store.named_keys(keys):
+        if keys and not self._store.forgetting.named_keys(keys):
             return False
         if not self._dry_run:
             self._gallery.files.put(INSTALLATION_KEY, mark, "text/plain")

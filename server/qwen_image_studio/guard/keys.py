@@ -6,14 +6,18 @@ import secrets
 import time
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.exc import IntegrityError
 
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.database.connection import open_database, reading, writing
+from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import api_keys
-from qwen_image_studio.settings import Settings
+
+_ANY = select(api_keys.c.name).limit(1)
+_CALLER = select(api_keys.c.owner, api_keys.c.name).where(
+    api_keys.c.hash == bindparam("hash"), api_keys.c.revoked_at.is_(None)
+)
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,8 @@ class ApiKey:
 class KeyStore:
     """The API keys of one database."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._engine = open_database(settings)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def add(self, name: str, owner: str | None = None) -> str:
         """Make a key and return it. Raises StudioError ``invalid_value`` for a name that is taken or unusable."""
@@ -39,7 +43,7 @@ class KeyStore:
         key = f"qis_{secrets.token_urlsafe(32)}"
         row = {"name": name, "owner": owner or name, "hash": _hash(key), "created_at": time.time()}
         try:
-            with writing(self._engine) as connection:
+            with self._database.writing() as connection:
                 connection.execute(api_keys.insert().values(row))
         except IntegrityError as error:
             raise StudioError("invalid_value", f"name: there is a key '{name}' already; choose another.") from error
@@ -48,25 +52,24 @@ class KeyStore:
     def revoke(self, name: str) -> bool:
         """Revoke a key; return whether there was such a key that was not revoked yet."""
         statement = update(api_keys).where(api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
-        with writing(self._engine) as connection:
+        with self._database.writing() as connection:
             return connection.execute(statement.values(revoked_at=time.time())).rowcount > 0
 
     def all(self) -> list[ApiKey]:
         """Return every key that was ever made, oldest first."""
         query = select(api_keys.c.name, api_keys.c.owner, api_keys.c.created_at, api_keys.c.revoked_at)
-        with reading(self._engine) as connection:
+        with self._database.reading() as connection:
             return [ApiKey(**row._mapping) for row in connection.execute(query.order_by(api_keys.c.created_at))]
 
     def any(self) -> bool:
         """Return whether a key was ever made; from then on every request needs one."""
-        with reading(self._engine) as connection:
-            return connection.execute(select(api_keys.c.name).limit(1)).first() is not None
+        with self._database.reading() as connection:
+            return connection.execute(_ANY).first() is not None
 
     def caller(self, key: str) -> Caller | None:
         """Return the caller to whom the key belongs; None where the key is unknown or revoked."""
-        known = (api_keys.c.hash == _hash(key)) & api_keys.c.revoked_at.is_(None)
-        with reading(self._engine) as connection:
-            row = connection.execute(select(api_keys.c.owner, api_keys.c.name).where(known)).one_or_none()
+        with self._database.reading() as connection:
+            row = connection.execute(_CALLER, {"hash": _hash(key)}).one_or_none()
         return None if row is None else Caller(row.owner, row.name)
 
 

@@ -7,6 +7,7 @@ import socket
 from urllib.parse import urlsplit
 
 from qwen_image_studio.contract.errors import CannotServe
+from qwen_image_studio.database.connection import Database
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.settings import Settings
 
@@ -49,11 +50,11 @@ def check_port(settings: Settings) -> None:
             ) from error
 
 
-def refuse_open_door(settings: Settings) -> None:
+def refuse_open_door(settings: Settings, database: Database) -> None:
     """Raise CannotServe where the settings would let anybody on the network use the server."""
     public = urlsplit(settings.public_url).hostname
     is_open = not settings.listens_on_loopback or public not in {None, "localhost", "127.0.0.1", "::1"}
-    if is_open and not KeyStore(settings).any():
+    if is_open and not KeyStore(database).any():
         raise CannotServe(
             f"At {settings.public_url or settings.host} anybody could use this server; make an API key first: "
             "qwen-image-studio keys add NAME"

@@ -6,6 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.database.connection import open_database
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.models.folders import is_whole
 from qwen_image_studio.models.table import MODELS, Model, configured_models
@@ -143,7 +144,7 @@ def _examine_place(report: Report, settings: Settings) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free / 2**30
-        keys = [key for key in KeyStore(settings).all() if key.revoked_at is None]
+        keys = [key for key in KeyStore(open_database(settings)).all() if key.revoked_at is None]
     except OSError as error:
         report.bad(f"{folder} cannot be written ({error.strerror})", "set STUDIO_DATA_DIR to a folder that can")
         return

@@ -15,7 +15,7 @@ from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
 from qwen_image_studio.host.checks import check_data_dir, check_port, refuse_open_door
 from qwen_image_studio.intake import check_files
 from qwen_image_studio.jobs import JobStore, WorkerReport
-from qwen_image_studio.jobs.opening import open_store
+from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import devices, largest_card_gib, worker_name
@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 LOOK_S = 0.2
 """Time between two looks at the processes, in seconds."""
+OVERDUE_S = 1.0
+"""Time between two looks for leases that ran out, in seconds."""
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 """Longest pause before a process is started again, in seconds."""
@@ -70,9 +72,10 @@ class Supervisor:
     def __init__(self, settings: Settings, store: JobStore) -> None:
         self._settings, self._store = settings, store
         self._stopping = False
+        self._look_at = 0.0
         self._children = [Child("web", _command("web")), Child("light worker", _command("light"), LIGHT_DEVICE)]
         found = devices(settings)
-        store.forget_workers([worker_name(name) for name in (LIGHT_DEVICE, *(each.id for each in found))])
+        store.workers.forget([worker_name(name) for name in (LIGHT_DEVICE, *(each.id for each in found))])
         self._note(LIGHT_DEVICE, WorkerState.STARTING, "Starting.")
         for device in found:
             child = Child(f"worker {device.id}", _command("worker", "--device", device.id), device.id)
@@ -99,7 +102,13 @@ class Supervisor:
                 self._bury(child)
             if child.process is None and time.monotonic() >= child.start_at:
                 child.start()
-        overdue = set(self._store.overdue())
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + OVERDUE_S
+            self._end_stuck()
+
+    def _end_stuck(self) -> None:
+        """End the workers that let a lease run out, even though they have not ended themselves."""
+        overdue = set(self._store.leases.overdue())
         for child in self._children:
             # It has neither renewed its lease nor ended, so it is stuck where no thread of its own can help.
             if child.process and child.device and worker_name(child.device) in overdue:
@@ -116,10 +125,10 @@ class Supervisor:
             child.plan_restart(had_started=time.monotonic() - child.started_at > STEADY_S)
             return
         name = worker_name(child.device)
-        reported = {report.name: report.state for report in self._store.workers()}
+        reported = {report.name: report.state for report in self._store.workers.all()}
         # By its report and not by time, since loading weights may take long.
         child.plan_restart(had_started=reported.get(name) in {WorkerState.READY, WorkerState.BUSY})
-        self._store.abandon(name)
+        self._store.leases.abandon(name)
         if child.pause_s > WORRYING_PAUSE_S:
             self._note(child.device, WorkerState.FAILED, "The worker keeps dying; the server's log says why.")
         else:
@@ -127,7 +136,7 @@ class Supervisor:
 
     def _note(self, device: str, state: WorkerState, message: str) -> None:
         name = worker_name(device)
-        self._store.note_worker(WorkerReport(name, device, state, None, message, time.time()))
+        self._store.workers.note(WorkerReport(name, device, state, None, message, time.time()))
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
@@ -155,11 +164,11 @@ def serve(settings: Settings) -> None:
             raise CannotServe(
                 f"Another server uses the folder {settings.data_dir}; stop it, or set STUDIO_DATA_DIR to another one."
             ) from error
-        store = open_store(settings)
-        refuse_open_door(settings)
+        store = stack.enter_context(open_store(settings))
+        refuse_open_door(settings, store.database)
         models = configured_models(settings, card_gib=largest_card_gib(settings))
         check_files(settings)
-        if refused := store.refuse_unserved(list(models)):
+        if refused := store.leases.refuse_unserved(list(models)):
             _log.warning("%d waiting jobs were for models that are no longer served; they have failed", refused)
         check_port(settings)
         _log.info("Qwen-Image Studio on %s, data in %s; Ctrl-C stops it", settings.address, settings.data_dir)

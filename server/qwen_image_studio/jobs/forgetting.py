@@ -1,11 +1,36 @@
-"""The part of the job store's port that deletes images and jobs."""
+"""Deletion of images and jobs, because their owner asks for it or because they are old; and its refusals.
 
-from collections.abc import Collection, Sequence
-from typing import Protocol
+Rows are deleted first, and then the gallery deletes the files: a file without a row is never served, and one that is
+left behind is found by its key. Several rows may name one file, so it is deleted with the last of them.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, Row, bindparam, or_, select, union, update
+
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import State
+from qwen_image_studio.database.connection import Database
+from qwen_image_studio.database.tables import OPEN, RUNNING, images, installation, job_inputs, jobs
+from qwen_image_studio.jobs.events import Events, clock
+from qwen_image_studio.jobs.records import NOT_DELETED, get_job
+
+_KEYS = (images.c.key, images.c.thumbnail_key, images.c.comparison_key)
+_SOUGHT: BindParameter[str] = bindparam("keys", expanding=True)
+_NAMED = union(*(select(column).where(column.in_(_SOUGHT), NOT_DELETED) for column in _KEYS))
+_PREVIEWS = select(jobs.c.preview_key).where(RUNNING, jobs.c.preview_key.in_(_SOUGHT))
+_IS_UPLOAD = images.c.job_id.is_(None)
 
 
-class Forgetting(Protocol):
+class Forgetting:
     """Deletion of rows. Files stay: the caller deletes those whose keys a method returns."""
+
+    def __init__(self, database: Database, events: Events) -> None:
+        self._database, self._events = database, events
+
+    # -- for owners ------------------------------------------------------------------------------------------------
 
     def forget_image(self, image_id: str, owner: str, now: float | None = None) -> Sequence[str]:
         """Mark an image as deleted; only its job still lists it. Return the keys of the files to delete now, which are
@@ -13,6 +38,17 @@ class Forgetting(Protocol):
 
         Raises StudioError ``not_found``, and ``image_in_use`` where a job that has not ended needs or makes the image.
         """
+        query = select(images).where(images.c.id == image_id, images.c.owner == owner).with_for_update()
+        with self._events.changing() as change:
+            image = change.connection.execute(query).one_or_none()
+            if image is None:
+                raise StudioError("not_found", f"There is no image '{image_id}' of yours on this server.")
+            if image.deleted_at is None:
+                _check_unused(change.connection, [image])
+                gone = {"deleted_at": clock(now), "sha256": "", "change_inside": None, "change_outside": None}
+                change.connection.execute(update(images).where(images.c.id == image_id).values(gone))
+                change.show(image.job_id)
+            return _unnamed(change.connection, [image])
 
     def forget_job(self, job_id: str, owner: str) -> Sequence[str]:
         """Delete a job that has ended, a batch with its rows, together with the images that it made and the uploads
@@ -21,22 +57,129 @@ class Forgetting(Protocol):
         Raises StudioError ``not_found``, ``job_not_ended``, ``image_in_use``, and ``invalid_value`` for one row of a
         batch.
         """
+        with self._database.writing() as connection:
+            job = get_job(connection, job_id, owner)
+            if job.parent_id is not None:
+                message = f"Job {job_id} is a row of batch {job.parent_id}; delete the batch, or the row's images."
+                raise StudioError("invalid_value", message, param="job_id")
+            ids = _ended_family(connection, job_id)
+            made = connection.execute(select(images).where(images.c.job_id.in_(ids)).with_for_update()).all()
+            _check_unused(connection, made)
+            own = _own_uploads(connection, ids)
+            connection.execute(job_inputs.delete().where(job_inputs.c.job_id.in_(ids)))
+            connection.execute(images.delete().where(images.c.id.in_([image.id for image in (*made, *own)])))
+            connection.execute(jobs.delete().where(jobs.c.id.in_(ids)))
+            return _unnamed(connection, [*made, *own])
 
     def forget_upload(self, image_id: str, since: float = 0.0) -> Sequence[str]:
         """Delete an image that was uploaded at or after `since` (Unix seconds), unless a job names it. Return the keys
         of the files to delete now; none where the image stays.
         """
+        query = select(images).where(images.c.id == image_id, images.c.created_at >= since, _IS_UPLOAD, ~_is_named())
+        with self._database.writing() as connection:
+            upload = connection.execute(query.with_for_update()).one_or_none()
+            if upload is None:
+                return []
+            connection.execute(images.delete().where(images.c.id == image_id))
+            return _unnamed(connection, [upload])
+
+    # -- by age ----------------------------------------------------------------------------------------------------
 
     def ended_jobs(self, before: float) -> Sequence[tuple[str, str]]:
         """Return id and owner of each job that ended before then (Unix seconds), oldest first, without rows of
         batches.
         """
+        old = (jobs.c.finished_at < before) & jobs.c.finished_at.is_not(None) & jobs.c.parent_id.is_(None)
+        with self._database.reading() as connection:
+            found = connection.execute(select(jobs.c.id, jobs.c.owner).where(old).order_by(jobs.c.finished_at))
+            return [(row.id, row.owner) for row in found]
 
     def unused_uploads(self, before: float) -> Sequence[str]:
         """Return the ids of the images that were uploaded before then (Unix seconds) and that no job names."""
+        query = select(images.c.id).where(_IS_UPLOAD, images.c.created_at < before, ~_is_named())
+        with self._database.reading() as connection:
+            return list(connection.scalars(query))
 
     def named_keys(self, keys: Collection[str]) -> set[str]:
         """Return those of the keys that belong to an image or to the preview of a running job."""
+        sought = {"keys": list(keys)}
+        with self._database.reading() as connection:
+            named = _named(connection, keys)
+            return named if len(named) == len(sought["keys"]) else named | set(connection.scalars(_PREVIEWS, sought))
 
     def installation(self) -> str:
         """Return the id that was drawn when this database was made."""
+        with self._database.reading() as connection:
+            return str(connection.scalars(select(installation.c.id)).one())
+
+
+def _is_named() -> Any:
+    return select(job_inputs.c.job_id).where(job_inputs.c.image_id == images.c.id).exists()
+
+
+def _ended_family(connection: Connection, job_id: str) -> Sequence[str]:
+    """Return the ids of a job and its rows. Raises StudioError ``job_not_ended`` where one of them has not ended."""
+    family = or_(jobs.c.id == job_id, jobs.c.parent_id == job_id)
+    members = connection.execute(select(jobs.c.id, jobs.c.state).where(family).with_for_update()).all()
+    if not all(State(member.state).final for member in members):
+        message = f"Job {job_id} has not ended; POST /v1/jobs/{job_id}/cancel ends it, and then delete it."
+        raise StudioError("job_not_ended", message)
+    return [member.id for member in members]
+
+
+def _own_uploads(connection: Connection, ids: Sequence[str]) -> Sequence[Row[Any]]:
+    """Return the uploads that these jobs name and no other job does."""
+    others = job_inputs.alias()
+    named_by_others = select(others.c.job_id).where(others.c.image_id == images.c.id, others.c.job_id.not_in(ids))
+    named = select(job_inputs.c.image_id).where(job_inputs.c.job_id.in_(ids))
+    query = select(images).where(images.c.id.in_(named), _IS_UPLOAD, ~named_by_others.correlate(images).exists())
+    return connection.execute(query).all()
+
+
+def _check_unused(connection: Connection, found: Iterable[Row[Any]]) -> None:
+    """Raise StudioError ``image_in_use`` where a job that has not ended needs or makes one of the images."""
+    ids = [image.id for image in found]
+    query = (
+        select(job_inputs.c.image_id, jobs.c.id)
+        .join(jobs, jobs.c.id == job_inputs.c.job_id)
+        .where(job_inputs.c.image_id.in_(ids), OPEN)
+    )
+    if (use := connection.execute(query).first()) is not None:
+        raise _in_use(use.image_id, use.id)
+    makers = select(images.c.id.label("image_id"), jobs).join(jobs, jobs.c.id == images.c.job_id)
+    for maker in connection.execute(makers.where(images.c.id.in_(ids))):
+        if (batch_id := _waiting_batch(connection, maker)) is not None:
+            raise _in_use(maker.image_id, batch_id)
+
+
+def _waiting_batch(connection: Connection, maker: Row[Any]) -> str | None:
+    """Return the batch that has not ended and that the image's job is a row of, or that goes on with the last image of
+    its conversation; None where there is none.
+    """
+    of_owner = select(jobs).where(jobs.c.owner == maker.owner, jobs.c.rows.is_not(None), OPEN)
+    if maker.parent_id is not None:
+        batch = connection.execute(of_owner.where(jobs.c.id == maker.parent_id)).one_or_none()
+        if batch is not None:
+            return str(batch.id)
+    if maker.conversation is None:
+        return None
+    named = json.dumps(maker.conversation)
+    for batch in connection.execute(of_owner.where(jobs.c.seq > maker.seq)):
+        if named in json.dumps([batch.plan, batch.conversation]):
+            return str(batch.id)
+    return None
+
+
+def _in_use(image_id: str, job_id: str) -> StudioError:
+    message = f"Image {image_id} is in use: job {job_id} has not ended. Delete it after that, or cancel the job."
+    return StudioError("image_in_use", message)
+
+
+def _unnamed(connection: Connection, forgotten: Iterable[Row[Any]]) -> list[str]:
+    """Return the keys of the files that no row names any more."""
+    keys = {key for row in forgotten for key in (row.key, row.thumbnail_key, row.comparison_key) if key is not None}
+    return sorted(keys - _named(connection, keys))
+
+
+def _named(connection: Connection, keys: Collection[str]) -> set[str]:
+    return set(connection.scalars(_NAMED, {"keys": list(keys)}))

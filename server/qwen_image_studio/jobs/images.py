@@ -1,48 +1,73 @@
-"""The images of the job store in SQL."""
+"""The rows of images: uploads, and what jobs have made."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import bindparam, or_, select
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.database.connection import reading, writing
-from qwen_image_studio.database.tables import images, jobs
-from qwen_image_studio.jobs import StoredImage
-from qwen_image_studio.jobs.ranking import ACTIVE
+from qwen_image_studio.database.connection import Database
+from qwen_image_studio.database.tables import OPEN, images, jobs
+from qwen_image_studio.jobs.records import NOT_DELETED
+from qwen_image_studio.jobs.states import ACTIVE, StoredImage
 
-_NOT_DELETED = images.c.deleted_at.is_(None)
+_IMAGE = select(images).where(images.c.id == bindparam("image_id"), NOT_DELETED)
+_OF_JOBS = select(images).where(images.c.job_id.in_(bindparam("ids", expanding=True))).order_by(images.c.number)
 
 
-class SqlImages:
-    """The methods of JobStore for images."""
+class Images:
+    """The images of a server. Every method is one transaction."""
 
-    engine: Engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-    def add_image(self, image: StoredImage) -> None:
-        with writing(self.engine) as connection:
+    def add(self, image: StoredImage) -> None:
+        """Record an uploaded image."""
+        with self._database.writing() as connection:
             connection.execute(images.insert().values(asdict(image)))
 
-    def image(self, image_id: str, owner: str | None = None) -> StoredImage:
-        query = select(images).where(images.c.id == image_id, _NOT_DELETED)
-        if owner is not None:
-            query = query.where(images.c.owner == owner)
-        with reading(self.engine) as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
+    def get(self, image_id: str, owner: str | None = None) -> StoredImage:
+        """Return one image. Raises StudioError ``not_found``, also for an image of another owner."""
+        with self._database.reading() as connection:
+            row = connection.execute(_IMAGE, {"image_id": image_id}).one_or_none()
+        if row is None or owner not in {None, row.owner}:
             raise StudioError("not_found", f"There is no image '{image_id}' of yours on this server.", param="image")
         return StoredImage(**row._mapping)
 
-    def last_image(
-        self, owner: str, conversation: str, since: float, *, before: str | None = None
-    ) -> StoredImage | None:
+    def among(self, ids: Collection[str], keys: Collection[str], owner: str) -> Sequence[str]:
+        """Return the ids of the owner's images that are among these ids, or whose picture is among these keys."""
+        if not ids and not keys:
+            return []
+        query = select(images.c.id).where(or_(images.c.id.in_(ids), images.c.key.in_(keys)))
+        with self._database.reading() as connection:
+            return list(connection.scalars(query.where(images.c.owner == owner, NOT_DELETED)))
+
+    def of_jobs(self, job_ids: Collection[str], *, with_deleted: bool = False) -> Mapping[str, Sequence[StoredImage]]:
+        """Return the images of several jobs, by job id, in order; `with_deleted` includes the rows that deleted images
+        have left.
+        """
+        query = _OF_JOBS if with_deleted else _OF_JOBS.where(NOT_DELETED)
+        found: dict[str, list[StoredImage]] = defaultdict(list)
+        with self._database.reading() as connection:
+            for row in connection.execute(query, {"ids": list(job_ids)}):
+                found[row.job_id].append(StoredImage(**row._mapping))
+        return found
+
+    def last(self, owner: str, conversation: str, since: float, *, before: str | None = None) -> StoredImage | None:
+        """Return the first image of the conversation's last job that made one after `since` (Unix seconds), or None.
+
+        With `before`, the id of a job, only jobs that were submitted before that one count.
+
+        Raises StudioError ``image_not_ready`` where a later job of the conversation has not ended, and
+        ``image_not_found`` where the last one is a batch with several images.
+        """
         rows = jobs.alias()
-        has_images = select(images.c.id).where(images.c.job_id == jobs.c.id, _NOT_DELETED).exists()
+        has_images = select(images.c.id).where(images.c.job_id == jobs.c.id, NOT_DELETED).exists()
         has_rows_images = (
             select(images.c.id)
             .join(rows, rows.c.id == images.c.job_id)
-            .where(rows.c.parent_id == jobs.c.id, _NOT_DELETED)
+            .where(rows.c.parent_id == jobs.c.id, NOT_DELETED)
             .correlate(jobs)
             .exists()
         )
@@ -50,7 +75,7 @@ class SqlImages:
         # and those that are still to be painted are not waited for.
         batch_is_here = select(rows.c.id).where(rows.c.id == jobs.c.parent_id, rows.c.conversation == conversation)
         made = (jobs.c.finished_at >= since) & (has_images | has_rows_images) & ~batch_is_here.correlate(jobs).exists()
-        coming = jobs.c.state.in_(ACTIVE) & jobs.c.parent_id.is_(None)
+        coming = OPEN & jobs.c.parent_id.is_(None)
         query = (
             select(jobs.c.id, jobs.c.state, jobs.c.rows)
             .where(jobs.c.owner == owner, jobs.c.conversation == conversation, made | coming)
@@ -59,7 +84,7 @@ class SqlImages:
         )
         if before is not None:
             query = query.where(jobs.c.seq < select(rows.c.seq).where(rows.c.id == before).scalar_subquery())
-        with reading(self.engine) as connection:
+        with self._database.reading() as connection:
             last = connection.execute(query).one_or_none()
             if last is None:
                 return None
@@ -71,7 +96,7 @@ class SqlImages:
                 )
             of_rows = select(rows.c.id).where(rows.c.parent_id == last.id)
             of_job = images.c.job_id == last.id if last.rows is None else images.c.job_id.in_(of_rows)
-            found = connection.execute(select(images).where(of_job, _NOT_DELETED).order_by(images.c.number)).all()
+            found = connection.execute(select(images).where(of_job, NOT_DELETED).order_by(images.c.number)).all()
         if last.rows is not None and len(found) > 1:
             raise _refusal(
                 "image_not_found",
@@ -79,26 +104,6 @@ class SqlImages:
                 "mean by its id",
             )
         return StoredImage(**found[0]._mapping)
-
-    def images(self, job_ids: Collection[str], *, with_deleted: bool = False) -> Mapping[str, Sequence[StoredImage]]:
-        query = select(images).where(images.c.job_id.in_(job_ids)).order_by(images.c.number)
-        if not with_deleted:
-            query = query.where(_NOT_DELETED)
-        found: dict[str, list[StoredImage]] = defaultdict(list)
-        with reading(self.engine) as connection:
-            for row in connection.execute(query):
-                found[row.job_id].append(StoredImage(**row._mapping))
-        return found
-
-
-def check_inputs(connection: Connection, image_ids: Sequence[str]) -> None:
-    """Raise StudioError ``image_not_found`` for an input that was deleted since the request was read; lock the rows of
-    the others, so that they stay until the transaction ends.
-    """
-    query = select(images.c.id).where(images.c.id.in_(image_ids), _NOT_DELETED).with_for_update(read=True)
-    found = set(connection.scalars(query))
-    if missing := [image_id for image_id in image_ids if image_id not in found]:
-        raise _refusal("image_not_found", f"there is no image '{missing[0]}' any more; send another one")
 
 
 def _refusal(code: str, problem: str) -> StudioError:

@@ -1,168 +1,173 @@
-"""The ranking of jobs: one query serves both the claim and the queue positions that people see."""
+"""The ranking of jobs: the claim and the places in the queue that people see, each one SQL text.
 
-from collections.abc import Collection
-from typing import Any
+A *party* is what takes turns in a lane: all ordinary jobs of one owner (the column `party` is empty), or one batch with
+its rows (`party` is the batch's id). Owners take turns, and an owner's batches take turns with the owner's other jobs:
+the first job of every party comes before the second of any. Among the first ones goes the owner who was served longest
+ago, an ordinary job before a row, and the batch that was served longest ago.
 
-from sqlalchemy import CTE, ColumnElement, FromClause, Select, and_, case, func, literal, select
+When a party was served stands in `turns`, and under the party ``*`` when any batch of the owner was. So neither text
+looks at jobs that have ended, and both read what waits from an index that holds nothing else.
+"""
 
-from qwen_image_studio.contract.words import Lane, State
-from qwen_image_studio.database.tables import forgotten_turns, jobs
-from qwen_image_studio.jobs import FEW_ROWS
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import Connection, bindparam, text
+
+from qwen_image_studio.contract.words import Lane
+from qwen_image_studio.jobs.states import FEW_ROWS
 from qwen_image_studio.planning.plan import Variant
 
-ACTIVE = (State.QUEUED, State.RUNNING, State.REVIEW)
-"""States of jobs that have not ended."""
-_ORDINARY = ""
-"""Value of the column ``batch`` for jobs that belong to no batch."""
-_PARTY = ("lane", "owner", "batch")
-"""Columns that identify a party, and parties take turns: the ordinary jobs of one owner, or one batch, in one lane."""
-
-
-def ranked_jobs(
-    *,
-    lane: Lane | None = None,
-    models: Collection[str] = (),
-    loaded: Variant | None = None,
-    patience: float = 0.0,
-    longest: float = 0.0,
-    now: float = 0.0,
-) -> Select[tuple[str, int]]:
-    """Return the query for the queued jobs as (id, place), place 1 first; a batch that only waits for its rows has no
-    place.
-
-    Owners take turns: the first job of every owner comes before the second of any, and among the first ones the owner
-    goes first who was served longest ago. An owner's batches take turns with the owner's other jobs, so that no
-    ordinary job waits for more than one row of a batch.
-
-    The `loaded` variant goes before all this: its jobs come first and after them those with the same weights, since
-    swapping 40 GB costs more than a picture, until the others have waited for `patience` seconds since their variant
-    last painted for them. No attempt takes more than `longest` seconds. Each lane has a queue of its own.
+HAS_WORK = text(
     """
-    waiting = _waiting(lane, models)
-    served = _served(waiting)
-    swap: ColumnElement[int] = literal(0)
-    ranked: FromClause = waiting.join(served, _same(waiting, served, *_PARTY))
-    if loaded is not None:
-        due = _due(waiting, now - patience, longest)
-        ranked = ranked.join(due, _same(waiting, due, *_PARTY, "variant"))
-        is_loaded, has_weights = waiting.c.variant == str(loaded), waiting.c.weights == loaded.weights
-        swap = case((is_loaded | due.c.due, 0), (has_weights, 1), else_=2)
-    party = [waiting.c[name] for name in _PARTY]
-    turn = func.row_number().over(partition_by=party, order_by=(swap, waiting.c.seq))
-    columns = (waiting.c.id, waiting.c.seq, waiting.c.lane, waiting.c.batch, swap.label("swap"), turn.label("turn"))
-    turns = select(*columns, served.c.owner_served, served.c.batch_served).select_from(ranked).cte("turns")
-    order = (
-        turns.c.swap,
-        turns.c.turn,
-        turns.c.owner_served,
-        turns.c.batch != _ORDINARY,
-        turns.c.batch_served,
-        turns.c.seq,
-    )
-    place = func.row_number().over(partition_by=turns.c.lane, order_by=order)
-    return select(turns.c.id, place.label("place")).order_by("place")
-
-
-def _waiting(lane: Lane | None, models: Collection[str]) -> CTE:
-    """Return the queued jobs that a worker could go on with now, each with its party: its lane, owner and batch."""
-    batch = case((jobs.c.rows.is_not(None), jobs.c.id), else_=func.coalesce(jobs.c.parent_id, _ORDINARY))
-    query = select(
-        jobs.c.id,
-        jobs.c.seq,
-        jobs.c.owner,
-        jobs.c.variant,
-        jobs.c.weights,
-        jobs.c.created_at,
-        jobs.c.lane,
-        batch.label("batch"),
-    ).where(jobs.c.state == State.QUEUED)
-    if lane is not None:
-        query = query.where(jobs.c.lane == lane)
-    if lane is Lane.PAINT:
-        query = query.where(jobs.c.model.in_(models))
-    return query.where(has_work()).cte("waiting").prefix_with("MATERIALIZED")
-
-
-def _same(one: FromClause, other: FromClause, *names: str) -> ColumnElement[bool]:
-    return and_(*(one.c[name] == other.c[name] for name in names))
-
-
-def _served(waiting: CTE) -> CTE:
-    """Return when each party was last served in its lane, in Unix seconds; 0 for never.
-
-    The result is materialized, so that the past is looked up once for each party and not for each job that waits.
+    SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'queued' AND rows IS NULL AND lane = :lane)
+        OR EXISTS (SELECT 1 FROM jobs WHERE state = 'queued' AND rows IS NOT NULL AND lane = :lane)
+        OR EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND leased_until < :now)
     """
-    keys = [waiting.c[name] for name in _PARTY]
-    parties = select(*keys).group_by(*keys).subquery()
-    past = jobs.alias("past")
-    same_lane = past.c.lane == parties.c.lane
-    ordinary = past.c.parent_id.is_(None) & past.c.rows.is_(None)
-    claimed = select(past.c.claimed_at).where(past.c.claimed_at.is_not(None), same_lane).limit(1).correlate(parties)
-    of_owner = claimed.where(past.c.owner == parties.c.owner, ordinary == (parties.c.batch == _ORDINARY))
-    # Rows are claimed in order, so the last one that was claimed has the latest claim. A claim of the batch itself, to
-    # make more rows, counts as serving it too.
-    of_rows = claimed.where(past.c.parent_id == parties.c.batch).order_by(past.c.row.desc())
-    of_itself = claimed.where(past.c.id == parties.c.batch)
-    deleted = forgotten_turns.c
-    of_deleted = (
-        select(deleted.claimed_at)
-        .where(deleted.owner == parties.c.owner, deleted.lane == parties.c.lane)
-        .where(deleted.of_batches != (parties.c.batch == _ORDINARY))
-        .correlate(parties)
+)
+"""Whether a claim may find anything at all: an idle worker asks this, and writes nothing."""
+
+# Of each party only the oldest job of each variant can be the next one. The recursion finds these heads one after the
+# other: each step looks into the index `jobs_waiting` for the party's next variant, else the owner's next party, else
+# the next owner, so its cost grows with the number of parties and not with the number of jobs. A batch is a head itself
+# while it wants to make more rows, or when all its rows have ended.
+#
+# The loaded variant goes before all turns, and after it variants with the same weights, since swapping 40 GB costs more
+# than a picture. But a party's job that has waited since `:since`, while its variant has not painted for the party, is
+# as good as loaded (`paintings`).
+_NEXT = """
+    WITH RECURSIVE heads (seq) AS (
+        SELECT seq FROM (
+            SELECT seq FROM jobs
+            WHERE state = 'queued' AND rows IS NULL AND lane = :lane
+            ORDER BY owner, party, variant, seq LIMIT 1
+        ) AS first
+        UNION ALL
+        SELECT COALESCE(
+            (
+                SELECT seq FROM jobs WHERE state = 'queued' AND rows IS NULL AND lane = :lane
+                    AND owner = head.owner AND party = head.party AND variant > head.variant
+                ORDER BY variant, seq LIMIT 1
+            ), (
+                SELECT seq FROM jobs WHERE state = 'queued' AND rows IS NULL AND lane = :lane
+                    AND owner = head.owner AND party > head.party
+                ORDER BY party, variant, seq LIMIT 1
+            ), (
+                SELECT seq FROM jobs WHERE state = 'queued' AND rows IS NULL AND lane = :lane
+                    AND owner > head.owner
+                ORDER BY owner, party, variant, seq LIMIT 1
+            )
+        )
+        FROM heads JOIN jobs AS head ON head.seq = heads.seq
+    ),
+    batches (seq) AS (
+        SELECT batch.seq FROM jobs AS batch
+        WHERE batch.state = 'queued' AND batch.rows IS NOT NULL AND batch.lane = :lane AND (
+            NOT EXISTS (
+                SELECT 1 FROM jobs AS made
+                WHERE made.parent_id = batch.id AND made.state IN ('queued', 'running', 'review')
+            )
+            OR (SELECT COALESCE(MAX(made."row"), -1) + 1 FROM jobs AS made WHERE made.parent_id = batch.id) < batch.rows
+            AND :few_rows > (
+                SELECT COUNT(*) FROM jobs AS made
+                WHERE made.parent_id = batch.id AND made.state IN ('queued', 'running', 'review')
+            )
+        )
     )
-    query = select(
-        parties,
-        func.coalesce(of_owner.order_by(past.c.claimed_at.desc()).scalar_subquery(), 0.0).label("kept_served"),
-        func.coalesce(of_deleted.scalar_subquery(), 0.0).label("deleted_served"),
-        func.coalesce(of_rows.scalar_subquery(), 0.0).label("rows_served"),
-        func.coalesce(of_itself.scalar_subquery(), 0.0).label("itself_served"),
+    SELECT head.seq
+    FROM (SELECT seq FROM heads UNION ALL SELECT seq FROM batches) AS first
+    JOIN jobs AS head ON head.seq = first.seq
+    LEFT JOIN turns AS its_own
+        ON its_own.lane = :lane AND its_own.owner = head.owner AND its_own.party = head.party
+    LEFT JOIN turns AS of_owner
+        ON of_owner.lane = :lane AND of_owner.owner = head.owner
+        AND of_owner.party = CASE WHEN head.party = '' THEN '' ELSE '*' END
+    LEFT JOIN paintings AS painted
+        ON painted.owner = head.owner AND painted.party = head.party AND painted.variant = head.variant
+    WHERE :lane <> 'paint' OR head.model IN :models
+    ORDER BY
+        CASE
+            WHEN :loaded = '' OR head.variant = :loaded THEN 0
+            WHEN head.created_at < :since AND COALESCE(painted.painted_at, 0) < :since THEN 0
+            WHEN head.weights = :weights THEN 1
+            ELSE 2
+        END,
+        COALESCE(of_owner.served_at, 0), head.party <> '', COALESCE(its_own.served_at, 0), head.seq
+    LIMIT 1
+"""
+NEXT = text(_NEXT).bindparams(bindparam("models", expanding=True))
+"""The number (`seq`) of the job that a worker of a lane goes on with."""
+
+# A job that is the third of its party has before it the first two of every other party, and the third of those parties
+# whose turn comes before its own. So parties are counted once, places follow from the counts, and nothing is sorted.
+# `seq + 0` keeps SQLite from counting in the index of all jobs of the owner, past ones too. What is loaded, and that
+# batches make rows in between, is left out: nobody could foresee it.
+_PLACES = """
+    WITH waiting AS (
+        SELECT lane, owner, party, COUNT(*) AS number, MIN(seq) AS seq FROM jobs
+        WHERE state = 'queued' AND rows IS NULL
+        GROUP BY lane, owner, party
+    ),
+    parties AS MATERIALIZED (
+        SELECT waiting.*, COALESCE(of_owner.served_at, 0) AS of_owner, COALESCE(its_own.served_at, 0) AS its_own
+        FROM waiting
+        LEFT JOIN turns AS its_own
+            ON its_own.lane = waiting.lane AND its_own.owner = waiting.owner AND its_own.party = waiting.party
+        LEFT JOIN turns AS of_owner
+            ON of_owner.lane = waiting.lane AND of_owner.owner = waiting.owner
+            AND of_owner.party = CASE WHEN waiting.party = '' THEN '' ELSE '*' END
+    ),
+    sought AS MATERIALIZED (
+        SELECT job.id, job.lane, job.owner, job.party,
+            COALESCE(of_owner.served_at, 0) AS of_owner, COALESCE(its_own.served_at, 0) AS its_own, (
+                SELECT COUNT(*) FROM jobs AS before
+                WHERE before.state = 'queued' AND before.rows IS NULL AND before.lane = job.lane
+                    AND before.owner = job.owner AND before.party = job.party AND before.seq + 0 <= job.seq
+            ) AS turn, (
+                SELECT MIN(before.seq + 0) FROM jobs AS before
+                WHERE before.state = 'queued' AND before.rows IS NULL AND before.lane = job.lane
+                    AND before.owner = job.owner AND before.party = job.party
+            ) AS seq
+        FROM jobs AS job
+        LEFT JOIN turns AS its_own
+            ON its_own.lane = job.lane AND its_own.owner = job.owner AND its_own.party = job.party
+        LEFT JOIN turns AS of_owner
+            ON of_owner.lane = job.lane AND of_owner.owner = job.owner
+            AND of_owner.party = CASE WHEN job.party = '' THEN '' ELSE '*' END
+        WHERE job.id IN :ids AND job.state = 'queued' AND job.rows IS NULL
     )
-    found = query.cte("found").prefix_with("MATERIALIZED")
-    by_owner = later(found.c.kept_served, found.c.deleted_served).label("owner_served")
-    by_batch = later(found.c.rows_served, found.c.itself_served).label("batch_served")
-    return select(found, by_owner, by_batch).cte("served").prefix_with("MATERIALIZED")
+    SELECT sought.id, SUM(
+        CASE
+            WHEN other.number < sought.turn THEN other.number
+            WHEN (other.of_owner, other.party <> '', other.its_own, other.seq)
+                <= (sought.of_owner, sought.party <> '', sought.its_own, sought.seq) THEN sought.turn
+            ELSE sought.turn - 1
+        END
+    ) AS place
+    FROM sought JOIN parties AS other ON other.lane = sought.lane
+    GROUP BY sought.id
+"""
+PLACES = text(_PLACES).bindparams(bindparam("ids", expanding=True))
+"""The place of each of several queued jobs in its lane, from 1."""
 
 
-def later(one: ColumnElement[float], other: ColumnElement[float]) -> ColumnElement[float]:
-    """Return the later of two times."""
-    return case((one > other, one), else_=other)
+def next_job(
+    connection: Connection, lane: Lane, models: Collection[str], loaded: Variant | None, since: float
+) -> int | None:
+    """Return the number of the job to go on with, in the paint lane one for `models`; None where there is none.
 
-
-def _due(waiting: CTE, since: float, longest: float) -> CTE:
-    """Return whether each party has waited for a variant since then: its oldest job for the variant was submitted
-    before `since`, and no job of the party was painted by it after that.
+    Jobs of the `loaded` variant go first, and those that have waited since `since` (Unix seconds) with them.
     """
-    keys = [waiting.c[name] for name in (*_PARTY, "variant")]
-    parties = select(*keys, func.min(waiting.c.created_at).label("oldest")).group_by(*keys).subquery()
-    past = jobs.alias("past")
-    of_batch = case((past.c.rows.is_not(None), past.c.id), else_=func.coalesce(past.c.parent_id, _ORDINARY))
-    painted = (
-        select(past.c.id)
-        .where(past.c.owner == parties.c.owner, past.c.claimed_at >= since - longest)
-        .where(past.c.variant == parties.c.variant, of_batch == parties.c.batch)
-        .where(func.coalesce(past.c.finished_at, past.c.claimed_at) >= since)
-        .correlate(parties)
-        .exists()
-    )
-    due = (parties.c.oldest < since) & ~painted
-    return select(parties, due.label("due")).cte("due").prefix_with("MATERIALIZED")
+    values = {
+        "lane": lane,
+        "models": list(models),
+        "loaded": str(loaded or ""),
+        "weights": loaded.weights if loaded else "",
+        "since": since,
+        "few_rows": FEW_ROWS,
+    }
+    return connection.execute(NEXT, values).scalar()
 
 
-def shown_state() -> ColumnElement[Any]:
-    """Return an expression for the state that people see; `jobs.states.state_shown` is the same in Python."""
-    child = jobs.alias()
-    started = select(child.c.id).where(child.c.parent_id == jobs.c.id, child.c.state != State.QUEUED).exists()
-    is_open = jobs.c.rows.is_not(None) & jobs.c.state.in_(ACTIVE)
-    return case((is_open & started, State.RUNNING), (is_open, State.QUEUED), else_=jobs.c.state)
-
-
-def has_work() -> ColumnElement[bool]:
-    """Return the condition that a worker could go on with a queued job; a batch with enough rows under way waits."""
-    child = jobs.alias()
-    # Rows are made in order, so the number of the last one tells how many there are without counting them.
-    made = select(func.coalesce(func.max(child.c.row), -1) + 1).where(child.c.parent_id == jobs.c.id).scalar_subquery()
-    is_open = child.c.parent_id.is_not(None) & child.c.state.in_(ACTIVE)
-    crowded = select(child.c.parent_id).where(is_open).group_by(child.c.parent_id).having(func.count() >= FEW_ROWS)
-    some = select(child.c.parent_id).where(is_open)
-    wants_rows = (made < jobs.c.rows) & jobs.c.id.not_in(crowded)
-    return jobs.c.rows.is_(None) | wants_rows | jobs.c.id.not_in(some)
+def places(connection: Connection, job_ids: Collection[str]) -> Mapping[str, int]:
+    """Return the places of those of the jobs that are queued, by id; a batch has none."""
+    return {row.id: row.place for row in connection.execute(PLACES, {"ids": list(job_ids)})}

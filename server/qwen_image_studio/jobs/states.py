@@ -24,6 +24,12 @@ OPEN_ROWS = 20
 rows of all batches."""
 FEW_ROWS = 10
 """Number of open rows below which a batch can be claimed to make more, several at a time."""
+ACTIVE = (State.QUEUED, State.RUNNING, State.REVIEW)
+"""States of jobs that have not ended."""
+ORDINARY = ""
+"""The party (see `ranking`) of a job that belongs to no batch."""
+BATCHES = "*"
+"""The party under which is kept when any batch of an owner was served."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class NewJob:
     """Hash of the request as it was sent; the same idempotency key with another one is refused."""
     rows: int | None = None
     """Number of rows of a batch; None for any other job."""
+    names: Sequence[str] = ()
+    """Ids of images that the rows of a batch name, and that have to stay until then."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +105,15 @@ class Job:
     started_at: float | None
     finished_at: float | None
     version: int
-    """A number that grows with every change of this job, and for a batch with every change of its rows."""
+    """A number that grows with every change of this job but its progress, and for a batch with those of its rows."""
     compute_saved: float | None = None
     """Share of the model's work that was not needed, 0 to 1."""
     parent_id: str | None = None
     """The batch that this job is a row of."""
     row: int | None = None
     """Number of this row in its batch, from 0."""
+    party: str = ORDINARY
+    """What it takes turns with others as (see `ranking`): the id of its batch, or empty."""
     rows: int | None = None
     """Number of rows of a batch; None for any other job."""
     conversation: str | None = None
@@ -196,4 +206,8 @@ class Tag:
     """A value that changes whenever what the owner sees of a job changes."""
 
     version: int
-    position: int | None = field(default=None)
+    phase: str = ""
+    step: int = 0
+    """The progress, which has no version."""
+    place: int | None = field(default=None)
+    """Place in the queue, from 1; None for a job that does not wait in it."""

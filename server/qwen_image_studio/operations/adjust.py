@@ -9,7 +9,8 @@ from qwen_image_studio.contract.adjustments import MAX_ADJUSTMENTS, Adjustment, 
 from qwen_image_studio.contract.errors import NotAdjustments, refusal
 from qwen_image_studio.contract.words import MAX_PROMPT_CHARS, Operation, OutputFormat
 from qwen_image_studio.imaging.adjustments import check_adjustments
-from qwen_image_studio.operations.request import Given, ImageRequest, OneImage, Planned
+from qwen_image_studio.operations.given import Given, Planned
+from qwen_image_studio.operations.request import ImageRequest, OneImage
 from qwen_image_studio.planning.plan import QUALITY, AdjustPlan
 from qwen_image_studio.prompts.grammar import Instruction, parse_adjustments
 

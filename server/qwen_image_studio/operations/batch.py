@@ -9,7 +9,8 @@ from pydantic import Field
 from qwen_image_studio.contract.errors import StudioError, refusal
 from qwen_image_studio.contract.fields import Cell, ConversationName
 from qwen_image_studio.contract.words import MAX_ROWS, MAX_SEED, Operation, OutputFormat, SeedMode
-from qwen_image_studio.operations.request import Given, PaintRequest, Planned, Request, ready, validated
+from qwen_image_studio.operations.given import Given, Planned
+from qwen_image_studio.operations.request import PaintRequest, Request, ready, validated
 from qwen_image_studio.planning.plan import BatchPlan
 from qwen_image_studio.prompts.table import Row, check_job, check_rows, fill, is_of_row, of_row, read_rows
 
@@ -48,14 +49,16 @@ class BatchRequest(Request):
         images = sum(_images_of(request) for request in requests)
         if images > MAX_ROWS:
             raise refusal("rows", f"they make {images} images; at most {MAX_ROWS} are taken, send several batches")
+        references = {reference for request in requests for reference in _references(request)}
+        job, shared = _with_stored_images(self.job, given.store_input)
         plan = BatchPlan(
-            job=_with_stored_images(self.job, given.store_input),
+            job=job,
             table=tuple(table),
             row_seeds=tuple(self._seeds(requests)),
             output_format=OutputFormat.JPEG,
             output_quality=SHEET_QUALITY,
         )
-        return Planned(plan, [], _shared_conversation(requests))
+        return Planned(plan, [], _shared_conversation(requests), sorted(references | shared))
 
     def _seeds(self, requests: Sequence[Request]) -> list[int | None]:
         """Return the seed of each row's first image, None for a row without one. Random seeds are drawn here, once."""
@@ -93,21 +96,32 @@ def _foreseen(number: int, job: Mapping[str, Any], row: Row, given: Given) -> Re
         return request
 
 
+def _references(request: Request) -> list[str]:
+    """Return ids and URLs of the images that a row names."""
+    return [*request.images, *([request.marked] if isinstance(request.marked, str) else [])]
+
+
 def _images_of(request: Request) -> int:
     return request.n if isinstance(request, PaintRequest) else 1
 
 
-def _with_stored_images(job: Mapping[str, Any], store_input: Callable[[str], str]) -> dict[str, Any]:
-    """Return the batch's job with the images that all rows share stored once and replaced by their ids."""
+def _with_stored_images(job: Mapping[str, Any], store_input: Callable[[str], str]) -> tuple[dict[str, Any], set[str]]:
+    """Return the batch's job with the images that all rows share stored once and replaced by their ids; and these
+    ids.
+    """
+    shared: set[str] = set()
 
     def stored(reference: Any) -> Any:
-        is_shared = isinstance(reference, str) and "://" in reference and not is_of_row(reference)
-        return store_input(reference) if is_shared else reference
+        if not isinstance(reference, str) or "://" not in reference or is_of_row(reference):
+            return reference
+        image_id = store_input(reference)
+        shared.add(image_id)
+        return image_id
 
     image = job.get("image")
     if image is None:
-        return dict(job)
-    return {**job, "image": [stored(each) for each in image] if isinstance(image, list) else stored(image)}
+        return dict(job), shared
+    return {**job, "image": [stored(each) for each in image] if isinstance(image, list) else stored(image)}, shared
 
 
 def _shared_conversation(requests: Sequence[Request]) -> str | None:

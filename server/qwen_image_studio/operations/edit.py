@@ -5,8 +5,9 @@ from typing import ClassVar, Literal
 from qwen_image_studio.contract.errors import NotAdjustments, StudioError, refusal
 from qwen_image_studio.contract.words import MAX_INPUTS, Operation, Prefer, Way
 from qwen_image_studio.operations.adjust import plan_adjustments, understood
+from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.painting import choose, plan_painting, whole_shape
-from qwen_image_studio.operations.request import Given, PaintRequest, Planned, SeveralImages, Shaped
+from qwen_image_studio.operations.request import PaintRequest, SeveralImages, Shaped
 from qwen_image_studio.planning.plan import AdjustPlan
 from qwen_image_studio.prompts.grammar import Instruction, parse_adjustments
 

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from qwen_image_studio.contract.errors import refusal
 from qwen_image_studio.contract.words import MAX_SIDE, Anchor, Operation, PromptKind, Size, Way
+from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.painting import (
     WAYS_OF_KIND,
     Chosen,
@@ -17,7 +18,7 @@ from qwen_image_studio.operations.painting import (
     plan_painting,
 )
 from qwen_image_studio.operations.parts import lossy, resized, scale
-from qwen_image_studio.operations.request import Given, OneImage, PaintRequest, Planned, Sized
+from qwen_image_studio.operations.request import OneImage, PaintRequest, Sized
 from qwen_image_studio.planning.regions import growing_passes
 
 CONTINUED_STRENGTH = 0.8

@@ -11,7 +11,8 @@ from qwen_image_studio.contract.words import MAX_SEED, AspectRatio, OutputFormat
 from qwen_image_studio.models.families import Family
 from qwen_image_studio.models.known_words import known_in, vocabulary_of
 from qwen_image_studio.models.table import Model, Recipe, find_model
-from qwen_image_studio.operations.request import Given, PaintRequest, Planned, Shaped
+from qwen_image_studio.operations.given import Given, Planned
+from qwen_image_studio.operations.request import PaintRequest, Shaped
 from qwen_image_studio.planning.plan import QUALITY, PaintPlan, Pass
 from qwen_image_studio.planning.sizes import like_input, painted_size
 from qwen_image_studio.prompts.cleaning import has_chinese

@@ -2,10 +2,9 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
@@ -39,38 +38,10 @@ from qwen_image_studio.contract.words import (
     Tier,
 )
 from qwen_image_studio.guard.terms import check_words
-from qwen_image_studio.imaging.masks import Mask
-from qwen_image_studio.models.table import Model, find_model
-from qwen_image_studio.planning.plan import Plan
+from qwen_image_studio.models.table import find_model
+from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.prompts.cleaning import clean
 from qwen_image_studio.prompts.templates import fill
-
-
-@dataclass(frozen=True)
-class Given:
-    """The input of planning besides the request: models, facts about the images, and the operator's files."""
-
-    models: Mapping[str, Model]
-    inputs: Sequence[Size] = ()
-    """Sizes of the images that the request starts from, in pixels."""
-    mask: Mask | None = None
-    has_font: bool = False
-    """Whether the server has a font for watermarks of any script."""
-    templates: Path | None = None
-    """The file of the operator's own templates."""
-    blocked_terms: Path | None = None
-    """The file of the operator's blocked terms."""
-    store_input: Callable[[str], str] = str
-    """Function that fetches and stores the image behind a URL and returns its id, for images that rows share."""
-
-
-class Planned(NamedTuple):
-    """A plan, and the warnings for the caller."""
-
-    plan: Plan
-    warnings: list[str]
-    conversation: str | None = None
-    """The conversation to which the images belong, where the request itself names none."""
 
 
 def _trimmed(value: object) -> object:

@@ -8,7 +8,7 @@ from flask.json.provider import DefaultJSONProvider
 from qwen_image_studio.gallery import open_gallery
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.intake import Intake
-from qwen_image_studio.jobs.opening import open_store
+from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web import files, images, jobs, ops
@@ -40,7 +40,7 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
         settings=settings,
         store=store,
         gallery=gallery,
-        keys=KeyStore(settings),
+        keys=KeyStore(store.database),
         models=models,
         changes=Changes(store, settings),
         intake=Intake(settings, store, gallery, models),

@@ -45,7 +45,7 @@ def file(key: str) -> Response:
     gallery = services().gallery
     expires = gallery.check_link(key, request.args)
     if job_id := archived_job(key):
-        return archive_response(services().store.get(job_id))
+        return archive_response(services().store.jobs.get(job_id))
     response = file_response(gallery.stream(key), max_age_s=int(expires - time.time()))
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return response

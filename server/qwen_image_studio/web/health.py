@@ -24,7 +24,7 @@ def health_now(store: JobStore, settings: Settings) -> Health:
     """Return the state of workers and queue. A job store that cannot be read is reported as a state, not raised."""
     try:
         workers = workers_now(store, settings)
-        queued, running = store.counts()
+        queued, running = store.jobs.counts()
     except StudioError as error:
         state = HealthState.DEGRADED if error.code == "database_busy" else HealthState.FAILED
         return Health(version=__version__, state=state, message=error.message, queued=None, running=None, workers=[])
@@ -42,7 +42,7 @@ def workers_now(store: JobStore, settings: Settings) -> list[WorkerView]:
     now = time.time()
     return [
         _view(report, now - report.seen_at, settings)
-        for report in store.workers()
+        for report in store.workers.all()
         # A device may have been removed for good, but the light worker is always needed.
         if report.device == LIGHT_DEVICE or now - report.seen_at < FORGOTTEN_S
     ]

@@ -17,7 +17,7 @@ YEAR_S = 365 * 86400
 @route(blueprint, "GET", "/<image_id>", errors=("not_found",))
 def show(image_id: str) -> ImageRecord:
     """Look at one image's record."""
-    return image_record(services().store.image(image_id, caller().owner))
+    return image_record(services().store.images.get(image_id, caller().owner))
 
 
 @route(blueprint, "DELETE", "/<image_id>", returns={204: None}, errors=("not_found", "image_in_use"))
@@ -33,5 +33,5 @@ def delete(image_id: str) -> tuple[str, int]:
 @route(blueprint, "GET", "/<image_id>/content", returns=FILE_ANSWERS, errors=FILE_ERRORS)
 def content(image_id: str) -> Response:
     """Get one image's bytes, whole or a range of them; If-None-Match is answered."""
-    image = services().store.image(image_id, caller().owner)
+    image = services().store.images.get(image_id, caller().owner)
     return file_response(services().gallery.stream(image.key), max_age_s=YEAR_S, tag=image.sha256)

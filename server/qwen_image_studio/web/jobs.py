@@ -11,7 +11,7 @@ from qwen_image_studio.contract.answers import JobList, JobQuery, JobsQuery, Job
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import MAX_INPUTS
 from qwen_image_studio.intake import MASK, Submission, Upload, image_params
-from qwen_image_studio.jobs import Job
+from qwen_image_studio.jobs import Job, Tag
 from qwen_image_studio.operations import JobRequest
 from qwen_image_studio.operations.request import validated
 from qwen_image_studio.prompts.table import decode
@@ -118,7 +118,7 @@ def submit(body: Submission) -> tuple[JobView, int, dict[str, str]]:
 @route(blueprint, "GET", "", errors=("not_found",))
 def index(query: JobsQuery) -> JobList:
     """List the owner's jobs, newest first; or the rows of a batch, first row first."""
-    found, has_more = services().store.page(
+    found, has_more = services().store.jobs.page(
         caller().owner,
         limit=query.limit,
         after=query.after,
@@ -139,7 +139,7 @@ def show(job_id: str, query: JobQuery) -> JobView:
         seen, first = tag_of(job, view), view
         while not job.state.final and (left := deadline - time.monotonic()) > 0:
             news = watch.wait(seen, left)
-            job, view = _look(job_id)
+            job, view = _look(job_id, watch.tag)
             if not news:
                 break
             seen = tag_of(job, view)
@@ -165,7 +165,7 @@ def events(job_id: str) -> Response:
     """
     last = request.headers.get("Last-Event-ID", "")
     job, view = _look(job_id)
-    if job.state.final and last == _event_id(job, view):
+    if job.state.final and last == _event_id(tag_of(job, view)):
         return Response(status=204)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return Response(stream_with_context(_events(job_id, last)), mimetype="text/event-stream", headers=headers)
@@ -177,7 +177,7 @@ def cancel(job_id: str) -> JobView:
 
     Images that rows have painted already stay.
     """
-    return job_view(services().store.cancel(job_id, caller().owner))
+    return job_view(services().store.jobs.cancel(job_id, caller().owner))
 
 
 @route(
@@ -202,19 +202,19 @@ def archive(job_id: str) -> Response:
 
     The ZIP of a batch can be fetched at any time, with the rows done so far; its rows.csv tells what became of each.
     """
-    return archive_response(services().store.get(job_id, caller().owner))
+    return archive_response(services().store.jobs.get(job_id, caller().owner))
 
 
-def _look(job_id: str) -> tuple[Job, JobView]:
-    job = services().store.get(job_id, caller().owner)
-    return job, job_view(job)
+def _look(job_id: str, known: Tag | None = None) -> tuple[Job, JobView]:
+    job = services().store.jobs.get(job_id, caller().owner)
+    return job, job_view(job, known)
 
 
 def _events(job_id: str, last: str) -> Iterator[str]:
     with services().changes.watching(job_id) as watch:
         while True:
-            job, view = _look(job_id)
-            if (event_id := _event_id(job, view)) != last:
+            job, view = _look(job_id, watch.tag)
+            if (event_id := _event_id(tag_of(job, view))) != last:
                 yield f"id: {event_id}\nevent: job\ndata: {view.model_dump_json()}\n\n"
                 last = event_id
             if job.state.final:
@@ -226,5 +226,5 @@ def _events(job_id: str, last: str) -> Iterator[str]:
                 yield ": still here\n\n"
 
 
-def _event_id(job: Job, view: JobView) -> str:
-    return f"{job.version}.{'' if view.queue_position is None else view.queue_position}"
+def _event_id(tag: Tag) -> str:
+    return f"{tag.version}.{tag.phase}.{tag.step}.{'' if tag.place is None else tag.place}"

@@ -34,24 +34,28 @@ from qwen_image_studio.models.table import Model
 from qwen_image_studio.web.routing import services
 
 
-def job_view(job: Job) -> JobView:
-    """Return one job with its images and its place in the queue, as they are now."""
+def job_view(job: Job, known: Tag | None = None) -> JobView:
+    """Return one job with its images and its place in the queue, as they are now; or with the place in the tag that is
+    `known` of it.
+    """
     store = services().store
-    waits = job.state is State.QUEUED and job.rows is None
-    tag = store.tags([job.id]).get(job.id) if waits else None  # None also for a job that was deleted a moment ago
-    rows = store.rows([job.id]).get(job.id) if job.rows is not None else None
-    images = () if job.state is State.QUEUED else store.images([job.id], with_deleted=True).get(job.id, ())
-    return _job_view(job, images, tag.position if tag else None, rows)
+    tag = None  # stays so for a job that was deleted a moment ago
+    if job.state is State.QUEUED and job.rows is None:
+        is_fresh = known is not None and known.version == job.version and known.place is not None
+        tag = known if is_fresh else store.jobs.tags([job.id]).get(job.id)
+    rows = store.rows.counts([job.id]).get(job.id) if job.rows is not None else None
+    images = () if job.state is State.QUEUED else store.images.of_jobs([job.id], with_deleted=True).get(job.id, ())
+    return _job_view(job, images, tag.place if tag else None, rows)
 
 
 def job_list(found: Sequence[Job], has_more: bool) -> JobList:
     """Return a page of jobs; `has_more` tells whether another one follows."""
     store = services().store
     ids = [job.id for job in found]
-    images, tags, rows = store.images(ids, with_deleted=True), store.tags(ids), store.rows(ids)
+    images, tags, rows = store.images.of_jobs(ids, with_deleted=True), store.jobs.tags(ids), store.rows.counts(ids)
     return JobList(
         data=[
-            _job_view(job, images.get(job.id, ()), tags[job.id].position, rows.get(job.id))
+            _job_view(job, images.get(job.id, ()), tags[job.id].place, rows.get(job.id))
             for job in found
             if job.id in tags  # else it was deleted a moment ago
         ],
@@ -61,7 +65,8 @@ def job_list(found: Sequence[Job], has_more: bool) -> JobList:
 
 def tag_of(job: Job, view: JobView) -> Tag:
     """Return the tag that belongs to a job and the view made of it."""
-    return Tag(job.version, view.queue_position)
+    place = view.queue_position if job.state is State.QUEUED and job.rows is None else None
+    return Tag(job.version, job.progress.phase, job.progress.step, place)
 
 
 def image_view(image: StoredImage) -> ImageView:

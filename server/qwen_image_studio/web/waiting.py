@@ -1,4 +1,4 @@
-"""Waiting for jobs: one thread watches the table for all long polls, event streams and façades of the process.
+"""Waiting for jobs: one thread hears of changes for all long polls, event streams and façades of the process.
 
 A job does not depend on its caller: it is painted even if the caller goes away.
 """
@@ -7,9 +7,11 @@ import logging
 import socket
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from enum import Enum
 
 from flask import request
 
@@ -18,7 +20,7 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import State
 from qwen_image_studio.intake import Intake, Submission
 from qwen_image_studio.jobs import Job, JobStore, Tag
-from qwen_image_studio.jobs.news import Doorbell, open_doorbell
+from qwen_image_studio.jobs.news import JOBS, QUEUE, Ear
 from qwen_image_studio.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -29,8 +31,8 @@ CROWDED_PAUSE_S = 1.0
 """Longest sleep of a waiter without a place of its own, in seconds."""
 CROWDED_RETRY_S = 5
 """Time after which a caller who finds no place is to ask again, in seconds."""
-DOORBELL_LOOK_S = 0.01
-"""Time between two looks for newly watched jobs, in seconds."""
+LOST_NEWS_S = 1.0
+"""Time without news after which all watched jobs are looked at, in case a word was lost, in seconds."""
 WAIT_S = 590.0
 """Time after which a waiting caller is told where to look, in seconds. OpenAI's own client gives up at 600 s."""
 LOOK_S = 5.0
@@ -43,87 +45,114 @@ _RESENT = "X-Stainless-Retry-Count"
 # -- waiting for a job to change -----------------------------------------------------------------------------------
 
 
+class Sees(Enum):
+    """What a watch is to be woken for."""
+
+    STATE = "state"
+    PROGRESS = "state and progress"
+    ALL = "state, progress and the place in the queue"
+
+
 class Changes:
-    """The watch over all jobs that views wait for; it costs one query a change, however many wait."""
+    """The watch over all jobs that views wait for: one thread hears of every change, looks at the jobs concerned with
+    one query, and wakes only those who wait for them.
+    """
 
     def __init__(self, store: JobStore, settings: Settings) -> None:
-        self.store = store
-        self._settings = settings
+        self._store = store
         self._places = threading.Semaphore(max(1, settings.web_threads - RESERVED_THREADS))
-        self._news = threading.Condition()
-        self._watched: Counter[str] = Counter()
-        self._tags: dict[str, Tag] = {}
+        self._lock = threading.Lock()
+        self._watches: dict[str, list[Watch]] = defaultdict(list)
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def watching(self, job_id: str) -> Iterator["Watch"]:
+    def watching(self, job_id: str, *, sees: Sees = Sees.ALL) -> Iterator["Watch"]:
         """Watch one job within the block. Read the job inside of it, so that no change after the read is missed."""
         has_place = self._places.acquire(blocking=False)
-        with self._news:
-            self._watched[job_id] += 1
+        watch = Watch(sees, patient=has_place)
+        with self._lock:
+            self._watches[job_id].append(watch)
             self._ensure_thread()
-            self._news.notify_all()
         try:
-            yield Watch(self, job_id, patient=has_place)
+            yield watch
         finally:
             if has_place:
                 self._places.release()
-            with self._news:
-                self._watched[job_id] -= 1
-                if not self._watched[job_id]:
-                    del self._watched[job_id]
-                    self._tags.pop(job_id, None)
-
-    def wait(self, job_id: str, seen: Tag, timeout: float) -> bool:
-        """Sleep until the job's tag differs from ``seen``, for at most ``timeout`` seconds; return whether it does."""
-        with self._news:
-            return self._news.wait_for(lambda: self._tags.get(job_id, seen) != seen, timeout)
+            with self._lock:
+                self._watches[job_id].remove(watch)
+                if not self._watches[job_id]:
+                    del self._watches[job_id]
 
     def _ensure_thread(self) -> None:
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, daemon=True, name="changes")
+            ear = self._store.bell.listen(JOBS)  # before the first view reads its job
+            self._thread = threading.Thread(target=self._run, args=(ear,), daemon=True, name="changes")
             self._thread.start()
 
-    def _run(self) -> None:
-        doorbell = open_doorbell(self._settings)
+    def _run(self, ear: Ear) -> None:
         while True:
-            with self._news:
-                while not self._watched:
-                    self._news.wait()
-                watched = list(self._watched)
+            words = ear.wait(LOST_NEWS_S)
+            with self._lock:
+                concerned = [job_id for job_id in self._watches if self._concerns(job_id, words)]
+                with_places = any(watch.sees is Sees.ALL for job_id in concerned for watch in self._watches[job_id])
+            if not concerned:
+                continue
             try:
-                self._publish(self.store.tags(watched))
+                self._publish(self._store.jobs.tags(concerned, with_places=with_places))
             except StudioError as busy:  # it is the database; waiters look for themselves when their time is up
                 _log.warning("%s", busy)
-            self._rest(doorbell, set(watched))
 
-    def _rest(self, doorbell: Doorbell, known: set[str]) -> None:
-        # Wait in short turns, so that a newly watched job is read at once rather than at the next change.
-        while not doorbell.wait(DOORBELL_LOOK_S):
-            with self._news:
-                if not self._watched.keys() <= known or not self._watched:
-                    return
+    def _concerns(self, job_id: str, words: Collection[str]) -> bool:
+        """Return whether there may be news of a job; a silence may mean that a word was lost."""
+        if not words or job_id in words:
+            return job_id != _NO_JOB
+        return QUEUE in words and any(watch.waits for watch in self._watches[job_id])
 
     def _publish(self, tags: Mapping[str, Tag]) -> None:
-        with self._news:
-            self._tags = {job_id: tag for job_id, tag in tags.items() if job_id in self._watched}
-            self._news.notify_all()
+        with self._lock:
+            for job_id, tag in tags.items():
+                for watch in self._watches.get(job_id, ()):
+                    watch.tell(tag)
 
 
 class Watch:
     """The watch of one view over one job."""
 
-    def __init__(self, changes: Changes, job_id: str, *, patient: bool) -> None:
-        self._changes = changes
-        self._job_id = job_id
+    def __init__(self, sees: Sees, *, patient: bool) -> None:
         self.patient = patient
         """Whether this watch may wait for long; false while so many wait that they would take every thread."""
+        self.tag: Tag | None = None
+        """The job's tag as it was last heard of; None before there was news."""
+        self.sees = sees
+        self._news = threading.Event()
+
+    @property
+    def waits(self) -> bool:
+        """Return whether it wants to know the place in the queue of a job that may have one."""
+        return self.sees is Sees.ALL and (self.tag is None or self.tag.place is not None)
+
+    def tell(self, tag: Tag) -> None:
+        """Wake who waits, if there is something new to see in the tag."""
+        if self.tag is None or self._seen(tag) != self._seen(self.tag):
+            self.tag = tag
+            self._news.set()
 
     def wait(self, seen: Tag, timeout: float) -> bool:
-        """Sleep until the tag differs from ``seen``, for ``timeout`` seconds at most, and only shortly if not
-        `patient`; return whether it differs.
+        """Sleep until there is more to see than in the tag ``seen``, for ``timeout`` seconds at most, and only shortly
+        if not `patient`; return whether there is.
         """
-        return self._changes.wait(self._job_id, seen, timeout if self.patient else min(timeout, CROWDED_PAUSE_S))
+        deadline = time.monotonic() + (timeout if self.patient else min(timeout, CROWDED_PAUSE_S))
+        while self._news.wait(max(0.0, deadline - time.monotonic())):
+            self._news.clear()
+            if self.tag is not None and self._seen(self.tag) != self._seen(seen):
+                return True
+        return False
+
+    def _seen(self, tag: Tag) -> Tag:
+        """Return what this watch sees of a tag."""
+        if self.sees is Sees.STATE:
+            return Tag(tag.version)
+        return tag if self.sees is Sees.ALL else replace(tag, place=None)
 
 
 # -- waiting within one request for a job to end: for façades whose clients know no jobs ---------------------------
@@ -142,16 +171,15 @@ class Waiting:
         """
         deadline = time.monotonic() + WAIT_S
         while True:
-            seen = self._store.tags([self._job_id]).get(self._job_id)
-            job = self._store.get(self._job_id, self._owner)
+            job = self._store.jobs.get(self._job_id, self._owner)
             _check_end(job)
             yield job
             left = deadline - time.monotonic()
-            if job.state is State.SUCCEEDED or seen is None:
+            if job.state is State.SUCCEEDED:
                 return
             if left <= 0:
                 raise _still_working(job.id, f"The job {job.id} goes on, but has not ended within {WAIT_S:g} seconds")
-            self._watch.wait(seen, min(left, LOOK_S))
+            self._watch.wait(Tag(job.version, job.progress.phase, job.progress.step), min(left, LOOK_S))
             if _has_left():  # nobody reads the answer, and others need the thread
                 raise _still_working(job.id, f"The job {job.id} goes on")
 
@@ -162,38 +190,34 @@ class Waiting:
 
 
 @contextmanager
-def waiting_for(submission: Submission, caller: Caller, intake: Intake, changes: Changes) -> Iterator[Waiting]:
+def waiting_for(
+    submission: Submission, caller: Caller, intake: Intake, store: JobStore, changes: Changes, sees: Sees
+) -> Iterator[Waiting]:
     """Queue the submission, and hold a place for the waiting thread until the end of the block.
 
     Raises StudioError ``queue_full`` where too many wait already, before anything is queued; and what intake raises.
     """
     with ExitStack() as first:
         # A place is taken before the job has an id, since a job that nobody can wait for must not be queued.
-        if not first.enter_context(changes.watching(_NO_JOB)).patient:
+        if not first.enter_context(changes.watching(_NO_JOB, sees=Sees.STATE)).patient:
             raise StudioError(
                 "queue_full",
                 "Too many callers wait for pictures here at once. Send it again later, or use POST /v1/jobs, which "
                 "answers without waiting.",
                 retry_after=CROWDED_RETRY_S,
             )
-        job = _sent_before(submission, caller.owner, changes.store) or intake.accept(submission, caller)[0]
-        with changes.watching(job.id) as watch:
+        job = _sent_before(submission, caller.owner, store) or intake.accept(submission, caller)[0]
+        with changes.watching(job.id, sees=sees) as watch:
             if watch.patient:  # the job's own watch has a place
                 first.close()
-            yield Waiting(job.id, caller.owner, changes.store, watch)
+            yield Waiting(job.id, caller.owner, store, watch)
 
 
 def _sent_before(submission: Submission, owner: str, store: JobStore) -> Job | None:
     """Return the unfinished job of the same request, where the client is sending it again after losing the answer."""
     if submission.idempotency_key is not None or request.headers.get(_RESENT, "0") == "0":
         return None
-    fingerprint = submission.fingerprint()
-    for state in (State.QUEUED, State.RUNNING, State.REVIEW):  # in the order in which a job passes through them
-        found, _ = store.page(owner, limit=100, after=None, state=state)
-        for job in found:
-            if job.fingerprint == fingerprint:
-                return job
-    return None
+    return store.jobs.unfinished(owner, submission.fingerprint())
 
 
 def _check_end(job: Job) -> None:

@@ -79,7 +79,7 @@ class Batches:
 
     def _go_on(self, lease: Lease, keeper: LeaseKeeper) -> Gathered:
         plan = BatchPlan.model_validate(lease.job.plan)
-        counts = self._store.rows([lease.job.id])[lease.job.id]
+        counts = self._store.rows.counts([lease.job.id])[lease.job.id]
         was_poisoned = lease.job.attempt > 1 and lease.job.attempt >= self._settings.max_attempts
         if not counts.missing:
             return self._gather(lease, plan, keeper, with_sheet=not was_poisoned)
@@ -106,9 +106,16 @@ class Batches:
         new, refusal = self._refused_row(lease, plan, number) if was_poisoned else self._row_job(lease, plan, number)
         with ExitStack() as undo:
             undo.callback(self._intake.withdraw_inputs, new, began)
-            if not self._store.add_row(lease, number, new, refusal):
-                raise Cancelled
-            undo.pop_all()  # the row is a job now, and keeps its inputs
+            try:
+                if not self._store.rows.add(lease, number, new, refusal):
+                    raise Cancelled
+                undo.pop_all()  # the row is a job now, and keeps its inputs
+            except StudioError as error:
+                if error.code != "image_not_found":
+                    raise
+                refusal = error.code, error.message  # it was deleted a moment ago
+                if not self._store.rows.add(lease, number, self._placeholder_job(lease, plan, number), refusal):
+                    raise Cancelled from error
         self._waiting_since.pop(lease.job.id, None)
         return refusal is None
 
@@ -152,8 +159,8 @@ class Batches:
 
     def _gather(self, lease: Lease, plan: BatchPlan, keeper: LeaseKeeper, *, with_sheet: bool) -> Gathered:
         """Return the result of a batch whose rows have all ended. It succeeds even where its contact sheet fails."""
-        rows = self._store.row_jobs(lease.job.id)
-        images = self._store.images([row.id for row in rows if row.state is State.SUCCEEDED])
+        rows = self._store.rows.of_batch(lease.job.id)
+        images = self._store.images.of_jobs([row.id for row in rows if row.state is State.SUCCEEDED])
         lost = _loss_warnings(rows)
         if not images:
             raise StudioError("rows_failed", " ".join(lost) or "No row has a picture.")

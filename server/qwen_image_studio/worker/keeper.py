@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from typing import NoReturn
 
@@ -20,8 +21,8 @@ from qwen_image_studio.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-KEEPER_S = 0.1
-"""Time between two looks at the cancel flag, in seconds; the painting thread hears of it at its next step."""
+PROGRESS_S = 0.5
+"""Least time between two writes of the progress, in seconds. Each also reads the cancel flag."""
 EXIT_HUNG = 70
 """Exit code of a worker process that could not go on."""
 
@@ -36,7 +37,9 @@ class LeaseKeeper:
         self._preview: Image.Image | None = None
         self._preview_key: str | None = None
         self._written = Progress()
-        self._ended = threading.Event()
+        self._ended = False
+        self._look = threading.Event()
+        self._is_asked = False
         self._verdict: Exception | None = None
         self.release_at: float | None = None
         self._thread = threading.Thread(target=self._run, daemon=True, name=f"keeper-{lease.job.id}")
@@ -46,7 +49,8 @@ class LeaseKeeper:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._ended.set()
+        self._ended = True
+        self._look.set()
         self._thread.join()
         if self._preview_key is not None:
             self._gallery.clear(self._preview_key)
@@ -54,6 +58,12 @@ class LeaseKeeper:
     def show(self, preview: Image.Image) -> None:
         """Take a preview of the unfinished picture; the keeper's thread stores it at its next look."""
         self._preview = preview
+
+    def hear(self, words: Collection[str]) -> None:
+        """Look at the cancel flag now, where one of the words is the job's id."""
+        if self._lease.job.id in words:
+            self._is_asked = True
+            self._look.set()
 
     def report(self, phase: str, step: int, steps: int) -> None:
         """Note the progress. Raises Cancelled, Released or LeaseLost where the attempt has to end."""
@@ -65,23 +75,26 @@ class LeaseKeeper:
 
     def _run(self) -> None:
         started = renewed = time.monotonic()
-        while not self._ended.wait(KEEPER_S):
+        while not self._ended:
             now = time.monotonic()
             if now - started > self._settings.job_timeout_s:
                 self._end_hung_process()
-            due = now - renewed > self._settings.lease_s / 3
+            due = self._is_asked or now - renewed > self._settings.lease_s / 3
+            self._is_asked = False
             try:
                 self._store_preview()
                 progress = replace(self._progress, preview_key=self._preview_key)
-                if due or progress != self._written or self._store.get(self._lease.job.id).cancel_requested:
+                if due or progress != self._written:
                     self._written = progress
-                    if self._store.renew(self._lease, self._written):
+                    if self._store.leases.renew(self._lease, self._written):
                         self._verdict = Cancelled()
                     renewed = now
             except LeaseLost as lost:
                 self._verdict = lost
             except StudioError as busy:  # the next look may succeed, and the lease has time left
                 _log.warning("job %s: %s", self._lease.job.id, busy)
+            self._look.wait(PROGRESS_S)
+            self._look.clear()
 
     def _store_preview(self) -> None:
         preview, self._preview = self._preview, None
@@ -95,6 +108,6 @@ class LeaseKeeper:
         )
         _log.error("job %s hangs; this process ends", self._lease.job.id)
         try:
-            self._store.fail(self._lease, "engine_timeout", message)
+            self._store.leases.fail(self._lease, "engine_timeout", message)
         finally:
             os._exit(EXIT_HUNG)  # nothing else ends a thread that is stuck in native code

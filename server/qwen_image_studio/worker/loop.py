@@ -3,8 +3,10 @@
 A job runs on two threads: the painting thread talks only to the engine, and the keeper beside it to the table.
 """
 
+import contextlib
 import logging
 import os
+import queue
 import signal
 import threading
 import time
@@ -24,8 +26,8 @@ from qwen_image_studio.gallery.pruning import Retention
 from qwen_image_studio.imaging import open_image, read_origin
 from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs import JobStore, Lease, StoredImage, WorkerReport
-from qwen_image_studio.jobs.news import open_doorbell
-from qwen_image_studio.jobs.opening import open_store
+from qwen_image_studio.jobs.news import CANCELS, work
+from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import Model, configured_models
 from qwen_image_studio.planning.engine import Engine, open_engine
 from qwen_image_studio.planning.plan import read_plan
@@ -43,6 +45,7 @@ NOTE_S = 5.0
 """Time between two reports of a worker on its state, in seconds."""
 IDLE_S = 1.0
 """Longest sleep before the next look at the table, which also finds expired leases, in seconds."""
+_LISTEN_S = 60.0
 
 LAST_CLAIMS = 16
 """Number of a batch's last claims that may have left a contact sheet behind; earlier ones have cleared theirs away."""
@@ -83,6 +86,7 @@ class Worker:
         self._name = worker_name(device)
         self._state, self._message = WorkerState.STARTING, "Starting."
         self._stopping_at: float | None = None
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._keeper: LeaseKeeper | None = None
 
     def stop(self, _signal: int, _frame: FrameType | None) -> None:
@@ -90,21 +94,40 @@ class Worker:
         self._stopping_at = time.monotonic() + self._settings.shutdown_grace_s
         if self._keeper is not None:
             self._keeper.release_at = self._stopping_at
+        self._wakes.put(None)  # may be called in a signal handler, unlike an Event's set
 
     def run(self) -> None:
         """Run jobs until stopped."""
-        if taken := self._store.abandon(self._name):  # we hold the device's lock, so the worker that had these is dead
+        # We hold the device's lock, so the worker that had these is dead.
+        if taken := self._store.leases.abandon(self._name):
             _log.info("took back %d jobs of the worker before", taken)
         threading.Thread(target=self._report_regularly, daemon=True, name="report").start()
         self._warm_up()
-        doorbell = open_doorbell(self._settings)
+        threading.Thread(target=self._listen, daemon=True, name="ear").start()
         while self._stopping_at is None:
             if not self.run_next():
                 if self._retention is not None:
                     self._retention.work()
-                doorbell.wait(IDLE_S)
-        doorbell.close()
+                self._sleep()
         self._report(WorkerState.LOST, "Stopped.")
+
+    def _listen(self) -> None:
+        """Wake the loop when there is new work, and the keeper when its job is to stop."""
+        ear = self._store.bell.listen(work(self._lane), CANCELS)
+        while self._stopping_at is None:
+            words = ear.wait(_LISTEN_S)
+            if self._lane in words:
+                self._wakes.put(None)
+            if (keeper := self._keeper) is not None:
+                keeper.hear(words)
+        ear.close()
+
+    def _sleep(self) -> None:
+        """Sleep until there is news, the worker is to stop, or it is time for the next look."""
+        with contextlib.suppress(queue.Empty):
+            self._wakes.get(timeout=IDLE_S)
+            while True:
+                self._wakes.get_nowait()
 
     def _warm_up(self) -> None:
         try:
@@ -123,7 +146,7 @@ class Worker:
     def run_next(self) -> bool:
         """Claim and run one job; return whether there was one."""
         try:
-            lease = self._store.claim(self._name, self._lane, self._models, self._engine.loaded)
+            lease = self._store.leases.claim(self._name, self._lane, self._models, self._engine.loaded)
         except StudioError as busy:
             _log.warning("%s", busy)
             return False
@@ -143,7 +166,7 @@ class Worker:
     def _has_ended_itself(self, lease: Lease) -> bool:
         """Return whether the lease is gone because this attempt itself has ended the job; not so for a deleted job."""
         try:
-            return self._store.get(lease.job.id).lease_token == lease.token
+            return self._store.jobs.get(lease.job.id).lease_token == lease.token
         except StudioError as error:
             if error.code != "not_found":
                 raise
@@ -157,16 +180,16 @@ class Worker:
                     self._keeper.release_at = self._stopping_at
                     result = self._paint(lease, self._keeper)
                 state = self._settle(
-                    lambda: self._store.finish(lease, result.images, result.warnings, result.compute_saved)
+                    lambda: self._store.leases.finish(lease, result.images, result.warnings, result.compute_saved)
                 )
         except LeaseLost:
             raise
         except Cancelled:
             state = State.CANCELLED
-            self._settle(lambda: self._store.stop(lease))
+            self._settle(lambda: self._store.leases.stop(lease))
         except Released:
             state = State.QUEUED
-            self._settle(lambda: self._store.release(lease))
+            self._settle(lambda: self._store.leases.release(lease))
         except DeviceLost:
             _log.exception("the device is lost to this process, which ends; a new one tries job %s again", lease.job.id)
             os._exit(EXIT_HUNG)
@@ -180,7 +203,7 @@ class Worker:
     def _fail(self, lease: Lease, error: StudioError) -> None:
         _log.warning("job %s: %s: %s", lease.job.id, error.code, error.message)
         self._message = error.message
-        self._settle(lambda: self._store.fail(lease, error.code, error.message))
+        self._settle(lambda: self._store.leases.fail(lease, error.code, error.message))
 
     def _settle(self, write: Callable[[], Result]) -> Result:
         """Write how an attempt ended; where the database is busy, try again for as long as a lease lasts."""
@@ -199,8 +222,8 @@ class Worker:
             gathered = self._batches.run(lease, keeper)
             return _Result(gathered.images, gathered.warnings, None)
         plan = read_plan(lease.job.plan)
-        files = [self._gallery.open(self._store.image(image_id).key) for image_id in lease.job.inputs]
-        inputs = [_opened(file) for file in files]
+        files = [self._gallery.open(self._store.images.get(image_id).key) for image_id in lease.job.inputs]
+        inputs = [self._opened(file) for file in files]
         before = read_origin(files[0]) if files else {}
         attempt = Attempt(self._gallery, lease)
         keeper.report("loading", 0, 0)
@@ -213,11 +236,16 @@ class Worker:
             warnings += [warning for warning in (*painted.warnings, *attempt.warnings) if warning not in warnings]
         return _Result(attempt.stored, warnings, sum(saved) / len(saved) if saved else None)
 
+    def _opened(self, file: bytes) -> Image.Image:
+        """Return the pixels of an input, which was accepted at its upload or is a picture of ours."""
+        most = max(self._settings.image_limits["max_pixels"], MAX_SIDE * MAX_SIDE * 4)
+        return open_image(file, max_bytes=len(file), max_pixels=most, param="image")
+
     def _report(self, state: WorkerState, message: str) -> None:
         self._state, self._message = state, message
         try:
             report = WorkerReport(self._name, self._device, state, self._loaded_model(), message, time.time())
-            self._store.note_worker(report)
+            self._store.workers.note(report)
         except StudioError as busy:
             _log.warning("%s", busy)
 
@@ -242,7 +270,7 @@ def run_worker(settings: Settings, models: Mapping[str, Model], device: str) -> 
     with lock(worker_lock(settings.data_dir, device)):
         store = open_store(settings)
         starting = WorkerReport(worker_name(device), device, WorkerState.STARTING, None, "Starting.", time.time())
-        store.note_worker(starting)
+        store.workers.note(starting)
         if device == "cpu":
             os.nice(5)  # the web process has priority
         engine = open_engine(settings, models, device)
@@ -279,8 +307,3 @@ def _run_until_stopped(worker: Worker) -> None:
     signal.signal(signal.SIGTERM, worker.stop)
     signal.signal(signal.SIGINT, worker.stop)
     worker.run()
-
-
-def _opened(file: bytes) -> Image.Image:
-    """Return the pixels of an input: uploads are stored as PNG, our own pictures in the format that was asked for."""
-    return open_image(file, max_bytes=len(file), max_pixels=MAX_SIDE * MAX_SIDE * 4, param="image")

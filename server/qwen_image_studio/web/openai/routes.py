@@ -21,7 +21,7 @@ from qwen_image_studio.web.jobs import SUBMIT_ERRORS
 from qwen_image_studio.web.openai.reading import Asked, read_edit, read_generation
 from qwen_image_studio.web.openai.requests import LESSER, ImagesEditRequest, ImagesGenerateRequest
 from qwen_image_studio.web.routing import Body, Form, route, services
-from qwen_image_studio.web.waiting import LOOK_S, Waiting, waiting_for
+from qwen_image_studio.web.waiting import LOOK_S, Sees, Waiting, waiting_for
 
 blueprint = Blueprint("openai", __name__, url_prefix="/v1/images")
 
@@ -116,7 +116,8 @@ class _Call:
 def _answered(call: _Call, submission: Submission) -> ImagesResponse | Response:
     stack = ExitStack()
     with stack:
-        place = waiting_for(submission, caller(), services().intake, services().changes)
+        parts, sees = services(), Sees.PROGRESS if call.asked.stream else Sees.STATE
+        place = waiting_for(submission, caller(), parts.intake, parts.store, parts.changes, sees)
         waiting = stack.enter_context(place)
         if not call.asked.stream:
             return _response(call, waiting.end())
@@ -154,7 +155,7 @@ def _item(call: _Call, job: Job, picture: StoredImage) -> ImagesItem:
 
 
 def _pictures(job: Job) -> list[StoredImage]:
-    if pictures := list(services().store.images([job.id]).get(job.id, ())):
+    if pictures := list(services().store.images.of_jobs([job.id]).get(job.id, ())):
         return pictures
     raise StudioError("not_found", f"The images of job {job.id} are not there any more.")
 

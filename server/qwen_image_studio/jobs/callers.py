@@ -1,0 +1,215 @@
+"""The jobs as callers see them: submit, look, list, cancel."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
+from sqlalchemy.exc import IntegrityError
+
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import State
+from qwen_image_studio.database.connection import Database
+from qwen_image_studio.database.tables import OPEN, QUEUED, RUNNING, jobs
+from qwen_image_studio.jobs.events import Events, clock
+from qwen_image_studio.jobs.ranking import places
+from qwen_image_studio.jobs.records import JOBS, SHOWN_STATE, VERSION, as_job, check_inputs, get_job
+from qwen_image_studio.jobs.states import ACTIVE, ORDINARY, Job, NewJob, Tag
+
+_REPLAYED = JOBS.where(jobs.c.owner == bindparam("owner"), jobs.c.idempotency_key == bindparam("key"))
+_RESENT = (
+    JOBS.where(jobs.c.owner == bindparam("owner"), jobs.c.fingerprint == bindparam("fingerprint"))
+    .where(OPEN, jobs.c.parent_id.is_(None))
+    .order_by(jobs.c.seq.desc())
+    .limit(1)
+)
+_TAGS = select(jobs.c.id, jobs.c.rows, jobs.c.phase, jobs.c.step, VERSION, SHOWN_STATE).where(
+    jobs.c.id.in_(bindparam("ids", expanding=True))
+)
+_IS_ORDINARY = jobs.c.rows.is_(None)
+
+
+class Jobs:
+    """The jobs of a server, for those who ask for them. Every method is one transaction.
+
+    `now` is in Unix seconds; tests pass it in, and otherwise it is read from the clock. Any method may raise
+    StudioError ``database_busy``, or ``storage_failed`` where the database cannot be used at all.
+    """
+
+    def __init__(self, database: Database, events: Events) -> None:
+        self._database, self._events = database, events
+
+    # -- submit ----------------------------------------------------------------------------------------------------
+
+    def submit(self, new: NewJob, *, queue_limit: int, now: float | None = None) -> tuple[Job, bool]:
+        """Add a job and return it with True; where one with the same owner and idempotency key exists, return that
+        one with False.
+
+        `queue_limit` caps the jobs that wait in one lane, and separately the batches that have not ended; rows of
+        batches do not count. Raises StudioError ``queue_full``, ``idempotency_key_reused``, or ``image_not_found`` for
+        an input that was deleted meanwhile.
+        """
+        try:
+            with self._events.changing() as change:
+                if earlier := _replayed(change.connection, new.owner, new.idempotency_key, new.fingerprint):
+                    return earlier, False
+                _check_room(change.connection, queue_limit, new)
+                check_inputs(change.connection, new.inputs)
+                return as_job(change.add(new, clock(now))), True
+        except IntegrityError:  # PostgreSQL: two requests with one key at the same moment
+            if earlier := self.replay(new.owner, new.idempotency_key, new.fingerprint):
+                return earlier, False
+            raise
+
+    def check_room(self, queue_limit: int, new: NewJob) -> None:
+        """Raise StudioError ``queue_full`` where there is no room for the job now."""
+        with self._database.reading() as connection:
+            _check_room(connection, queue_limit, new)
+
+    def replay(self, owner: str, key: str | None, fingerprint: str) -> Job | None:
+        """Return the earlier job with this owner and idempotency key, or None.
+
+        Raises StudioError ``idempotency_key_reused`` where that job has another fingerprint.
+        """
+        if key is None:
+            return None
+        with self._database.reading() as connection:
+            return _replayed(connection, owner, key, fingerprint)
+
+    def unfinished(self, owner: str, fingerprint: str) -> Job | None:
+        """Return the owner's newest job of the same request that has not ended, or None."""
+        with self._database.reading() as connection:
+            row = connection.execute(_RESENT, {"owner": owner, "fingerprint": fingerprint}).one_or_none()
+        return as_job(row) if row is not None else None
+
+    # -- look ------------------------------------------------------------------------------------------------------
+
+    def get(self, job_id: str, owner: str | None = None) -> Job:
+        """Return one job. Raises StudioError ``not_found``, also for a job of another owner."""
+        with self._database.reading() as connection:
+            return get_job(connection, job_id, owner)
+
+    def page(
+        self,
+        owner: str,
+        *,
+        limit: int,
+        after: str | None,
+        state: State | None,
+        parent_id: str | None = None,
+        user: str | None = None,
+    ) -> tuple[list[Job], bool]:
+        """Return one page of the owner's jobs, and whether more follow.
+
+        The jobs are those that are not rows of a batch, newest first; with `parent_id`, the rows of that batch in
+        order. `user` keeps only the jobs that were submitted for that person; `after` is the id of the last job of the
+        page before. Raises StudioError ``not_found`` for an `after` or `parent_id` that does not exist.
+        """
+        query = _in_state(JOBS.where(jobs.c.owner == owner), state).limit(limit + 1)
+        if user is not None:
+            query = query.where(jobs.c.user == user)
+        if parent_id is None:
+            query = query.where(jobs.c.parent_id.is_(None)).order_by(jobs.c.seq.desc())
+        else:
+            query = query.where(jobs.c.parent_id == parent_id).order_by(jobs.c.row)
+        with self._database.reading() as connection:
+            if parent_id is not None:
+                get_job(connection, parent_id, owner)
+            if after is not None:
+                query = query.where(_follows(get_job(connection, after, owner), parent_id))
+            found = [as_job(row) for row in connection.execute(query)]
+        return found[:limit], len(found) > limit
+
+    def tags(self, job_ids: Collection[str], *, with_places: bool = True) -> Mapping[str, Tag]:
+        """Return the tags of several jobs, by id, read at one moment, and places where they are asked for."""
+        with self._database.reading() as connection:
+            found = connection.execute(_TAGS, {"ids": list(job_ids)}).all()
+            queued = [row.id for row in found if row.state == State.QUEUED and row.rows is None]
+            placed = places(connection, queued) if with_places and queued else {}
+        return {row.id: Tag(row.version, row.phase, row.step, placed.get(row.id)) for row in found}
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many jobs are queued and how many are running; batches are not counted, their rows are."""
+        queued, running = (_count(state, _IS_ORDINARY) for state in (QUEUED, RUNNING))
+        with self._database.reading() as connection:
+            return connection.scalar(queued) or 0, connection.scalar(running) or 0
+
+    # -- cancel ----------------------------------------------------------------------------------------------------
+
+    def cancel(self, job_id: str, owner: str, now: float | None = None) -> Job:
+        """Cancel a job and return it: a queued one at once, a running one at its next step, a batch together with all
+        rows that have not ended. Repeating it changes nothing.
+
+        Raises StudioError ``not_found`` or ``job_finished``.
+        """
+        with self._events.changing() as change:
+            job = get_job(change.connection, job_id, owner)
+            if job.state is State.CANCELLED or job.cancel_requested:
+                return job
+            if job.state.final:
+                message = f"Job {job_id} has {job.state.value} already; there is nothing to cancel."
+                raise StudioError("job_finished", message)
+            if job.state is not State.RUNNING:  # no worker holds it
+                change.end(job_id, State.CANCELLED, clock(now), cancel_requested=True)
+            else:
+                change.update(job_id, {"cancel_requested": True})
+                if job.rows is not None:
+                    change.cancel_rows(job_id, clock(now))
+            return get_job(change.connection, job_id, owner)
+
+
+def _in_state(query: Select[Any], state: State | None) -> Select[Any]:
+    """Keep the jobs that people see in a state. What has not ended is looked up among the open jobs alone."""
+    if state is None:
+        return query
+    return query.where(OPEN if state in ACTIVE else jobs.c.state == state, SHOWN_STATE == state)
+
+
+def _follows(after: Job, parent_id: str | None) -> ColumnElement[bool]:
+    """Return the condition that a job comes after `after` in its list. Raises StudioError ``not_found`` where `after`
+    is not in that list.
+    """
+    if after.parent_id != parent_id:
+        raise StudioError("not_found", f"after: '{after.id}' is not in this list; send the id of the last job you saw.")
+    if parent_id is not None:
+        return jobs.c.row > after.row
+    return jobs.c.seq < select(jobs.c.seq).where(jobs.c.id == after.id).scalar_subquery()
+
+
+def _count(*conditions: ColumnElement[bool]) -> Select[Any]:
+    return select(func.count()).select_from(jobs).where(*conditions)
+
+
+def _at_most(limit: int, *conditions: ColumnElement[bool]) -> Select[Any]:
+    """Count no further than to the limit, since the exact number of a longer queue is of no interest."""
+    return select(func.count()).select_from(select(jobs.c.seq).where(*conditions).limit(limit).subquery())
+
+
+def _check_room(connection: Connection, queue_limit: int, new: NewJob) -> None:
+    """Raise StudioError ``queue_full`` where there is no room for the job; batches are counted by themselves, since
+    they spend most of their time waiting for their rows.
+    """
+    if new.rows is not None:
+        what = "batches that have not ended"
+        conditions: Sequence[ColumnElement[bool]] = (OPEN, jobs.c.rows.is_not(None))
+    else:
+        what = "jobs that wait"
+        conditions = (QUEUED, _IS_ORDINARY, jobs.c.lane == new.lane, jobs.c.party == ORDINARY)
+    number = connection.scalar(_at_most(queue_limit, *conditions)) or 0
+    if number >= queue_limit:
+        message = f"The queue is full ({what}: {number}). Send it again later."
+        raise StudioError("queue_full", message, retry_after=5)
+
+
+def _replayed(connection: Connection, owner: str, key: str | None, fingerprint: str) -> Job | None:
+    if key is None:
+        return None
+    row = connection.execute(_REPLAYED, {"owner": owner, "key": key}).one_or_none()
+    if row is None:
+        return None
+    if row.fingerprint != fingerprint:
+        raise StudioError(
+            "idempotency_key_reused",
+            f"This Idempotency-Key came before with another request (job {row.id}); use a new key for a new request.",
+            param="Idempotency-Key",
+        )
+    return as_job(row)

@@ -1,0 +1,230 @@
+"""The one writer of job states: every change of a job's state is made by `Change`, and told to others after its commit.
+
+    with events.changing() as change:
+        change.end(job_id, State.SUCCEEDED, now)
+
+What has to happen with a change within the same transaction belongs here, and what is told of it afterwards too.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from secrets import token_hex
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, func, select, text, update
+
+from qwen_image_studio.contract.errors import LeaseLost
+from qwen_image_studio.contract.words import Lane, State
+from qwen_image_studio.database.connection import Database
+from qwen_image_studio.database.tables import job_inputs, jobs
+from qwen_image_studio.jobs.states import BATCHES, ORDINARY, Lease, NewJob, Progress
+
+_NO_LEASE: Mapping[str, Any] = {"leased_by": None, "leased_until": None}
+_SHOWN = (
+    jobs.c.id, jobs.c.parent_id, jobs.c.owner, jobs.c.party, jobs.c.variant, jobs.c.lane, jobs.c.state, jobs.c.rows,
+    jobs.c.cancel_requested, jobs.c.claimed_at,
+)  # fmt: skip
+_CLAIM = (
+    update(jobs)
+    .where(jobs.c.seq == bindparam("of_seq"), jobs.c.state == State.QUEUED)
+    .values(
+        state=State.RUNNING,
+        attempt=jobs.c.attempt + 1,
+        lease_token=jobs.c.lease_token + 1,
+        leased_by=bindparam("worker"),
+        leased_until=bindparam("until"),
+        claimed_at=bindparam("now"),
+        started_at=func.coalesce(jobs.c.started_at, bindparam("now")),
+        **asdict(Progress()),
+        version=jobs.c.version + 1,
+    )
+    .returning(jobs)
+)
+_LEASED = (
+    select(jobs.c.cancel_requested)
+    .where(jobs.c.id == bindparam("job_id"), jobs.c.lease_token == bindparam("token"), jobs.c.state == State.RUNNING)
+    .with_for_update()
+)
+_SERVED = text(
+    "INSERT INTO turns (lane, owner, party, served_at) VALUES (:lane, :owner, :party, :now)"
+    " ON CONFLICT (lane, owner, party) DO UPDATE SET served_at = excluded.served_at"
+)
+_PAINTED = text(
+    "INSERT INTO paintings (owner, party, variant, painted_at) VALUES (:owner, :party, :variant, :now)"
+    " ON CONFLICT (owner, party, variant) DO UPDATE SET painted_at = excluded.painted_at"
+)
+_ENDED_PARTY = tuple(
+    text(f"DELETE FROM {table} WHERE owner = :owner AND party = :party")  # noqa: S608 - names of our own tables
+    for table in ("turns", "paintings")
+)
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """One change of a job's state, as it was committed."""
+
+    job_id: str
+    parent_id: str | None
+    """The batch that the job is a row of."""
+    lane: Lane
+    state: State
+    is_batch: bool
+    cancel_requested: bool
+
+
+Listener = Callable[[Sequence[JobEvent]], None]
+"""A function that is told what a transaction has changed, after its commit. It must not raise."""
+
+
+class Events:
+    """The writer of one job store, and the listener that hears of every change."""
+
+    def __init__(self, database: Database, listener: Listener) -> None:
+        self._database, self._listener = database, listener
+
+    @contextmanager
+    def changing(self) -> Iterator["Change"]:
+        """Open a transaction that may change jobs; commit it at the end of the block, and then tell of its changes."""
+        with self._database.writing() as connection:
+            change = Change(connection)
+            yield change
+        if change.events:
+            self._listener(change.events)
+
+
+class Change:
+    """The changes of one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.events: list[JobEvent] = []
+
+    def add(self, new: NewJob, now: float, **more: Any) -> Row[Any]:
+        """Insert a job, with `more` of its columns, and return its row."""
+        values = {**_columns(new, now), **more}
+        row = self.connection.execute(jobs.insert().values(values).returning(jobs)).one()
+        if images := {*new.inputs, *new.names}:
+            named = [{"image_id": image_id, "job_id": row.id} for image_id in sorted(images)]
+            self.connection.execute(job_inputs.insert(), named)
+        self._note(row)
+        return row
+
+    def claim(self, seq: int, worker: str, until: float, now: float) -> Row[Any] | None:
+        """Lease a queued job, by its number, to a worker until then; return its row, or None if it is not queued."""
+        values = {"of_seq": seq, "worker": worker, "until": until, "now": now}
+        row = self.connection.execute(_CLAIM, values).one_or_none()
+        if row is not None:
+            for party in {row.party, BATCHES if row.party else ORDINARY}:
+                turn = {"lane": row.lane, "owner": row.owner, "party": party, "now": now}
+                self.connection.execute(_SERVED, turn)
+            self._note_painting(row, now)
+            self._note(row)
+        return row
+
+    def update(self, job_id: str, changes: Mapping[str, Any]) -> Row[Any]:
+        """Write columns of a job that has not ended, and return the columns by which events tell of it."""
+        statement = update(jobs).where(jobs.c.id == job_id).values(**changes, version=jobs.c.version + 1)
+        row = self.connection.execute(statement.returning(*_SHOWN)).one()
+        self._note(row)
+        return row
+
+    def requeue(self, job_id: str, **more: Any) -> None:
+        """Put a leased job back in the queue."""
+        self.update(job_id, {"state": State.QUEUED, **_NO_LEASE, **asdict(Progress()), **more})
+
+    def end(self, job_id: str, state: State, now: float, **more: Any) -> None:
+        """End a job. A batch that fails or is cancelled ends those of its rows that have not ended."""
+        row = self.update(job_id, {**_ended(state, now), **more})
+        self._note_painting(row, now)
+        if row.rows is None:
+            return
+        if state is not State.SUCCEEDED:
+            self.cancel_rows(job_id, now)
+        for statement in _ENDED_PARTY:
+            self.connection.execute(statement, {"owner": row.owner, "party": row.party})
+
+    def fail(self, job_id: str, code: str, message: str, now: float) -> None:
+        """End a job with an error."""
+        self.end(job_id, State.FAILED, now, error_code=code, error_message=message)
+
+    def cancel_rows(self, batch_id: str, now: float) -> None:
+        """End the rows of a batch that no worker holds, and ask the running ones to stop; ended rows stay as they
+        are.
+        """
+        rows, version = update(jobs).where(jobs.c.parent_id == batch_id), {"version": jobs.c.version + 1}
+        asked = {"cancel_requested": True, **version}
+        running = rows.where(jobs.c.state == State.RUNNING).values(**asked)
+        idle = jobs.c.state.in_([State.QUEUED, State.REVIEW])
+        waiting = rows.where(idle).values(**_ended(State.CANCELLED, now), **asked)
+        for statement in (running, waiting):
+            for row in self.connection.execute(statement.returning(*_SHOWN)):
+                self._note(row)
+
+    def check_lease(self, lease: Lease) -> bool:
+        """Return whether the leased job is to be cancelled. Raises LeaseLost where the job no longer has this lease."""
+        row = self.connection.execute(_LEASED, {"job_id": lease.job.id, "token": lease.token}).one_or_none()
+        if row is None:
+            raise LeaseLost(lease.job.id)
+        return bool(row.cancel_requested)
+
+    def show(self, job_id: str | None) -> None:
+        """Count up the version of a job, so that its watchers look again, where anything else about it has changed."""
+        statement = update(jobs).where(jobs.c.id == job_id).values(version=jobs.c.version + 1).returning(*_SHOWN)
+        if (row := self.connection.execute(statement).one_or_none()) is not None:
+            self._note(row)
+
+    def _note(self, row: Row[Any]) -> None:
+        self.events.append(
+            JobEvent(
+                job_id=row.id,
+                parent_id=row.parent_id,
+                lane=Lane(row.lane),
+                state=State(row.state),
+                is_batch=row.rows is not None,
+                cancel_requested=bool(row.cancel_requested),
+            )
+        )
+
+    def _note_painting(self, row: Row[Any], now: float) -> None:
+        """Note that the job's variant paints or has painted for its party, if the party is to go on."""
+        if row.variant and row.claimed_at is not None and not (row.parent_id and row.cancel_requested):
+            painting = {"owner": row.owner, "party": row.party, "variant": row.variant, "now": now}
+            self.connection.execute(_PAINTED, painting)
+
+
+def clock(now: float | None) -> float:
+    """Return the time passed in, else the current one, in Unix seconds."""
+    return time.time() if now is None else now
+
+
+def _ended(state: State, now: float) -> dict[str, Any]:
+    return {"state": state, **_NO_LEASE, "finished_at": now, "preview_key": None}
+
+
+def _columns(new: NewJob, now: float) -> dict[str, Any]:
+    """Return a new job as a row to insert, with a fresh id."""
+    job_id = f"job_{token_hex(12)}"
+    return {
+        "id": job_id,
+        "owner": new.owner,
+        "operation": str(new.operation),
+        "lane": new.lane,
+        "model": new.model,
+        "variant": new.variant,
+        "weights": new.weights,
+        "tier": new.tier,
+        "state": State.QUEUED,
+        "plan": dict(new.plan),
+        "inputs": list(new.inputs),
+        "warnings": list(new.warnings),
+        "idempotency_key": new.idempotency_key,
+        "conversation": new.conversation,
+        "user": new.user,
+        "fingerprint": new.fingerprint,
+        "created_at": now,
+        "parent_id": None,
+        "party": ORDINARY if new.rows is None else job_id,
+        "rows": new.rows,
+    }

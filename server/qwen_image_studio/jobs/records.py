@@ -1,0 +1,57 @@
+"""From rows of the tables to the records of the job store; queries that several of its classes ask."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, bindparam, case, func, select
+
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import Lane, State
+from qwen_image_studio.database.tables import OPEN, images, jobs
+from qwen_image_studio.jobs.states import Job, Progress
+
+_row = jobs.alias("of_batch")
+_rows = select(func.coalesce(func.sum(_row.c.version), 0)).where(_row.c.parent_id == jobs.c.id).scalar_subquery()
+VERSION = (jobs.c.version + case((jobs.c.rows.is_not(None), _rows), else_=0)).label("version")
+"""The version that people see: a batch's own, and those of its rows. So a row that changes need not write its batch."""
+_begun = select(_row.c.id).where(_row.c.parent_id == jobs.c.id, _row.c.state != State.QUEUED).exists()
+_is_open = jobs.c.rows.is_not(None) & OPEN
+SHOWN_STATE = case((_is_open & _begun, State.RUNNING), (_is_open, State.QUEUED), else_=jobs.c.state).label("state")
+"""The state that people see; `states.state_shown` is the same in Python."""
+JOBS: Select[Any] = select(*(column for column in jobs.c if column.name not in {"seq", "version"}), VERSION)
+"""Whole jobs; `as_job` reads them."""
+NOT_DELETED = images.c.deleted_at.is_(None)
+
+_JOB = JOBS.where(jobs.c.id == bindparam("job_id"))
+_INPUTS = select(images.c.id).where(images.c.id.in_(bindparam("ids", expanding=True)), NOT_DELETED)
+_INPUTS = _INPUTS.with_for_update(read=True)
+
+
+def get_job(connection: Connection, job_id: str, owner: str | None = None) -> Job:
+    """Return one job. Raises StudioError ``not_found``, also for a job of another owner."""
+    row = connection.execute(_JOB, {"job_id": job_id}).one_or_none()
+    if row is None or owner not in {None, row.owner}:
+        raise StudioError("not_found", f"There is no job '{job_id}' of yours on this server.")
+    return as_job(row)
+
+
+def as_job(row: Row[Any]) -> Job:
+    """Return the job of a whole row."""
+    values = dict(row._mapping)
+    values.pop("seq", None)
+    values["progress"] = Progress(*(values.pop(field) for field in ("phase", "step", "steps", "preview_key")))
+    values |= {"lane": Lane(row.lane), "state": State(row.state)}
+    values |= {"inputs": tuple(row.inputs), "warnings": tuple(row.warnings)}
+    return Job(**values)
+
+
+def check_inputs(connection: Connection, image_ids: Sequence[str]) -> None:
+    """Raise StudioError ``image_not_found`` for an input that was deleted since the request was read; lock the rows of
+    the others, so that they stay until the transaction ends.
+    """
+    if not image_ids:
+        return
+    found = set(connection.scalars(_INPUTS, {"ids": list(image_ids)}))
+    if missing := [image_id for image_id in image_ids if image_id not in found]:
+        message = f"image: there is no image '{missing[0]}' any more; send another one."
+        raise StudioError("image_not_found", message, param="image")

@@ -1,0 +1,49 @@
+"""The job store: all that is kept of jobs, in one database. Its table is the truth; `states` has the diagram."""
+
+from types import TracebackType
+
+from qwen_image_studio.database.connection import Database, open_database
+from qwen_image_studio.jobs.callers import Jobs
+from qwen_image_studio.jobs.events import Events
+from qwen_image_studio.jobs.forgetting import Forgetting
+from qwen_image_studio.jobs.images import Images
+from qwen_image_studio.jobs.leases import Leases
+from qwen_image_studio.jobs.news import Announcer, Bell, open_bell
+from qwen_image_studio.jobs.rows import Rows
+from qwen_image_studio.jobs.workers import Workers
+from qwen_image_studio.settings import Settings
+
+
+class JobStore:
+    """The job store of one process: a class for each who uses it, over one engine."""
+
+    def __init__(self, database: Database, bell: Bell, settings: Settings) -> None:
+        self.database, self.bell = database, bell
+        announcer = Announcer(bell)
+        events = Events(database, announcer.changed)
+        self.jobs = Jobs(database, events)
+        """What callers do."""
+        self.leases = Leases(database, events, announcer.progressed, settings)
+        """What workers do."""
+        self.rows = Rows(database, events)
+        """What is done with the rows of batches."""
+        self.images = Images(database)
+        self.forgetting = Forgetting(database, events)
+        self.workers = Workers(database)
+
+    def close(self) -> None:
+        """Close the connections to the database."""
+        self.database.close()
+
+    def __enter__(self) -> "JobStore":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_store(settings: Settings) -> JobStore:
+    """Open the job store of the settings, its tables brought up to date. A process opens it once, and passes it on."""
+    return JobStore(open_database(settings), open_bell(settings), settings)

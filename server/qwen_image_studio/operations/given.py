@@ -1,0 +1,40 @@
+"""What planning is given besides the request, and what comes of it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from qwen_image_studio.contract.words import Size
+from qwen_image_studio.imaging.masks import Mask
+from qwen_image_studio.models.table import Model
+from qwen_image_studio.planning.plan import Plan
+
+
+@dataclass(frozen=True)
+class Given:
+    """The input of planning besides the request: models, facts about the images, and the operator's files."""
+
+    models: Mapping[str, Model]
+    inputs: Sequence[Size] = ()
+    """Sizes of the images that the request starts from, in pixels."""
+    mask: Mask | None = None
+    has_font: bool = False
+    """Whether the server has a font for watermarks of any script."""
+    templates: Path | None = None
+    """The file of the operator's own templates."""
+    blocked_terms: Path | None = None
+    """The file of the operator's blocked terms."""
+    store_input: Callable[[str], str] = str
+    """Function that fetches and stores the image behind a URL and returns its id, for images that rows share."""
+
+
+class Planned(NamedTuple):
+    """A plan, and the warnings for the caller."""
+
+    plan: Plan
+    warnings: list[str]
+    conversation: str | None = None
+    """The conversation to which the images belong, where the request itself names none."""
+    references: Sequence[str] = ()
+    """Ids and URLs of images that are needed only later, for the rows of a batch."""

@@ -1,0 +1,212 @@
+"""What every bell promises, run against each kind; and a toy that is put into the table of bells and rings a server."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+
+from qwen_image_studio.contract.errors import CannotServe
+from qwen_image_studio.contract.words import Lane
+from qwen_image_studio.jobs.news import BELLS, CANCELS, JOBS, QUEUE, Bell, Ear, Pipes, open_bell, work
+from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.web.app import create_app
+from qwen_image_studio.web.routing import Services
+from qwen_image_studio.worker.loop import Worker
+from tests.support.engine import ScriptedEngine
+
+SOON = 10.0
+"""Longest wait for a word that comes, in seconds."""
+
+
+class Toy:
+    """A bell within one process."""
+
+    def __init__(self) -> None:
+        self.ears: list[ToyEar] = []
+        self.rung: list[tuple[str, frozenset[str]]] = []
+
+    def ring(self, topic: str, words: Collection[str]) -> None:
+        self.rung.append((topic, frozenset(words)))
+        for ear in self.ears:
+            ear.tell(topic, words)
+
+    def listen(self, *topics: str) -> Ear:
+        self.ears.append(ToyEar(self, topics))
+        return self.ears[-1]
+
+
+class ToyEar:
+    """What was rung under some topics since the last look."""
+
+    def __init__(self, toy: Toy, topics: Collection[str]) -> None:
+        self._toy, self._topics = toy, topics
+        self._news = threading.Condition()
+        self._words: set[str] = set()
+
+    def tell(self, topic: str, words: Collection[str]) -> None:
+        if topic in self._topics:
+            with self._news:
+                self._words.update(words)
+                self._news.notify()
+
+    def wait(self, timeout: float) -> frozenset[str]:
+        with self._news:
+            self._news.wait_for(lambda: self._words, timeout)
+            words, self._words = frozenset(self._words), set()
+            return words
+
+    def close(self) -> None:
+        self._toy.ears.remove(self)
+
+
+@pytest.fixture(params=["pipes", "toy"])
+def bell(request: pytest.FixtureRequest, tmp_path: Path) -> Bell:
+    """One bell of each kind."""
+    return Pipes(tmp_path / "bells") if request.param == "pipes" else Toy()
+
+
+def heard(ear: Ear, count: int = 1) -> set[str]:
+    """The next words, however many pieces they come in."""
+    words: set[str] = set()
+    deadline = time.monotonic() + SOON
+    while len(words) < count and time.monotonic() < deadline:
+        words |= ear.wait(SOON)
+    return words
+
+
+def test_only_those_hear_who_listen_to_the_topic(bell: Bell) -> None:
+    painter, page = bell.listen(work(Lane.PAINT), CANCELS), bell.listen(JOBS)
+    bell.ring(work(Lane.LIGHT), {Lane.LIGHT})
+    bell.ring(JOBS, {"job_1", QUEUE})
+    bell.ring(CANCELS, {"job_2"})
+    assert heard(page, 2) == {"job_1", QUEUE}
+    assert heard(painter) == {"job_2"}
+    assert painter.wait(0) == page.wait(0) == frozenset()
+
+
+def test_every_ear_hears_each_word(bell: Bell) -> None:
+    ears = [bell.listen(JOBS) for _ in range(3)]
+    words = {f"job_{number:024x}" for number in range(500)}
+    bell.ring(JOBS, words)
+    assert [heard(ear, 500) for ear in ears] == [words] * 3
+
+
+def test_what_was_rung_before_is_not_heard_and_a_closed_ear_is_left_alone(bell: Bell) -> None:
+    bell.ring(JOBS, {"early"})
+    closed, ear = bell.listen(JOBS), bell.listen(JOBS)
+    closed.close()
+    bell.ring(JOBS, {"late"})
+    assert heard(ear) == {"late"}
+
+
+def test_an_ear_sleeps_until_it_is_rung(bell: Bell) -> None:
+    ear, words = bell.listen(JOBS), list[set[str]]()
+    sleeper = threading.Thread(target=lambda: words.append(heard(ear)))
+    sleeper.start()
+    bell.ring(JOBS, {"job_1"})
+    sleeper.join()
+    assert words == [{"job_1"}]
+
+
+def test_nobody_waits_for_an_ear_that_does_not_listen(bell: Bell) -> None:
+    ear = bell.listen(JOBS)
+    for _ in range(400):  # more than a pipe holds
+        bell.ring(JOBS, {f"job_{number:024x}" for number in range(20)})
+    assert ear.wait(0)
+
+
+# -- pipes ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_pipe_whose_process_was_killed_is_removed_by_the_next_ring(tmp_path: Path) -> None:
+    folder = tmp_path / "bells"
+    script = (
+        "import os, sys; from pathlib import Path; from qwen_image_studio.jobs.news import Pipes\n"
+        "ear = Pipes(Path(sys.argv[1])).listen('jobs'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(folder)], check=False)
+    assert len(os.listdir(folder / JOBS)) == 1
+    Pipes(folder).ring(JOBS, {"job_1"})
+    assert os.listdir(folder / JOBS) == []
+
+
+def test_words_go_from_one_process_to_another(tmp_path: Path) -> None:
+    ear = Pipes(tmp_path / "bells").listen(JOBS)
+    script = (
+        "import sys; from pathlib import Path; from qwen_image_studio.jobs.news import Pipes\n"
+        "Pipes(Path(sys.argv[1])).ring('jobs', {'job_1'})"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "bells")], check=True)
+    assert heard(ear) == {"job_1"}
+
+
+def test_without_pipes_an_ear_is_deaf_and_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "bells").write_text("not a folder")
+    bell = Pipes(tmp_path / "bells")
+    ear = bell.listen(JOBS)
+    bell.ring(JOBS, {"job_1"})
+    assert ear.wait(0.0) == frozenset()
+    assert caplog.text.count("no pipe can be made") == 1
+
+
+def test_what_is_no_pipe_is_left_alone(tmp_path: Path) -> None:
+    other = tmp_path / "bells" / JOBS / "mine.txt"
+    other.parent.mkdir(parents=True)
+    other.mkdir()
+    Pipes(tmp_path / "bells").ring(JOBS, {"job_1"})
+    assert other.is_dir()
+
+
+# -- the seam ------------------------------------------------------------------------------------------------------
+
+
+def test_a_bell_that_there_is_not_is_said_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(CannotServe, match="STUDIO_BROKER_URL: there is no bell of the kind 'amqp'; leave it empty"):
+        open_bell(Settings(_env_file=None, data_dir=tmp_path, broker_url="amqp://here"))
+
+
+def test_a_toy_bell_rings_a_server_from_submit_to_cancel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = Toy()
+    monkeypatch.setitem(BELLS, "toy", lambda _: toy)
+    # Nothing is found by looking: who is not told would be late for every wait of this test.
+    monkeypatch.setattr("qwen_image_studio.worker.loop.IDLE_S", 3600.0)
+    monkeypatch.setattr("qwen_image_studio.web.waiting.LOST_NEWS_S", 3600.0)
+    monkeypatch.setattr("qwen_image_studio.worker.keeper.PROGRESS_S", 3600.0)
+    settings = Settings(_env_file=None, data_dir=tmp_path, models="miniature", broker_url="toy://")
+    models = configured_models(settings, card_gib=0)
+    app = create_app(settings, models)
+    parts: Services = app.extensions["qwen-image-studio"]
+    engine = ScriptedEngine("miniature", "cpu")
+    engine.load("miniature")
+    worker = Worker(settings, "cpu", engine, list(models), parts.store)
+    loop = threading.Thread(target=worker.run, daemon=True)
+    loop.start()
+    client = app.test_client()
+
+    def submitted(**ask: object) -> str:
+        return str(client.post("/v1/jobs", json={"operation": "generate", "prompt": "a cup", **ask}).get_json()["id"])
+
+    def ended(job_id: str) -> str:
+        while (job := client.get(f"/v1/jobs/{job_id}?wait=20").get_json())["state"] in {"queued", "running"}:
+            pass
+        return str(job["state"])
+
+    assert ended(submitted(steps=2)) == "succeeded"
+    long = submitted(prompt="pace=0.05", steps=50, n=4)
+    while client.get(f"/v1/jobs/{long}?wait=20").get_json()["state"] != "running":
+        pass
+    client.post(f"/v1/jobs/{long}/cancel")
+    assert ended(long) == "cancelled"
+    worker.stop(0, None)
+    loop.join()
+    assert (CANCELS, frozenset({long})) in toy.rung
+    assert not (tmp_path / "bells").exists()
+    # A word about work wakes those who work, and no word about a job does.
+    assert {words for topic, words in toy.rung if topic == work(Lane.PAINT)} == {frozenset({Lane.PAINT})}
+    assert work(Lane.LIGHT) not in {topic for topic, _ in toy.rung}

@@ -1,0 +1,104 @@
+"""No statement in the life of a job reads the past: each finds its rows by an index."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+
+from qwen_image_studio.contract.words import Lane, Operation, State
+from qwen_image_studio.jobs import JobStore, NewJob, Progress, open_store
+from qwen_image_studio.settings import Settings
+from tests.ports.test_job_store import LIMIT, new, picture, submit, variant_of
+
+_SMALL = ("jobs_waiting", "jobs_running", "jobs_open")
+"""Indexes that hold only what has not ended: reading one of them whole is no look at the past."""
+_OF_STATEMENTS = {"heads", "first", "waiting", "parties", "sought", "other", "anon_1", "CONSTANT"}
+"""Tables that a statement makes for itself, of what waits."""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[JobStore]:
+    """A store with a little of everything."""
+    with open_store(Settings(data_dir=tmp_path, lease_s=10, affinity_patience_s=20)) as store:
+        for owner in ("ann", "bob", "cid"):
+            submit(store, owner)
+            submit(store, owner, lane=Lane.LIGHT, model="")
+        parent = NewJob("ann", Operation.BATCH, Lane.LIGHT, "", "quality", {}, rows=3)
+        store.jobs.submit(parent, queue_limit=LIMIT)
+        yield store
+
+
+@contextmanager
+def planned(store: JobStore) -> Iterator[list[str]]:
+    """Collect the steps of the query plans of all statements of the block."""
+    steps: list[str] = []
+
+    def explain(
+        connection: Connection, cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool
+    ) -> None:
+        if statement.split()[0] in {"SELECT", "UPDATE", "DELETE", "WITH"}:
+            fresh = cursor.connection.cursor()
+            fresh.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            steps.extend(row[3] for row in fresh.fetchall())
+
+    event.listen(store.database.engine, "before_cursor_execute", explain)
+    yield steps
+    event.remove(store.database.engine, "before_cursor_execute", explain)
+
+
+def reads_of_the_past(steps: list[str]) -> list[str]:
+    """The steps that go through a whole table, which may hold what ended long ago."""
+    scanned = [(step, match[1]) for step in steps if (match := re.match(r"SCAN (\w+)", step))]
+    return [step for step, name in scanned if name not in _OF_STATEMENTS and not any(each in step for each in _SMALL)]
+
+
+def test_a_claim_reads_what_waits_by_its_index(store: JobStore) -> None:
+    with planned(store) as steps:
+        lease = store.leases.claim("w1", Lane.PAINT, ["small"], variant_of("small"))
+        light = store.leases.claim("light", Lane.LIGHT)
+    assert lease is not None
+    assert light is not None
+    for step in ("owner=? AND party=? AND variant>?", "owner=? AND party>?", "owner>?"):
+        assert f"SEARCH jobs USING COVERING INDEX jobs_waiting (lane=? AND {step})" in steps
+    assert any("batch USING INDEX batches (state=? AND lane=?)" in step for step in steps)
+    assert reads_of_the_past(steps) == []
+
+
+def test_a_place_is_counted_in_the_index_of_what_waits(store: JobStore) -> None:
+    waiting = [submit(store, "ann").id for _ in range(3)]
+    with planned(store) as steps:
+        tags = store.jobs.tags(waiting)
+    assert [tags[job_id].place for job_id in waiting] == [4, 5, 6]
+    assert "SCAN jobs USING COVERING INDEX jobs_waiting" in steps
+    assert "SEARCH before USING COVERING INDEX jobs_waiting (lane=? AND owner=? AND party=?)" in steps
+    assert reads_of_the_past(steps) == []
+
+
+def test_nothing_in_the_life_of_a_job_reads_the_past(store: JobStore) -> None:
+    with planned(store) as steps:
+        job = store.jobs.submit(new("dan", idempotency_key="k"), queue_limit=LIMIT)[0]
+        assert store.jobs.unfinished("dan", job.fingerprint) is not None
+        store.jobs.page("dan", limit=5, after=None, state=State.QUEUED)
+        store.jobs.counts()
+        while (lease := store.leases.claim("w1", Lane.PAINT, ["small"])) is not None and lease.job.id != job.id:
+            store.leases.finish(lease, [], [])
+        assert lease is not None
+        store.leases.renew(lease, Progress("denoising", 1, 2))
+        store.leases.overdue()
+        store.leases.finish(lease, [picture(job)], [])
+        store.images.of_jobs([job.id])
+        store.leases.abandon("w2")
+        batch = store.leases.claim("light", Lane.LIGHT)
+        while batch is not None and batch.job.rows is None:
+            store.leases.finish(batch, [], [])
+            batch = store.leases.claim("light", Lane.LIGHT)
+        assert batch is not None
+        store.rows.add(batch, 0, new())
+        store.rows.counts([batch.job.id])
+        store.jobs.cancel(batch.job.id, "ann")
+        store.forgetting.forget_job(job.id, "dan")
+    assert reads_of_the_past(steps) == []
