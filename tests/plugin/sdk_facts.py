@@ -3,9 +3,13 @@
 import importlib
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
-TOOLS = ("image_generation", "image_edit", "image_outpaint", "image_batch", "image_job", "prompt_enhance")
+import yaml
+
+PROVIDER = Path("provider/qwen_image.yaml")
+TOOLS = tuple(Path(path).stem for path in yaml.safe_load(PROVIDER.read_text(encoding="utf-8"))["tools"])
 SOURCES = {**{f"tools.{name}": "Tool" for name in TOOLS}, "provider.qwen_image": "ToolProvider"}
 
 

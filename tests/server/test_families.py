@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -240,8 +241,9 @@ def test_a_model_is_known_by_its_aliases_in_any_case(name: str, model: str) -> N
 
 
 def test_no_two_models_are_called_alike() -> None:
-    names = [name.casefold() for row in MODELS.values() for name in {row.name, row.repository, *row.aliases}]
-    assert len(names) == len(set(names))
+    names = Counter(name.casefold() for row in MODELS.values() for name in {row.name, row.repository, *row.aliases})
+    twice = [name for name, count in names.items() if count > 1]
+    assert twice == [], "replace() copies aliases; give the new row its own, or aliases=()"
 
 
 def test_an_alias_of_a_large_model_is_answered_by_the_miniature_where_that_is_all(miniature: Model) -> None:

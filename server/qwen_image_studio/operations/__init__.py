@@ -1,6 +1,6 @@
 """The operations, one file each: the request, how many images it takes, and how it becomes a plan."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field
 
@@ -16,7 +16,7 @@ JobRequest = Annotated[
     GenerateRequest | EditRequest | InpaintRequest | OutpaintRequest | AdjustRequest | BatchRequest,
     Field(discriminator="operation"),
 ]
-"""The parameters of one job, as the contract's document shows them."""
+"""The parameters of one job. A new operation is a new file in this package and an entry here."""
 
-for _request in (GenerateRequest, EditRequest, InpaintRequest, OutpaintRequest, AdjustRequest, BatchRequest):
-    OPERATIONS[_request.NAME] = _request  # a new operation is a new file in this package and an entry here
+for _request in get_args(get_args(JobRequest)[0]):
+    OPERATIONS[_request.NAME] = _request
