@@ -20,7 +20,7 @@ from tests.studio import free_port
 
 MIB = 2**20
 PROMPT = "蓝色背景上的红苹果"
-START_S = 300.0
+START_S = 600.0
 """Longest wait for a server to be ready, in seconds; a busy machine imports torch for minutes."""
 ANSWER_S = 600.0
 """Longest wait for an answer, in seconds."""
@@ -53,6 +53,7 @@ class Server:
         deadline = time.monotonic() + START_S
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
+                self._stop()
                 raise RuntimeError(f"{self.name} did not start:\n{self._log.read_text()[-3000:]}")
             time.sleep(0.2)
         return self
@@ -60,9 +61,7 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._process is not None
-        self._process.terminate()
-        self._process.wait(60)
+        self._stop()
 
     def family(self) -> list[psutil.Process]:
         """Its processes, parents first."""
@@ -94,6 +93,11 @@ class Server:
         answer = requests.post(f"{self.url}/v1/images/generations", json=body, timeout=ANSWER_S)
         assert answer.ok, answer.text
         assert answer.json()["data"][0]["b64_json"]
+
+    def _stop(self) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(60)
 
     def _is_ready(self) -> bool:
         try:
