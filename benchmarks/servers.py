@@ -90,9 +90,14 @@ class Server:
     def generate(self, seed: int) -> None:
         """Have a picture painted by OpenAI's route, to its bytes."""
         body = {"prompt": PROMPT, "size": "128x128", "seed": seed}
-        answer = requests.post(f"{self.url}/v1/images/generations", json=body, timeout=ANSWER_S)
+        assert self._post("/v1/images/generations", body)["data"][0]["b64_json"]
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Send a body and return the answer; where the server is too busy just then, send it again as it says."""
+        while (answer := requests.post(f"{self.url}{path}", json=body, timeout=ANSWER_S)).status_code == 503:
+            time.sleep(int(answer.headers["Retry-After"]))
         assert answer.ok, answer.text
-        assert answer.json()["data"][0]["b64_json"]
+        return dict(answer.json())
 
     def _stop(self) -> None:
         assert self._process is not None
@@ -116,9 +121,7 @@ class Studio(Server):
     def submit(self, **params: Any) -> str:
         """Submit a job; its id."""
         body = {"operation": "generate", "prompt": PROMPT, "width": 128, "height": 128, **params}
-        answer = requests.post(f"{self.url}/v1/jobs", json=body, timeout=ANSWER_S)
-        assert answer.status_code == 202, answer.text
-        return str(answer.json()["id"])
+        return str(self._post("/v1/jobs", body)["id"])
 
     def job(self, job_id: str, wait: float = 0) -> dict[str, Any]:
         """Look at a job."""

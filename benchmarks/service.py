@@ -11,9 +11,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -126,23 +126,9 @@ def crowds(studios: Sequence[Studio], simple: Server, rounds: int, pictures: int
 
 def crowd(server: Server, paint: Callable[[int], None], pictures: int, turn: int) -> float:
     """Have so many pictures painted for clients that each ask for the next one when they have theirs; CPU s of one."""
-    seeds = iter(range(turn * pictures, (turn + 1) * pictures))
-    one_at_a_time = threading.Lock()
-
-    def ask() -> None:
-        while True:
-            with one_at_a_time:
-                seed = next(seeds, None)
-            if seed is None:
-                return
-            paint(seed)
-
     before = server.cpu_s()
-    clients = [threading.Thread(target=ask) for _ in range(CLIENTS)]
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join()
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        list(clients.map(paint, range(turn * pictures, (turn + 1) * pictures)))
     return (server.cpu_s() - before) / pictures
 
 
