@@ -5,11 +5,11 @@ RUN = .venv/bin/python
 # Processes of `make test`. Most of its time is waiting, and each starts servers of its own.
 PROCESSES ?= 3
 
-.PHONY: help setup setup-tests setup-bench demo serve check quick-tests test test-training coverage lint bench trace package clean
+.PHONY: help setup setup-tests setup-bench demo serve check quick-tests test test-training coverage lint bench bench-queue bench-pictures trace package clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: ## make the environments of the server and the plugin
 	@test -n "$(PYTHON)" || { echo "setup: no Python 3.11 or newer found; install one, or run make PYTHON=/path/to/it" >&2; exit 1; }
@@ -53,8 +53,13 @@ lint: setup-tests ## ruff and mypy
 	MYPYPATH=server $(RUN) -m mypy -p qwen_image_studio -p training -p tests -p benchmarks -p examples
 	$(RUN) -m mypy --python-executable .venv-plugin/bin/python tools provider main.py
 
-bench: setup-bench ## measure the service, what regions save, and judge the pictures of the miniature
-	$(RUN) -m benchmarks.spine
+bench: setup-tests ## measure what the service costs, in turns with an earlier commit and the simplest server
+	$(RUN) -m benchmarks.service
+
+bench-queue: setup-tests ## measure what a claim costs with very many jobs in the table
+	$(RUN) -m benchmarks.job_table
+
+bench-pictures: setup-bench ## measure what regions save, and judge the pictures of the miniature
 	$(RUN) -m benchmarks.regions
 	$(RUN) -m benchmarks.miniature
 

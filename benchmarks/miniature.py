@@ -1,4 +1,4 @@
-"""``make bench``, second part: how right the miniature's pictures are, how fast it is, how much memory it takes.
+"""``make bench-pictures``, second part: how right the miniature's pictures are, how fast, and how much memory it takes.
 
 Fetches the drawings from the npm registry the first time. What a picture shows is told by the judge, a small network
 trained apart on rendered pictures; what it is asked are pairs of object and background that training never saw.

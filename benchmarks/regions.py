@@ -1,4 +1,4 @@
-"""``make bench``, third part: what a masked edit saves by painting only the part that may change.
+"""``make bench-pictures``: what a masked edit saves by painting only the part that may change.
 
 The same picture is painted by a full-frame masked pipeline and by region, with the same steps, in turns. For the
 text-to-image family that pipeline is diffusers' own; for editing models no library has one, so it is ours with a

@@ -3,7 +3,9 @@
 import contextlib
 import logging
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,10 +25,8 @@ from qwen_image_studio.system.processes import lock
 
 _log = logging.getLogger(__name__)
 
-LOOK_S = 0.2
-"""Time between two looks at the processes, in seconds."""
-OVERDUE_S = 1.0
-"""Time between two looks for leases that ran out, in seconds."""
+LOOK_S = 1.0
+"""Longest time between two looks at the processes, in seconds; the end of one is heard of at once."""
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 """Longest pause before a process is started again, in seconds."""
@@ -72,7 +72,6 @@ class Supervisor:
     def __init__(self, settings: Settings, store: JobStore) -> None:
         self._settings, self._store = settings, store
         self._stopping = False
-        self._look_at = 0.0
         self._children = [Child("web", _command("web")), Child("light worker", _command("light"), LIGHT_DEVICE)]
         found = devices(settings)
         store.workers.forget([worker_name(name) for name in (LIGHT_DEVICE, *(each.id for each in found))])
@@ -86,15 +85,28 @@ class Supervisor:
         """Supervise until SIGTERM or SIGINT; then stop all children, giving workers their grace period."""
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
+        signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)  # with SIG_DFL it would wake nobody
+        alarm, rung = socket.socketpair()
+        rung.setblocking(False)
+        signal.set_wakeup_fd(rung.fileno(), warn_on_full_buffer=False)
         try:
             while not self._stopping:
                 try:
                     self._tend()
                 except StudioError as busy:  # it is the database; the next look may succeed
                     _log.warning("%s", busy)
-                time.sleep(LOOK_S)
+                if select.select([alarm], [], [], self._pause_s())[0]:
+                    alarm.recv(4096)
         finally:
             self._stop_children()
+            signal.set_wakeup_fd(-1)
+            alarm.close()
+            rung.close()
+
+    def _pause_s(self) -> float:
+        """Return the time until the next look, in seconds: less than usual where a process is to be started before."""
+        starts = [child.start_at - time.monotonic() for child in self._children if child.process is None]
+        return max(FIRST_PAUSE_S, min([LOOK_S, *starts]))
 
     def _tend(self) -> None:
         for child in self._children:
@@ -102,9 +114,7 @@ class Supervisor:
                 self._bury(child)
             if child.process is None and time.monotonic() >= child.start_at:
                 child.start()
-        if time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + OVERDUE_S
-            self._end_stuck()
+        self._end_stuck()
 
     def _end_stuck(self) -> None:
         """End the workers that let a lease run out, even though they have not ended themselves."""

@@ -1,5 +1,6 @@
 """The web process: gunicorn with the Flask application, one process with many threads."""
 
+import gc
 import os
 import socket
 import struct
@@ -36,6 +37,7 @@ class WebServer(BaseApplication):  # type: ignore[misc] # gunicorn has no types
             "loglevel": "warning",
             "proc_name": "qwen-image-studio-web",
             "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 - gunicorn's heartbeat
+            "pre_fork": _keep_shared,
             "post_fork": _tie_to_master,
             "post_worker_init": self._limit_silence,
             "control_socket_disable": True,
@@ -57,6 +59,12 @@ class WebServer(BaseApplication):  # type: ignore[misc] # gunicorn has no types
     def load(self) -> Flask:
         """Return the application; gunicorn calls this."""
         return create_app(self._settings, self._models)
+
+
+def _keep_shared(_server: Any, _worker: Any) -> None:
+    """Keep the garbage collector off what is imported by now: it would write to every page that the two share."""
+    gc.collect()
+    gc.freeze()
 
 
 def _tie_to_master(_server: Any, worker: Any) -> None:

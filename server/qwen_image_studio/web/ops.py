@@ -10,7 +10,6 @@ from qwen_image_studio.contract.answers import Health, Liveness, ModelList, Temp
 from qwen_image_studio.contract.words import WorkerState
 from qwen_image_studio.prompts.templates import listed
 from qwen_image_studio.web.health import can_work, health_now, workers_now
-from qwen_image_studio.web.openapi import document
 from qwen_image_studio.web.present import model_view
 from qwen_image_studio.web.routing import route, services
 
@@ -64,4 +63,6 @@ def templates() -> TemplateList:
 @route(blueprint, "GET", "/openapi.json", returns=OpenApiDocument, needs_key=False)
 def openapi() -> dict[str, Any]:
     """Get this contract."""
+    from qwen_image_studio.web.openapi import document  # with a library that nothing else here needs
+
     return document(current_app)
