@@ -5,7 +5,7 @@ RUN = .venv/bin/python
 # Processes of `make test`. Most of its time is waiting, and each starts servers of its own.
 PROCESSES ?= 3
 
-.PHONY: help setup setup-tests setup-bench demo serve test test-training lint bench trace package clean
+.PHONY: help setup setup-tests setup-bench demo serve test test-training lint bench trace declare package clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -38,7 +38,7 @@ test: setup-tests ## everything that runs without a GPU
 lint: setup-tests ## ruff and mypy
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	MYPYPATH=server $(RUN) -m mypy -p qwen_image_studio -p training -p tests -p benchmarks -p examples
+	MYPYPATH=server $(RUN) -m mypy -p qwen_image_studio -p training -p tests -p benchmarks -p examples -p declaration
 	$(RUN) -m mypy --python-executable .venv-plugin/bin/python tools provider main.py
 
 bench: setup-bench ## measure the service, what regions save, and judge the pictures of the miniature
@@ -48,6 +48,9 @@ bench: setup-bench ## measure the service, what regions save, and judge the pict
 
 trace: setup-tests ## print which files a request touches, from the Dify node to the picture and back
 	@$(RUN) -m benchmarks.trace
+
+declare: setup-tests ## write the tools' YAML, provider and manifest from declaration/
+	@$(RUN) -m declaration
 
 package: setup-tests ## write dist/*.difypkg
 	@$(RUN) .ci/package.py
