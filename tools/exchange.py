@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import requests
 import urllib3
@@ -66,7 +66,7 @@ class _Bearer(AuthBase):
 
 
 class Exchange:
-    """Exchanges with one server, which may last ``time_budget_s`` seconds from now; a context manager."""
+    """Exchanges with one server, which may last ``time_budget_s`` seconds from now."""
 
     def __init__(
         self, server_url: str, api_key: str = "", *, verify_tls: bool = True, time_budget_s: float = 540
@@ -81,13 +81,11 @@ class Exchange:
         if not verify_tls:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the administrator has chosen that
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the connections."""
         self._session.close()
 
-    def _patiently(
+    def patiently(
         self, attempt: Callable[[], Answer], *, kept: str = "", unreachable_until: float | None = None
     ) -> Generator[Update, None, Answer]:
         """Repeat ``attempt`` after lost connections, 429 and 503, with growing pauses, while the time budget lasts.
@@ -96,7 +94,7 @@ class Exchange:
         """
         for pause in _pauses():
             try:
-                return self._accepted(attempt())
+                return self.accepted(attempt())
             except ClientError as error:
                 until = (unreachable_until if isinstance(error, Unreachable) else None) or self.deadline
                 seconds = max(pause, error.retry_after_s or 0.0)
@@ -107,11 +105,11 @@ class Exchange:
             time.sleep(seconds)
         raise AssertionError("pauses do not end")
 
-    def _once(
+    def send(
         self, method: str, path: str, *, read_timeout: float = READ_TIMEOUT_S, limit: int = MAX_VIEW_BYTES, **body: Any
     ) -> Answer:
         """Make one exchange. Raises :class:`Unreachable`, or :class:`Refused` for a body over ``limit`` bytes."""
-        url, left = f"{self.server_url}{path}", max(self._left(), LAST_BYTES_S)
+        url, left = f"{self.server_url}{path}", max(self.left(), LAST_BYTES_S)
         try:
             with self._session.request(
                 method,
@@ -136,7 +134,7 @@ class Exchange:
                 "Ask for output_format jpeg or webp, or a smaller size."
             ) from None
 
-    def _accepted(self, answer: Answer) -> Answer:
+    def accepted(self, answer: Answer) -> Answer:
         """Return the answer if its status is below 300. Raises the error that any other status means."""
         if answer.status < 300:
             return answer
@@ -149,7 +147,7 @@ class Exchange:
         except ValidationError:
             raise self._refusal(answer, "") from None
         advice = advice_for(self._version()) if _is_unknown(error) else ""
-        raise self._refusal(answer, f"{self._quoted(error.message)}{advice}")
+        raise self._refusal(answer, f"{self.quoted(error.message)}{advice}")
 
     def _refusal(self, answer: Answer, message: str) -> ClientError:
         if answer.status == 407:
@@ -171,35 +169,38 @@ class Exchange:
         if answer.status >= 500:
             return Unavailable(message or f"The server failed (HTTP {answer.status}); its log says why.")
         if not message:
-            return self._wrong_server()
+            return self.wrong_server()
         return NotFound(message) if answer.status == 404 else Refused(message)
 
     def _version(self) -> str:
         """The server's version; empty where it does not tell it now."""
         try:
-            answer = self._once("GET", "/v1/health", read_timeout=CONNECT_TIMEOUT_S)
+            answer = self.send("GET", "/v1/health", read_timeout=CONNECT_TIMEOUT_S)
             return Health.model_validate_json(answer.content).version
         except (ClientError, ValidationError):
             return ""
 
-    def _wrong_server(self) -> WrongServer:
+    def wrong_server(self) -> WrongServer:
+        """Return the error that says that something else answers at the address."""
         return WrongServer(
             "The address answers, but not as a Qwen-Image Studio server. Enter the server's base address in "
             f"server_url, such as http://gpu-box:8300, without a path.{proxy_advice(self.server_url)}"
         )
 
-    def _parsed(self, answer: Answer, view: type[View]) -> View:
+    def parsed(self, answer: Answer, view: type[View]) -> View:
+        """Return the content of an answer. Raises :class:`WrongServer` for any other content."""
         try:
             return view.model_validate_json(answer.content)
         except ValidationError:
-            raise self._wrong_server() from None
+            raise self.wrong_server() from None
 
-    def _quoted(self, text: str) -> str:
+    def quoted(self, text: str) -> str:
         """Return text of the server on one line, shortened, and without the key in case something echoes it."""
         line = " ".join(text.split())[:LONGEST_MESSAGE]
         return line.replace(self._api_key, "[api_key]") if self._api_key else line
 
-    def _left(self) -> float:
+    def left(self) -> float:
+        """Return the seconds that are left of the time budget."""
         return self.deadline - time.monotonic()
 
 

@@ -126,7 +126,7 @@ def test_what_an_old_server_does_not_know_ends_in_the_version_needed(params: dic
 def test_an_address_that_an_old_server_lacks_ends_in_the_version_needed(method: str, path: str) -> None:
     with OldStudio(RECORDING, "generate") as old, StudioClient(old.url, API_KEY, time_budget_s=20) as client:
         with pytest.raises(Refused, match="address") as caught:
-            client._accepted(client._once(method, path))
+            client.exchange.accepted(client.exchange.send(method, path))
         assert len(old.unknown) == 1
     assert TOO_OLD in str(caught.value)
 
