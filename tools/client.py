@@ -92,25 +92,34 @@ class StudioClient:
         params: Mapping[str, Any],
         files: Sequence[InputFile] = (),
         mask: InputFile | None = None,
+        table: bytes | None = None,
         *,
         wait: bool = True,
     ) -> Generator[Update, None, Painted]:
         """Submit a job, wait until it ends, and return it with its images; see :meth:`collect` for ``wait``."""
-        job = yield from self.submit(params, files, mask)
+        job = yield from self.submit(params, files, mask, table)
         return (yield from self.collect(job, wait=wait))
 
     def submit(
-        self, params: Mapping[str, Any], files: Sequence[InputFile] = (), mask: InputFile | None = None
+        self,
+        params: Mapping[str, Any],
+        files: Sequence[InputFile] = (),
+        mask: InputFile | None = None,
+        table: bytes | None = None,
     ) -> Generator[Update, None, Job]:
         """Queue a job and return it; from then on the server keeps it, whatever becomes of the caller.
 
-        ``params`` is the body of ``POST /v1/jobs``; ``files`` are the images to start from, in order.
+        ``params`` is the body of ``POST /v1/jobs``; ``files`` are the images to start from, in order; ``table`` is the
+        file of a batch's rows.
         """
         # One key for all attempts: if an answer is lost after the commit, the server returns the same job again.
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         body: dict[str, Any] = {"json": dict(params)}
-        if parts := [("image[]", file) for file in files] + ([] if mask is None else [("mask", mask)]):
-            sent = [(name, (file.name, file.content, file.mime_type)) for name, file in parts]
+        parts = [("image[]", file) for file in files] + ([] if mask is None else [("mask", mask)])
+        sent = [(name, (file.name, file.content, file.mime_type)) for name, file in parts]
+        if table is not None:
+            sent.append(("rows", ("rows", table, "application/octet-stream")))
+        if sent:
             body = {"files": sent, "data": {"params": json.dumps(params, ensure_ascii=False)}}
         answer = yield from self.exchange.patiently(
             lambda: self.exchange.send("POST", "/v1/jobs", headers=headers, **body),

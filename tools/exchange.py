@@ -4,6 +4,7 @@ This module speaks HTTP only and imports nothing of Dify. Its errors are drawn a
 """
 
 import random
+import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from tools.errors import (
     Unreachable,
     WrongServer,
 )
-from tools.versions import advice_for
+from tools.versions import advice_for, advice_on_tables
 from tools.views import ErrorBody, ErrorDetail, Health, Job, Pause
 
 CONNECT_TIMEOUT_S = 10.0
@@ -99,7 +100,7 @@ class Exchange:
                 until = (unreachable_until if isinstance(error, Unreachable) else None) or self.deadline
                 seconds = max(pause, error.retry_after_s or 0.0)
                 if error.retry_after_s is None or time.monotonic() + seconds > until:
-                    raise type(error)(f"{error}{kept}") from None
+                    raise type(error)(f"{error}{kept}", param=error.param) from None
                 reason = str(error)
             yield Pause(seconds, reason)
             time.sleep(seconds)
@@ -146,8 +147,9 @@ class Exchange:
             error = ErrorBody.model_validate_json(answer.content).error
         except ValidationError:
             raise self._refusal(answer, "") from None
-        advice = advice_for(self._version()) if _is_unknown(error) else ""
-        raise self._refusal(answer, f"{self.quoted(error.message)}{advice}")
+        refusal = self._refusal(answer, f"{self.quoted(error.message)}{self._advice(error)}")
+        refusal.param = error.param or ""
+        raise refusal
 
     def _refusal(self, answer: Answer, message: str) -> ClientError:
         if answer.status == 407:
@@ -171,6 +173,12 @@ class Exchange:
         if not message:
             return self.wrong_server()
         return NotFound(message) if answer.status == 404 else Refused(message)
+
+    def _advice(self, error: ErrorDetail) -> str:
+        """Return a sentence for a person whose server is too old for what was asked; otherwise nothing."""
+        if _is_unknown(error):
+            return advice_for(self._version())
+        return advice_on_tables(self._version()) if _is_about_a_table(error) else ""
 
     def _version(self) -> str:
         """The server's version; empty where it does not tell it now."""
@@ -217,6 +225,11 @@ def _pauses() -> Iterator[float]:
 def _is_unknown(error: ErrorDetail) -> bool:
     """Whether a server says that it does not know what it was asked for: a parameter, an operation, an address."""
     return error.code in UNKNOWN_CODES or (error.code == "not_found" and NO_SUCH_ADDRESS in error.message)
+
+
+def _is_about_a_table(error: ErrorDetail) -> bool:
+    """Whether a server could not use the rows of a batch, or found none of the columns that its job names."""
+    return error.code == "invalid_value" and re.match(r"rows|job$", error.param or "") is not None
 
 
 def _retry_after(answer: Answer) -> float:

@@ -1,8 +1,11 @@
 """The tool image_batch as Dify's daemon calls it, on both SDKs, against a studio that plays a script."""
 
+import json
+from io import BytesIO
 from typing import Any
 
 import pytest
+from werkzeug.formparser import parse_form_data
 
 from tests.plugin.test_tools import BATCH_VARIABLES, PLACE
 from tests.support.daemon import Daemon, Outcome
@@ -42,6 +45,16 @@ def batch(plugin: Daemon, credentials: dict[str, object], **parameters: Any) -> 
     return plugin.invoke(PROVIDER, "image_batch", given, credentials, timeout=50)
 
 
+def sent_to(studio: ScriptedStudio) -> tuple[dict[str, Any], bytes]:
+    """The parameters and the file of rows of the submitted batch."""
+    call = studio.called("POST /v1/jobs")[0]
+    kind, length = call.headers["Content-Type"], str(len(call.body))
+    environ = {"REQUEST_METHOD": "POST", "CONTENT_TYPE": kind, "CONTENT_LENGTH": length}
+    _, form, files = parse_form_data({**environ, "wsgi.input": BytesIO(call.body)})
+    assert (set(form), set(files)) == ({"params"}, {"rows"})
+    return json.loads(form["params"]), files["rows"].read()
+
+
 def test_success_gives_sheet_line_rows_and_every_variable(
     plugin: Daemon, studio: ScriptedStudio, credentials: dict[str, object]
 ) -> None:
@@ -74,10 +87,11 @@ def test_success_gives_sheet_line_rows_and_every_variable(
         (3, "succeeded", None),
     ]
     assert view["rows"][2]["images"][0]["id"] == "img2"
-    assert studio.called("POST /v1/jobs")[0].json() == {
+    params, rows = sent_to(studio)
+    assert rows == CSV.encode()
+    assert params == {
         "operation": "batch",
         "job": {"operation": "generate", "prompt": "a {{thing}}", "output_format": "png"},
-        "rows": CSV,
         "seed_mode": "per_row",
         **PLACE,
     }
@@ -158,15 +172,15 @@ def test_a_batch_that_failed_as_a_whole_is_an_error(
     assert outcome.error.message == f"Job job0 failed: {reason['message']}"
 
 
-def test_a_file_of_rows_is_fetched_and_sent_as_text(
+def test_a_file_of_rows_is_fetched_and_sent_as_it_is(
     plugin: Daemon, studio: ScriptedStudio, credentials: dict[str, object]
 ) -> None:
     table = "物,色\n杯子,红\n"
     with ScriptedServer(lambda call: Answer(200, table.encode("gb18030"))) as dify:
         given = {"rows": "", "rows_file": dify_file(f"{dify.url}/files/rows.csv?sign=s"), "prompt": "{{物}}，{{色}}"}
         batch(plugin, credentials, **given).raise_on_error()
-    sent = studio.called("POST /v1/jobs")[0].json()
-    assert (sent["rows"], sent["job"]["prompt"]) == (table.strip(), "{{物}}，{{色}}")
+    params, rows = sent_to(studio)
+    assert (rows, params["job"]["prompt"]) == (table.encode("gb18030"), "{{物}}，{{色}}")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +205,7 @@ def test_a_file_that_cannot_be_a_table_is_refused_before_the_server_is_asked(
     ("parameters", "said"),
     [
         ({"rows": ""}, "Give the rows"),
-        ({"prompt": "a {thing}"}, "write the column thing in double braces"),
+        ({"rows": 7}, "rows: write rows as a JSON list"),
         ({"operation": "outpaint"}, "Say how far to extend the images"),
     ],
 )

@@ -27,7 +27,6 @@ from tools.parameters import (
     outpainting,
     painting,
     pictures,
-    table,
 )
 from tools.versions import VERSION
 
@@ -250,9 +249,7 @@ SHOWN = {
 def test_words_and_limits_are_the_servers() -> None:
     for name in ("MIN_SIDE", "MAX_SEED", "MAX_PROMPT_CHARS"):
         assert getattr(painting, name) == getattr(vocabulary, name)
-    assert (pictures.MAX_SIDE, editing.MAX_INPUTS, table.MAX_ROWS) == (
-        *(vocabulary.MAX_SIDE, vocabulary.MAX_INPUTS, vocabulary.MAX_ROWS),
-    )
+    assert (pictures.MAX_SIDE, editing.MAX_INPUTS) == (*(vocabulary.MAX_SIDE, vocabulary.MAX_INPUTS),)
     choices: dict[object, type[StrEnum]] = {
         painting.OutputFormat: vocabulary.OutputFormat,
         painting.PromptKind: vocabulary.PromptKind,
