@@ -253,7 +253,7 @@ def test_tables_as_models_and_tools_write_them(
         answer = client.post("/v1/jobs", data=form)
     assert answer.status_code == 202, answer.text
     light.run_next()
-    prompts = [row.plan["prompt"] for row in store.row_jobs(answer.get_json()["id"])]
+    prompts = [row.plan["prompt"] for row in store.rows.of_batch(answer.get_json()["id"])]
     assert prompts == ["a 红色 cup", 'a a, "b" cup']
 
 

@@ -1,11 +1,8 @@
 """The tool image_batch as Dify's daemon calls it, on both SDKs, against a studio that plays a script."""
 
-import json
-from io import BytesIO
 from typing import Any
 
 import pytest
-from werkzeug.formparser import parse_form_data
 
 from tests.plugin.test_tools import BATCH_VARIABLES, PLACE
 from tests.support.daemon import Daemon, Outcome
@@ -45,16 +42,6 @@ def batch(plugin: Daemon, credentials: dict[str, object], **parameters: Any) -> 
     return plugin.invoke(PROVIDER, "image_batch", given, credentials, timeout=50)
 
 
-def sent_to(studio: ScriptedStudio) -> tuple[dict[str, Any], bytes]:
-    """The parameters and the file of rows of the submitted batch."""
-    call = studio.called("POST /v1/jobs")[0]
-    kind, length = call.headers["Content-Type"], str(len(call.body))
-    environ = {"REQUEST_METHOD": "POST", "CONTENT_TYPE": kind, "CONTENT_LENGTH": length}
-    _, form, files = parse_form_data({**environ, "wsgi.input": BytesIO(call.body)})
-    assert (set(form), set(files)) == ({"params"}, {"rows"})
-    return json.loads(form["params"]), files["rows"].read()
-
-
 def test_success_gives_sheet_line_rows_and_every_variable(
     plugin: Daemon, studio: ScriptedStudio, credentials: dict[str, object]
 ) -> None:
@@ -87,8 +74,8 @@ def test_success_gives_sheet_line_rows_and_every_variable(
         (3, "succeeded", None),
     ]
     assert view["rows"][2]["images"][0]["id"] == "img2"
-    params, rows = sent_to(studio)
-    assert rows == CSV.encode()
+    params, files = studio.called("POST /v1/jobs")[0].form()
+    assert files == {"rows": CSV.encode()}
     assert params == {
         "operation": "batch",
         "job": {"operation": "generate", "prompt": "a {{thing}}", "output_format": "png"},
@@ -179,8 +166,8 @@ def test_a_file_of_rows_is_fetched_and_sent_as_it_is(
     with ScriptedServer(lambda call: Answer(200, table.encode("gb18030"))) as dify:
         given = {"rows": "", "rows_file": dify_file(f"{dify.url}/files/rows.csv?sign=s"), "prompt": "{{物}}，{{色}}"}
         batch(plugin, credentials, **given).raise_on_error()
-    params, rows = sent_to(studio)
-    assert (rows, params["job"]["prompt"]) == (table.encode("gb18030"), "{{物}}，{{色}}")
+    params, files = studio.called("POST /v1/jobs")[0].form()
+    assert (files, params["job"]["prompt"]) == ({"rows": table.encode("gb18030")}, "{{物}}，{{色}}")
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 import requests
 from urllib3.exceptions import MaxRetryError, NameResolutionError, NewConnectionError, ProtocolError, SSLError
 
-from tests.plugin.conftest import ROOT
-from tests.plugin.scripted import ScriptedStudio
-from tests.studio import free_port
+from tests.support import ROOT
+from tests.support.scripted import ScriptedStudio
+from tests.support.studio import free_port
 from tools.connection import SERVER_URL, explain, is_final
 
 PROGRAM = """
