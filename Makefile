@@ -5,7 +5,7 @@ RUN = .venv/bin/python
 # Processes of `make test`. Most of its time is waiting, and each starts servers of its own.
 PROCESSES ?= 3
 
-.PHONY: help setup setup-tests setup-bench demo serve check quick-tests test test-training coverage lint bench bench-queue bench-pictures trace package clean
+.PHONY: help setup setup-tests setup-bench demo serve check quick-tests test test-training coverage lint bench bench-queue bench-pictures trace declare package clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -50,7 +50,7 @@ coverage: setup-tests ## which lines the tests that start no process run
 lint: setup-tests ## ruff and mypy
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	MYPYPATH=server $(RUN) -m mypy -p qwen_image_studio -p training -p tests -p benchmarks -p examples
+	MYPYPATH=server $(RUN) -m mypy -p qwen_image_studio -p training -p tests -p benchmarks -p examples -p declaration
 	$(RUN) -m mypy --python-executable .venv-plugin/bin/python tools provider main.py
 
 bench: setup-tests ## measure what the service costs, in turns with an earlier commit and the simplest server
@@ -65,6 +65,9 @@ bench-pictures: setup-bench ## measure what regions save, and judge the pictures
 
 trace: setup-tests ## print which files a request touches, from the Dify node to the picture and back
 	@$(RUN) -m benchmarks.trace
+
+declare: setup-tests ## write the tools' YAML, provider and manifest from declaration/
+	@$(RUN) -m declaration
 
 package: setup-tests ## write dist/*.difypkg
 	@$(RUN) .ci/package.py

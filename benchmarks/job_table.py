@@ -95,7 +95,7 @@ def calls(store: JobStore) -> Mapping[str, Call]:
         "claim of the light worker": lambda: claimed(store, Lane.LIGHT, None),
         f"tags of {WATCHED} jobs that wait": lambda: timed(lambda: store.jobs.tags(watched)),
         "submit": lambda: timed(lambda: store.jobs.submit(new_job("newcomer"), queue_limit=NO_LIMIT)),
-        "counts, as health tells them": lambda: timed(store.counts),
+        "counts, as health tells them": lambda: timed(store.jobs.counts),
     }
 
 

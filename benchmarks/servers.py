@@ -16,7 +16,7 @@ import psutil
 import requests
 
 from benchmarks.calls import ROOT
-from tests.studio import free_port
+from tests.support.studio import free_port
 
 MIB = 2**20
 PROMPT = "蓝色背景上的红苹果"

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Generator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationError
 
@@ -44,26 +44,42 @@ REFUSALS = {
 }
 
 
-class StudioClient(Exchange):
+class StudioClient:
     """A conversation with a server that may last ``time_budget_s`` seconds from now; a context manager.
 
     Methods that wait are generators: they yield what happens meanwhile, and return the result.
     """
 
+    def __init__(
+        self, server_url: str, api_key: str = "", *, verify_tls: bool = True, time_budget_s: float = 540
+    ) -> None:
+        self.exchange = Exchange(server_url, api_key, verify_tls=verify_tls, time_budget_s=time_budget_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.exchange.close()
+
+    @property
+    def deadline(self) -> float:
+        """When the time budget ends, in ``time.monotonic`` seconds."""
+        return self.exchange.deadline
+
     def check(self) -> None:
         """Check within seconds that the server is a studio, takes the key and can paint. Raises ClientError."""
-        self.deadline = min(self.deadline, time.monotonic() + 2 * CHECK_S)
-        answer = self._once("GET", "/v1/health", read_timeout=CHECK_S)
+        self.exchange.deadline = min(self.deadline, time.monotonic() + 2 * CHECK_S)
+        answer = self.exchange.send("GET", "/v1/health", read_timeout=CHECK_S)
         if answer.status // 100 in {3, 5} or answer.status == 407:  # a studio's health is always 200
-            self._accepted(answer)
+            self.exchange.accepted(answer)
         try:
             health = Health.model_validate_json(answer.content)
         except ValidationError:
-            raise self._wrong_server() from None
+            raise self.exchange.wrong_server() from None
         if health.service != SERVICE:
-            raise self._wrong_server()
-        self._accepted(self._once("GET", "/v1/models", read_timeout=CHECK_S))
-        said = self._quoted(health.message) or "it gives no details"
+            raise self.exchange.wrong_server()
+        self.exchange.accepted(self.exchange.send("GET", "/v1/models", read_timeout=CHECK_S))
+        said = self.exchange.quoted(health.message) or "it gives no details"
         if health.state == "starting":
             raise StillLoading(
                 f"The server is still loading its model ({said}). Wait until it is ready and save again."
@@ -76,30 +92,40 @@ class StudioClient(Exchange):
         params: Mapping[str, Any],
         files: Sequence[InputFile] = (),
         mask: InputFile | None = None,
+        table: bytes | None = None,
         *,
         wait: bool = True,
     ) -> Generator[Update, None, Painted]:
         """Submit a job, wait until it ends, and return it with its images; see :meth:`collect` for ``wait``."""
-        job = yield from self.submit(params, files, mask)
+        job = yield from self.submit(params, files, mask, table)
         return (yield from self.collect(job, wait=wait))
 
     def submit(
-        self, params: Mapping[str, Any], files: Sequence[InputFile] = (), mask: InputFile | None = None
+        self,
+        params: Mapping[str, Any],
+        files: Sequence[InputFile] = (),
+        mask: InputFile | None = None,
+        table: bytes | None = None,
     ) -> Generator[Update, None, Job]:
         """Queue a job and return it; from then on the server keeps it, whatever becomes of the caller.
 
-        ``params`` is the body of ``POST /v1/jobs``; ``files`` are the images to start from, in order.
+        ``params`` is the body of ``POST /v1/jobs``; ``files`` are the images to start from, in order; ``table`` is the
+        file of a batch's rows.
         """
         # One key for all attempts: if an answer is lost after the commit, the server returns the same job again.
         headers = {"Idempotency-Key": str(uuid.uuid4())}
         body: dict[str, Any] = {"json": dict(params)}
-        if parts := [("image[]", file) for file in files] + ([] if mask is None else [("mask", mask)]):
-            sent = [(name, (file.name, file.content, file.mime_type)) for name, file in parts]
+        parts = [("image[]", file) for file in files] + ([] if mask is None else [("mask", mask)])
+        sent = [(name, (file.name, file.content, file.mime_type)) for name, file in parts]
+        if table is not None:
+            sent.append(("rows", ("rows", table, "application/octet-stream")))
+        if sent:
             body = {"files": sent, "data": {"params": json.dumps(params, ensure_ascii=False)}}
-        answer = yield from self._patiently(
-            lambda: self._once("POST", "/v1/jobs", headers=headers, **body), unreachable_until=self._short_patience()
+        answer = yield from self.exchange.patiently(
+            lambda: self.exchange.send("POST", "/v1/jobs", headers=headers, **body),
+            unreachable_until=self._short_patience(),
         )
-        job = self._parsed(answer, Job)
+        job = self.exchange.parsed(answer, Job)
         yield job
         return job
 
@@ -111,11 +137,11 @@ class StudioClient(Exchange):
 
     def recent(self, user: str, limit: int) -> Generator[Update, None, list[Job]]:
         """Return the latest jobs that were submitted for this user, newest first."""
-        answer = yield from self._patiently(
-            lambda: self._once("GET", "/v1/jobs", params={"user": user, "limit": str(limit)}),
+        answer = yield from self.exchange.patiently(
+            lambda: self.exchange.send("GET", "/v1/jobs", params={"user": user, "limit": str(limit)}),
             unreachable_until=self._short_patience(),
         )
-        return self._parsed(answer, JobList).data
+        return self.exchange.parsed(answer, JobList).data
 
     def cancel(self, job_id: str) -> Generator[Update, None, Job]:
         """Ask the server to cancel a job, and return it. Raises :class:`NotFound`, or Refused where it has ended."""
@@ -134,15 +160,15 @@ class StudioClient(Exchange):
 
     def _asked_about(self, job_id: str, method: str, path: str) -> Generator[Update, None, Job]:
         try:
-            answer = yield from self._patiently(
-                lambda: self._once(method, path), unreachable_until=self._short_patience()
+            answer = yield from self.exchange.patiently(
+                lambda: self.exchange.send(method, path), unreachable_until=self._short_patience()
             )
         except NotFound:
             raise NotFound(
                 f"The server has no job {job_id} of this API key's owner. Take job_id from the answer of the tool "
                 "that started the job, or have image_job list your jobs (action list)."
             ) from None
-        return self._parsed(answer, Job)
+        return self.exchange.parsed(answer, Job)
 
     def _short_patience(self) -> float:
         """Return until when to try an unreachable server while no job depends on it, in ``time.monotonic`` seconds."""
@@ -151,7 +177,7 @@ class StudioClient(Exchange):
     def _wait(self, job: Job) -> Generator[Update, None, Job]:
         path, kept = f"/v1/jobs/{job.id}", f" Job {job.id} goes on at the server; image_job fetches its result later."
         while not job.ended:
-            if self._left() <= 0:
+            if self.exchange.left() <= 0:
                 far = f", with {job.rows.so_far}" if job.rows else ""
                 raise StillRunning(
                     f"The time budget ended while job {job.id} was {job.state}{far}. It goes on at the server: fetch "
@@ -159,19 +185,19 @@ class StudioClient(Exchange):
                     "time_budget in the credentials."
                 )
             seen, asked_at = job, time.monotonic()
-            answer = yield from self._patiently(lambda: self._poll(path), kept=kept)
-            job = self._parsed(answer, Job)
+            answer = yield from self.exchange.patiently(lambda: self._poll(path), kept=kept)
+            job = self.exchange.parsed(answer, Job)
             yield job
             if job == seen:  # a server that answers without waiting must not be asked in a tight loop
                 time.sleep(max(0.0, MIN_POLL_S - (time.monotonic() - asked_at)))
-        return _succeeded(job, self._quoted(job.error.message if job.error else ""))
+        return _succeeded(job, self.exchange.quoted(job.error.message if job.error else ""))
 
     def _poll(self, path: str) -> Answer:
-        wait = max(0.0, min(LONG_POLL_S, self._left()))
-        return self._once("GET", path, read_timeout=wait + READ_TIMEOUT_S, params={"wait": f"{wait:.1f}"})
+        wait = max(0.0, min(LONG_POLL_S, self.exchange.left()))
+        return self.exchange.send("GET", path, read_timeout=wait + READ_TIMEOUT_S, params={"wait": f"{wait:.1f}"})
 
     def _content(self, image: Image) -> Generator[Update, None, bytes]:
-        answer = yield from self._patiently(
+        answer = yield from self.exchange.patiently(
             lambda: self._whole(image), kept=f" The image is kept at the server as {image.id}."
         )
         return answer.content
@@ -180,7 +206,7 @@ class StudioClient(Exchange):
         """Download an image once, and check its SHA-256: through a gateway that drops the length, an answer can end
         early unnoticed.
         """
-        answer = self._once("GET", f"/v1/images/{image.id}/content", limit=MAX_IMAGE_BYTES)
+        answer = self.exchange.send("GET", f"/v1/images/{image.id}/content", limit=MAX_IMAGE_BYTES)
         if answer.status == 200 and image.sha256 and hashlib.sha256(answer.content).hexdigest() != image.sha256:
             raise Unreachable("The image came broken off or changed; look at the network between.", retry_after_s=0.0)
         return answer
@@ -190,11 +216,11 @@ class StudioClient(Exchange):
         found: list[Job] = []
         while True:
             query = {"parent_id": batch.id, "limit": str(PAGE)} | ({"after": found[-1].id} if found else {})
-            answer = yield from self._patiently(
-                partial(self._once, "GET", "/v1/jobs", params=query),
+            answer = yield from self.exchange.patiently(
+                partial(self.exchange.send, "GET", "/v1/jobs", params=query),
                 kept=f" The images of batch {batch.id} are kept at the server.",
             )
-            page = self._parsed(answer, JobList)
+            page = self.exchange.parsed(answer, JobList)
             found += page.data
             if not page.has_more or not page.data:
                 return found

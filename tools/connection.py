@@ -3,19 +3,23 @@
 This module knows HTTP and the proxies of the environment, and nothing of the server's contract.
 """
 
-import re
+import ssl
 import time
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from requests.utils import get_environ_proxies, select_proxy
+from urllib3.exceptions import NameResolutionError, NewConnectionError
+from urllib3.util.ssl_match_hostname import CertificateError
 
 CHUNK_BYTES = 64 * 1024
 FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError)
 """Errors that an exchange can end with: mostly those of requests before a body, and of urllib3 within it."""
 SERVER_URL = "server_url"
 """Name of the only address that is a setting of the plugin; all others come from Dify or from a person."""
+_ENDED_EARLY = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""Errors of a TLS connection whose other side just ended it."""
 
 
 class TooManyBytes(Exception):
@@ -73,34 +77,51 @@ def _is_malformed(error: Exception) -> bool:
 
 def _is_about_tls(error: Exception) -> bool:
     # A server that dies during the handshake ends it early; that is a lost connection like any other.
-    return isinstance(error, requests.exceptions.SSLError) and "EOF" not in str(error)
+    return isinstance(error, requests.exceptions.SSLError) and not _comes_from(error, *_ENDED_EARLY)
+
+
+def _comes_from(error: BaseException, *kinds: type[BaseException]) -> bool:
+    """Return whether an error is of one of these kinds, or wraps one that is.
+
+    requests wraps what urllib3 raises, and urllib3 what ssl and socket raise: as an argument, a reason or a cause.
+    """
+    here: BaseException | None = error
+    seen: set[int] = set()
+    while here is not None and id(here) not in seen:
+        if isinstance(here, kinds):
+            return True
+        seen.add(id(here))
+        wrapped = (getattr(here, "reason", None), here.__cause__, *here.args)
+        here = next((each for each in wrapped if isinstance(each, BaseException)), None)
+    return False
 
 
 def _cause(error: Exception, host: str, setting: str) -> str:
-    text = str(error)
     if _is_malformed(error):
         advice = "; write it like http://gpu-box:8300." if setting == SERVER_URL else "."
         return f"{setting} is not a usable address{advice}"
     if isinstance(error, requests.exceptions.ProxyError):
         return f"{host} could not be reached through the proxy."
     if _is_about_tls(error):
-        return _tls_cause(text, host, setting)
+        return _tls_cause(error, host, setting)
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return f"{host} did not accept a connection in time. Check {setting}, the firewall and that the machine is on."
     if isinstance(error, requests.exceptions.Timeout):
         return f"{host} accepted the connection but did not answer in time. It may be overloaded; look at its log."
-    if re.search(r"NameResolution|getaddrinfo|Name or service|nodename nor servname|name resolution", text):
+    if _comes_from(error, NameResolutionError):
         return f"The host name {host} is not known where the plugin daemon runs. Check {setting} and DNS."
-    if "refused" in text:
+    if _comes_from(error, ConnectionRefusedError):
         return (
             f"{host} refused the connection: nothing listens there. Start the server, check the port in {setting}; "
             "inside Docker, localhost is the container itself."
         )
+    if _comes_from(error, NewConnectionError):
+        return f"{host} cannot be reached from the plugin daemon. Check {setting} and the network between."
     return f"The connection to {host} broke off. Check that the server runs and look at its log."
 
 
-def _tls_cause(text: str, host: str, setting: str) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in text or "certificate" in text.lower():
+def _tls_cause(error: Exception, host: str, setting: str) -> str:
+    if _comes_from(error, ssl.SSLCertVerificationError, CertificateError):
         advice = (
             "Install a certificate that the plugin daemon trusts, or, for a self-signed one on your own network, "
             "switch verify_tls off."

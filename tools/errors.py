@@ -21,8 +21,10 @@ The tree::
 class ClientError(Exception):
     """The base of all errors here; ``str()`` is a sentence for a person."""
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after_s: float | None = None, param: str = "") -> None:
         super().__init__(message)
+        self.param = param
+        """The server's name of the parameter at fault; empty where it names none."""
         self.retry_after_s = retry_after_s
         """Seconds after which the same can be tried again; None where trying again cannot help."""
 

@@ -4,10 +4,11 @@ This module speaks HTTP only and imports nothing of Dify. Its errors are drawn a
 """
 
 import random
+import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import requests
 import urllib3
@@ -25,7 +26,7 @@ from tools.errors import (
     Unreachable,
     WrongServer,
 )
-from tools.versions import advice_for
+from tools.versions import advice_for, advice_on_tables
 from tools.views import ErrorBody, ErrorDetail, Health, Job, Pause
 
 CONNECT_TIMEOUT_S = 10.0
@@ -66,7 +67,7 @@ class _Bearer(AuthBase):
 
 
 class Exchange:
-    """Exchanges with one server, which may last ``time_budget_s`` seconds from now; a context manager."""
+    """Exchanges with one server, which may last ``time_budget_s`` seconds from now."""
 
     def __init__(
         self, server_url: str, api_key: str = "", *, verify_tls: bool = True, time_budget_s: float = 540
@@ -81,13 +82,11 @@ class Exchange:
         if not verify_tls:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the administrator has chosen that
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the connections."""
         self._session.close()
 
-    def _patiently(
+    def patiently(
         self, attempt: Callable[[], Answer], *, kept: str = "", unreachable_until: float | None = None
     ) -> Generator[Update, None, Answer]:
         """Repeat ``attempt`` after lost connections, 429 and 503, with growing pauses, while the time budget lasts.
@@ -96,22 +95,22 @@ class Exchange:
         """
         for pause in _pauses():
             try:
-                return self._accepted(attempt())
+                return self.accepted(attempt())
             except ClientError as error:
                 until = (unreachable_until if isinstance(error, Unreachable) else None) or self.deadline
                 seconds = max(pause, error.retry_after_s or 0.0)
                 if error.retry_after_s is None or time.monotonic() + seconds > until:
-                    raise type(error)(f"{error}{kept}") from None
+                    raise type(error)(f"{error}{kept}", param=error.param) from None
                 reason = str(error)
             yield Pause(seconds, reason)
             time.sleep(seconds)
         raise AssertionError("pauses do not end")
 
-    def _once(
+    def send(
         self, method: str, path: str, *, read_timeout: float = READ_TIMEOUT_S, limit: int = MAX_VIEW_BYTES, **body: Any
     ) -> Answer:
         """Make one exchange. Raises :class:`Unreachable`, or :class:`Refused` for a body over ``limit`` bytes."""
-        url, left = f"{self.server_url}{path}", max(self._left(), LAST_BYTES_S)
+        url, left = f"{self.server_url}{path}", max(self.left(), LAST_BYTES_S)
         try:
             with self._session.request(
                 method,
@@ -136,7 +135,7 @@ class Exchange:
                 "Ask for output_format jpeg or webp, or a smaller size."
             ) from None
 
-    def _accepted(self, answer: Answer) -> Answer:
+    def accepted(self, answer: Answer) -> Answer:
         """Return the answer if its status is below 300. Raises the error that any other status means."""
         if answer.status < 300:
             return answer
@@ -148,8 +147,9 @@ class Exchange:
             error = ErrorBody.model_validate_json(answer.content).error
         except ValidationError:
             raise self._refusal(answer, "") from None
-        advice = advice_for(self._version()) if _is_unknown(error) else ""
-        raise self._refusal(answer, f"{self._quoted(error.message)}{advice}")
+        refusal = self._refusal(answer, f"{self.quoted(error.message)}{self._advice(error)}")
+        refusal.param = error.param or ""
+        raise refusal
 
     def _refusal(self, answer: Answer, message: str) -> ClientError:
         if answer.status == 407:
@@ -171,35 +171,44 @@ class Exchange:
         if answer.status >= 500:
             return Unavailable(message or f"The server failed (HTTP {answer.status}); its log says why.")
         if not message:
-            return self._wrong_server()
+            return self.wrong_server()
         return NotFound(message) if answer.status == 404 else Refused(message)
+
+    def _advice(self, error: ErrorDetail) -> str:
+        """Return a sentence for a person whose server is too old for what was asked; otherwise nothing."""
+        if _is_unknown(error):
+            return advice_for(self._version())
+        return advice_on_tables(self._version()) if _is_about_a_table(error) else ""
 
     def _version(self) -> str:
         """The server's version; empty where it does not tell it now."""
         try:
-            answer = self._once("GET", "/v1/health", read_timeout=CONNECT_TIMEOUT_S)
+            answer = self.send("GET", "/v1/health", read_timeout=CONNECT_TIMEOUT_S)
             return Health.model_validate_json(answer.content).version
         except (ClientError, ValidationError):
             return ""
 
-    def _wrong_server(self) -> WrongServer:
+    def wrong_server(self) -> WrongServer:
+        """Return the error that says that something else answers at the address."""
         return WrongServer(
             "The address answers, but not as a Qwen-Image Studio server. Enter the server's base address in "
             f"server_url, such as http://gpu-box:8300, without a path.{proxy_advice(self.server_url)}"
         )
 
-    def _parsed(self, answer: Answer, view: type[View]) -> View:
+    def parsed(self, answer: Answer, view: type[View]) -> View:
+        """Return the content of an answer. Raises :class:`WrongServer` for any other content."""
         try:
             return view.model_validate_json(answer.content)
         except ValidationError:
-            raise self._wrong_server() from None
+            raise self.wrong_server() from None
 
-    def _quoted(self, text: str) -> str:
+    def quoted(self, text: str) -> str:
         """Return text of the server on one line, shortened, and without the key in case something echoes it."""
         line = " ".join(text.split())[:LONGEST_MESSAGE]
         return line.replace(self._api_key, "[api_key]") if self._api_key else line
 
-    def _left(self) -> float:
+    def left(self) -> float:
+        """Return the seconds that are left of the time budget."""
         return self.deadline - time.monotonic()
 
 
@@ -216,6 +225,11 @@ def _pauses() -> Iterator[float]:
 def _is_unknown(error: ErrorDetail) -> bool:
     """Whether a server says that it does not know what it was asked for: a parameter, an operation, an address."""
     return error.code in UNKNOWN_CODES or (error.code == "not_found" and NO_SUCH_ADDRESS in error.message)
+
+
+def _is_about_a_table(error: ErrorDetail) -> bool:
+    """Whether a server could not use the rows of a batch, or found none of the columns that its job names."""
+    return error.code == "invalid_value" and re.match(r"rows|job$", error.param or "") is not None
 
 
 def _retry_after(answer: Answer) -> float:

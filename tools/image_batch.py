@@ -8,6 +8,7 @@ from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-u
 
 from tools import inputs, messages, results
 from tools.conversation import remembered
+from tools.errors import Refused
 from tools.parameters import BatchParameters, Credentials
 
 
@@ -18,7 +19,10 @@ class ImageBatchTool(Tool):  # type: ignore[misc]
         with messages.reported_errors():
             asked = BatchParameters.parse(tool_parameters)
             with Credentials.parse(self.runtime.credentials).client() as studio:
-                table = inputs.fetch_table(asked.rows_file, studio.deadline)
-                body = asked.body(table) | remembered(self)
-                painted = yield from messages.streamed(self, studio.paint(body, wait=asked.wait))
+                table = asked.table(inputs.fetch_table(asked.rows_file, studio.deadline))
+                body = asked.body() | remembered(self)
+                try:
+                    painted = yield from messages.streamed(self, studio.paint(body, table=table, wait=asked.wait))
+                except Refused as refusal:
+                    raise asked.in_words_of_the_form(refusal) from None
             yield from results.of_batch(self, painted)

@@ -4,15 +4,29 @@ import re
 
 VERSION = "0.2.0"
 """That of the manifest. A new minor version asks servers for more than the one before did."""
+_UPDATE = "Ask the server's operator for an update."
 _MINOR = re.compile(r"(\d{1,6})\.(\d{1,6})(?:\.|$)")
 
 
 def advice_for(server: str) -> str:
     """Return a sentence with the version needed where a server, such as ``0.1.0``, is older; otherwise nothing."""
+    needed = _newer_than(server)
+    said = f"This server is version {server}; what the plugin asks for here needs version {needed}."
+    return f" {said} {_UPDATE}" if needed else ""
+
+
+def advice_on_tables(server: str) -> str:
+    """Return a sentence on which tables a server reads, where it is older than those that read more."""
+    needed = _newer_than(server)
+    said = (
+        f"This server is version {server}, which reads rows only as CSV or as a JSON list; {needed} reads more forms."
+    )
+    return f" {said} {_UPDATE}" if needed else ""
+
+
+def _newer_than(server: str) -> str:
+    """Return the version of servers that this plugin is made for where the server is older; otherwise nothing."""
     theirs, own = _MINOR.match(server), _MINOR.match(VERSION)
     if theirs is None or own is None or tuple(map(int, theirs.groups())) >= tuple(map(int, own.groups())):
         return ""
-    return (
-        f" This server is version {server}; what the plugin asks for here needs version {own[1]}.{own[2]}.0. "
-        "Ask the server's operator for an update."
-    )
+    return f"{own[1]}.{own[2]}.0"

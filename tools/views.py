@@ -123,6 +123,7 @@ class ErrorDetail(BaseModel):
 
     code: str = ""
     message: str
+    param: str | None = None
 
 
 class ErrorBody(BaseModel):

@@ -126,7 +126,7 @@ def test_what_an_old_server_does_not_know_ends_in_the_version_needed(params: dic
 def test_an_address_that_an_old_server_lacks_ends_in_the_version_needed(method: str, path: str) -> None:
     with OldStudio(RECORDING, "generate") as old, StudioClient(old.url, API_KEY, time_budget_s=20) as client:
         with pytest.raises(Refused, match="address") as caught:
-            client._accepted(client._once(method, path))
+            client.exchange.accepted(client.exchange.send(method, path))
         assert len(old.unknown) == 1
     assert TOO_OLD in str(caught.value)
 
@@ -156,3 +156,30 @@ def test_what_is_merely_missing_at_an_old_server_is_not_blamed_on_its_version() 
             list(client.fetch("job_none"))
         assert old.unknown == []
     assert "version" not in str(caught.value)
+
+
+def refusing_rows(param: str, message: str) -> Recording:
+    """The recorded server, as if it refused a batch so."""
+    error = {"code": "invalid_value", "message": message, "param": param, "type": "", "request_id": "r1"}
+    refusal = {"route": "POST /v1/jobs", "status": 422, "json": {"error": error}}
+    call = {**RECORDING.calls["batch"], "exchanges": [refusal]}
+    return replace(RECORDING, calls={**RECORDING.calls, "batch": call})
+
+
+@pytest.mark.parametrize(
+    ("param", "said"),
+    [
+        ("rows", "rows: there is no row; send at least one."),
+        ("rows[1]", "row 2 of the table: line 3 has 2 values and the first line 1 columns."),
+        ("job", "job: {{color}}: no row has that column; there are: | color |."),
+    ],
+)
+def test_rows_that_an_old_server_cannot_read_end_in_what_it_reads(plugin: Daemon, param: str, said: str) -> None:
+    """The plugin hands a table on as it is; the old server reads fewer forms than the old plugin did."""
+    with OldStudio(refusing_rows(param, said), "batch") as old, DifyFiles(RECORDING.files) as files:
+        outcome = Caller(plugin, old.credentials, files).make("batch", RECORDING.calls["batch"])
+    assert outcome.error is not None
+    assert outcome.error.message == (
+        f"{said.removeprefix('job: ')} This server is version 0.1.0, which reads rows only as CSV or as a JSON list; "
+        "0.2.0 reads more forms. Ask the server's operator for an update."
+    )

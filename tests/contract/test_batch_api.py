@@ -203,7 +203,6 @@ def test_tables_in_every_form(client: FlaskClient, store: JobStore, light: Worke
         ({"rows": '[{"colour": "red"}, 5]'}, "rows[1]", "is no object"),
         ({"rows": [{"colour": "red"}, 5]}, "rows[1]", "dictionary"),
         ({"rows": [{"colour": ["red"]}]}, "rows[0].colour", "string"),
-        ({"rows": '{"colour": "red"}'}, "rows", "list of objects"),
         ({"rows": '[{"colour": "red"'}, "rows", "cannot be read"),
         ({"rows": [{"colour": "red"}, {"color": "blue"}]}, "rows[1]", "no column 'colour'"),
         ({"rows": [{"colour": "red"}, {"colour": " "}]}, "rows[1]", "'colour' is empty"),
@@ -218,6 +217,8 @@ def test_tables_in_every_form(client: FlaskClient, store: JobStore, light: Worke
         ({"job": {"operation": "generate", "template": "none"}}, "rows[0]", "template"),
         ({"job": {**PAINT, "n": 10}, "rows": [{"colour": "red"}] * 51}, "rows", "510 images"),
         ({"job": {**PAINT, "image": json.loads("[" * 30 + "]" * 30)}}, "job", "nested"),
+        ({"job": {**PAINT, "prompt": "a {colour} cup"}}, "job", "write the column colour in double braces, {{colour}}"),
+        ({"rows": "|colour|\n|-|\n|red|blue|"}, "rows[0]", "row 1 of the table: it has 2 cells"),
         ({"seed_mode": "odd"}, "seed_mode", "fixed"),
         ({"steps": 4}, "steps", "not a parameter"),
     ],
@@ -232,6 +233,62 @@ def test_what_cannot_be_painted_is_said_at_once(
     assert said in error["message"], error
     assert store.jobs.counts() == (0, 0)
     assert client.get("/v1/jobs").get_json()["data"] == []
+
+
+MARKDOWN = 'The cups:\n\n| colour | size |\n|---|---|\n| 红色 | 64x64 |\n| a, "b" | |\n'
+
+
+@pytest.mark.parametrize(
+    "table", [MARKDOWN, "[{'colour': '红色', 'size': '64x64'}, {'colour': 'a, \"b\"', 'size': None}]"]
+)
+@pytest.mark.parametrize("way", ["text", "utf-8", "gb18030"])
+def test_tables_as_models_and_tools_write_them(
+    client: FlaskClient, store: JobStore, light: Worker, table: str, way: str
+) -> None:
+    job = {**PAINT, "size": "{{size}}"}
+    if way == "text":
+        answer = send(client, table, job=job)
+    else:
+        form = {"params": json.dumps({"operation": "batch", "job": job}), "rows": (BytesIO(table.encode(way)), "rows")}
+        answer = client.post("/v1/jobs", data=form)
+    assert answer.status_code == 202, answer.text
+    light.run_next()
+    prompts = [row.plan["prompt"] for row in store.rows.of_batch(answer.get_json()["id"])]
+    assert prompts == ["a 红色 cup", 'a a, "b" cup']
+
+
+def test_an_image_of_a_row_may_stand_among_words(client: FlaskClient, light: Worker) -> None:
+    sent_image = {
+        "params": json.dumps({"operation": "adjust", "prompt": "blur it"}),
+        "image": (BytesIO(png()), "a.png"),
+    }
+    upload = client.post("/v1/jobs", data=sent_image).get_json()
+    light.run_next()
+    image = look(client, upload["id"])["images"][0]
+    told = [f"![image]({image['id']})", f"image_id {image['id']}, seed 7, {image['url']}"]
+    job = {"operation": "edit", "prompt": "rotate it 90 degrees", "image": "{{image}}"}
+    batch = sent(client, [{"image": each} for each in told], job=job)
+    while light.run_next():
+        pass
+    assert look(client, batch["id"])["rows"]["succeeded"] == 2
+
+
+def test_a_file_of_rows_is_as_large_as_its_text_may_be(client: FlaskClient) -> None:
+    def post(table: bytes) -> Any:
+        params = json.dumps({"operation": "batch", "job": PAINT})
+        return client.post("/v1/jobs", data={"params": params, "rows": (BytesIO(table), "rows.csv")})
+
+    text = "colour,note" + ("\nred," + "x" * 99_000) * 10
+    assert post(text.encode()).status_code == 202
+    assert post(text.encode("utf-16")).status_code == 202, "twice as many bytes, and the same text"
+    for table in (
+        text.encode() + b"x" * 10_000,
+        ("colour\n" + "红" * 400_000).encode("utf-16"),
+        b"a\n" + b"x" * 2_000_000,
+    ):
+        answer = post(table)
+        assert (answer.status_code, answer.get_json()["error"]["param"]) == (413, "rows")
+        assert "rows: the table has more than 1000 kB as UTF-8; send it as several batches." in answer.text
 
 
 def test_rows_of_the_form(client: FlaskClient) -> None:

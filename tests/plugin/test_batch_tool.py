@@ -74,10 +74,11 @@ def test_success_gives_sheet_line_rows_and_every_variable(
         (3, "succeeded", None),
     ]
     assert view["rows"][2]["images"][0]["id"] == "img2"
-    assert studio.called("POST /v1/jobs")[0].json() == {
+    params, files = studio.called("POST /v1/jobs")[0].form()
+    assert files == {"rows": CSV.encode()}
+    assert params == {
         "operation": "batch",
         "job": {"operation": "generate", "prompt": "a {{thing}}", "output_format": "png"},
-        "rows": CSV,
         "seed_mode": "per_row",
         **PLACE,
     }
@@ -158,15 +159,15 @@ def test_a_batch_that_failed_as_a_whole_is_an_error(
     assert outcome.error.message == f"Job job0 failed: {reason['message']}"
 
 
-def test_a_file_of_rows_is_fetched_and_sent_as_text(
+def test_a_file_of_rows_is_fetched_and_sent_as_it_is(
     plugin: Daemon, studio: ScriptedStudio, credentials: dict[str, object]
 ) -> None:
     table = "物,色\n杯子,红\n"
     with ScriptedServer(lambda call: Answer(200, table.encode("gb18030"))) as dify:
         given = {"rows": "", "rows_file": dify_file(f"{dify.url}/files/rows.csv?sign=s"), "prompt": "{{物}}，{{色}}"}
         batch(plugin, credentials, **given).raise_on_error()
-    sent = studio.called("POST /v1/jobs")[0].json()
-    assert (sent["rows"], sent["job"]["prompt"]) == (table.strip(), "{{物}}，{{色}}")
+    params, files = studio.called("POST /v1/jobs")[0].form()
+    assert (files, params["job"]["prompt"]) == ({"rows": table.encode("gb18030")}, "{{物}}，{{色}}")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,7 @@ def test_a_file_that_cannot_be_a_table_is_refused_before_the_server_is_asked(
     ("parameters", "said"),
     [
         ({"rows": ""}, "Give the rows"),
-        ({"prompt": "a {thing}"}, "write the column thing in double braces"),
+        ({"rows": 7}, "rows: write rows as a JSON list"),
         ({"operation": "outpaint"}, "Say how far to extend the images"),
     ],
 )

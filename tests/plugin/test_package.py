@@ -82,6 +82,7 @@ def test_size(package: list[Path]) -> None:
     [
         "server/app.py",
         "tests/support/daemon.py",
+        "declaration/image_job.yaml",
         "docs/architecture.md",
         "examples/chatflow.yml",
         "benchmarks/load.py",

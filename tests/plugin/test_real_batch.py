@@ -66,6 +66,9 @@ def edited_from(plugin: Daemon, credentials: dict[str, object], image_ids: list[
     [
         ({"prompt": "a {{nme}}", "rows": "name\ncup"}, "no row has that column; there are: name"),
         ({"prompt": "a {{name}}", "rows": "name,color\ncup"}, "has 1 values and the first line 2 columns"),
+        ({"prompt": "a {name}", "rows": "name\ncup"}, "write the column name in double braces, {{name}}."),
+        ({"prompt": "a {{name}}", "rows": "| name |\n|---|\n| cup | 2 |"}, "row 1 of the table: it has 2 cells"),
+        ({"prompt": "a {{name}}", "rows": "name"}, "rows: there is no row; send at least one, as a JSON list"),
         ({"prompt": "a cup", "rows": '[{"steps": 1}]', "model": "none-such"}, "none-such"),
         ({"operation": "edit", "prompt": "x", "rows": '[{"image": "img_no"}]'}, "1 of 1 rows failed"),
     ],

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import re
+import time
+from contextlib import suppress
 from typing import Any
 
 import hypothesis.strategies as st
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.prompts.table import check_job, decode, fill, is_of_row, read_rows
+from qwen_image_studio.prompts.written import only_reference
 
 NAMES = st.text(
     st.characters(exclude_characters="{}\t;\r\n", categories=["L", "M", "N", "P", "S", "Z"]), min_size=1, max_size=12
@@ -199,3 +202,147 @@ def test_what_parts_the_columns(text: str, rows: list[dict[str, str]]) -> None:
 def test_a_column_without_a_name_is_not_lost() -> None:
     with pytest.raises(StudioError, match="a column has no name"):
         read_rows("\ta\nx\tred")
+
+
+# -- as language models and workflow tools write tables ------------------------------------------------------------
+
+ROWS = [{"color": "red", "thing": "apple"}, {"color": "blue", "thing": "cup"}]
+CSV = "color,thing\nred,apple\nblue,cup"
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        (f"\ufeff{json.dumps(ROWS)}\n", ROWS),
+        (f"```json\n{json.dumps(ROWS)}\n```", ROWS),
+        (f"Here are the rows:\n```json\n{json.dumps(ROWS)}\n```\nShall I go on?", ROWS),
+        (str(ROWS), ROWS),
+        (f"```python\n{ROWS}\n```", ROWS),
+        (
+            str(
+                [
+                    {
+                        "a": "it's",
+                        "b": 'say "no"',
+                        "c": "\\ \n'\"é\U0001f34e",
+                        "d": None,
+                        "e": True,
+                        "f": -0.5,
+                        "None": "True",
+                    }
+                ]
+            ),
+            [
+                {
+                    "a": "it's",
+                    "b": 'say "no"',
+                    "c": "\\ \n'\"é\U0001f34e",
+                    "d": None,
+                    "e": True,
+                    "f": -0.5,
+                    "None": "True",
+                }
+            ],
+        ),
+        ('{"color": "red", "n": 1, "x": null}', [{"color": "red", "n": 1, "x": None}]),
+        (f"\ufeff{CSV}\n\n", ROWS),
+        (f"```csv\n{CSV}\n```", ROWS),
+        (f"``` \n{CSV}\n \n```\n", None),
+        ("| color | thing |\n|---|:-:|\n| red | apple |\n| blue | cup |", ROWS),
+        ("The rows, as asked:\n\n| color | thing |\n| --- | --- |\n| red | apple |\n| blue | cup |\nUse a|b.", ROWS),
+        ("```markdown\n|color|thing|\n|-|-|\n|red|apple|\n|blue|cup|\n```", ROWS),
+        ("| a |\n| - |\n| x\\|y |", [{"a": "x|y"}]),
+        ('a,"x | y\n--|--\n1 | 2"\nb,c', [{"a": "b", "x | y\n--|--\n1 | 2": "c"}]),
+        ('a,b\nstar,"x ```y"\ncup,"z``` d"', [{"a": "star", "b": "x ```y"}, {"a": "cup", "b": "z``` d"}]),
+        ('[{"name": "```a```"}]', [{"name": "```a```"}]),
+    ],
+)
+def test_a_table_is_read_in_every_form_that_people_and_models_write(text: str, rows: Any) -> None:
+    assert read_rows(text) == (ROWS if rows is None else rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("color", 'rows: there is no row; send at least one, as a JSON list such as [{"name": "red apple"}], or CSV'),
+        ("[1, 2]", "row 1 of the table: is no object"),
+        ('[{"a": 1}, {"a": 2}, null]', "row 3 of the table: is no object"),
+        ("[{'a': open('x')}]", "rows: the JSON cannot be read"),
+        ("[{'a': 'x}]", "rows: the JSON cannot be read"),
+        ("[{'a': 1, 'a': 2}]", "row 1 of the table: the column 'a' is there twice"),
+        ("[{{1}}]", "rows: the JSON cannot be read"),
+        ("[" * 100_000, "rows: the JSON cannot be read"),
+        ("[{'a': nan}]", "rows: the JSON cannot be read"),
+        ("| a | b |\n|---|---|\n| 1 | 2 |\n| 3 |", "row 2 of the table: it has 1 cells, and the table 2 columns"),
+        ("|a|\n|-|\n|1|\n\n|2|", "rows: there is a second table, or an empty line within"),
+        ("|a|a|\n|-|-|\n|1|2|", "row 1 of the table: the column 'a' is there twice"),
+        ("```\na\n1\n```\nor\n```\na\n2\n```", "rows: there is more than one code block"),
+        ("| a | b |\n|---|---|", "rows: there is no row"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_refused_with_the_row_and_the_remedy(text: str, said: str) -> None:
+    with pytest.raises(StudioError) as caught:
+        read_rows(text)
+    assert caught.value.message.startswith(said)
+    assert len(caught.value.message) < 300
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.dictionaries(STRIPPED, VALUES, min_size=1, max_size=4), min_size=1, max_size=6))
+def test_a_list_in_pythons_notation_is_read_as_it_was_written(rows: list[dict[str, Any]]) -> None:
+    assert read_rows(str(rows)) == rows
+
+
+@pytest.mark.parametrize(
+    ("start", "part", "end"),
+    [
+        ("[", "'", ""), ("[", "'\\", ""), ("[", "\\'", "x"), ("[", '"\'', ""), ("[", "'a\n", ""), ("[", "-", ""),
+        ("[", "None", ""), ("", "{", ""), ("", '{"a":', ""), ("```\n", " \n", "x"), ("```", "\n", "x"), ("", "```", ""),
+        ("", "|", ""), ("", "|-|\n", ""), ("a|b\n", "-", "|-"), ("|a|\n|-|\n", "|\\", ""),
+    ],
+)  # fmt: skip
+def test_no_table_takes_long_to_read(start: str, part: str, end: str) -> None:
+    """CPU time grows with the length: with its square it would grow by 100, to minutes for the longest table."""
+
+    def seconds(length: int) -> float:
+        text = f"{start}{part * (length // len(part))}{end}"
+        began = time.thread_time()
+        with suppress(StudioError):
+            read_rows(text)
+        return time.thread_time() - began
+
+    assert seconds(300_000) < 40 * max(seconds(30_000), 0.02)
+
+
+ID, OTHER = "img_" + "0a" * 12, "img_" + "1b" * 12
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (ID, ID),
+        (f"![image]({ID})", ID),
+        (f"image_id {ID}, seed 7, https://a/files/{ID}.png?signature=s", ID),
+        ("![a](https://cdn.example/a.png)", "https://cdn.example/a.png"),
+        ("see https://cdn.example/a.png.", "https://cdn.example/a.png"),
+        ("https://cdn.cn/苹果（大）.png", "https://cdn.cn/苹果（大）.png"),
+        (f" http://a/files/{ID}(1).png", f" http://a/files/{ID}(1).png"),
+        (f"{ID}, {OTHER}", f"{ID}, {OTHER}"),
+        (f"{ID} https://cdn.example/a.png", f"{ID} https://cdn.example/a.png"),
+        ("the last image", "the last image"),
+    ],
+)
+def test_the_only_image_that_a_cell_names_is_found(text: str, found: str) -> None:
+    assert only_reference(text) == found
+
+
+@pytest.mark.parametrize("text", ["a { color } cup", "{color}", "{{color}} and {color}"])
+def test_a_column_in_single_braces_is_refused(text: str) -> None:
+    for job in ({"prompt": text}, {"slots": {"new": text}}):
+        with pytest.raises(StudioError, match=r"^job: write the column color in double braces, \{\{color\}\}\.$"):
+            check_job(job, ROWS)  # type: ignore[arg-type]
+        check_job(job)
+
+
+def test_other_braces_stay_as_they_are() -> None:
+    check_job({"prompt": "{other} {1, 2} {{color}} {{{color}}}", "n": 1}, ROWS)  # type: ignore[arg-type]

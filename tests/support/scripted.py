@@ -9,8 +9,11 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from werkzeug.formparser import parse_form_data
 
 from tests.support.loopback import LoopbackServer
 
@@ -42,6 +45,12 @@ class Call:
     def json(self) -> Any:
         """The JSON body."""
         return json.loads(self.body)
+
+    def form(self) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """The parameters and the files of a form."""
+        sent = {"CONTENT_TYPE": self.headers["Content-Type"], "CONTENT_LENGTH": str(len(self.body))}
+        _, fields, files = parse_form_data({"REQUEST_METHOD": "POST", "wsgi.input": BytesIO(self.body), **sent})
+        return json.loads(fields["params"]), {name: file.read() for name, file in files.items()}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from tools.parameters.painting import (
     without_ratio_beside_size,
 )
 from tools.parameters.pictures import MAX_REFERENCE_CHARS, Address, one_reference
-from tools.parameters.table import Rows, column_names, decoded, read_rows
+from tools.parameters.table import Table, checked
 from tools.parameters.tolerant import lowered
 
 Operation = Literal["generate", "edit", "outpaint"]
@@ -26,7 +26,6 @@ TEXTS = ("prompt", "negative_prompt", "image", "aspect_ratio", "size")
 """Names of the parameters that may hold {{column}}, besides the slots."""
 # Names have no braces, so that the search takes linear time; blanks are stripped afterwards.
 _COLUMN = re.compile(r"\{\{([^{}]*)\}\}")
-_SINGLE = re.compile(r"(?<!\{)\{([^{}]{1,100})\}(?!\})")
 
 
 def columns(text: str) -> str:
@@ -60,7 +59,7 @@ class BatchParameters(Instructed):
     TABLES: ClassVar[frozenset[str]] = frozenset(("rows",))
 
     operation: Annotated[Operation, BeforeValidator(lowered)] = "generate"
-    rows: Annotated[Rows | None, BeforeValidator(read_rows)] = None
+    rows: Table = None
     rows_file: Address = None
     """URL of a file of rows, instead of rows."""
     image: str | None = Field(None, max_length=MAX_REFERENCE_CHARS)
@@ -99,8 +98,6 @@ class BatchParameters(Instructed):
             raise ValueError("Give the rows: as JSON or CSV in rows, or as a file in rows_file.")
         if self.rows is not None and self.rows_file is not None:
             raise ValueError("Give either rows or rows_file, not both.")
-        if self.rows is not None:
-            self._check_braces(self.rows)
         return self
 
     @model_validator(mode="after")
@@ -117,44 +114,28 @@ class BatchParameters(Instructed):
             _check_ratio(self.aspect_ratio, self.operation)
         return self
 
-    def body(self, file: bytes | None = None) -> dict[str, Any]:
-        """Return the body of ``POST /v1/jobs``; ``file`` is the file of rows, if there is one. Raises
-        :class:`Refused`.
-        """
+    def body(self) -> dict[str, Any]:
+        """Return the body of ``POST /v1/jobs``, without the rows."""
         image = self.image or (None if self.operation == "generate" else "{{image}}")
         params = {"image": image, "aspect_ratio": self.aspect_ratio}
         job = {"operation": self.operation, **super().body(), **{name: text for name, text in params.items() if text}}
-        table = self.rows if file is None else self._rows_of(file)
-        if isinstance(table, list) and image and (column := _COLUMN.fullmatch(image)):
-            table = [_with_reference(number, row, column[1]) for number, row in enumerate(table, start=1)]
-        return {"operation": "batch", "job": job, "rows": table, "seed_mode": self.seed_mode}
+        return {"operation": "batch", "job": job, "seed_mode": self.seed_mode}
 
-    def _rows_of(self, file: bytes) -> Rows:
+    def table(self, file: bytes | None) -> bytes:
+        """Return the rows as a file; ``file`` is the one behind rows_file. Raises :class:`Refused`."""
         try:
-            table = read_rows(decoded(file))
-            self._check_braces(table)
+            return self.rows or checked(file or b"")
         except ValueError as error:
             raise Refused(f"rows_file: {error}.") from None
-        return table
 
-    def _check_braces(self, table: Rows) -> None:
-        """Raise ValueError where a column's name is in single braces, which would be painted as they are."""
-        names = column_names(table)
-        for text in (*(getattr(self, name) or "" for name in TEXTS), *self.slots.values()):
-            for single in (found.strip() for found in _SINGLE.findall(text)):
-                if single in names:
-                    raise ValueError(f"write the column {single[:40]} in double braces, {{{{{single[:40]}}}}}")
-
-
-def _with_reference(number: int, row: dict[str, Any], column: str) -> dict[str, Any]:
-    """Return the row with only the id or URL left in that column. Raises :class:`Refused` where there is none."""
-    value = row.get(column)
-    if not isinstance(value, str) or not value.strip():
-        return row
-    try:
-        return row | {column: one_reference(value)}
-    except ValueError as error:
-        raise Refused(f"row {number}: {column}: {error}.") from None
+    def in_words_of_the_form(self, refusal: Refused) -> Refused:
+        """Return the server's refusal of the batch with the names that the form has for its parameters."""
+        message = str(refusal)
+        if refusal.param == "job":
+            message = message.removeprefix("job: ")
+        elif refusal.param == "rows" and self.rows is None:
+            message = f"rows_file: {message.removeprefix('rows: ')}"
+        return type(refusal)(message, param=refusal.param)
 
 
 def _check_ratio(value: str, operation: Operation) -> None:

@@ -13,6 +13,7 @@ from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.request import PaintRequest, Request, ready, validated
 from qwen_image_studio.planning.plan import BatchPlan
 from qwen_image_studio.prompts.table import Row, check_job, check_rows, fill, is_of_row, of_row, read_rows
+from qwen_image_studio.prompts.written import only_reference
 
 SHEET_QUALITY = 90
 """JPEG quality of the contact sheet, 1 to 100; it is only for looking at."""
@@ -30,8 +31,8 @@ class BatchRequest(Request):
     """A job of any other operation, in whose texts {{column}} stands for the row's value. A text that is nothing but
     {{column}} becomes the value itself, also a number; where the row has none, the parameter is left out."""
     rows: Annotated[list[dict[str, Cell]], Field(max_length=MAX_ROWS)] | str
-    """The rows: a list of objects, or a text with such a list as JSON or with a table as CSV, whose first line names
-    the columns."""
+    """The rows: a list of objects, or a text with such a list as JSON, or with a table as CSV, whose first line names
+    the columns, or in Markdown. In a form, a file of these (at most 2 MB) may be sent as `rows` instead."""
     seed_mode: SeedMode = SeedMode.PER_ROW
     """How the rows get their seeds from the job's (a random one where it has none)."""
 
@@ -81,7 +82,10 @@ class BatchRequest(Request):
 
 def row_request(job: Mapping[str, Any], row: Mapping[str, Cell], seed: int | None = None) -> Request:
     """Return the request of one row of a batch. Raises StudioError with the parameter at fault."""
-    request = validated(fill(job, row))
+    filled = fill(job, row)
+    if isinstance(image := filled.get("image"), str):
+        filled["image"] = only_reference(image)
+    request = validated(filled)
     if isinstance(request, BatchRequest):
         raise refusal("operation", "a row of a batch cannot be a batch; use another operation")
     request.check(files=0, masks=0)

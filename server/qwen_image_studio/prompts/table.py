@@ -1,17 +1,18 @@
-"""The table of a batch: read from JSON or CSV, and filled into the texts of the batch's job row by row."""
+"""The table of a batch: read from JSON, CSV or Markdown, and filled into the texts of the batch's job row by row."""
 
 import csv
 import io
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.fields import Cell
 from qwen_image_studio.contract.words import MAX_PROMPT_CHARS, MAX_ROWS
+from qwen_image_studio.prompts.written import json_of_python, markdown_table, without_fences
 
 Row = dict[str, Cell]
 """Values of one row by column."""
@@ -19,9 +20,11 @@ MAX_DEPTH = 20
 """Levels to which lists and objects of a job may be nested; no operation needs more than four."""
 # One run of characters up to a brace, so that the search takes linear time. Names are stripped afterwards.
 _COLUMN = re.compile(r"\{\{([^{}]*)\}\}")
+_SINGLE = re.compile(r"(?<!\{)\{([^{}]{1,100})\}(?!\})")
 MAX_FILLED_CHARS = 2 * MAX_PROMPT_CHARS
 """Longest text in characters once it is filled in: more than any parameter takes."""
 _LEFT_OUT = object()
+_SUCH_AS = 'a JSON list such as [{"name": "red apple"}], or CSV whose first line names the columns'
 
 
 @contextmanager
@@ -53,22 +56,37 @@ def decode(data: bytes) -> str:
 
 
 def read_rows(text: str) -> list[Row]:
-    """Return the rows of a JSON list of objects, or of a CSV table whose first line names the columns.
+    """Return the rows of a JSON list of objects, a CSV table whose first line names the columns, or a Markdown table.
 
-    Values of a line are separated by commas; by tabs, semicolons or Chinese commas where the first line has no comma.
-    Raises StudioError ``invalid_value``.
+    Values of a line of CSV are separated by commas; by tabs, semicolons or Chinese commas where the first line has no
+    comma. As language models answer, a table may stand in a code block, with words around it; as workflow tools write
+    it, a list may be in Python's notation. A single object is one row. Raises StudioError ``invalid_value``.
     """
     text = text.removeprefix("\ufeff")
-    return check_rows(_read_list(text) if text.lstrip()[:1] in {"[", "{"} else _read_table(text))
+    if not _is_list(text):
+        text = without_fences(text)
+    if _is_list(text):
+        return check_rows(_read_list(text))
+    cells = markdown_table(text)
+    return check_rows(_read_table(text) if cells is None else _read_cells(cells))
+
+
+def _is_list(text: str) -> bool:
+    return text.lstrip()[:1] in {"[", "{"}
 
 
 def check_rows(rows: Sequence[Mapping[str, Cell]]) -> list[Row]:
     """Return the rows with stripped column names. Raises StudioError ``invalid_value`` for rows that cannot be used."""
     if not rows:
-        raise _refusal("there is no row; send at least one")
+        raise _refusal(f"there is no row; send at least one, as {_SUCH_AS}")
+    _check_count(rows)
+    return [_checked(number, list(row.items())) for number, row in enumerate(rows)]
+
+
+def _check_count(rows: Sequence[object]) -> None:
+    """Raise StudioError ``invalid_value`` for too many rows; called before each of them is looked at."""
     if len(rows) > MAX_ROWS:
         raise _refusal(f"there are {len(rows)} rows; at most {MAX_ROWS} are taken, send them as several batches")
-    return [_checked(number, list(row.items())) for number, row in enumerate(rows)]
 
 
 def _checked(number: int, pairs: Sequence[tuple[str, Any]]) -> Row:
@@ -97,17 +115,36 @@ class _Object(list[tuple[str, Any]]):
 
 
 def _read_list(text: str) -> list[Row]:
-    try:
-        found = json.loads(text, object_pairs_hook=_Object)
-    except (ValueError, RecursionError) as error:
-        raise _refusal(f"the JSON cannot be read ({str(error)[:100]}); correct it, or send a table as CSV") from error
+    found = _parsed(text)
     if isinstance(found, _Object):
-        raise _refusal('the JSON is an object; send a list of objects such as [{"name": "cup"}]')
+        found = [found]
+    _check_count(found)
     for number, row in enumerate(found):
         if not isinstance(row, _Object):
             with of_row(number):
                 raise _refusal('is no object; send a list of objects such as [{"name": "cup"}]', param="")
     return [_checked(number, row) for number, row in enumerate(found)]
+
+
+def _parsed(text: str) -> Any:
+    """Return the value that a text holds in JSON or in Python's notation. Raises StudioError ``invalid_value``."""
+    try:
+        return json.loads(text, object_pairs_hook=_Object)
+    except (ValueError, RecursionError) as error:
+        with suppress(ValueError, RecursionError):
+            return json.loads(json_of_python(text), object_pairs_hook=_Object)
+        raise _refusal(f"the JSON cannot be read ({str(error)[:100]}); correct it, or send {_SUCH_AS}") from error
+
+
+def _read_cells(cells: Sequence[Sequence[str]]) -> list[Row]:
+    """Return the rows of a Markdown table, the names of its columns first. Raises StudioError that names the row."""
+    names, *rows = cells
+    _check_count(rows)
+    for number, row in enumerate(rows):
+        if len(row) != len(names):
+            with of_row(number):
+                raise _refusal(f"it has {len(row)} cells, and the table {len(names)} columns", param="")
+    return [_checked(number, list(zip(names, row, strict=True))) for number, row in enumerate(rows)]
 
 
 def _read_table(text: str) -> list[Row]:
@@ -132,6 +169,7 @@ def _read_table(text: str) -> list[Row]:
             raise _refusal(f"line {lines.line_num} is no CSV ({error}); look at its double quotes", param="") from error
     while rows and not any(value.strip() for value in rows[-1]):  # spreadsheets add empty rows
         rows.pop()
+    _check_count(rows)
     return [_checked(number, list(zip(header or (), row, strict=True))) for number, row in enumerate(rows)]
 
 
@@ -145,14 +183,25 @@ def _delimiter(text: str) -> str:
 
 
 def check_job(job: Mapping[str, Any], rows: Sequence[Row] | None = None) -> None:
-    """Raise StudioError ``invalid_value`` for a job that is nested too deeply or names a column that no row has."""
+    """Raise StudioError ``invalid_value`` for a job that is nested too deeply or names a column wrongly.
+
+    With `rows`, a column is wrong that no row has, or that stands in single braces, which would be painted with it.
+    """
     columns = None if rows is None else {name for row in rows for name in row}
     for text in _texts(job, 0):
         _check_text(text, "job")
-        for name in (found.strip() for found in _COLUMN.findall(text)):
-            if columns is not None and name not in columns:
-                shown = ", ".join(sorted(columns)[:20])
-                raise _refusal(f"{{{{{name[:60]}}}}}: no row has that column; there are: {shown}", param="job")
+        if columns is not None:
+            _check_columns(text, columns)
+
+
+def _check_columns(text: str, columns: Collection[str]) -> None:
+    for name in (found.strip() for found in _COLUMN.findall(text)):
+        if name not in columns:
+            shown = ", ".join(sorted(columns)[:20])
+            raise _refusal(f"{{{{{name[:60]}}}}}: no row has that column; there are: {shown}", param="job")
+    for name in (found.strip() for found in _SINGLE.findall(text)):
+        if name in columns:
+            raise _refusal(f"write the column {name[:60]} in double braces, {{{{{name[:60]}}}}}", param="job")
 
 
 def is_of_row(value: object) -> bool:

@@ -42,6 +42,8 @@ SUBMIT_ERRORS = (
 )  # fmt: skip
 """Codes of errors that refuse a job once its request has been read."""
 _FILES = ("image", "image[]", MASK, "rows")
+MAX_TABLE_BYTES = 2_000_000
+"""Largest file of rows as it is sent, in bytes; UTF-16 takes up to twice as many as the UTF-8 it is kept in."""
 
 
 class JobBody(RootModel[JobRequest]):
@@ -89,9 +91,11 @@ def _read_rows(body: Mapping[str, Any]) -> dict[str, str]:
         return {}
     if len(sent) > 1 or "rows" in body:
         raise StudioError("invalid_value", "rows: send one table, as a file or within 'params'.", param="rows")
-    if len(sent[0]) > MAX_JSON_BYTES:
-        raise StudioError("body_too_large", f"rows: the table is larger than {MAX_JSON_BYTES} bytes.", param="rows")
-    return {"rows": decode(sent[0])}
+    if len(sent[0]) > MAX_TABLE_BYTES or len((text := decode(sent[0])).encode()) > MAX_JSON_BYTES:
+        most = f"{MAX_JSON_BYTES // 1000} kB as UTF-8"
+        message = f"rows: the table has more than {most}; send it as several batches."
+        raise StudioError("body_too_large", message, param="rows")
+    return {"rows": text}
 
 
 @route(
