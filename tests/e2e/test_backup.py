@@ -17,7 +17,7 @@ def command(studio: Studio, *arguments: str) -> str:
     """Run a command with the settings of a server, which has to succeed; what it prints."""
     answer = subprocess.run(
         [sys.executable, "-m", "qwen_image_studio", *arguments],
-        env=studio.environment, cwd=studio.folder, capture_output=True, text=True, timeout=120, check=False,
+        env=studio.environment, cwd=studio.folder, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
@@ -53,7 +53,7 @@ def test_a_running_server_goes_on_in_another_folder(tmp_path: Path) -> None:
     assert command(new, "restore", "../backup").startswith(f"Restored into {tmp_path / 'new/data'}: ")
     refused = subprocess.run(
         [sys.executable, "-m", "qwen_image_studio", "restore", "../backup"],
-        env=new.environment, cwd=new.folder, capture_output=True, text=True, timeout=120, check=False,
+        env=new.environment, cwd=new.folder, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert refused.returncode == 1
     assert refused.stderr.count("Error: There is a server's data already") == 1

@@ -25,6 +25,7 @@ from qwen_image_studio.gallery.local import LocalStore
 from qwen_image_studio.gallery.names import INSTALLATION_KEY
 from qwen_image_studio.gallery.store import StoredFile
 from qwen_image_studio.host.backup import back_up, checksum
+from qwen_image_studio.host.doctor import examine
 from qwen_image_studio.host.restore import restore
 from qwen_image_studio.jobs import JobStore, StoredImage, WorkerReport
 from qwen_image_studio.jobs.opening import open_store
@@ -408,5 +409,8 @@ def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(kept: Kept) 
         database.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(CannotServe, match=r"newer version.*revision 9999.*install that version again, or restore"):
         open_store(kept.settings)
+    lines, healthy = examine(kept.settings)
+    assert not healthy
+    assert any("install that version again" in line for line in lines)
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
