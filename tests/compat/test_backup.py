@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from werkzeug.test import Client
 
+from qwen_image_studio.database.tables import REVISION
 from qwen_image_studio.host.backup import back_up
 from qwen_image_studio.host.restore import restore
-from qwen_image_studio.jobs.opening import open_store
+from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from tests.compat.calls import HERE
@@ -28,7 +29,7 @@ def test_every_picture_and_link_of_0_1_0_is_restored(tmp_path: Path, upgraded: b
     if upgraded:
         open_store(old)
     made = back_up(old, tmp_path / "backup")
-    assert (made.missing, made.revision) == ([], "0006" if upgraded else made.revision)
+    assert (made.missing, made.revision) == ([], REVISION if upgraded else made.revision)
     new = old.model_copy(update={"data_dir": tmp_path / "restored"})
     restore(new, tmp_path / "backup")
     client: Client = create_app(new, {}).test_client()

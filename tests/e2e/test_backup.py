@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from tests.contract.conftest import png
-from tests.studio import Studio
+from tests.support.pictures import png
+from tests.support.studio import Studio
 
 
 def command(studio: Studio, *arguments: str) -> str:

@@ -28,7 +28,7 @@ from qwen_image_studio.host.backup import back_up, checksum
 from qwen_image_studio.host.doctor import examine
 from qwen_image_studio.host.restore import restore
 from qwen_image_studio.jobs import JobStore, StoredImage, WorkerReport
-from qwen_image_studio.jobs.opening import open_store
+from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.processes import lock
 
@@ -97,7 +97,7 @@ def test_what_is_restored_is_what_was_there(kept: Kept, tmp_path: Path, empty: S
     assert again.opens(picture)
     assert again.gallery.open(picture.key) == kept.gallery.open(picture.key)
     assert again.gallery.linked(link) == kept.gallery.open(picture.key), "links go on opening"
-    assert again.store.installation() == kept.store.installation()
+    assert again.store.forgetting.installation() == kept.store.forgetting.installation()
     assert (empty.data_dir / "secret_key").stat().st_mode & 0o077 == 0
 
 
@@ -111,20 +111,20 @@ def test_a_backup_is_for_its_owner_and_sha256sum(folder: Path) -> None:
 
 
 def test_the_mark_of_the_pictures_comes_along(kept: Kept, tmp_path: Path, empty: Settings) -> None:
-    kept.gallery.files.put(INSTALLATION_KEY, kept.store.installation().encode(), "text/plain")
+    kept.gallery.files.put(INSTALLATION_KEY, kept.store.forgetting.installation().encode(), "text/plain")
     back_up(kept.settings, tmp_path / "backup")
     restore(empty, tmp_path / "backup")
-    assert kept_in(empty.data_dir).gallery.open(INSTALLATION_KEY) == kept.store.installation().encode()
+    assert kept_in(empty.data_dir).gallery.open(INSTALLATION_KEY) == kept.store.forgetting.installation().encode()
 
 
 def test_workers_of_the_old_machine_are_not_waited_for(kept: Kept, tmp_path: Path, empty: Settings) -> None:
-    kept.store.note_worker(
+    kept.store.workers.note(
         WorkerReport(f"elsewhere/{LIGHT_DEVICE}", LIGHT_DEVICE, WorkerState.READY, None, "", 1_700_000_000.0)
     )
     back_up(kept.settings, tmp_path / "backup")
-    assert len(list(kept.store.workers())) == 1
+    assert len(list(kept.store.workers.all())) == 1
     restore(empty, tmp_path / "backup")
-    assert list(kept_in(empty.data_dir).store.workers()) == []
+    assert list(kept_in(empty.data_dir).store.workers.all()) == []
 
 
 def test_database_and_pictures_may_lie_elsewhere(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_what_is_deleted_during_the_backup_is_not_half_there(
     again = kept_in(empty.data_dir)
     left = pictures(empty.data_dir / "images")
     assert len(left) == 2 * 3
-    assert again.store.named_keys(sorted(left)) == left
+    assert again.store.forgetting.named_keys(sorted(left)) == left
 
 
 def test_a_file_that_was_lost_before_is_told_and_the_rest_is_backed_up(
@@ -202,7 +202,7 @@ def test_whatever_a_busy_server_has_stored_is_together(kept: Kept, tmp_path: Pat
     assert made.missing == []
     restore(empty, tmp_path / "backup")
     again, found = kept_in(empty.data_dir), pictures(empty.data_dir / "images")
-    assert again.store.named_keys(sorted(found)) == found
+    assert again.store.forgetting.named_keys(sorted(found)) == found
     with closing(sqlite3.connect(empty.data_dir / "studio.sqlite")) as database:
         rows = database.execute("SELECT key, thumbnail_key FROM images WHERE deleted_at IS NULL").fetchall()
     assert {key for row in rows for key in row} == found

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from qwen_image_studio.guard import public_hosts
 from qwen_image_studio.guard.public_hosts import is_public
-from tests.contract.test_layers import ROOT
 from tests.server.site import BODY, Site, get, redirect, refusal, resolves_to, running
+from tests.support import ROOT
 from tests.support.addresses import NOT_PUBLIC, PUBLIC
 
 

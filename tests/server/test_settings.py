@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qwen_image_studio.settings import Settings, unknown_variables
-from tests.contract.test_layers import ROOT
+from tests.support import ROOT
 
 
 @pytest.fixture(autouse=True)
