@@ -6,9 +6,7 @@ gap remains, since a link in the exact form of Dify's own cannot be told from a 
 person can learn whether a host of that network answers, and read a file that another service keeps at such a path.
 """
 
-import ipaddress
 import re
-import socket
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -17,11 +15,10 @@ from urllib.parse import SplitResult, parse_qs, urljoin, urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from tools.connection import FAILURES, TooManyBytes, TooSlow, explain, host_of, is_final, read_capped
 from tools.errors import InputNotFetched
+from tools.public_hosts import HostNotPublic, HostUnknown, PublicConnection, PublicTlsConnection
 from tools.views import InputFile
 
 MAX_BYTES = 20_000_000  # the server's own limit, which would be checked only after the upload
@@ -45,17 +42,10 @@ _OF_DIFY = re.compile(
     re.IGNORECASE,
 )
 _SIGNED = {"timestamp", "nonce", "sign", "as_attachment"}
-# IPv6 addresses of hosts; NAT64 and most other forms that hold an IPv4 address are outside.
-_HOSTS_V6 = ipaddress.IPv6Network("2000::/3")
-_PROTOCOLS_V4 = ipaddress.IPv4Network("192.0.0.0/24")  # private, which older Pythons do not know
 
 
 class _TryAgain(Exception):
     """The attempt failed, but another one may succeed; ``str()`` is the sentence for when none does."""
-
-
-class _NotPublic(Exception):
-    """The host of a link is unknown, or not on the public Internet."""
 
 
 def fetch_all(urls: Sequence[str], deadline: float) -> list[InputFile]:
@@ -79,12 +69,12 @@ def fetch_table(url: str | None, deadline: float) -> bytes | None:
     return None if url is None else _fetch(url, "The file of rows", MAX_TABLE_BYTES, deadline)
 
 
-def _session(url: str) -> requests.Session:
+def _session(url: str, until: float) -> requests.Session:
     session = requests.Session()
     session.auth = _anonymous
     if _setting(url) is LINK:
         for scheme in ("http://", "https://"):
-            session.mount(scheme, _PublicHosts())
+            session.mount(scheme, _PublicHosts(until))
     return session
 
 
@@ -119,7 +109,7 @@ def _fetch(url: str, what: str, limit: int, deadline: float) -> bytes:
     until = min(deadline, time.monotonic() + FILE_TIMEOUT_S)
     for attempt in range(ATTEMPTS):
         try:
-            with _session(url) as session:
+            with _session(url, until) as session:
                 return _download(session, url, what, limit, until)
         except _TryAgain as failure:
             pause = FIRST_PAUSE_S * 2**attempt
@@ -143,72 +133,36 @@ def _setting(url: str) -> str:
     return SETTING if "sign" in query and query.keys() <= _SIGNED and all(query["sign"]) else LINK
 
 
-class _PublicConnection(HTTPConnection):
-    """A connection to a host of the public Internet; it raises :class:`_NotPublic` for any other host.
-
-    The name is looked up once and the socket connected to that result, since a second look-up could find another host.
-    """
-
-    def _new_conn(self) -> socket.socket:
-        name, timeout = self._dns_host, self.timeout
-        failure: Exception = _NotPublic()
-        addresses = _public_addresses(name, self.port)
-        until = time.monotonic() + (timeout or CONNECT_TIMEOUT_S)
-        try:
-            for position, address in enumerate(addresses):
-                # The remaining time is divided among the addresses, so that many silent ones take no longer than one.
-                self.timeout = max(until - time.monotonic(), 0.1) / (len(addresses) - position)
-                self._dns_host = address
-                try:
-                    connected = super()._new_conn()
-                except (ConnectTimeoutError, NewConnectionError) as error:
-                    failure = error
-                else:
-                    connected.settimeout(timeout)  # so that the TLS handshake has the full time again
-                    return connected
-        finally:
-            self._dns_host, self.timeout = name, timeout
-        raise failure
-
-
-class _PublicTlsConnection(_PublicConnection, HTTPSConnection):
-    """The same over TLS; the certificate is checked against the name."""
-
-
-class _PublicPool(HTTPConnectionPool):
-    ConnectionCls = _PublicConnection
-
-
-class _PublicTlsPool(HTTPSConnectionPool):
-    ConnectionCls = _PublicTlsConnection
-
-
 class _PublicHosts(HTTPAdapter):
     """An adapter for hosts of the public Internet; where the environment sets a proxy, the proxy decides instead."""
 
+    def __init__(self, until: float) -> None:
+        """End every connection at `until`, in seconds of the monotonic clock."""
+        self._until = until
+        super().__init__()
+
     def init_poolmanager(self, *args: Any, **settings: Any) -> None:
-        """Use :class:`_PublicConnection` for all connections that do not go through a proxy."""
+        """Use connections that reach public hosts alone, except through a proxy."""
         super().init_poolmanager(*args, **settings)
-        self.poolmanager.pool_classes_by_scheme = {"http": _PublicPool, "https": _PublicTlsPool}
+        self.poolmanager.pool_classes_by_scheme = _public_pools(self._until)
 
 
-def _public_addresses(name: str, port: int) -> list[str]:
-    """Return the addresses of a host, each once. Raises :class:`_NotPublic` unless all of them are public."""
-    try:
-        found = [str(entry[4][0]) for entry in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)]
-        public = all(_is_public(address) for address in found)
-    except (OSError, ValueError):  # ValueError: not possible as a name
-        public = False
-    if not public:
-        raise _NotPublic
-    return list(dict.fromkeys(found))
+def _public_pools(until: float) -> dict[str, type[HTTPConnectionPool]]:
+    """Return urllib3's pools by scheme, with connections that reach public hosts alone, until a time."""
 
+    class Plain(PublicConnection):
+        deadline = until
 
-def _is_public(address: str) -> bool:
-    host = ipaddress.ip_address(address)
-    if isinstance(host, ipaddress.IPv6Address):
-        return host.is_global and host in _HOSTS_V6 and host.sixtofour is None
-    return host.is_global and not host.is_multicast and host not in _PROTOCOLS_V4
+    class Tls(PublicTlsConnection):
+        deadline = until
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class TlsPool(HTTPSConnectionPool):
+        ConnectionCls = Tls
+
+    return {"http": PlainPool, "https": TlsPool}
 
 
 def _download(session: requests.Session, url: str, what: str, limit: int, until: float) -> bytes:
@@ -221,7 +175,10 @@ def _download(session: requests.Session, url: str, what: str, limit: int, until:
                     _check_status(response.status_code, what, url)
                     return read_capped(response, limit, until)
                 here = urljoin(here, response.headers["Location"])
-        except _NotPublic:  # tried again in any case: a look-up may fail once, and the cause must not show
+        except (
+            HostNotPublic,
+            HostUnknown,
+        ):  # tried again in any case: a look-up may fail once, and the cause is hidden
             raise _TryAgain(
                 f"{what}: {_parts(here).hostname} is unknown, or not on the public Internet, where a link to a file "
                 "has to lead. Check the link, upload the file itself, or give the link as image_id: the server's "

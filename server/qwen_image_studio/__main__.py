@@ -25,9 +25,11 @@ from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.local.files import batch_to_files, paint_to_files
 from qwen_image_studio.local.options import painting_options, part_options, region
 from qwen_image_studio.models.table import configured_models
-from qwen_image_studio.settings import Settings
+from qwen_image_studio.settings import Settings, described, example, unknown_variables
 from qwen_image_studio.system.devices import devices, largest_card_gib
 from qwen_image_studio.system.processes import die_with_parent
+
+_log = logging.getLogger(__name__)
 
 
 def _age(_context: click.Context, _option: click.Parameter, value: str) -> float:
@@ -47,6 +49,10 @@ def main() -> None:
     """Run the command line; a failure that the user can mend ends in one line on stderr and exit code 1."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # What `serve` has started would only say it again, and `doctor` says it in its report.
+    if "--parent" not in sys.argv and sys.argv[1:] != ["doctor"]:
+        for sentence in unknown_variables():
+            _log.warning("%s", sentence)
     try:
         cli(prog_name="qwen-image-studio")
     except (CannotServe, StudioError, BadTemplates, OSError) as error:
@@ -247,6 +253,35 @@ def prune(older_than_s: float, dry_run: bool) -> None:
 
 
 @cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def backup(folder: Path) -> None:
+    """Back up database, pictures and secret key as FOLDER, also while the server runs."""
+    from qwen_image_studio.host.backup import back_up
+
+    settings = Settings()
+    made = back_up(settings, folder)
+    click.echo(f"Backed up to {folder}: {made.files} files, {made.bytes / 1e6:.1f} MB.")
+    if made.missing:
+        click.echo(f"{len(made.missing)} files of pictures were lost before, such as {made.missing[0]}.", err=True)
+    if settings.secret_key.get_secret_value():
+        click.echo("STUDIO_SECRET_KEY is not in the backup; links go on opening where it is set again.", err=True)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--without-damaged", is_flag=True, help="Leave pictures out that are damaged in the backup.")
+def restore(folder: Path, without_damaged: bool) -> None:
+    """Restore the backup FOLDER into STUDIO_DATA_DIR, which has to be empty."""
+    from qwen_image_studio.host.restore import restore as restore_backup
+
+    settings = Settings()
+    restored = restore_backup(settings, folder, without_damaged=without_damaged)
+    for path in restored.damaged:
+        click.echo(f"{path} is damaged and was left out.", err=True)
+    click.echo(f"Restored into {settings.data_dir}: {restored.manifest.files - len(restored.damaged)} files.")
+
+
+@cli.command()
 def doctor() -> None:
     """Say what this machine can paint with, what is missing and what to do."""
     from qwen_image_studio.host.doctor import examine
@@ -257,11 +292,10 @@ def doctor() -> None:
 
 
 @cli.command()
-def settings() -> None:
+@click.option("--env", is_flag=True, help="As a file .env in which every line is commented out.")
+def settings(env: bool) -> None:
     """List every setting with its default and meaning."""
-    from qwen_image_studio.settings import described
-
-    click.echo(described())
+    click.echo(example() if env else described())
 
 
 @cli.command()

@@ -3,11 +3,16 @@
 ``qwen-image-studio settings`` lists them; ``docs/settings.md`` is generated from them, and a test keeps it fresh.
 """
 
+import textwrap
+from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode, SettingsConfigDict
+
+_PREFIX = "STUDIO_"
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
@@ -15,7 +20,7 @@ CommaList = Annotated[tuple[str, ...], NoDecode]
 class Settings(BaseSettings):
     """The settings of an operator: read once at start and passed on explicitly, never global."""
 
-    model_config = SettingsConfigDict(env_prefix="STUDIO_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_file=".env", extra="ignore", frozen=True)
 
     host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback needs an API key.")
     port: int = Field(8300, ge=1, le=65535, description="Port to listen on.")
@@ -99,9 +104,9 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("retention_days", mode="before")
+    @field_validator("retention_days", "font", "templates", "blocked_terms", mode="before")
     @classmethod
-    def _read_never(cls, value: object) -> object:
+    def _read_empty(cls, value: object) -> object:
         return None if value == "" else value
 
     @property
@@ -126,12 +131,47 @@ class Settings(BaseSettings):
         return self.host in {"127.0.0.1", "::1", "localhost"}
 
 
+def unknown_variables() -> list[str]:
+    """Return a sentence for each variable of the environment and of ``.env`` that looks like a setting and is none.
+
+    They do no harm, since other programs use the prefix, too (Android Studio has STUDIO_JDK); yet it may be a slip.
+    """
+    known = [name.upper() for name in Settings.model_fields]
+    read = [*DotEnvSettingsSource(Settings).env_vars, *EnvSettingsSource(Settings).env_vars]
+    found = dict.fromkeys(name.upper() for name in read if name.upper().startswith(_PREFIX))
+    names = [name.removeprefix(_PREFIX) for name in found if name.removeprefix(_PREFIX) not in known]
+    return [f"{_PREFIX}{name} is not a setting and changes nothing{_meant(name, known)}" for name in names]
+
+
+def _meant(name: str, known: list[str]) -> str:
+    if likely := get_close_matches(name, known, n=1):
+        return f"; did you mean {_PREFIX}{likely[0]}?"
+    return "; 'qwen-image-studio settings' lists those there are."
+
+
 def described() -> str:
     """Return every setting as a Markdown table, for ``qwen-image-studio settings`` and docs/settings.md."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        default = field.default
-        shown = default.get_secret_value() if isinstance(default, SecretStr) else default
-        text = ",".join(shown) if isinstance(shown, tuple) else "" if shown is None else str(shown)
-        rows.append(f"| `STUDIO_{name.upper()}` | {f'`{text}`' if text else '(empty)'} | {field.description} |")
+    for name, default, meaning in _all_settings():
+        rows.append(f"| `{name}` | {f'`{default}`' if default else '(empty)'} | {meaning} |")
     return "\n".join(rows)
+
+
+def example() -> str:
+    """Return every setting as a line of ``.env`` that is commented out, for ``.env.example``."""
+    parts = [
+        "# Settings of the server: copy this file to .env where the server starts, and uncomment what you change.\n"
+        "# Each line has the default. Written by: qwen-image-studio settings --env"
+    ]
+    for name, default, meaning in _all_settings():
+        comment = textwrap.fill(meaning, 116, initial_indent="# ", subsequent_indent="# ", break_long_words=False)
+        parts.append(f"{comment}\n#{name}={default}")
+    return "\n\n".join(parts)
+
+
+def _all_settings() -> Iterator[tuple[str, str, str]]:
+    """Yield name, default and meaning of every setting, as text."""
+    for name, field in Settings.model_fields.items():
+        default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+        shown = ",".join(default) if isinstance(default, tuple) else "" if default is None else str(default)
+        yield f"{_PREFIX}{name.upper()}", shown, field.description or ""

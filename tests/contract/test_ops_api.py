@@ -75,9 +75,16 @@ def references(node: Any) -> set[str]:
     return set[str]().union(*map(references, node)) if isinstance(node, list) else set()
 
 
-@pytest.mark.parametrize(("command", "path"), [("openapi", "docs/openapi.json"), ("settings", "docs/settings.md")])
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [("openapi", "docs/openapi.json"), ("settings", "docs/settings.md"), ("settings --env", ".env.example")],
+)
 def test_generated_documents_are_fresh(command: str, path: str) -> None:
     made = subprocess.run(
-        [sys.executable, "-m", "qwen_image_studio", command], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "qwen_image_studio", *command.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert made.stdout.strip() in (ROOT / path).read_text(), f"run: qwen-image-studio {command} and commit {path}"

@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 import subprocess
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ import pytest
 import urllib3.util.connection
 
 from tests.support import ROOT
+from tests.support.addresses import NOT_PUBLIC
 from tests.support.scripted import PNG, Answer, Call, ScriptedServer
-from tools import inputs
+from tools import inputs, public_hosts
 from tools.errors import InputNotFetched
 from tools.inputs import SETTING, fetch_all, fetch_mask, fetch_table, sniff
 from tools.views import InputFile
@@ -196,7 +198,7 @@ def connect_timeouts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_name_that_moves_into_the_network_finds_out_nothing(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ipaddress.IPv4Address, "is_global", property(lambda host: str(host) == "127.0.0.2"))
+    monkeypatch.setattr(public_hosts, "is_public", lambda host: host == "127.0.0.2")
     look_ups(monkeypatch, "moving.example", ["127.0.0.2"], ["127.0.0.1"])
     with pytest.raises(InputNotFetched, match=r"moving\.example is unknown, or not on the public Internet"):
         fetch_all([f"http://moving.example:{files.url.rpartition(':')[2]}/a.png"], time.monotonic() + 10)
@@ -210,14 +212,14 @@ def test_a_look_up_is_tried_again_whatever_it_found(
     files: Files, monkeypatch: pytest.MonkeyPatch, found: list[str] | OSError
 ) -> None:
     """One that failed may have failed in passing, and how long it takes must not tell which hosts are private."""
-    monkeypatch.setattr(ipaddress.IPv4Address, "is_global", property(lambda host: str(host) == "127.0.0.1"))
+    monkeypatch.setattr(public_hosts, "is_public", lambda host: host == "127.0.0.1")
     look_ups(monkeypatch, "some.example", found, found, ["127.0.0.1"])
     link = f"http://some.example:{files.url.rpartition(':')[2]}/a.png"
     assert fetch_all([link], time.monotonic() + 10)[0].content == PNG
 
 
 def test_addresses_that_are_silent_take_no_longer_than_one(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ipaddress.IPv4Address, "is_global", True)
+    monkeypatch.setattr(public_hosts, "is_public", lambda _: True)
     look_ups(monkeypatch, "silent.example", [f"127.0.0.{host}" for host in range(1, 6)])
     with socket.create_server(("", 0), backlog=0) as full, ExitStack() as waiting:
         port = full.getsockname()[1]
@@ -231,8 +233,53 @@ def test_addresses_that_are_silent_take_no_longer_than_one(files: Files, monkeyp
     assert sum(waited) <= 1.5
 
 
+@pytest.mark.parametrize("address", NOT_PUBLIC)
+def test_no_socket_is_made_for_an_address_that_is_not_public(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setattr(inputs, "ATTEMPTS", 1)
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a socket was to be connected"))
+    host = f"[{address}]" if ipaddress.ip_address(address).version == 6 else address
+    with pytest.raises(InputNotFetched, match="is unknown, or not on the public Internet"):
+        fetch_all([f"http://{host}/a.png"], time.monotonic() + 60)
+
+
+def test_a_peer_that_is_not_public_gets_nothing(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = ("127.0.0.1", int(files.url.rpartition(":")[2]))
+    really_connect = socket.socket.connect
+    monkeypatch.setattr(socket.socket, "connect", lambda sock, _: really_connect(sock, here))
+    with pytest.raises(InputNotFetched, match="not on the public Internet"):
+        fetch_all(["http://8.8.8.8/a.png"], time.monotonic() + 60)
+    assert files.calls == []
+
+
+def test_a_sender_that_never_ends_its_headers_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(public_hosts, "is_public", lambda _: True)
+    left = threading.Event()
+
+    def drip(sock: socket.socket) -> None:
+        with suppress(OSError), sock:
+            sock.sendall(b"HTTP/1.1 200 OK\r\nX-More: ")
+            while not left.wait(0.05):
+                sock.sendall(b"1")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=lambda: drip(server.accept()[0]))
+        thread.start()
+        with pytest.raises(InputNotFetched, match="did not answer in time"):
+            fetch_all([f"http://127.0.0.1:{server.getsockname()[1]}/a.png"], time.monotonic() + 1)
+        left.set()
+        thread.join()
+
+
+def test_a_look_up_that_never_ends_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: left.wait() and [])
+    with pytest.raises(InputNotFetched, match=r"slow\.example is unknown, or not on the public Internet"):
+        fetch_all(["http://slow.example/a.png"], time.monotonic() + 0.5)
+    left.set()
+
+
 def test_a_link_stays_a_link_when_it_redirects(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ipaddress.IPv4Address, "is_global", property(lambda _: not files.calls))
+    monkeypatch.setattr(public_hosts, "is_public", lambda _: not files.calls)
     files.script.append(Answer(302, b"", {"Location": "/files/b?sign=s"}))
     with pytest.raises(InputNotFetched, match="not on the public Internet"):
         files.fetch("/a.png")
@@ -248,9 +295,10 @@ def test_a_proxy_decides_what_a_link_may_reach(files: Files, monkeypatch: pytest
 @pytest.mark.parametrize("public", [True, False])
 def test_links_in_the_process_as_the_sdk_patches_it(files: Files, sdk_python: Path, public: bool) -> None:
     program = (
-        "import dify_plugin, ipaddress, sys, time\n"
+        "import dify_plugin, sys, time\n"
+        "from tools import public_hosts\n"
         "from tools.inputs import fetch_all\n"
-        f"ipaddress.IPv4Address.is_global = {public}\n"
+        f"public_hosts.is_public = lambda _: {public}\n"
         "print(fetch_all([sys.argv[1]], time.monotonic() + 10)[0].mime_type)\n"
     )
     done = subprocess.run([sdk_python, "-c", program, f"{files.url}/a.png"], cwd=ROOT, capture_output=True, text=True)
@@ -261,7 +309,7 @@ def test_links_in_the_process_as_the_sdk_patches_it(files: Files, sdk_python: Pa
 def test_a_public_link_is_fetched_and_its_faults_are_about_the_link(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ipaddress.IPv4Address, "is_global", True)  # nothing public can be reached from a test
+    monkeypatch.setattr(public_hosts, "is_public", lambda _: True)  # nothing public can be reached from a test
     link = f"{files.url}/a.png"
     assert fetch_all([link], time.monotonic() + 10)[0].content == PNG
     for answer, said in ((Answer(404), "Check the link"), (Answer(200, b"<html>"), "Send one of these.")):

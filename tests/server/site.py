@@ -1,9 +1,10 @@
 """A server on loopback for tests of fetching: it counts the connections that reach it and answers as told."""
 
+import ipaddress
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -110,10 +111,16 @@ def refusal(url: str, **limits: Any) -> StudioError:
 
 
 def resolves_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
-    """Let every name resolve to the addresses of the first answer, then of the second, and so on; returns the names."""
-    asked: list[str] = []
+    """Let every name resolve to the addresses of the first answer, then of the second, and so on; returns the names.
 
-    def look_up(host: str, port: int, *_: Any, **__: Any) -> list[tuple[Any, ...]]:
+    Addresses stay what they are.
+    """
+    asked: list[str] = []
+    really_look_up = socket.getaddrinfo
+
+    def look_up(host: str, port: int, *more: Any, **named: Any) -> list[tuple[Any, ...]]:
+        with suppress(ValueError):
+            return list(really_look_up(str(ipaddress.ip_address(host)), port, *more, **named))
         addresses = answers[min(len(asked), len(answers) - 1)]
         asked.append(host)
         if not addresses:

@@ -13,8 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qwen_image_studio.guard.fetch import is_public
+from qwen_image_studio.guard import public_hosts
+from qwen_image_studio.guard.public_hosts import is_public
 from tests.server.site import BODY, Site, get, redirect, refusal, resolves_to, running
+from tests.support import ROOT
+from tests.support.addresses import NOT_PUBLIC, PUBLIC
 
 
 @pytest.fixture
@@ -93,20 +96,11 @@ def test_only_plain_http_urls_are_allowed(dialled: list[Any], monkeypatch: pytes
     assert (asked, dialled) == ([], [])
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        *["10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "127.0.0.1", "0.0.0.0", "0.1.2.3"],  # noqa: S104
-        *["224.0.0.1", "239.255.255.250", "240.0.0.1", "255.255.255.255", "192.0.0.1", "192.0.2.1", "198.18.0.1"],
-        *["198.51.100.1", "203.0.113.1", "::", "::1", "fc00::1", "fd12::1", "fe80::1", "fec0::1", "ff02::1", "100::1"],
-        *["2001:db8::1", "::ffff:10.0.0.1", "::ffff:8.8.8.8", "::7f00:1", "2002:a00:1::", "2001:0:a00:1::"],
-        *["64:ff9b::a00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::a00:1", "2600::5efe:a00:1", "2600::200:5efe:a00:1"],
-    ],
-)
+@pytest.mark.parametrize("address", NOT_PUBLIC)
 def test_private_and_special_addresses_are_not_public(
     dialled: list[Any], monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    assert not is_public(ipaddress.ip_address(address))
+    assert not is_public(address)
     resolves_to(monkeypatch, [address])
     error = refusal("http://pictures.example/a.png")
     assert error.code == "url_not_allowed"
@@ -114,12 +108,28 @@ def test_private_and_special_addresses_are_not_public(
     assert dialled == []
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::808:808"])
+@pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses_are_public(dialled: list[Any], monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    assert is_public(ipaddress.ip_address(address))
+    assert is_public(address)
     resolves_to(monkeypatch, [address])
     assert refusal("https://pictures.example/a.png").code == "url_not_fetched"
-    assert dialled == [(address, 443)]
+    [[host, port, *_]] = dialled
+    assert (ipaddress.ip_address(host), port) == (ipaddress.ip_address(address), 443)
+
+
+def test_a_socket_that_has_come_to_a_private_peer_is_closed_before_anything_is_sent(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_connect = socket.socket.connect
+    resolves_to(monkeypatch, ["8.8.8.8"])
+    monkeypatch.setattr(socket.socket, "connect", lambda sock, _: really_connect(sock, ("127.0.0.1", site.server_port)))
+    assert refusal("http://pictures.example/a.png").code == "url_not_allowed"
+    assert site.seen == []
+
+
+def test_the_plugin_has_the_same_guard() -> None:
+    source, copy = Path(public_hosts.__file__), ROOT / "tools/public_hosts.py"
+    assert source.read_bytes() == copy.read_bytes(), f"run: cp {source.relative_to(ROOT)} tools/ and commit the copy"
 
 
 def test_an_allowed_ipv6_host_is_written_in_brackets(dialled: list[Any]) -> None:

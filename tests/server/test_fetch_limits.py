@@ -186,7 +186,7 @@ def test_an_address_of_a_family_that_the_machine_lacks_is_passed_over(
             raise OSError(97, "Address family not supported by protocol")
         return real(family, *rest, **more)
 
-    monkeypatch.setattr("qwen_image_studio.guard.fetch.socket.socket", without_ipv6)
+    monkeypatch.setattr("socket.socket", without_ipv6)
     assert get(f"http://two.example:{site.server_port}/", allow=("two.example",)) == BODY
 
 

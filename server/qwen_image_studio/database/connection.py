@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect,
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
 
-from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.errors import CannotServe, StudioError
 from qwen_image_studio.database.tables import REVISION
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.processes import lock
@@ -43,11 +43,17 @@ class Database:
 
 
 def open_database(settings: Settings) -> Database:
-    """Open the settings' database, migrated to the newest revision. A process opens it once, and passes it on."""
+    """Open the settings' database, migrated to the newest revision. A process opens it once, and passes it on.
+
+    Raises CannotServe for a database of a newer version of this program.
+    """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database)
     with lock(settings.data_dir / "migrate.lock"):
-        if _revision(database) != REVISION:
+        with database.reading() as connection:
+            revision = revision_of(connection)
+        check_revision(revision)
+        if revision != REVISION:
             migrate(database)
     return database
 
@@ -115,8 +121,17 @@ def alembic_config(connection: Connection | None = None) -> Any:
     return config
 
 
-def _revision(database: Database) -> str | None:
-    with database.reading() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+def check_revision(revision: str | None) -> None:
+    """Raise CannotServe where a newer version of this program has made a database with this revision."""
+    if revision is not None and revision > REVISION:
+        raise CannotServe(
+            f"The database was made by a newer version of this program (it has revision {revision}, and this version "
+            f"knows up to {REVISION}); install that version again, or restore a backup from before the upgrade."
+        )
+
+
+def revision_of(connection: Connection) -> str | None:
+    """Return the revision of a database; None where it has no tables yet."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

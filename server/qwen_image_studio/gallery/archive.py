@@ -65,40 +65,30 @@ def _written(
     yield pipe.taken()
 
 
-class _Pipe(io.RawIOBase):
+class _Pipe(io.BytesIO):
     """A buffer for what the ZIP writer writes, until `taken` takes it out.
 
-    The writer goes back to the header of each file to fill in size and checksum, for readers that do not look for them
-    after the file (Java's ZipInputStream); so no piece is taken before its file is complete.
+    The writer goes back to the header of each file to fill in size and checksum, so no piece is taken before its file
+    is complete. Libraries that stream ZIPs (zipstream-ng) put both after the file, where readers of streams that meet
+    uncompressed files do not look for them (Java's ZipInputStream).
     """
 
-    def __init__(self) -> None:
-        self._piece, self._before = io.BytesIO(), 0
-
-    def writable(self) -> bool:
-        """Return True: the writer asks."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True; seeking works within what has not been taken yet."""
-        return True
+    _before = 0
 
     def tell(self) -> int:
         """Return the position, in bytes from the beginning of the ZIP."""
-        return self._before + self._piece.tell()
+        return self._before + super().tell()
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to a position in the ZIP. Raises ValueError where that part has been taken."""
-        return self._before + self._piece.seek(offset - self._before, whence)
-
-    def write(self, data: "bytes | bytearray | memoryview") -> int:  # type: ignore[override]
-        """Append or overwrite bytes at the position; return how many."""
-        return self._piece.write(data)
+        return self._before + super().seek(offset - self._before, whence)
 
     def taken(self) -> bytes:
         """Return what was written since the last call, and drop it."""
-        piece = self._piece.getvalue()
-        self._piece, self._before = io.BytesIO(), self._before + len(piece)
+        piece = self.getvalue()
+        super().seek(0)
+        self.truncate()
+        self._before += len(piece)
         return piece
 
 

@@ -1,30 +1,26 @@
 """Fetching: the only code that opens an address from a user. It reaches public hosts, and private ones where allowed.
 
-The host name is looked up here, all its addresses are checked, and the socket is connected to a checked address: there
-is no second look-up with perhaps another answer (DNS rebinding), and nothing is ever sent to a private address. This is
-why it uses http.client on a socket of its own, which follows no redirects by itself, reads no proxies or passwords from
-the environment and keeps no cookies.
+It sends over connections that judge whom they reach (`public_hosts`), one for each address: it follows redirects by
+itself, reads no proxies or passwords from the environment and keeps no cookies.
 """
 
 import functools
 import http.client
-import ipaddress
-import queue
 import re
-import socket
 import ssl
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
 import certifi
-from urllib3.exceptions import LocationParseError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationParseError, NewConnectionError
+from urllib3.response import BaseHTTPResponse
 from urllib3.util import Url, parse_url
 
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.guard.public_hosts import HostNotPublic, HostUnknown, PublicConnection, PublicTlsConnection
 
 MAX_REDIRECTS = 3
 MAX_URL_CHARS = 8192
@@ -36,10 +32,6 @@ _PORTS: Mapping[str | None, int] = {"http": 80, "https": 443}
 _HEADERS = {"User-Agent": "qwen-image-studio", "Accept": "image/*", "Accept-Encoding": "identity"}
 _PLAIN_HOST = re.compile(r"[a-z0-9_-][a-z0-9._-]{0,252}|\[[0-9a-f:.]+\]", re.ASCII)
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_SocketAddress = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 
 
 def fetch(url: str, *, max_bytes: int, timeout_s: float, allow: Sequence[str], param: str) -> bytes:
@@ -60,21 +52,6 @@ def fetch(url: str, *, max_bytes: int, timeout_s: float, allow: Sequence[str], p
             return answer
         url = _joined(url, answer.location, errand)
     raise errand.failed(f"more than {MAX_REDIRECTS} redirects")
-
-
-def is_public(address: Address) -> bool:
-    """Return whether an address is on the public Internet, by the IANA special-purpose registries.
-
-    IPv4 within IPv6 (mapped, compatible, 6to4, Teredo, ISATAP) is refused outright: no public host needs it. Behind
-    NAT64 (RFC 6052) all public hosts have such an address, so there the IPv4 address within is checked.
-    """
-    if isinstance(address, ipaddress.IPv6Address):
-        if address in _NAT64:
-            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-        isatap = (int(address) >> 32) & 0xFDFFFFFF == 0x5EFE  # RFC 5214: its middle is 0000:5efe or 0200:5efe
-        if address.ipv4_mapped or address.sixtofour or address.teredo or address.is_site_local or isatap:
-            return False
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
 @dataclass(frozen=True)
@@ -151,110 +128,55 @@ def _joined(base: str, location: str, errand: _Errand) -> str:
 
 def _get(url: Url, errand: _Errand) -> bytes | _Redirect:
     """Send one GET and read the whole answer before the deadline."""
+    try:
+        with closing(_connection(url, errand)) as connection:
+            connection.request("GET", url.request_uri, headers=_HEADERS, preload_content=False, decode_content=False)
+            with closing(connection.getresponse()) as answer:
+                return _read(answer, errand)
+    except HostNotPublic:
+        raise errand.not_allowed() from None
+    except (HostUnknown, OSError, ValueError, HTTPError, http.client.HTTPException) as error:
+        errand.left_s()  # what is cut off at the deadline ends in any of these errors
+        raise errand.failed(_cause(error)) from None
+
+
+def _connection(url: Url, errand: _Errand) -> PublicConnection:
+    """Return a connection to the URL's host, which is made when something is sent."""
     host = str(url.host).strip("[]").rstrip(".")  # a dot at the end leaves the name the same
     port = url.port or _PORTS[url.scheme]
-    try:
-        with closing(_connected(host, port, errand)) as plain, _cut_off_in_time(plain, errand):
-            # The certificate is checked against the name in the URL, whatever its address.
-            sock = _tls().wrap_socket(plain, server_hostname=host) if url.scheme == "https" else plain
-            with closing(http.client.HTTPConnection(host, port)) as connection:
-                connection.sock = sock
-                connection.request("GET", url.request_uri, headers=_HEADERS)
-                with connection.getresponse() as answer:
-                    return _read(answer, errand)
-    except (
-        OSError,
-        ValueError,
-        http.client.HTTPException,
-    ) as error:  # ValueError: numbers that http.client cannot read
-        errand.left_s()  # a connection cut off at the deadline ends in any of these errors
-        certificate = isinstance(error, ssl.SSLCertVerificationError)
-        raise errand.failed("its certificate could not be verified" if certificate else _BROKE_OFF) from None
+    https = url.scheme == "https"
+    connection = PublicTlsConnection(host, port, ssl_context=_tls()) if https else PublicConnection(host, port)
+    connection.deadline, connection.only_public = errand.deadline, not errand.exempts(host, port)
+    connection.timeout = errand.left_s()
+    return connection
 
 
-def _read(answer: http.client.HTTPResponse, errand: _Errand) -> bytes | _Redirect:
-    location = answer.getheader("Location")
+def _cause(error: Exception) -> str:
+    """Return why an exchange failed, in words; ValueErrors are about numbers that http.client cannot read."""
+    if isinstance(error, HostUnknown):
+        return "its host name could not be resolved"
+    if isinstance(error, NewConnectionError | ConnectTimeoutError):
+        return "its host does not answer"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "its certificate could not be verified"
+    return _BROKE_OFF
+
+
+def _read(answer: BaseHTTPResponse, errand: _Errand) -> bytes | _Redirect:
+    location = answer.headers.get("Location")
     if answer.status in _REDIRECTS and location:
         return _Redirect(location)
     if answer.status != 200:
         raise errand.failed(f"it answered with status {answer.status}")
-    length = answer.length  # None: chunked, or until the connection is closed
-    if (length or 0) > errand.max_bytes:
+    if (answer.length_remaining or 0) > errand.max_bytes:
         raise errand.too_large()
     body = bytearray()
     # read1() returns what has arrived: read() trusts a chunk's size, and a size of -1 would read without end.
-    while piece := answer.read1(_PIECE_BYTES if length is None else min(_PIECE_BYTES, length - len(body))):
+    while piece := answer.read1(_PIECE_BYTES):
         body += piece
         if len(body) > errand.max_bytes:
             raise errand.too_large()
-    errand.left_s()  # a body without a length looks complete even where it was cut off at the deadline
-    if len(body) < (length or 0):
-        raise errand.failed(_BROKE_OFF)
     return bytes(body)
-
-
-def _connected(host: str, port: int, errand: _Errand) -> socket.socket:
-    """Return a socket that is connected to a checked address of the host."""
-    found = _looked_up(host, port, errand)
-    if not errand.exempts(host, port) and not all(is_public(_address(each)) for _, each in found):
-        raise errand.not_allowed()
-    for tried, (family, address) in enumerate(found):
-        # Time is shared out, so that an address that never answers leaves some for the next.
-        patience_s = errand.left_s() / (len(found) - tried)
-        with suppress(OSError), ExitStack() as on_failure:
-            sock = on_failure.enter_context(closing(socket.socket(family, socket.SOCK_STREAM)))
-            sock.settimeout(patience_s)
-            sock.connect(address)
-            sock.settimeout(errand.left_s())
-            on_failure.pop_all()
-            return sock
-    errand.left_s()
-    raise errand.failed("its host does not answer")
-
-
-def _looked_up(host: str, port: int, errand: _Errand) -> list[tuple[int, _SocketAddress]]:
-    """Return the families and addresses of a host, each once; found in a thread, as a look-up has no deadline."""
-    answers: queue.SimpleQueue[list[tuple[int, _SocketAddress]]] = queue.SimpleQueue()
-
-    def look_up() -> None:
-        found: list[tuple[int, _SocketAddress]] = []
-        with suppress(OSError, UnicodeError):  # UnicodeError: a label that no host name can have
-            for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-                found.append((family, address))
-        answers.put(list(dict.fromkeys(found)))
-
-    threading.Thread(target=look_up, name="look-up", daemon=True).start()
-    try:
-        found = answers.get(timeout=errand.left_s())
-    except queue.Empty:
-        found = []
-    if not found:
-        errand.left_s()
-        raise errand.failed("its host name could not be resolved")
-    return found
-
-
-def _address(address: _SocketAddress) -> Address:
-    return ipaddress.ip_address(str(address[0]).partition("%")[0])
-
-
-@contextmanager
-def _cut_off_in_time(sock: socket.socket, errand: _Errand) -> Iterator[None]:
-    """Shut the connection down at the deadline; a timeout of the socket alone would start anew with every byte."""
-    # The duplicate stays valid when TLS takes over the socket's descriptor.
-    with closing(sock.dup()) as duplicate:
-
-        def cut_off() -> None:
-            with suppress(OSError):
-                duplicate.shutdown(socket.SHUT_RDWR)
-
-        timer = threading.Timer(errand.left_s(), cut_off)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
 
 
 @functools.cache

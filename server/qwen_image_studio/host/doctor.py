@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
-from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.errors import CannotServe, StudioError
 from qwen_image_studio.database.connection import open_database
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.models.folders import is_whole
 from qwen_image_studio.models.table import MODELS, Model, configured_models
-from qwen_image_studio.settings import Settings
+from qwen_image_studio.settings import Settings, unknown_variables
 from qwen_image_studio.system.devices import Device, devices, graphics_cards, largest_card_gib
 
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "flask", "gunicorn", "sqlalchemy")
@@ -140,6 +140,8 @@ def weights_place(model: Model) -> str | None:
 
 def _examine_place(report: Report, settings: Settings) -> None:
     report.head("Place")
+    for sentence in unknown_variables():
+        report.note(sentence)
     folder = settings.data_dir
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,6 +149,9 @@ def _examine_place(report: Report, settings: Settings) -> None:
         keys = [key for key in KeyStore(open_database(settings)).all() if key.revoked_at is None]
     except OSError as error:
         report.bad(f"{folder} cannot be written ({error.strerror})", "set STUDIO_DATA_DIR to a folder that can")
+        return
+    except CannotServe as error:
+        report.bad(f"the database in {folder} cannot be used", str(error))
         return
     report.good(f"data in {folder}, {free:.1f} GiB free")
     if settings.listens_on_loopback:

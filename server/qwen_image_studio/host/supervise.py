@@ -50,7 +50,7 @@ class Child:
 
     def start(self) -> None:
         """Start the process; it dies with this one (``die_with_parent``)."""
-        # Without this setting CUDA numbers the cards by speed, and not as nvidia-smi does.
+        # Without this setting CUDA numbers the cards by speed, and not as their driver does.
         environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **os.environ}
         self.process = subprocess.Popen([*self.command, "--parent", str(os.getpid())], env=environment)
         self.started_at = time.monotonic()

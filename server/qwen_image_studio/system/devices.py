@@ -1,15 +1,16 @@
 """Devices of this machine, found without torch so that the web process stays small."""
 
 import os
-import shutil
 import socket
-import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from qwen_image_studio.settings import Settings
-
-_QUERY = ("--query-gpu=index,uuid,name,memory.total,memory.free", "--format=csv,noheader,nounits")
 
 
 @dataclass(frozen=True)
@@ -37,29 +38,78 @@ def devices(settings: Settings) -> tuple[Device, ...]:
 
 
 def graphics_cards() -> tuple[Device, ...]:
-    """Return the NVIDIA cards that the driver's own tool lists; none where there is no driver."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
+    """Return the NVIDIA cards that CUDA sees, numbered as CUDA does; none where there is no driver."""
+    import pynvml  # 2 MiB, and needed once
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
         return ()
     try:
-        answer = subprocess.run([tool, *_QUERY], capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
+        return tuple(_measured(_visible(_all_cards())))
+    except pynvml.NVMLError:
         return ()
-    rows = [[field.strip() for field in line.split(",")] for line in answer.stdout.splitlines() if line.count(",") == 4]
-    return tuple(
-        Device(f"cuda:{number}", name, int(total) / 1024, int(free) / 1024)
-        for number, (_, _, name, total, free) in enumerate(_visible(rows))
-        if total.isdigit() and free.isdigit()
-    )
+    finally:
+        pynvml.nvmlShutdown()
 
 
-def _visible(rows: list[list[str]]) -> list[list[str]]:
-    """Return the cards that CUDA_VISIBLE_DEVICES lets CUDA see, in its order; CUDA numbers them from 0."""
+def _all_cards() -> list[Any]:
+    """Return the driver's handle of every card, in the order of the PCI bus."""
+    import pynvml
+
+    return [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
+
+
+def _measured(cards: Sequence[Any]) -> Iterator[Device]:
+    """Yield each card with its memory; one that does not tell its memory is left out, but keeps its number."""
+    import pynvml
+
+    for number, card in enumerate(cards):
+        with suppress(pynvml.NVMLError):
+            memory = pynvml.nvmlDeviceGetMemoryInfo(card)
+            name = pynvml.nvmlDeviceGetName(card)
+            yield Device(f"cuda:{number}", name, memory.total / 2**30, memory.free / 2**30)
+
+
+def _visible(cards: Sequence[Any]) -> list[Any]:
+    """Return what CUDA_VISIBLE_DEVICES lets CUDA see, in its order.
+
+    As in CUDA, the list ends before the first entry that names no card, and one that names a card twice is empty.
+    """
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
-        return rows
-    names = [name.strip() for name in wanted.split(",") if name.strip()]
-    return [row for name in names for row in rows if name in row[:2]]
+        return [_first_part(card) for card in cards]
+    names = [name.strip() for name in wanted.split(",")]
+    found: dict[str, Any] = {}
+    for name in names:
+        card = _named(name, cards)
+        if card is None:
+            break
+        found[name] = card
+    return [] if len(set(names)) < len(names) else list(found.values())
+
+
+def _named(name: str, cards: Sequence[Any]) -> Any | None:
+    """Return the card with this number, or the one whose UUID begins so, or the part of a card (MIG) with this UUID."""
+    import pynvml
+
+    if name.isdecimal():
+        return _first_part(cards[int(name)]) if int(name) < len(cards) else None
+    if name.startswith("MIG-"):
+        with suppress(pynvml.NVMLError):
+            return pynvml.nvmlDeviceGetHandleByUUID(name)
+        return None
+    of_name = [card for card in cards if name and pynvml.nvmlDeviceGetUUID(card).startswith(name)]
+    return _first_part(of_name[0]) if len(of_name) == 1 else None
+
+
+def _first_part(card: Any) -> Any:
+    """Return the first part of a card that is cut into parts (MIG), which is what CUDA uses of it; else the card."""
+    import pynvml
+
+    with suppress(pynvml.NVMLError):
+        return pynvml.nvmlDeviceGetMigDeviceHandleByIndex(card, 0)
+    return card
 
 
 def worker_name(device: str) -> str:
@@ -79,6 +129,5 @@ def largest_card_gib(settings: Settings) -> float:
 
 def processor() -> Device:
     """Return the processor, with the machine's memory."""
-    page, total = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
-    free = os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else total
-    return Device("cpu", f"{os.cpu_count()} processor cores", page * total / 2**30, page * free / 2**30)
+    memory = psutil.virtual_memory()
+    return Device("cpu", f"{os.cpu_count()} processor cores", memory.total / 2**30, memory.available / 2**30)

@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from qwen_image_studio.contract.errors import Locked
 
@@ -17,24 +18,29 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @contextmanager
-def lock(path: Path, *, wait: bool = True) -> Iterator[IO[str]]:
-    """Hold an advisory lock on a file; it is released when the process ends, however it ends.
+def lock(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold an advisory lock (flock) on a file; it is released when the process ends, however it ends.
 
-    Raises Locked where `wait` is false and another process holds it.
+    Raises Locked where `wait` is false and another process holds it, and OSError where the disk has no such locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Locked(str(path)) from error
-        yield file
+    # A soft lock is a file that a killed process leaves behind: it would look alive for good.
+    held = FileLock(path, blocking=wait, fallback_to_soft=False)
+    try:
+        held.acquire()
+    except Timeout as error:
+        raise Locked(str(path)) from error
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def is_locked(path: Path) -> bool:
     """Return whether a process holds the lock on a file; True as well where that cannot be told.
 
-    A process that waits for the lock still gets it.
+    A process that waits for the lock still gets it, and so do others that ask at the same time: the lock taken here is
+    a shared one, which filelock has not.
     """
     try:
         with path.open() as file:
