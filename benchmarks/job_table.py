@@ -119,7 +119,7 @@ def timed(act: Callable[[], object]) -> float:
 def watched_jobs(store: JobStore) -> Sequence[str]:
     """Ids of jobs: those that wait, and past ones where too few wait."""
     waiting_first = select(jobs.c.id).order_by(jobs.c.state != State.QUEUED, jobs.c.seq.desc()).limit(WATCHED)
-    with store.engine.connect() as connection:  # type: ignore[attr-defined]
+    with store.database.reading() as connection:
         return list(connection.scalars(waiting_first))
 
 
@@ -135,7 +135,7 @@ def filled(folder: Path, size: Size) -> JobStore:
     store = open_store(settings)
     kinds = [new_job("first"), new_job("first", lane=Lane.LIGHT), new_job("first", rows=ROWS)]
     paint, light, batch = (store.jobs.submit(kind, queue_limit=NO_LIMIT)[0].id for kind in kinds)
-    store.engine.dispose()  # type: ignore[attr-defined]
+    store.close()
     started = time.monotonic()
     with create_engine(settings.database).connect() as connection:
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -500000"):
@@ -147,7 +147,7 @@ def filled(folder: Path, size: Size) -> JobStore:
             connection.exec_driver_sql(f'DROP INDEX "{index.name}"')
         for name, number, state in (("past", size.past, State.SUCCEEDED), ("waiting", size.waiting, State.QUEUED)):
             batches = int(number * OF_BATCHES / ROWS)
-            copy(connection, batch, f"{name}-batch", batches, state)
+            copy(connection, batch, f"{name}-batch", batches, state, is_batch=True)
             copy(connection, paint, f"{name}-row", batches * ROWS, state, of_batches=f"{name}-batch")
             copy(connection, light, f"{name}-light", int(number * LIGHT), state)
             copy(connection, paint, name, number - batches * (ROWS + 1) - int(number * LIGHT), state)
@@ -168,17 +168,26 @@ def new_job(owner: str, *, lane: Lane = Lane.PAINT, rows: int | None = None) -> 
 
 
 def copy(
-    connection: Connection, job_id: str, name: str, number: int, state: State, *, of_batches: str | None = None
+    connection: Connection,
+    job_id: str,
+    name: str,
+    number: int,
+    state: State,
+    *,
+    is_batch: bool = False,
+    of_batches: str | None = None,
 ) -> None:
     """Insert copies of a job in that state, named `name`-0 and so on; with `of_batches`, as rows of those batches."""
     if not number:
         return
     count = counted(number)
     values = values_of(count.c.value, number, name, state)
+    if is_batch:
+        values |= {"party": values["id"]}
     if of_batches is not None:
         first, batch = count.c.value % ROWS, func.printf(f"{of_batches}-%d", count.c.value // ROWS)
         owner = func.printf("owner-%d", count.c.value // ROWS % OWNERS)  # the batch's own
-        values |= {"parent_id": batch, "row": first, "owner": owner}
+        values |= {"parent_id": batch, "party": batch, "row": first, "owner": owner}
     columns = [column for column in jobs.c if column.name != "seq"]
     source = [values.get(column.name, column) for column in columns]
     query = select(*source).select_from(jobs.join(count, literal(value=True))).where(jobs.c.id == job_id)
