@@ -13,13 +13,15 @@ from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Route, Services
 from qwen_image_studio.worker.loop import Worker, light_worker
+from tests.support.database import with_tables
 from tests.support.engine import ScriptedEngine
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings with a folder of the test's own."""
-    return Settings(data_dir=tmp_path / "data", models="miniature", max_image_mb=2, max_image_mpx=4, queue_limit=30)
+    folder = tmp_path / "data"
+    return with_tables(Settings(data_dir=folder, models="miniature", max_image_mb=2, max_image_mpx=4, queue_limit=30))
 
 
 @pytest.fixture

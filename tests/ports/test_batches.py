@@ -31,12 +31,13 @@ from qwen_image_studio.jobs import (
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
 from tests.ports.test_job_store import LIMIT, new, picture, submit, variant_of
+from tests.support.database import with_tables
 
 PLAN = {"table": [], "seeds": [0], "output_format": "jpeg"}
 
 
 def opened(folder: Path) -> JobStore:
-    return open_store(Settings(data_dir=folder, lease_s=10, max_attempts=3, affinity_patience_s=20))
+    return open_store(with_tables(Settings(data_dir=folder, lease_s=10, max_attempts=3, affinity_patience_s=20)))
 
 
 @pytest.fixture(params=["sqlite"])

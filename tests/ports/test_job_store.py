@@ -35,6 +35,7 @@ from qwen_image_studio.jobs import (
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.planning.plan import Variant
 from qwen_image_studio.settings import Settings
+from tests.support.database import with_tables
 
 LIMIT = 50
 
@@ -42,7 +43,7 @@ LIMIT = 50
 @pytest.fixture(params=["sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> JobStore:
     """One store of each adapter."""
-    return open_store(Settings(data_dir=tmp_path, lease_s=10, max_attempts=2, affinity_patience_s=20))
+    return open_store(with_tables(Settings(data_dir=tmp_path, lease_s=10, max_attempts=2, affinity_patience_s=20)))
 
 
 def new(owner: str = "ann", **changes: Any) -> NewJob:
@@ -398,7 +399,7 @@ class Law(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        self.settings = Settings(data_dir=Path(self.folder.name), lease_s=10, max_attempts=2)
+        self.settings = with_tables(Settings(data_dir=Path(self.folder.name), lease_s=10, max_attempts=2))
         self.store = open_store(self.settings)
 
     def teardown(self) -> None:
