@@ -5,7 +5,7 @@ RUN = .venv/bin/python
 # Processes of `make test`. Most of its time is waiting, and each starts servers of its own.
 PROCESSES ?= 3
 
-.PHONY: help setup setup-tests setup-bench demo serve test test-training lint bench trace package clean
+.PHONY: help setup setup-tests setup-bench demo serve check quick-tests test test-training coverage lint bench trace package clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -29,11 +29,23 @@ demo: setup ## start the server, call every tool as Dify does, save the pictures
 serve: setup ## run the server until Ctrl-C
 	@$(RUN) -m qwen_image_studio serve
 
-test-training: setup-tests ## the tests of the miniature's trainer
-	$(RUN) -m pytest server/training --numprocesses 2 --dist loadfile
+check: setup-tests ## lint, and the tests that start no process: while you work
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint quick-tests
+
+quick-tests: setup-tests
+	$(RUN) -m pytest tests/contract tests/ports tests/plugin -m "not processes" --numprocesses 1 --quiet
 
 test: setup-tests ## everything that runs without a GPU
-	$(RUN) -m pytest tests --numprocesses $(PROCESSES) --dist loadfile
+	$(RUN) -m pytest tests --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+test-training: setup-tests ## the tests of the miniature's trainer
+	$(RUN) -m pytest server/training --numprocesses 2 --dist loadfile
+	$(RUN) .ci/training_stamp.py write
+
+coverage: setup-tests ## which lines the tests that start no process run
+	@mkdir -p .cache
+	$(RUN) -m coverage run -m pytest tests/contract tests/ports tests/plugin -m "not processes" --quiet
+	$(RUN) -m coverage report
 
 lint: setup-tests ## ruff and mypy
 	$(RUN) -m ruff check .
