@@ -7,6 +7,30 @@ from hypothesis import settings
 
 from tests.support.studio import Studio
 
+PROCESSES = {"studio", "sdk_python"}
+"""Fixtures behind which a server or a plugin runs in processes of its own."""
+
+
+LONG = (
+    *("apps/", "faults/", "e2e/", "compat/", "server/test_engine", "server/test_families", "server/test_parts"),
+    *("server/test_notebook", "plugin/test_errors", "plugin/test_parallel", "plugin/test_real", "contract/test_openai"),
+)
+"""Files that take long. They are handed out first, so that none is left for one process while the others are idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts servers or plugins, which ``make check`` leaves out, and put the long files first."""
+    for item in items:
+        if isinstance(item, pytest.Function) and PROCESSES.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.processes)
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    file = item.nodeid.removeprefix("tests/")
+    return next((place for place, beginning in enumerate(LONG) if file.startswith(beginning)), len(LONG))
+
+
 # No example has a time limit of its own: machines are noisy, and a figure belongs into `make bench`.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -18,6 +42,14 @@ def _no_proxy_from_outside() -> Iterator[None]:
         for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
             environment.delenv(name, raising=False)
             environment.delenv(name.upper(), raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient_with_the_database() -> Iterator[None]:
+    """A machine that is loaded many-fold makes no writer of this process give up."""
+    with pytest.MonkeyPatch.context() as patience:
+        patience.setattr("qwen_image_studio.database.connection.BUSY_TIMEOUT_MS", 60_000)
         yield
 
 

@@ -71,4 +71,4 @@ def engine(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield Engine(process)
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(20) == 0, "the plugin wrote something beside its protocol"
+        assert process.wait(60) == 0, "the plugin wrote something beside its protocol"

@@ -73,7 +73,7 @@ def shown(told: dict[str, Any]) -> str:
 def assert_delivers(text: str, label: str, file: dict[str, str]) -> None:
     """The Markdown link with that label leads to the very picture."""
     [url] = re.findall(rf"(?<!!)\[{label}\]\((http[^)]+)\)", text)
-    assert requests.get(url, timeout=10).content == Path(file["path"]).read_bytes()
+    assert requests.get(url, timeout=60).content == Path(file["path"]).read_bytes()
 
 
 def assert_ends_with_the_answer(told: dict[str, Any]) -> None:
@@ -146,7 +146,7 @@ def test_upload_and_edit(engine: Engine, judge: Judge, apple: dict[str, str], in
     assert_ends_with_the_answer(told)
     comparison_url = told["nodes"]["edit"]["comparison_url"]
     assert f"![Before and after]({comparison_url})" in outputs["answer"]
-    strip = Image.open(io.BytesIO(requests.get(comparison_url, timeout=10).content))
+    strip = Image.open(io.BytesIO(requests.get(comparison_url, timeout=60).content))
     assert strip.width >= 2 * opened(file).width
     assert told["calls"][0][1]["images"][0]["filename"] == "apple.png"
 
@@ -262,11 +262,11 @@ def test_product_batch(engine: Engine, tmp_path: Path, as_file: bool) -> None:
     assert_ends_with_the_answer(told)
     assert "**2 of 2 pictures.**" in outputs["answer"]
     [url] = re.findall(r"\[Download all as a ZIP file\]\(([^)]+)\)", outputs["answer"])
-    with zipfile.ZipFile(io.BytesIO(requests.get(url, timeout=10).content)) as archive:
+    with zipfile.ZipFile(io.BytesIO(requests.get(url, timeout=60).content)) as archive:
         packed = [archive.read(name) for name in archive.namelist() if name.endswith(".png")]
     one_by_one = re.findall(r"^\d\. \[Picture \d\]\(([^)]+)\)$", outputs["answer"], re.MULTILINE)
     assert len(one_by_one) == 2
-    assert {requests.get(link, timeout=10).content for link in one_by_one} == set(packed)
+    assert {requests.get(link, timeout=60).content for link in one_by_one} == set(packed)
 
 
 def test_bilingual_poster(engine: Engine, judge: Judge) -> None:

@@ -52,7 +52,6 @@ class Caller:
             credentials,
             conversation_id=call.get("conversation_id"),
             user_id=self._user_id,
-            timeout=120,
         )
         self.known[name] = outcome.variables
         return outcome

@@ -17,10 +17,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import uuid
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,6 +33,7 @@ from tests.support import ROOT
 from tests.support.daemon import Daemon
 from tests.support.scripted import Answer, Call, ScriptedServer
 from tests.support.studio import Studio
+from tests.support.waiting import until
 
 HERE = Path(__file__).parent
 VERSION = "0.1.0"
@@ -433,7 +433,7 @@ def end_jobs(shop: Shop) -> str:
     shop.painted("conversation_begun", operation="generate", prompt="a blue cup", seed=30, **SMALL, **ann)
     shop.painted("conversation_gone_on", operation="edit", prompt="make it red", seed=31, steps=2, **ann)
     cancelled = shop.submit("cancelled", operation="generate", prompt="a cup", seed=1, user="ann", **LONG)
-    wait_until(lambda: studio.job(cancelled)["progress"]["step"])
+    until(lambda: studio.job(cancelled)["progress"]["step"])
     assert studio.request("POST", f"/v1/jobs/{cancelled}/cancel").status_code == 200
     assert studio.finished(cancelled)["state"] == "cancelled"
     return first
@@ -444,7 +444,7 @@ def cut_off(shop: Shop) -> None:
     rows = [{"steps": steps} for steps in (2, 60, 2, 2)]
     job = {"operation": "generate", "prompt": "a red cup", "size": "64x64", "steps": "{{steps}}", "seed": 40}
     batch = shop.submit("cut_off", operation="batch", job=job, rows=rows)
-    wait_until(lambda: any(row["progress"]["preview_url"] for row in shop.rows(batch)[1:]))
+    until(lambda: any(row["progress"]["preview_url"] for row in shop.rows(batch)[1:]))
     shop.studio.kill()
     shop.studio.process = None
 
@@ -491,7 +491,7 @@ def target(link: str) -> str:
 
 def opened(studio: Studio, link: str) -> bytes:
     """What is behind a link, without a key."""
-    answer = requests.get(f"{studio.url}{target(link)}", timeout=30)
+    answer = requests.get(f"{studio.url}{target(link)}", timeout=60)
     assert answer.status_code == 200, answer.text
     return answer.content
 
@@ -505,14 +505,6 @@ def names_in(studio: Studio, link: str) -> dict[str, str]:
     """The files of an archive with the SHA-256 of each."""
     with zipfile.ZipFile(io.BytesIO(opened(studio, link))) as archive:
         return {name: hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()}
-
-
-def wait_until(happened: Callable[[], object]) -> None:
-    """Look until something has happened."""
-    deadline = time.monotonic() + 60
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 if __name__ == "__main__":

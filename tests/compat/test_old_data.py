@@ -98,16 +98,16 @@ def test_every_old_link_opens_without_a_key(upgraded: Studio) -> None:
     assert any(".thumbnail." in link for link in FACTS["links"])
     assert any(".comparison." in link for link in FACTS["links"])
     for link, sha256 in FACTS["links"].items():
-        answer = requests.get(f"{upgraded.url}{link}", timeout=30)
+        answer = requests.get(f"{upgraded.url}{link}", timeout=60)
         assert answer.status_code == 200, link
         assert hashlib.sha256(answer.content).hexdigest() == sha256, link
-        assert requests.get(f"{upgraded.url}{link}0", timeout=30).status_code == 403
+        assert requests.get(f"{upgraded.url}{link}0", timeout=60).status_code == 403
 
 
 def test_every_old_archive_opens(upgraded: Studio) -> None:
     assert len(FACTS["archives"]) > 1
     for link, files in FACTS["archives"].items():
-        answer = requests.get(f"{upgraded.url}{link}", timeout=30)
+        answer = requests.get(f"{upgraded.url}{link}", timeout=60)
         assert answer.status_code == 200, link
         with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
             now = {name: hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()}
@@ -141,7 +141,7 @@ def assert_turned(studio: Studio, job: dict[str, Any], image: Mapping[str, Any])
 
 @pytest.mark.parametrize("name", WAITING)
 def test_what_waited_is_painted(upgraded: Studio, name: str) -> None:
-    job = upgraded.finished(IDS[name], timeout=200)
+    job = upgraded.finished(IDS[name])
     assert (job["state"], job["error"]) == ("succeeded", None)
     before = JOBS[job["id"]]
     for field in ("operation", "model", "engine", "tier", "created_at"):
@@ -159,7 +159,7 @@ def test_what_waited_is_painted(upgraded: Studio, name: str) -> None:
 
 @pytest.mark.parametrize(("name", "first_seed"), [("cut_off", 40), ("waiting_batch", 60)])
 def test_a_batch_that_waited_has_all_its_rows(upgraded: Studio, name: str, first_seed: int) -> None:
-    batch = upgraded.finished(IDS[name], timeout=200)
+    batch = upgraded.finished(IDS[name])
     rows = look(upgraded, "/v1/jobs", parent_id=batch["id"])["data"]
     total = JOBS[batch["id"]]["rows"]["total"]
     assert (batch["rows"]["succeeded"], [row["state"] for row in rows]) == (total, ["succeeded"] * total)
@@ -170,7 +170,7 @@ def test_a_batch_that_waited_has_all_its_rows(upgraded: Studio, name: str, first
 
 
 def test_the_picture_that_was_cut_off_is_painted_again(upgraded: Studio) -> None:
-    batch = upgraded.finished(IDS["cut_off"], timeout=200)
+    batch = upgraded.finished(IDS["cut_off"])
     before = FACTS["rows"][batch["id"]]
     rows = look(upgraded, "/v1/jobs", parent_id=batch["id"])["data"]
     assert [row["id"] for row in rows[: len(before)]] == [row["id"] for row in before]

@@ -13,6 +13,9 @@ from tests.compat.replay import Recording
 from tests.support.daemon import Daemon, Outcome
 from tests.support.studio import Studio
 
+# What a server answers does not depend on the SDK; tests/plugin/test_real_server.py goes the whole way under both.
+pytestmark = pytest.mark.parametrize("sdk_python", ["newest"], indirect=True, scope="session")
+
 RECORDING = Recording.load("0.1.0")
 STEADY = ("seed", "width", "height", "model", "count", "succeeded", "failed")
 """Variables that the same call has again, whoever paints and however fast."""

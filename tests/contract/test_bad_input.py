@@ -17,6 +17,7 @@ from PIL import Image
 from qwen_image_studio.contract.errors import ERRORS
 from qwen_image_studio.contract.words import MAX_PROMPT_CHARS
 from qwen_image_studio.jobs import JobStore
+from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
 from tests.support.pictures import png
 
@@ -329,11 +330,11 @@ def test_what_is_not_there(client: FlaskClient, method: str, path: str, status: 
     assert_refused(client.open(path, method=method), status, code, None if "images" not in path else "image")
 
 
-def test_a_fault_of_ours_shows_nothing_of_itself(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_ours_shows_nothing_of_itself(app: Flask, parts: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("qwen_image_studio.web.health._judge", fail)
+    monkeypatch.setattr(parts.store, "counts", fail)
     answer = app.test_client().get("/v1/health", headers={"X-Request-Id": "mine-1"})
     assert_refused(answer, 500, "internal_error", None)
     assert "secret detail" not in answer.text

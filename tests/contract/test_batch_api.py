@@ -399,7 +399,7 @@ def test_waiting_for_a_batch_wakes_with_its_rows(
     waiting.start()
     time.sleep(0.3)
     worker.run_next()
-    waiting.join(10)
+    waiting.join(60)
     assert answers[0]["state"] == "running"
     run(light, worker)
     events = client.get(f"/v1/jobs/{batch['id']}/events").get_data(as_text=True)
@@ -433,7 +433,7 @@ def test_nobody_spins_over_a_batch_cancelled_before_its_first_row(
     time.sleep(0.5)
     assert len(looks) < 10
     parts.store.leases.stop(lease)
-    following.join(10)
+    following.join(60)
     assert told[0].count("event: job") <= 2
 
 

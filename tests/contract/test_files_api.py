@@ -168,9 +168,10 @@ def peak_kb(process: psutil.Process) -> int:
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
+@pytest.mark.processes
 def test_a_large_file_costs_little_memory(web: Any) -> None:
     studio, url, data = web
-    assert requests.get(url, headers={"Range": "bytes=0-9"}, timeout=30).content == data[:10]
+    assert requests.get(url, headers={"Range": "bytes=0-9"}, timeout=60).content == data[:10]
     before = {process: peak_kb(process) for process in studio.family()}
     for _ in range(3):
         assert requests.get(url, timeout=60).content == data
@@ -183,10 +184,10 @@ def test_a_large_file_costs_little_memory(web: Any) -> None:
 def test_a_caller_who_leaves_in_the_middle_leaves_nothing_open(web: Any) -> None:
     studio, url, _ = web
     for _ in range(3):
-        answer = requests.get(url, stream=True, timeout=30)
+        answer = requests.get(url, stream=True, timeout=60)
         next(answer.iter_content(100_000))
         answer.close()
-    assert requests.get(url, headers={"Range": "bytes=5-6"}, timeout=30).status_code == 206
+    assert requests.get(url, headers={"Range": "bytes=5-6"}, timeout=60).status_code == 206
     workers = studio.family()
 
     def held() -> list[str]:
@@ -195,5 +196,5 @@ def test_a_caller_who_leaves_in_the_middle_leaves_nothing_open(web: Any) -> None
     for _ in range(100):
         if not held():
             break
-        requests.get(url, headers={"Range": "bytes=0-0"}, timeout=30)
+        requests.get(url, headers={"Range": "bytes=0-0"}, timeout=60)
     assert held() == []

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from qwen_image_studio.intake import check_files
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
 from tests.support.pictures import png
-from tests.support.studio import Studio
+from tests.support.studio import SCRIPTED, Studio
 
 LIST = """# what our house does not paint
 gun
@@ -126,9 +125,7 @@ def test_a_text_is_gone_through_once_for_all_terms(tmp_path: Path) -> None:
         squeezed = text.replace(" ", "")
         assert listed.blocked.within(text) == [term for term in listed.blocked.terms if term.squeezed in squeezed]
     long = "A big red cup on a white table, " * 250
-    started = time.perf_counter()
     assert [listed.found(long + "x" * number) for number in range(100)] == [None] * 100
-    assert time.perf_counter() - started < 8
 
 
 @pytest.mark.parametrize(
@@ -235,6 +232,7 @@ def test_the_shell_looks_at_the_list(folder: Path, capsys: pytest.CaptureFixture
     assert not (folder / "b.png").exists()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("command", [*SHELL.values(), "light", "web"])
 def test_no_command_starts_without_its_list(folder: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.setenv("STUDIO_BLOCKED_TERMS", str(folder / "gone.txt"))
@@ -249,12 +247,13 @@ def test_no_command_starts_without_its_list(folder: Path, monkeypatch: pytest.Mo
         cli.main(command.split("|"), standalone_mode=False)
 
 
+@pytest.mark.processes
 def test_a_list_that_is_changed_or_taken_away_holds_until_the_restart(tmp_path: Path) -> None:
     """Rows of batches are made by another process than single jobs: both have the list of the start."""
     path = tmp_path / "terms.txt"
     path.write_text("gun")
     job = {"operation": "generate", "prompt": "a {{thing}}", "steps": 2, "size": "64x64"}
-    with Studio(tmp_path, blocked_terms=path) as studio:
+    with Studio(tmp_path, **SCRIPTED, blocked_terms=path) as studio:
         for change in (lambda: path.write_text("cup"), path.unlink):
             change()
             body = {"operation": "batch", "job": job, "rows": [{"thing": "cup"}]}

@@ -1,25 +1,29 @@
 """The commands as a person at a shell meets them."""
 
+import contextlib
 import os
 import resource
 import signal
 import socket
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from PIL import Image
 
+from qwen_image_studio.__main__ import main
 from qwen_image_studio.imaging import read_origin
 from tests.support import ROOT
 from tests.support.pictures import png
 from tests.support.studio import Studio, free_port
 
 
-def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run ``qwen-image-studio`` with settings of its own."""
-    environment = {
+def settings_of(folder: Path, **settings: str) -> dict[str, str]:
+    """The environment of a command with settings of its own."""
+    return {
         **{name: value for name, value in os.environ.items() if not name.startswith("STUDIO_")},
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'server'}",
         "STUDIO_DATA_DIR": str(folder / "data"),
@@ -27,10 +31,31 @@ def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedP
         "STUDIO_DEVICES": "cpu",
         **{f"STUDIO_{name.upper()}": value for name, value in settings.items()},
     }
+
+
+def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run ``qwen-image-studio``."""
     command = [sys.executable, "-m", "qwen_image_studio", *arguments]
-    return subprocess.run(
-        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False
-    )
+    environment = settings_of(folder, **settings)
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def run_here(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run ``qwen-image-studio`` in this process, which has imported already what a new one would import first."""
+    code, out, err = 0, StringIO(), StringIO()
+    command = ["qwen-image-studio", *arguments]
+    with (
+        mock.patch.dict(os.environ, settings_of(folder, **settings), clear=True),
+        mock.patch.object(sys, "argv", command),
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 
 
 def assert_one_line(answer: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -68,8 +93,8 @@ def test_parts_of_pictures(tmp_path: Path) -> None:
         assert picture.convert("RGB").getpixel((20, 10)) == (0, 128, 0)
     made = run(tmp_path, "outpaint", "-i", "a.png", "--left", "32", "-o", "c.png", *few)
     assert "c.png  128x64  seed 5" in made.stdout, made.stderr
-    assert_one_line(run(tmp_path, "inpaint", "x", "-i", "a.png", "-o", "d.png"), "mask", "region")
-    answer = run(tmp_path, "inpaint", "x", "-i", "a.png", "--mask", "black.png", "-o", "d.png")
+    assert_one_line(run_here(tmp_path, "inpaint", "x", "-i", "a.png", "-o", "d.png"), "mask", "region")
+    answer = run_here(tmp_path, "inpaint", "x", "-i", "a.png", "--mask", "black.png", "-o", "d.png")
     assert_one_line(answer, "mask", "paint white what is to change")
 
 
@@ -125,27 +150,27 @@ def test_the_shell_paints_what_the_server_paints(tmp_path: Path, studio: Studio)
 )
 def test_mistakes_are_one_line(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
     (tmp_path / "text.png").write_text("not a picture")
-    assert_one_line(run(tmp_path, *arguments), *words)
+    assert_one_line(run_here(tmp_path, *arguments), *words)
 
 
 def test_keys(tmp_path: Path) -> None:
-    key = run(tmp_path, "keys", "add", "dify", "--owner", "shop").stdout.strip()
+    key = run_here(tmp_path, "keys", "add", "dify", "--owner", "shop").stdout.strip()
     assert len(key) > 40
-    assert run(tmp_path, "keys", "list").stdout == "dify\tshop\tactive\n"
-    assert run(tmp_path, "keys", "revoke", "dify").returncode == 0
-    assert run(tmp_path, "keys", "list").stdout == "dify\tshop\trevoked\n"
-    assert_one_line(run(tmp_path, "keys", "add", "dify"), "already")
+    assert run_here(tmp_path, "keys", "list").stdout == "dify\tshop\tactive\n"
+    assert run_here(tmp_path, "keys", "revoke", "dify").returncode == 0
+    assert run_here(tmp_path, "keys", "list").stdout == "dify\tshop\trevoked\n"
+    assert_one_line(run_here(tmp_path, "keys", "add", "dify"), "already")
 
 
 def test_doctor_says_what_fits_and_what_is_missing(tmp_path: Path) -> None:
-    well = run(tmp_path, "doctor")
+    well = run_here(tmp_path, "doctor")
     assert well.returncode == 0, well.stdout
     for word in ("torch", "cpu", "Qwen-Image-Edit-2509", "miniature", "All is well"):
         assert word in well.stdout
-    ill = run(tmp_path, "doctor", models=f"Qwen-Image={tmp_path}/weights", host="0.0.0.0")  # noqa: S104
+    ill = run_here(tmp_path, "doctor", models=f"Qwen-Image={tmp_path}/weights", host="0.0.0.0")  # noqa: S104
     assert ill.returncode == 1
     for folder in ("~/weights", "./weights", "a/b/c"):
-        assert "its weights are not here" in run(tmp_path, "doctor", models=f"Qwen-Image={folder}").stdout
+        assert "its weights are not here" in run_here(tmp_path, "doctor", models=f"Qwen-Image={folder}").stdout
     assert "BAD   Qwen-Image: its weights are not here" in ill.stdout
     assert "keys add" in ill.stdout
 
@@ -178,7 +203,7 @@ def test_serve_on_a_full_disk(tmp_path: Path) -> None:
     }
     answer = subprocess.run(
         [sys.executable, "-B", "-m", "qwen_image_studio", "serve"],
-        env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True, timeout=60, check=False, preexec_fn=no_space,
+        env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False, preexec_fn=no_space,
     )  # fmt: skip
     assert_one_line(answer, "cannot be written")
 
@@ -189,6 +214,6 @@ def test_two_servers_never_share_a_folder(tmp_path: Path, studio: Studio) -> Non
 
 def test_an_edit_needs_a_picture(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png())
-    assert run(tmp_path, "edit", "x", "-o", "b.png").returncode == 2
+    assert run_here(tmp_path, "edit", "x", "-o", "b.png").returncode == 2
     four = [argument for _ in range(4) for argument in ("-i", "a.png")]
-    assert_one_line(run(tmp_path, "edit", "x", *four, "-o", "b.png"), "edit takes 1 to 3 images")
+    assert_one_line(run_here(tmp_path, "edit", "x", *four, "-o", "b.png"), "edit takes 1 to 3 images")

@@ -1,7 +1,6 @@
 """Health of real processes: who died is known by their ends, not by their silence."""
 
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import requests
 
 from tests.support.studio import SCRIPTED, Studio
+from tests.support.waiting import until
 
 Processes = dict[str, subprocess.Popen[bytes]]
 
@@ -23,13 +23,13 @@ def by_hand(tmp_path: Path) -> Iterator[tuple[Studio, Processes]]:
     yield studio, processes
     for process in processes.values():
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 def workers(studio: Studio) -> dict[str, dict[str, Any]]:
     """The workers in health, by device; none while nobody listens."""
     try:
-        health = requests.get(f"{studio.url}/v1/health", timeout=5).json()
+        health = requests.get(f"{studio.url}/v1/health", timeout=60).json()
     except requests.ConnectionError:
         return {}
     return {worker["device"]: worker for worker in health["workers"]}
@@ -38,14 +38,14 @@ def workers(studio: Studio) -> dict[str, dict[str, Any]]:
 def wait_until_both_ready(studio: Studio) -> list[str]:
     """Wait for both workers; return what either said meanwhile."""
     said: list[str] = []
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
+
+    def ready() -> bool:
         found = workers(studio)
-        said += [worker["message"] for worker in found.values()]
-        if [found.get(device, {}).get("state") for device in ("cpu", "light")] == ["ready", "ready"]:
-            return said
-        time.sleep(0.05)
-    raise AssertionError(f"never ready: {said[-2:]}\n{studio.log.read_text()[-3000:]}")
+        said.extend(worker["message"] for worker in found.values())
+        return [found.get(device, {}).get("state") for device in ("cpu", "light")] == ["ready", "ready"]
+
+    until(ready)
+    return said
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,13 @@ def test_a_worker_that_was_started_by_hand_and_killed_is_lost_at_the_next_look(
     studio, processes = by_hand
     wait_until_both_ready(studio)
     processes[victim].kill()
-    processes[victim].wait(10)
-    health = requests.get(f"{studio.url}/v1/health", timeout=5).json()
+    processes[victim].wait(60)
+    health = requests.get(f"{studio.url}/v1/health", timeout=60).json()
     assert (health["state"], workers(studio)[device]["state"]) == (state, "lost")
     assert "process has ended" in health["message"]
     assert "is started again" not in health["message"], "nobody does that"
-    assert requests.get(f"{studio.url}/v1/health/ready", timeout=5).status_code == ready
-    assert requests.get(f"{studio.url}/v1/health/live", timeout=5).status_code == 200
+    assert requests.get(f"{studio.url}/v1/health/ready", timeout=60).status_code == ready
+    assert requests.get(f"{studio.url}/v1/health/live", timeout=60).status_code == 200
     processes[victim] = studio.spawn(victim)
     wait_until_both_ready(studio)
 
@@ -74,6 +74,6 @@ def test_the_supervisor_says_how_a_worker_ended_and_that_it_is_started_again(tmp
         wait_until_both_ready(studio)
         victim = studio.processes(command)[0]
         victim.kill()
-        psutil.wait_procs([victim], timeout=10)
+        psutil.wait_procs([victim], timeout=60)
         said = wait_until_both_ready(studio)
     assert "The worker ended with signal 9; it is started again." in said

@@ -66,11 +66,11 @@ def test_the_ranges_and_the_pins_name_the_same_packages() -> None:
     assert RANGES.keys() == PINS.keys()
 
 
-@pytest.mark.parametrize("name", sorted(PINS))
-def test_a_pin_lies_within_its_range(name: str) -> None:
-    version = pinned(PINS[name])
-    assert RANGES[name].specifier.contains(version), f"{version} is not in {RANGES[name]}"
-    assert pinned(ALL_PINS[name]) == version
+def test_a_pin_lies_within_its_range() -> None:
+    for name, pin in PINS.items():
+        version = pinned(pin)
+        assert RANGES[name].specifier.contains(version), f"{version} of {name} is not in {RANGES[name]}"
+        assert pinned(ALL_PINS[name]) == version, name
 
 
 # -- the wheel -----------------------------------------------------------------------------------------------------
@@ -103,9 +103,7 @@ class Elsewhere:
         """Run a command; what it prints."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("STUDIO_")}
         environment = {**kept, "PYTHONPATH": str(self._installed), "STUDIO_DEVICES": "cpu"}
-        answer = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=200, check=False
-        )
+        answer = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
         assert answer.returncode == 0, answer.stderr
         return answer.stdout
 
@@ -123,7 +121,7 @@ def elsewhere(installed: Path, tmp_path: Path) -> Elsewhere:
 def pip(*arguments: str) -> None:
     """Run pip, which asks no index."""
     command = [sys.executable, "-m", "pip", *arguments[:1], "--no-index", *arguments[1:]]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
 
 
@@ -177,7 +175,7 @@ def test_the_installed_package_migrates_a_database(elsewhere: Elsewhere) -> None
 
 def test_the_former_command_goes_on_in_the_repository() -> None:
     command = [sys.executable, "-m", "server", "--version"]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout == f"qwen-image-studio, version {VERSION}\n"
 
 

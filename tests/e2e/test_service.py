@@ -28,7 +28,7 @@ def test_generate_in_chinese_and_english(studio: Studio) -> None:
     done = [studio.finished(job["id"]) for job in jobs]
     assert len({shas(job)[0] for job in done}) == 2
     for job, prompt in zip(done, ("红苹果", "a red apple"), strict=True):
-        answer = requests.get(job["images"][0]["url"], timeout=10)
+        answer = requests.get(job["images"][0]["url"], timeout=60)
         assert Image.open(BytesIO(answer.content)).size == (64, 64)
         assert read_origin(answer.content)["prompt"] == prompt
         assert "miniature" in job["warnings"][0]
@@ -43,7 +43,7 @@ def judge() -> Judge:
 def fetched(job: dict[str, Any]) -> Image.Image:
     """The job's first picture, through its link."""
     assert job["state"] == "succeeded", job
-    return Image.open(BytesIO(requests.get(job["images"][0]["url"], timeout=10).content))
+    return Image.open(BytesIO(requests.get(job["images"][0]["url"], timeout=60).content))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_guidance_and_negative_prompt_reach_the_model(studio: Studio) -> None:
 
 def test_large_and_odd_sizes_are_delivered_as_asked(studio: Studio) -> None:
     job = studio.finished(studio.submit(**{**ASK, "size": "1000x700", "steps": 2})["id"])
-    image = Image.open(BytesIO(requests.get(job["images"][0]["url"], timeout=10).content))
+    image = Image.open(BytesIO(requests.get(job["images"][0]["url"], timeout=60).content))
     assert image.size == (1000, 700)
     assert any("resized to 1000x700" in warning for warning in job["warnings"])
 

@@ -103,7 +103,7 @@ def waits_at(barrier: threading.Barrier, beginning: str) -> Callable[[str], None
     def watch(line: str) -> None:
         if line.startswith(beginning) and not met.is_set():
             met.set()
-            barrier.wait(30)
+            barrier.wait(60)
 
     return watch
 
@@ -116,7 +116,7 @@ class FullQueue:
         self._jobs: list[str] = []
 
     def __enter__(self) -> "FullQueue":
-        self._jobs.append(self._studio.submit(prompt="pace=0.2", steps=150)["id"])
+        self._jobs.append(self._studio.submit(prompt="forever")["id"])
         while self._studio.job(self._jobs[0], wait=5)["state"] != "running":
             pass
         self._jobs += [self._studio.submit()["id"] for _ in range(2)]

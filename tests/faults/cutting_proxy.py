@@ -13,7 +13,6 @@ import re
 import socket
 import struct
 import threading
-import time
 from dataclasses import dataclass
 from enum import Enum
 from http.server import BaseHTTPRequestHandler
@@ -62,10 +61,9 @@ class Cue:
 
 @dataclass(frozen=True)
 class Passage:
-    """One request that came: its route (``POST /v1/jobs``), when (``time.monotonic``), and what was done to it."""
+    """One request that came: its route (``POST /v1/jobs``), and what was done to it."""
 
     route: str
-    at: float
     act: Cut | Refusal | None
 
 
@@ -109,7 +107,7 @@ class CuttingProxy(LoopbackServer):
                     cue.left -= 1
                     act = cue.act
                     break
-            self.passages.append(Passage(route, time.monotonic(), act))
+            self.passages.append(Passage(route, act))
         return act
 
     def handle(self, handler: BaseHTTPRequestHandler) -> None:

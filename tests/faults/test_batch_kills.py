@@ -33,6 +33,7 @@ from tests.faults.test_kth_failure import FailKth
 from tests.support.pictures import png
 from tests.support.scripted import Answer, Call, ScriptedServer
 from tests.support.studio import SCRIPTED, Studio
+from tests.support.waiting import until
 
 ROWS = 40
 
@@ -59,10 +60,7 @@ def paintings(studio: Studio) -> Counter[int]:
 
 def wait_for_rows(studio: Studio, batch_id: str, succeeded: int) -> None:
     """Wait until so many rows are done."""
-    deadline = time.monotonic() + 30
-    while studio.job(batch_id)["rows"]["succeeded"] < succeeded:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: studio.job(batch_id)["rows"]["succeeded"] >= succeeded)
 
 
 def pictures_in(studio: Studio, batch_id: str) -> tuple[list[str], list[dict[str, str]]]:

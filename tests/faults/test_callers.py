@@ -1,11 +1,12 @@
 """Callers that misbehave on the wire: the server answers them, forgets them, and serves everybody else meanwhile."""
 
+import contextlib
 import socket
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from io import BytesIO
 
+import psutil
 import pytest
 import requests
 from PIL import Image
@@ -13,8 +14,12 @@ from PIL import Image
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
 from tests.support.studio import Studio
+from tests.support.waiting import until
 
 HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+END = b"0\r\n\r\n"
+ENDLESS_MB = 500
 
 
 def exchange(studio: Studio, data: bytes, timeout: float = 10) -> bytes:
@@ -32,7 +37,7 @@ def exchange(studio: Studio, data: bytes, timeout: float = 10) -> bytes:
 
 def chunks(body: bytes, size: int) -> bytes:
     parts = [body[start : start + size] for start in range(0, len(body), size)]
-    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + END
 
 
 def test_a_body_in_chunks_is_read(scripted: Studio) -> None:
@@ -43,19 +48,31 @@ def test_a_body_in_chunks_is_read(scripted: Studio) -> None:
 
 def test_an_endless_body_in_chunks_is_cut_off(scripted: Studio) -> None:
     """No Content-Length announces it; far more than the limit is never read."""
-    endless = chunks(b"x" * 90_000_000, 1 << 20)
-    started = time.monotonic()
-    answer = exchange(scripted, HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + endless)
-    assert not answer or answer.startswith(b"HTTP/1.1 413")
-    assert time.monotonic() - started < 10
-    assert scripted.request("GET", "/v1/health").status_code == 200
+    megabyte, sent = chunks(b"x" * 2**20, 2**20).removesuffix(END), 0
+    with socket.create_connection(("127.0.0.1", scripted.port), timeout=60) as caller:
+        caller.sendall(HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while sent < ENDLESS_MB:
+                caller.sendall(megabyte)
+                sent += 1
+    assert sent < ENDLESS_MB
+    assert_answers(scripted)
 
 
-def assert_answers(studio: Studio, within: float) -> None:
-    """The server tells how it is, in so many seconds."""
-    started = time.monotonic()
-    assert requests.get(f"{studio.url}/v1/health", timeout=20).status_code == 200
-    assert time.monotonic() - started < within
+def assert_answers(studio: Studio) -> None:
+    """The server tells how it is, whoever else is connected."""
+    assert requests.get(f"{studio.url}/v1/health", timeout=60).status_code == 200
+
+
+def wait_for_callers(studio: Studio, threads: Collection[threading.Thread]) -> None:
+    """Return once each thread is connected to the server, or has been answered already."""
+
+    def connected() -> bool:
+        mine = psutil.Process().net_connections("tcp4")
+        callers = sum(bool(each.raddr) and each.raddr.port == studio.port for each in mine)
+        return callers >= sum(thread.is_alive() for thread in threads)
+
+    until(connected)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +88,7 @@ def test_callers_that_fall_silent_keep_nobody_else_waiting(make_scripted: Callab
     for number, caller in enumerate(stalled):
         caller.sendall(HEAD + b"Content-Length: 100\r\n\r\n{" if number % 2 else HEAD)
     try:
-        assert_answers(studio, within=10)
+        assert_answers(studio)
     finally:
         for caller in stalled:
             caller.close()
@@ -79,30 +96,27 @@ def test_callers_that_fall_silent_keep_nobody_else_waiting(make_scripted: Callab
 
 def test_many_waiters_leave_room_for_submits(make_scripted: Callable[..., Studio]) -> None:
     studio = make_scripted(web_threads=24).start()
-    job = studio.submit(prompt="pace=0.2", steps=100)
-    waiters = [threading.Thread(target=studio.job, args=(job["id"], 10)) for _ in range(40)]
+    job = studio.submit(prompt="forever")
+    waiters = [threading.Thread(target=studio.job, args=(job["id"], 60)) for _ in range(40)]
     streams = [threading.Thread(target=follow, args=(studio, job["id"])) for _ in range(10)]
     for thread in (*waiters, *streams):
         thread.start()
-    time.sleep(0.5)
-    taken = []
+    wait_for_callers(studio, [*waiters, *streams])
     for _ in range(5):
-        started = time.monotonic()
         studio.submit(prompt="a cup")
-        taken.append(time.monotonic() - started)
-    assert sorted(taken)[2] < 3
+    assert [thread for thread in (*waiters, *streams) if thread.is_alive()], "somebody waits still"
     studio.request("POST", f"/v1/jobs/{job['id']}/cancel")
     for thread in (*waiters, *streams):
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive()
 
 
 def test_event_streams_leave_room_too(make_scripted: Callable[..., Studio]) -> None:
     studio = make_scripted(web_threads=20, shutdown_grace_s=0.5).start()
-    job = studio.submit(prompt="pace=0.2", steps=150)
+    job = studio.submit(prompt="forever")
     streams = [studio.request("GET", f"/v1/jobs/{job['id']}/events", stream=True) for _ in range(30)]
     try:
-        assert_answers(studio, within=5)
+        assert_answers(studio)
     finally:
         for stream in streams:
             stream.close()
@@ -124,10 +138,7 @@ def test_callers_that_stop_reading_keep_nobody_else_waiting(make_scripted: Calla
         caller.sendall(head)
         stalled.append(caller)
     try:
-        time.sleep(0.5)
-        started = time.monotonic()
-        assert requests.get(f"{studio.url}/v1/health", timeout=30).status_code == 200
-        assert time.monotonic() - started < 15
+        assert_answers(studio)
     finally:
         for caller in stalled:
             caller.close()

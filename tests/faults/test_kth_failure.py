@@ -4,6 +4,7 @@ After "How SQLite Is Tested" (sqlite.org/testing.html), where every allocation a
 """
 
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from sqlalchemy import text
 
 from qwen_image_studio.contract.errors import ERRORS, LeaseLost, StudioError
 from qwen_image_studio.contract.words import Lane
+from qwen_image_studio.gallery import STORES
+from qwen_image_studio.gallery.store import FileStore
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import worker_name
@@ -43,6 +46,11 @@ class FailKth:
         return call
 
 
+def always(files: FileStore, _: Settings) -> FileStore:
+    """Open these files, whatever the settings say."""
+    return files
+
+
 ASK = {"operation": "edit", "prompt": "preview pace=0.12", "steps": 2, "n": 2, "seed": 3}
 
 
@@ -53,10 +61,11 @@ def painted_before(client: FlaskClient, worker: Worker) -> str:
     return str(client.get(f"/v1/jobs/{job_id}").get_json()["images"][0]["id"])
 
 
-@pytest.mark.parametrize("port", ["files", "_store"])
+@pytest.mark.parametrize("port", ["files", "store"])
 @pytest.mark.parametrize("code", ["storage_failed", "database_busy"])
-def test_the_kth_call_fails(tmp_path: Path, port: str, code: str) -> None:
+def test_the_kth_call_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: str, code: str) -> None:
     settings = Settings(data_dir=tmp_path, models="miniature", lease_s=2, max_attempts=6)
+    on_failing = settings.model_copy(update={"storage_url": "failing://"})
     models = configured_models(settings, card_gib=0)
     app = create_app(settings, models)
     parts: Services = app.extensions["qwen-image-studio"]
@@ -66,10 +75,15 @@ def test_the_kth_call_fails(tmp_path: Path, port: str, code: str) -> None:
     ask = ASK | {"image": painted_before(client, Worker(settings, "cpu", engine, list(models), parts.store))}
     endings: set[str] = set()
     for k in range(1, 40):
-        worker = Worker(settings, "cpu", engine, list(models), parts.store)
-        holder = worker if port == "_store" else worker._gallery
-        failing = FailKth(getattr(holder, port), k, lambda: StudioError(code, "Planted."))
-        setattr(holder, port, failing)
+        failing: Any = FailKth(
+            parts.gallery.files if port == "files" else parts.store, k, lambda: StudioError(code, "Planted.")
+        )
+        monkeypatch.setitem(STORES, "failing", partial(always, failing))
+        worker = (
+            Worker(settings, "cpu", engine, list(models), failing)
+            if port == "store"
+            else Worker(on_failing, "cpu", engine, list(models), parts.store)
+        )
         headers = {"Idempotency-Key": f"{port}-{code}-{k}"}
         job_id = client.post("/v1/jobs", json=ask, headers=headers).get_json()["id"]
         parts.store.leases.claim("ghost", Lane.PAINT, list(models))  # an attempt before, of a worker that died

@@ -39,7 +39,7 @@ def studio(scripted: ScriptedStudio) -> ScriptedStudio:
 
 def batch(plugin: Daemon, credentials: dict[str, object], **parameters: Any) -> Outcome:
     given = {"prompt": "a {{thing}}", "rows": CSV, **parameters}
-    return plugin.invoke(PROVIDER, "image_batch", given, credentials, timeout=50)
+    return plugin.invoke(PROVIDER, "image_batch", given, credentials)
 
 
 def test_success_gives_sheet_line_rows_and_every_variable(

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -89,9 +88,8 @@ def test_pauses_grow(scripted: ScriptedStudio) -> None:
 
 def test_retry_after_is_honoured(scripted: ScriptedStudio) -> None:
     scripted.script["POST /v1/jobs"].append(error(503, "Busy.", retry_after=1))
-    paint(scripted)
-    first, second = scripted.called("POST /v1/jobs")
-    assert 1.0 <= second.at - first.at < 2.0
+    updates, _ = paint(scripted)
+    assert [update.seconds for update in updates if isinstance(update, Pause)] == [1.0]
 
 
 @pytest.mark.parametrize(("status", "kind"), [(429, QueueFull), (503, Unavailable)])
@@ -99,10 +97,8 @@ def test_a_retry_after_past_the_budget_ends_at_once(
     scripted: ScriptedStudio, status: int, kind: type[ClientError]
 ) -> None:
     scripted.script["POST /v1/jobs"].append(error(status, "Come back later.", retry_after=60))
-    began = time.monotonic()
     with pytest.raises(kind, match="Come back later"):
         paint(scripted, budget=30)
-    assert time.monotonic() - began < 1
     assert len(scripted.called("POST /v1/jobs")) == 1
 
 
@@ -115,10 +111,8 @@ def test_what_cannot_help_is_not_tried_again(scripted: ScriptedStudio) -> None:
 
 def test_budget_end_names_the_job_and_cancels_nothing(scripted: ScriptedStudio) -> None:
     scripted.states = [QUEUED, RUNNING]
-    began = time.monotonic()
     with pytest.raises(StillRunning, match=r"job0.*goes on at the server.*image_job and job_id job0.*time_budget"):
         paint(scripted, budget=1.2)
-    assert 1.0 < time.monotonic() - began < 3
     assert not [route for route in scripted.routes() if route.endswith("/cancel")]
     assert len(scripted.calls) < 12, "a server that answers at once was asked in a tight loop"
 
@@ -155,10 +149,10 @@ def test_an_absent_server_is_not_waited_for_forever(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(client_module, "UNREACHABLE_PATIENCE_S", 0.3)
     with ScriptedServer(lambda call: Answer()) as gone:
         pass
-    began = time.monotonic()
-    with pytest.raises(Unreachable, match="refused the connection"):
-        paint(gone, budget=60)
-    assert time.monotonic() - began < 3
+    updates: list[Update] = []
+    with StudioClient(gone.url, time_budget_s=60) as studio, pytest.raises(Unreachable, match="refused the connection"):
+        updates.extend(studio.paint(PROMPT))
+    assert sum(update.seconds for update in updates if isinstance(update, Pause)) < 0.3
 
 
 def test_an_image_larger_than_dify_takes(scripted: ScriptedStudio, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,10 +246,8 @@ def test_check_does_not_wait_for_a_silent_server(scripted: ScriptedStudio, monke
 
 def test_a_wrong_protocol_is_told_at_once(scripted: ScriptedStudio) -> None:
     scripted.url = scripted.url.replace("http://", "https://")
-    began = time.monotonic()
-    with pytest.raises(Unreachable, match="should start with http://"):
-        paint(scripted)
-    assert time.monotonic() - began < 2
+    with StudioClient(scripted.url) as studio, pytest.raises(Unreachable, match="should start with http://"):
+        next(studio.paint(PROMPT))
 
 
 def test_a_handshake_that_is_cut_off_is_tried_again() -> None:

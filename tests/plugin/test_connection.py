@@ -76,6 +76,8 @@ class Sender(LoopbackServer):
     def __init__(self, pieces: Iterable[bytes], pause_s: float = 0.0, delay_s: float = 0.0) -> None:
         self.pieces, self.pause_s, self.delay_s = list(pieces), pause_s, delay_s
         self.over = threading.Event()
+        self.is_through = False
+        """Whether all pieces of an answer were sent."""
         super().__init__()
 
     def __exit__(self, *of_error: object) -> None:
@@ -92,6 +94,7 @@ class Sender(LoopbackServer):
                 handler.wfile.write(piece)
                 if self.pause_s and self.over.wait(self.pause_s):
                     return
+            self.is_through = True
 
 
 def read(url: str, seconds: float = 10.0, **settings: bool) -> bytes:
@@ -116,37 +119,36 @@ def test_a_body_that_is_cut_is_a_connection_that_broke_off(way: str) -> None:
 
 @pytest.mark.parametrize("way", DRIPPED)
 def test_a_body_that_drips_ends_at_the_deadline(way: str) -> None:
-    began = time.monotonic()
     with Sender(DRIPPED[way], DRIP_S) as sender, pytest.raises(TooSlow):
         read(sender.url, 1.0)
-    assert time.monotonic() - began < 5
+    assert not sender.is_through
 
 
 def test_the_time_of_the_headers_is_not_given_to_the_body_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "LAST_BYTES_S", 0.2)
-    began = time.monotonic()
     with Sender(DRIPPED["of a length"], DRIP_S, delay_s=2.0) as sender:
         with StudioClient(sender.url, time_budget_s=3) as studio, pytest.raises(Unreachable, match="sends too slowly"):
             studio.check()
-    assert time.monotonic() - began < 4.5
+    assert not sender.is_through
 
 
 def test_drips_in_the_process_as_the_sdk_patches_it(sdk_python: Path) -> None:
     program = (
         "import dify_plugin, sys, time\n"
         "from tools import client, errors, exchange, inputs\n"
-        "exchange.LAST_BYTES_S, began = 0.2, time.monotonic()\n"
-        "for call in (lambda: inputs.fetch_all([sys.argv[1] + '/files/a?sign=s'], began + 1),\n"
+        "exchange.LAST_BYTES_S = 0.2\n"
+        "for call in (lambda: inputs.fetch_all([sys.argv[1] + '/files/a?sign=s'], time.monotonic() + 1),\n"
         "             lambda: client.StudioClient(sys.argv[1], time_budget_s=1).check()):\n"
         "    try:\n"
         "        call()\n"
         "    except errors.ClientError as error:\n"
-        "        print('sends too slowly' in str(error), time.monotonic() - began < 6)\n"
+        "        print('sends too slowly' in str(error))\n"
     )
     with Sender(DRIPPED["of a length"], DRIP_S) as sender:
         command = [str(sdk_python), "-c", program, sender.url]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.stdout == "True True\n" * 2, done.stderr
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "True\n" * 2, done.stderr
+    assert not sender.is_through
 
 
 @pytest.fixture(scope="module")

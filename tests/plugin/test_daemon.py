@@ -49,7 +49,7 @@ def test_reverse_calls_blobs_and_noise(sdk_python: Path, root: Path) -> None:
     storage = MemoryStorage()
     with Daemon(sdk_python, root, hooks={"storage": storage, "llm": StandInModel("a fluffy cat")}) as daemon:
         said = {
-            prompt: daemon.invoke("qwen_image", "image_edit", {"prompt": prompt}, {}, timeout=30)
+            prompt: daemon.invoke("qwen_image", "image_edit", {"prompt": prompt}, {})
             for prompt in ("storage", "llm", "blob", "noise")
         }
         assert [outcome.error for outcome in said.values()] == [None] * 4
@@ -60,7 +60,7 @@ def test_reverse_calls_blobs_and_noise(sdk_python: Path, root: Path) -> None:
         assert daemon.noise == ["said to nobody"]
         assert set(daemon.ends.values()) == {1}
         daemon.hooks.clear()
-        refused = daemon.invoke("qwen_image", "image_edit", {"prompt": "llm"}, {}, timeout=30)
+        refused = daemon.invoke("qwen_image", "image_edit", {"prompt": "llm"}, {})
         assert refused.error is not None
         assert "permission denied" in refused.error.message
 

@@ -72,7 +72,7 @@ def painted_two(scripted: ScriptedStudio) -> ScriptedStudio:
 def generate(plugin: Daemon, credentials: dict[str, object], app_id: str | None = None) -> Outcome:
     """Ask for two images, as the new Agent does unless an app is named."""
     asked = {"prompt": "a red apple", "n": 2}
-    outcome = plugin.invoke(PROVIDER, "image_generation", asked, credentials, app_id=app_id, timeout=50)
+    outcome = plugin.invoke(PROVIDER, "image_generation", asked, credentials, app_id=app_id)
     outcome.raise_on_error()
     return outcome
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,7 +80,7 @@ def failed(plugin: Daemon, studio: ScriptedStudio, trouble: Trouble) -> Failure:
     trouble.arrange(studio)
     known = {"server_url": studio.url, "api_key": CANARY, "time_budget": "30", **trouble.credentials}
     asked = {"prompt": "make it blue", **trouble.parameters}
-    outcome = plugin.invoke(PROVIDER, trouble.tool, asked, known, timeout=100)
+    outcome = plugin.invoke(PROVIDER, trouble.tool, asked, known)
     assert outcome.error is not None
     assert not {"blob", "text", "json"} & set(outcome.kinds), "a later node would take a failure for a success"
     return outcome.error
@@ -100,13 +101,15 @@ def assert_readable(found: Failure, trouble: Trouble) -> None:
 @pytest.fixture(scope="module")
 def waited_out() -> dict[tuple[str, str], Failure]:
     """The errors of those that take the whole time budget, by SDK and trouble; all at once, since each takes long."""
-
-    def called(sdk: str, name: str) -> Failure:
-        with ScriptedStudio(CANARY) as studio, Daemon(python_of(sdk), ROOT, environment={"NO_PROXY": "*"}) as plugin:
-            return failed(plugin, studio, WAITED_OUT[name])
-
     both = [(sdk, name) for sdk in SDKS for name in WAITED_OUT]
-    with ThreadPoolExecutor() as pool:
+    with ExitStack() as running, ThreadPoolExecutor(len(both)) as pool:
+        environment = {"NO_PROXY": "*"}
+        plugins = {sdk: running.enter_context(Daemon(python_of(sdk), ROOT, environment=environment)) for sdk in SDKS}
+
+        def called(sdk: str, name: str) -> Failure:
+            with ScriptedStudio(CANARY) as studio:
+                return failed(plugins[sdk], studio, WAITED_OUT[name])
+
         return dict(zip(both, pool.map(called, *zip(*both, strict=True)), strict=True))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3.util.connection
 
 from tests.support import ROOT
 from tests.support.scripted import PNG, Answer, Call, ScriptedServer
@@ -182,6 +183,18 @@ def look_ups(monkeypatch: pytest.MonkeyPatch, name: str, *answers: list[str] | O
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
 
 
+def connect_timeouts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long each attempt at a connection may wait, as it is made, in seconds."""
+    given, connect = [], urllib3.util.connection.create_connection
+
+    def attempt(address: tuple[str, int], timeout: float, *others: Any, **settings: Any) -> socket.socket:
+        given.append(timeout)
+        return connect(address, timeout, *others, **settings)
+
+    monkeypatch.setattr(urllib3.util.connection, "create_connection", attempt)
+    return given
+
+
 def test_a_name_that_moves_into_the_network_finds_out_nothing(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ipaddress.IPv4Address, "is_global", property(lambda host: str(host) == "127.0.0.2"))
     look_ups(monkeypatch, "moving.example", ["127.0.0.2"], ["127.0.0.1"])
@@ -211,10 +224,11 @@ def test_addresses_that_are_silent_take_no_longer_than_one(files: Files, monkeyp
         with suppress(TimeoutError):
             while True:  # until no more can wait to be accepted
                 waiting.enter_context(socket.create_connection(("127.0.0.1", port), timeout=0.3))
-        began = time.monotonic()
+        waited = connect_timeouts(monkeypatch)
         with pytest.raises(InputNotFetched, match=r"silent\.example:\d+ did not accept a connection in time"):
-            fetch_all([f"http://silent.example:{port}/a.png"], began + 1)
-    assert time.monotonic() - began < 3.5
+            fetch_all([f"http://silent.example:{port}/a.png"], time.monotonic() + 1)
+    assert len(waited) == 5
+    assert sum(waited) <= 1.5
 
 
 def test_a_link_stays_a_link_when_it_redirects(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,9 +253,7 @@ def test_links_in_the_process_as_the_sdk_patches_it(files: Files, sdk_python: Pa
         f"ipaddress.IPv4Address.is_global = {public}\n"
         "print(fetch_all([sys.argv[1]], time.monotonic() + 10)[0].mime_type)\n"
     )
-    done = subprocess.run(
-        [sdk_python, "-c", program, f"{files.url}/a.png"], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sdk_python, "-c", program, f"{files.url}/a.png"], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == ("image/png\n" if public else ""), done.stderr
     assert ("not on the public Internet" in done.stderr, len(files.calls)) == ((False, 1) if public else (True, 0))
 

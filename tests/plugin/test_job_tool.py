@@ -27,7 +27,7 @@ EMITTED = dict(zip(STARTING, (GENERATION_VARIABLES, VARIABLES, VARIABLES, BATCH_
 
 
 def image_job(plugin: Daemon, credentials: dict[str, object], **parameters: Any) -> Outcome:
-    return plugin.invoke(PROVIDER, "image_job", parameters, credentials, timeout=50)
+    return plugin.invoke(PROVIDER, "image_job", parameters, credentials)
 
 
 def assert_empty(outcome: Outcome, **known: object) -> None:
@@ -43,7 +43,7 @@ def test_without_waiting_a_tool_only_starts_its_job(
     plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object], tool: str, wait: object
 ) -> None:
     scripted.operation = "batch" if tool == "image_batch" else "generate"
-    outcome = plugin.invoke(PROVIDER, tool, {**STARTING[tool], "wait": wait}, credentials, timeout=50)
+    outcome = plugin.invoke(PROVIDER, tool, {**STARTING[tool], "wait": wait}, credentials)
     outcome.raise_on_error()
     assert outcome.texts == ["Job job0 is queued at place 2; fetch it with image_job.\n"]
     assert outcome.blobs == []
@@ -73,9 +73,9 @@ def test_a_look_without_waiting_gives_the_images_once_there_are_some(
 def test_the_result_is_what_the_tool_would_have_given(
     plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object], job_id: str
 ) -> None:
-    waited = plugin.invoke(PROVIDER, "image_edit", STARTING["image_edit"], credentials, timeout=50)
+    waited = plugin.invoke(PROVIDER, "image_edit", STARTING["image_edit"], credentials)
     scripted.states = [QUEUED, RUNNING, SUCCEEDED]
-    scripted._looks.clear()
+    scripted.look_afresh()
     fetched = image_job(plugin, credentials, job_id=job_id)
     fetched.raise_on_error()
     assert fetched.blobs == waited.blobs
@@ -102,8 +102,8 @@ def test_the_result_of_a_batch_has_its_sheet_and_rows(
         {"state": "running", "rows": counted(2, 1)},
         {"state": "succeeded", "rows": counted(2, 1, 1), "archive_url": ARCHIVE},
     ]
-    waited = plugin.invoke(PROVIDER, "image_batch", STARTING["image_batch"], credentials, timeout=50)
-    scripted._looks.clear()
+    waited = plugin.invoke(PROVIDER, "image_batch", STARTING["image_batch"], credentials)
+    scripted.look_afresh()
     early = image_job(plugin, credentials, job_id="job0", wait="no")
     assert (early.variables["succeeded"], early.variables["count"], early.blobs) == (1, 0, [])
     assert early.texts == ["Job job0 is running, 1 of 2 rows done; fetch it with image_job.\n"]
@@ -211,7 +211,7 @@ def test_the_list_is_readable_and_complete(
 def test_without_a_person_there_is_no_list(
     plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
 ) -> None:
-    outcome = plugin.invoke(PROVIDER, "image_job", {"action": "list"}, credentials, user_id="", timeout=20)
+    outcome = plugin.invoke(PROVIDER, "image_job", {"action": "list"}, credentials, user_id="")
     assert outcome.error is not None
     assert "does not say who asks" in outcome.error.message
     assert scripted.routes() == []

@@ -27,6 +27,7 @@ from tests.support.daemon import Daemon, Outcome
 from tests.support.dify import CANARY, PROVIDER
 from tests.support.scripted import SUCCEEDED, Call, ScriptedStudio
 from tests.support.studio import SCRIPTED, Studio
+from tests.support.waiting import until
 
 CALLS = 10
 PICTURE_BYTES = 3 * 2**20
@@ -38,8 +39,8 @@ WARM_UP, ROUNDS = 2, 3
 MARGIN_BYTES = 5 * PICTURE_BYTES
 """Growth that is none, of the thirty pictures that go through after the warm-up."""
 HEARTBEAT_S = 0.5
-LONGEST_SILENCE_S = 5.0
-"""Between two heartbeats; the daemon's own limit is 120 s at one heartbeat in 10 s."""
+LONGEST_BUSY_S = 3.0
+"""CPU seconds of the plugin between two heartbeats; the daemon's own limit is 120 s at one heartbeat in 10 s."""
 MB = 2**20
 
 
@@ -77,7 +78,7 @@ class SlowStudio(ScriptedStudio):
 
     def _look(self, job_id: str) -> dict[str, Any]:
         if job_id not in self._looks:
-            self.together.wait(30)
+            self.together.wait(60)
         return super()._look(job_id)
 
     def handle(self, handler: BaseHTTPRequestHandler) -> None:
@@ -92,7 +93,7 @@ class SlowStudio(ScriptedStudio):
         handler.end_headers()
         for start in range(0, len(content), PIECE_BYTES):
             if seed in self.held and start >= len(content) // 2:
-                self.held[seed].wait(30)
+                self.held[seed].wait(60)
             handler.wfile.write(content[start : start + PIECE_BYTES])
             time.sleep(TRICKLE_S)
 
@@ -108,8 +109,8 @@ class Watch:
     def __init__(self, daemon: Daemon) -> None:
         self.peak = 0
         """Of the resident memory, in bytes."""
-        self.longest_silence = 0.0
-        """Between two heartbeats, in seconds."""
+        self.longest_busy = 0.0
+        """CPU seconds between two heartbeats: what a call computes without a break, however loaded the machine is."""
         self._daemon, self._process = daemon, psutil.Process(daemon.pid)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch)
@@ -126,12 +127,16 @@ class Watch:
         """Memory of the plugin now, in bytes; in a container a shell stands before it."""
         return sum(process.memory_info().rss for process in [self._process, *self._process.children(recursive=True)])
 
+    def _computed(self) -> float:
+        used = [each.cpu_times() for each in [self._process, *self._process.children(recursive=True)]]
+        return sum(times.user + times.system for times in used)
+
     def _watch(self) -> None:
-        count, since = self._daemon.heartbeats, time.monotonic()
-        while not self._over.wait(0.02):
+        count, since = self._daemon.heartbeats, self._computed()
+        while not self._over.wait(0.05):
             self.peak = max(self.peak, self.resident())
-            now = time.monotonic()
-            self.longest_silence = max(self.longest_silence, now - since)
+            now = self._computed()
+            self.longest_busy = max(self.longest_busy, now - since)
             if self._daemon.heartbeats != count:
                 count, since = self._daemon.heartbeats, now
 
@@ -162,7 +167,7 @@ def begun(
 
     def paint(seed: int) -> Outcome:
         given = {"prompt": f"cup {seed}", "seed": seed, "steps": 2}
-        return plugin.invoke(PROVIDER, "image_generation", given, credentials, timeout=100)
+        return plugin.invoke(PROVIDER, "image_generation", given, credentials)
 
     return [threads.submit(paint, seed) for seed in seeds]
 
@@ -187,7 +192,7 @@ def test_ten_at_once_keep_the_heart_beating_and_memory_flat(fresh: Daemon, slow:
             after_round.append(watch.resident())
             needed = needed if number >= WARM_UP else watch.peak
     assert len(slow.jobs) == CALLS * (WARM_UP + ROUNDS)
-    assert watch.longest_silence < LONGEST_SILENCE_S
+    assert watch.longest_busy < LONGEST_BUSY_S
     # The allocator may keep what was needed at most, and then forever: 1.3 GB in 45 rounds changed nothing more.
     assert after_round[-1] < needed + MARGIN_BYTES, (needed, after_round)
     # The allocator grows in jumps; what leaks grows in every round.
@@ -206,13 +211,15 @@ def test_one_that_fails_and_one_that_hangs_touch_no_other(fresh: Daemon, slow: S
         for seed in others:
             assert_own(calls[seed].result(), seed)
         failed = calls[failing].result()
+        beats = fresh.heartbeats
+        until(lambda: fresh.heartbeats >= beats + 2)
         assert not calls[hanging].done()
         released.set()
         assert_own(calls[hanging].result(), hanging)
     assert failed.error is not None
     assert f"failed: Seed {failing} is bad." in failed.error.message
     assert failed.blobs == []
-    assert watch.longest_silence < LONGEST_SILENCE_S
+    assert watch.longest_busy < LONGEST_BUSY_S
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +231,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 
 def test_ten_wait_at_the_real_server_at_once(fresh: Daemon, studio: Studio) -> None:
     """Somebody else's job holds the only worker until all ten wait in the queue, each with a long poll of its own."""
-    first = studio.submit(prompt="pace=0.2", steps=150)["id"]
+    first = studio.submit(prompt="forever")["id"]
     seeds = range(256, 256 + CALLS)
     with Watch(fresh) as watch, ThreadPoolExecutor(CALLS) as threads:
         calls = begun(threads, fresh, studio.url, studio.api_key, seeds)
@@ -232,7 +239,7 @@ def test_ten_wait_at_the_real_server_at_once(fresh: Daemon, studio: Studio) -> N
         assert not any(call.done() for call in calls)
         studio.request("POST", f"/v1/jobs/{first}/cancel")
         outcomes = [call.result() for call in calls]
-    assert watch.longest_silence < LONGEST_SILENCE_S
+    assert watch.longest_busy < LONGEST_BUSY_S
     assert len({outcome.variables["job_id"] for outcome in outcomes}) == CALLS
     for seed, outcome in zip(seeds, outcomes, strict=True):
         outcome.raise_on_error()
@@ -245,10 +252,9 @@ def test_ten_wait_at_the_real_server_at_once(fresh: Daemon, studio: Studio) -> N
 
 def wait_for_queue(studio: Studio, jobs: int) -> None:
     """Return once so many jobs are queued."""
-    deadline = time.monotonic() + 20
-    while True:
+
+    def queued() -> bool:
         listed = studio.request("GET", "/v1/jobs", params={"limit": "100"}).json()["data"]
-        if [job["state"] for job in listed].count("queued") == jobs:
-            return
-        assert time.monotonic() < deadline, listed
-        time.sleep(0.05)
+        return [job["state"] for job in listed].count("queued") == jobs
+
+    until(queued)

@@ -23,7 +23,7 @@ def files(calls: list[Call]) -> Iterator[ScriptedServer]:
 
 
 def invoke(plugin: Daemon, tool: str, credentials: dict[str, object], **parameters: Any) -> Outcome:
-    return plugin.invoke(PROVIDER, tool, parameters, credentials, timeout=50)
+    return plugin.invoke(PROVIDER, tool, parameters, credentials)
 
 
 def parts(call: Call) -> dict[str, list[bytes]]:

@@ -16,6 +16,9 @@ from tests.support.dify import PROVIDER, dify_file
 from tests.support.scripted import Answer, Call, ScriptedServer
 from tests.support.studio import Studio
 
+# What the server adds does not depend on the SDK, under both of which test_real_server.py goes the whole way.
+pytestmark = pytest.mark.parametrize("sdk_python", ["newest"], indirect=True, scope="session")
+
 Pixels = npt.NDArray[np.uint8]
 SIZE = (192, 128)
 OVAL = (40, 24, 120, 88)
@@ -88,7 +91,7 @@ def test_a_region_changes_and_nothing_else(
     assert first.variables["change_inside"] > 0.1
     assert first.variables["change_outside"] == 0
     assert 0 < first.variables["compute_saved"] < 1
-    strip = requests.get(first.variables["comparison_url"], timeout=30).content
+    strip = requests.get(first.variables["comparison_url"], timeout=60).content
     assert Image.open(io.BytesIO(strip)).width > SIZE[0]
     in_fractions = {"prompt": "make it green", "region": "[0.5, 0.25, 0.3333333, 0.5]", "images": [file], "seed": 5}
     assert_only_changed(called(plugin, "image_edit", credentials, **in_fractions), photo, white)
@@ -167,7 +170,7 @@ def test_a_mask_of_another_shape_is_refused_by_the_server_in_its_own_words(
         "image_id": square.variables["image_id"],
         "mask": dify_file(f"{dify.url}/files/mask?sign=s"),
     }
-    outcome = plugin.invoke(PROVIDER, "image_edit", parameters, credentials, timeout=60)
+    outcome = plugin.invoke(PROVIDER, "image_edit", parameters, credentials)
     assert outcome.error is not None
     assert outcome.error.type == "InvokeBadRequestError"
     assert "mask: has 192x128 pixels and the image 128x128, another shape" in outcome.error.message

@@ -39,7 +39,7 @@ def dify(photo: bytes) -> Iterator[ScriptedServer]:
 
 def called(plugin: Daemon, tool: str, credentials: dict[str, object], **parameters: Any) -> Outcome:
     """Call a tool; a step or two are enough here."""
-    outcome = plugin.invoke(PROVIDER, tool, {"steps": 2, **parameters}, credentials, timeout=120)
+    outcome = plugin.invoke(PROVIDER, tool, {"steps": 2, **parameters}, credentials)
     outcome.raise_on_error()
     return outcome
 
@@ -115,7 +115,7 @@ def test_an_instruction_that_needs_no_model_is_done_without_one(
     red, green, blue = opened(done)[0].convert("RGB").split()
     assert red.tobytes() == green.tobytes() == blue.tobytes()
     parameters = {"prompt": "remove the cup", "prefer": "cv", "image_id": done.variables["image_id"]}
-    refused = plugin.invoke(PROVIDER, "image_edit", parameters, credentials, timeout=60)
+    refused = plugin.invoke(PROVIDER, "image_edit", parameters, credentials)
     assert refused.error is not None
     assert "only adjustments can be done" in refused.error.message
 
@@ -128,14 +128,14 @@ def test_a_template_is_filled_by_the_server(
         done = called(plugin, "image_edit", credentials, template="replace_object", slots=slots, images=[file], steps=2)
         assert_complete(done, 1)
     wrong = {"template": "replace_object", "slots": "old=apple", "images": [file]}
-    refused = plugin.invoke(PROVIDER, "image_edit", wrong, credentials, timeout=60)
+    refused = plugin.invoke(PROVIDER, "image_edit", wrong, credentials)
     assert refused.error is not None
     assert "slots.new: is missing" in refused.error.message
 
 
 def test_a_wrong_id_and_a_wrong_model_are_said_by_the_server(plugin: Daemon, credentials: dict[str, object]) -> None:
     for parameters, said in (({"image_id": "img_no"}, "img_no"), ({"image_id": "img_no", "model": "none-such"}, "no")):
-        outcome = plugin.invoke(PROVIDER, "image_edit", {"prompt": "x", **parameters}, credentials, timeout=60)
+        outcome = plugin.invoke(PROVIDER, "image_edit", {"prompt": "x", **parameters}, credentials)
         assert outcome.error is not None
         assert outcome.error.type == "InvokeBadRequestError"
         assert said in outcome.error.message

@@ -13,7 +13,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
-from diffusers import AutoencoderKLQwenImage21, QwenImage21Transformer2DModel
+from diffusers import AutoencoderKLQwenImage21, QwenImage21Transformer2DModel, QwenImageTransformer2DModel
 from PIL import Image
 from transformers import Qwen2Tokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -231,11 +231,11 @@ def test_a_device_that_could_never_hold_the_model_is_told_before_anything_is_fet
 
 
 def test_memory_that_runs_out_while_loading_is_told_so(miniature: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(*_: object) -> None:
+    def read(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     engine = QwenEngine({"miniature": miniature}, "cpu")
-    monkeypatch.setattr(weights_module, "_read", read)
+    monkeypatch.setattr(QwenImageTransformer2DModel, "from_pretrained", read)
     assert refusal(engine, "miniature").code == "out_of_memory"
     assert engine.loaded is None
     monkeypatch.undo()

@@ -162,7 +162,7 @@ def test_a_new_process_paints_the_same_bytes(engine: QwenEngine, miniature: Mode
         "engine = open_engine({row.name: row}, 'cpu'); print(*painted(engine), *painted(engine, [picture()]))"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", program, miniature.repository], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", program, miniature.repository], capture_output=True, text=True, check=True
     )
     assert ran.stdout.split() == painted(engine) + painted(engine, [picture()])
 

@@ -43,8 +43,8 @@ __all__ = [
     "ToolError",
 ]
 
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 3.0
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 5.0
 
 
 class Daemon:
@@ -143,7 +143,7 @@ class Daemon:
         app_id: str | None = "app-1",
         conversation_id: str | None = None,
         user_id: str = "user-1",
-        timeout: float = 600.0,
+        timeout: float = 300.0,
         on_progress: Callable[[str], None] | None = None,
     ) -> Outcome:
         """Call a tool and wait for its end; ``on_progress`` gets each chunk of a streamed variable at once."""
@@ -169,18 +169,17 @@ class Daemon:
         self._sessions[session] = inbox
         if self._closed.is_set():
             raise DaemonError(f"the plugin has died\n{self.stderr()[-2000:]}")
-        began, gathered = time.monotonic(), Gathering(on_progress)
+        deadline, gathered = time.monotonic() + timeout, Gathering(on_progress)
         request = {"user_id": "user-1", "type": "tool", **data}
         self._send({"session_id": session, **context, "event": "request", "data": request})
         while True:
             try:
-                message = inbox.get(timeout=max(0.0, began + timeout - time.monotonic()))
+                message = inbox.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 raise DaemonError(f"no end of {data['action']} within {timeout:g} s") from None
             if message is None:
                 raise DaemonError(f"the plugin died in {data['action']}\n{self.stderr()[-2000:]}")
             if message["type"] == "end":
-                gathered.outcome.seconds = time.monotonic() - began
                 return gathered.finished()
             if message["type"] == "invoke":
                 # Beside this loop: a plugin may end while what it asked is still being answered.

@@ -2,7 +2,8 @@
 
 The prompt of a job is its script: words such as ``kill@3`` (kill -9 of the worker at step 3), ``kill@finish``
 (between storing and finishing), ``hang@2``, ``memory@1``, ``bug@1``, ``pace=0.2`` (seconds a step). A fault happens on
-the first attempt only, unless the script says ``always``.
+the first attempt only, unless the script says ``always``. With ``forever`` it stays at the first step until somebody
+cancels the job.
 """
 
 import os
@@ -12,14 +13,11 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from qwen_image_studio.contract.errors import DeviceLost, StudioError
 from qwen_image_studio.contract.words import Precision, Tier
-from qwen_image_studio.jobs import Lease
-from qwen_image_studio.jobs.leases import Leases
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.planning.engine import Engine, Painted, Report, Show, silent
 from qwen_image_studio.planning.plan import PaintPlan, Variant
@@ -28,13 +26,6 @@ from qwen_image_studio.settings import Settings
 
 def open_engine(models: Mapping[str, Model], device: str) -> Engine[PaintPlan]:
     """Called by the worker through the settings."""
-    kept = Leases.finish
-
-    def finish(leases: Leases, lease: Lease, *rest: Any, **named: Any) -> Any:
-        _act(lease.job.plan["prompt"], "finish")
-        return kept(leases, lease, *rest, **named)
-
-    Leases.finish = finish  # type: ignore[assignment,method-assign]
     return ScriptedEngine(next(iter(models)), device, Settings().data_dir / "painted.log")
 
 
@@ -68,11 +59,16 @@ class ScriptedEngine:
                 if show and "preview" in plan.prompt:
                     show(Image.new("RGB", (64, 48), (step, 0, 0)))
                 _act(plan.prompt, str(step))
+                while "forever" in plan.prompt:
+                    time.sleep(pace)
+                    report("denoising", number * plan.steps + step, total)
             colour = (seed % 256, seed // 256 % 256, 128)
             if self._painted is not None:
                 with self._painted.open("a") as file:
                     file.write(f"{plan.prompt}\t{seed}\n")
             yield Painted(Image.new("RGB", (plan.width, plan.height), colour), seed)
+        # Whoever asks for one more picture has stored those before it, and has written no end yet.
+        _act(plan.prompt, "finish")
 
 
 def _act(prompt: str, moment: str) -> None:

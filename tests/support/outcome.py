@@ -47,7 +47,6 @@ class Outcome:
     """Kinds of the messages in their order; a blob counts once."""
     raw: list[dict[str, Any]] = field(default_factory=list)
     """Messages without the bytes of blobs."""
-    seconds: float = 0.0
 
     def raise_on_error(self) -> None:
         """Raise :class:`ToolError` if the call failed."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import ssl
+import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
@@ -25,14 +26,13 @@ SUCCEEDED: dict[str, Any] = {"state": "succeeded"}
 
 @dataclass(frozen=True)
 class Call:
-    """One HTTP call as it came; ``at`` in ``time.monotonic`` seconds."""
+    """One HTTP call as it came."""
 
     method: str
     path: str
     query: str
     headers: Mapping[str, str]
     body: bytes
-    at: float
 
     @property
     def route(self) -> str:
@@ -91,7 +91,7 @@ class ScriptedServer(LoopbackServer):
         """Answer as the script says."""
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         url = urlsplit(handler.path)
-        call = Call(handler.command, url.path, url.query, dict(handler.headers.items()), body, time.monotonic())
+        call = Call(handler.command, url.path, url.query, dict(handler.headers.items()), body)
         self.calls.append(call)
         answer = self._answer(call)
         time.sleep(answer.delay_s)
@@ -136,6 +136,7 @@ class ScriptedStudio(ScriptedServer):
         self.jobs: dict[str, str] = {}
         """Job id by idempotency key: how many jobs there really are."""
         self._looks: dict[str, int] = {}
+        self._held: dict[str, threading.Event] = {}
 
     def view(self, job_id: str, state: dict[str, Any]) -> dict[str, Any]:
         """A JobView, with images once it has succeeded."""
@@ -181,6 +182,8 @@ class ScriptedStudio(ScriptedServer):
         return {**self.view(f"row{row}", {"state": state}), **about}
 
     def _play(self, call: Call) -> Answer:
+        if held := self._held.get(call.route):
+            held.wait(60)
         scripted = self.script[call.route].popleft() if self.script[call.route] else None
         if scripted is not None:
             if scripted.drop and call.route == "POST /v1/jobs":
@@ -214,6 +217,14 @@ class ScriptedStudio(ScriptedServer):
         last = first + int(query["limit"])
         mine = query["parent_id"] == "job0"
         return {"object": "list", "data": self.rows[first:last] if mine else [], "has_more": last < len(ids)}
+
+    def hold(self, route: str) -> threading.Event:
+        """Let the calls of a route wait until the event is set."""
+        return self._held.setdefault(route, threading.Event())
+
+    def look_afresh(self) -> None:
+        """Let every job go through ``states`` from the first again."""
+        self._looks.clear()
 
     def _commit(self, call: Call) -> str:
         return self.jobs.setdefault(call.headers.get("Idempotency-Key", ""), f"job{len(self.jobs)}")

@@ -21,7 +21,7 @@ from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.settings import Settings
 from tests.support import ROOT
 
-SCRIPTED: dict[str, Any] = {"engine": "tests.support.engine:open_engine", "lease_s": 3, "models": "miniature"}
+SCRIPTED: dict[str, Any] = {"engine": "tests.support.engine:open_engine", "lease_s": 20, "models": "miniature"}
 """Settings of a server that starts in a second, paints plain colours and fails on cue."""
 
 
@@ -63,7 +63,7 @@ class Studio:
     def start(self, *command: str) -> "Studio":
         """Start ``qwen-image-studio COMMAND`` (serve by default) and wait until it can paint."""
         if self.process is not None:
-            self.process.wait(30)
+            self.process.wait(60)
         self.process = self.spawn(*(command or ("serve",)))
         self.wait_for_state("ready", "busy")
         return self
@@ -80,7 +80,7 @@ class Studio:
                 start_new_session=True,
             )
 
-    def wait_for_state(self, *states: str, timeout: float = 90) -> dict[str, Any]:
+    def wait_for_state(self, *states: str, timeout: float = 240) -> dict[str, Any]:
         """Wait until health tells one of these states."""
         deadline = time.monotonic() + timeout
         health: dict[str, Any] = {}
@@ -88,7 +88,7 @@ class Studio:
             if self.process is not None and self.process.poll() is not None:
                 raise AssertionError(f"the server ended:\n{self.log.read_text()[-3000:]}")
             try:
-                health = requests.get(f"{self.url}/v1/health", timeout=5).json()
+                health = requests.get(f"{self.url}/v1/health", timeout=60).json()
             except requests.ConnectionError:
                 health = {}
             if health.get("state") in states:
@@ -118,11 +118,16 @@ class Studio:
         family = self.family()
         for process in family:
             process.kill()
-        _, alive = psutil.wait_procs(family, timeout=10)
+        _, alive = psutil.wait_procs(family, timeout=60)
         assert not alive
 
     def __enter__(self) -> "Studio":
-        return self.start()
+        try:
+            return self.start()
+        except AssertionError:
+            if self.process is not None and self.process.poll() is None:
+                self.kill()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -157,7 +162,7 @@ class Studio:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
-    def finished(self, job_id: str, timeout: float = 90) -> dict[str, Any]:
+    def finished(self, job_id: str, timeout: float = 240) -> dict[str, Any]:
         """Wait until a job has ended; a server that is being restarted is waited for."""
         deadline = time.monotonic() + timeout
         job: dict[str, Any] = {}
