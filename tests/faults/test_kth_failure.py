@@ -3,6 +3,7 @@
 After "How SQLite Is Tested" (sqlite.org/testing.html), where every allocation and every write is made to fail in turn.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO
@@ -28,14 +29,17 @@ from tests.support.engine import ScriptedEngine
 
 
 class FailKth:
-    """Lets through every call to an object but the k-th, which raises."""
+    """Lets through every call to an object, and to those that it is made of, but the k-th, which raises."""
 
-    def __init__(self, inner: Any, k: int, error: Callable[[], Exception]) -> None:
+    def __init__(self, inner: Any, k: int, error: Callable[[], Exception], calls: list[str] | None = None) -> None:
         self._inner, self._k, self._error = inner, k, error
-        self.calls: list[str] = []
+        self.calls: list[str] = [] if calls is None else calls
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._inner, name)
+        if not inspect.isroutine(method):
+            of_jobs = type(method).__module__.startswith("qwen_image_studio.jobs.")
+            return FailKth(method, self._k, self._error, self.calls) if of_jobs else method
 
         def call(*args: Any, **named: Any) -> Any:
             self.calls.append(name)

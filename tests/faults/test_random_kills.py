@@ -9,7 +9,7 @@ import psutil
 
 from qwen_image_studio.gallery import open_gallery
 from qwen_image_studio.gallery.pruning import LEFTOVER_S, Pruning
-from qwen_image_studio.jobs.opening import open_store
+from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
 from tests.faults.test_kills import assert_whole, stored_files
 from tests.support.studio import Studio

@@ -15,7 +15,7 @@ def _migrated() -> bytes:
     """The file of a database that was migrated from nothing."""
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(_env_file=None, data_dir=Path(folder))
-        open_database(settings).dispose()  # the last connection's end writes everything into the one file
+        open_database(settings).close()  # the last connection's end writes everything into the one file
         return _file(settings).read_bytes()
 
 
