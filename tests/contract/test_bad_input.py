@@ -334,7 +334,7 @@ def test_a_fault_of_ours_shows_nothing_of_itself(app: Flask, parts: Services, mo
     def fail(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(parts.store, "counts", fail)
+    monkeypatch.setattr(parts.store.jobs, "counts", fail)
     answer = app.test_client().get("/v1/health", headers={"X-Request-Id": "mine-1"})
     assert_refused(answer, 500, "internal_error", None)
     assert "secret detail" not in answer.text
