@@ -58,7 +58,9 @@ def known(path: str) -> bool:
     return any((base / path).exists() for base in (ROOT, SERVER))
 
 
-@pytest.mark.parametrize("page", [ROOT / "SECURITY.md", ROOT / "docs/architecture.md"], ids=named)
+@pytest.mark.parametrize(
+    "page", [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "docs/architecture.md"], ids=named
+)
 def test_files_that_a_page_names_are_there(page: Path) -> None:
     found = PATH.findall(page.read_text(encoding="utf-8"))
     assert len(found) > 10
