@@ -76,7 +76,9 @@ def test_generate_and_edit(tmp_path: Path) -> None:
     assert "a-0.png  64x64  seed 5" in made.stdout
     assert "miniature" in made.stderr
     assert read_origin((tmp_path / "a-1.png").read_bytes())["seed"] == 6
-    changed = run(tmp_path, "edit", "make it green", "-i", "a-0.png", "-i", "a-1.png", "-o", "b.jpg", "--steps", "2")
+    changed = run_here(
+        tmp_path, "edit", "make it green", "-i", "a-0.png", "-i", "a-1.png", "-o", "b.jpg", "--steps", "2"
+    )
     assert changed.returncode == 0, changed.stderr
     with Image.open(tmp_path / "b.jpg") as picture:
         assert picture.format == "JPEG"
@@ -86,12 +88,12 @@ def test_parts_of_pictures(tmp_path: Path) -> None:
     Image.new("RGB", (96, 64), "green").save(tmp_path / "a.png")
     Image.new("L", (96, 64)).save(tmp_path / "black.png")
     few = ("--steps", "2", "--seed", "5")
-    made = run(tmp_path, "inpaint", "a star", "-i", "a.png", "--region", "0.25,0.25,0.5,0.5", "-o", "b.png", *few)
+    made = run_here(tmp_path, "inpaint", "a star", "-i", "a.png", "--region", "0.25,0.25,0.5,0.5", "-o", "b.png", *few)
     assert made.returncode == 0, made.stderr
     with Image.open(tmp_path / "b.png") as picture:
         assert picture.size == (96, 64)
         assert picture.convert("RGB").getpixel((20, 10)) == (0, 128, 0)
-    made = run(tmp_path, "outpaint", "-i", "a.png", "--left", "32", "-o", "c.png", *few)
+    made = run_here(tmp_path, "outpaint", "-i", "a.png", "--left", "32", "-o", "c.png", *few)
     assert "c.png  128x64  seed 5" in made.stdout, made.stderr
     assert_one_line(run_here(tmp_path, "inpaint", "x", "-i", "a.png", "-o", "d.png"), "mask", "region")
     answer = run_here(tmp_path, "inpaint", "x", "-i", "a.png", "--mask", "black.png", "-o", "d.png")
@@ -113,21 +115,21 @@ def test_a_batch_goes_on_where_it_stopped(tmp_path: Path) -> None:
         "out",
     )
     few = ("--steps", "2", "--seed", "5", "--format", "jpg")
-    first = run(tmp_path, *asked, *few)
+    first = run_here(tmp_path, *asked, *few)
     assert first.returncode == 1
     assert "row-001.jpg" in first.stdout
     assert "row 2 of the table: none.png cannot be read" in first.stderr
     assert "1 of 2 rows failed" in first.stderr
     made = (tmp_path / "out/row-001.jpg").stat().st_mtime_ns
     Image.new("RGB", (64, 64), "red").save(tmp_path / "none.png")
-    second = run(tmp_path, *asked, *few)
+    second = run_here(tmp_path, *asked, *few)
     assert second.returncode == 0, second.stderr
     assert (tmp_path / "out/row-001.jpg").stat().st_mtime_ns == made
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["row-001.jpg", "row-002.jpg"]
 
 
 def test_the_shell_paints_what_the_server_paints(tmp_path: Path, studio: Studio) -> None:
-    made = run(tmp_path, "generate", "a cup", "-o", "a.png", "--steps", "2", "--seed", "5", "--size", "64x64")
+    made = run_here(tmp_path, "generate", "a cup", "-o", "a.png", "--steps", "2", "--seed", "5", "--size", "64x64")
     assert made.returncode == 0, made.stderr
     job = studio.finished(studio.submit(prompt="a cup", steps=2, seed=5, size="64x64")["id"])
     image_id = job["images"][0]["id"]

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterator
 from io import BytesIO
 
 import psutil
@@ -13,7 +13,7 @@ from PIL import Image
 
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
-from tests.support.studio import Studio
+from tests.support.studio import SCRIPTED, Studio
 from tests.support.waiting import until
 
 HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -75,6 +75,20 @@ def wait_for_callers(studio: Studio, threads: Collection[threading.Thread]) -> N
     until(connected)
 
 
+@pytest.fixture(scope="module")
+def few_threads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """A server whose threads are taken by four callers, each for a second without a word at most."""
+    with Studio(tmp_path_factory.mktemp("few"), **SCRIPTED, web_threads=4, read_timeout_s=1) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def more_threads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """A server with fewer threads than callers who wait."""
+    with Studio(tmp_path_factory.mktemp("more"), **SCRIPTED, web_threads=20, shutdown_grace_s=0.5) as server:
+        yield server
+
+
 @pytest.mark.parametrize(
     "data", [b"\x00\x01 what\r\n\r\n", HEAD + b"Content-Length: -5\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"]
 )
@@ -82,8 +96,8 @@ def test_what_is_not_http_is_400(scripted: Studio, data: bytes) -> None:
     assert exchange(scripted, data).split()[1:2] in ([b"400"], [b"505"])
 
 
-def test_callers_that_fall_silent_keep_nobody_else_waiting(make_scripted: Callable[..., Studio]) -> None:
-    studio = make_scripted(web_threads=4, read_timeout_s=1).start()
+def test_callers_that_fall_silent_keep_nobody_else_waiting(few_threads: Studio) -> None:
+    studio = few_threads
     stalled = [socket.create_connection(("127.0.0.1", studio.port)) for _ in range(12)]
     for number, caller in enumerate(stalled):
         caller.sendall(HEAD + b"Content-Length: 100\r\n\r\n{" if number % 2 else HEAD)
@@ -94,8 +108,8 @@ def test_callers_that_fall_silent_keep_nobody_else_waiting(make_scripted: Callab
             caller.close()
 
 
-def test_many_waiters_leave_room_for_submits(make_scripted: Callable[..., Studio]) -> None:
-    studio = make_scripted(web_threads=24).start()
+def test_many_waiters_leave_room_for_submits(more_threads: Studio) -> None:
+    studio = more_threads
     job = studio.submit(prompt="forever")
     waiters = [threading.Thread(target=studio.job, args=(job["id"], 60)) for _ in range(40)]
     streams = [threading.Thread(target=follow, args=(studio, job["id"])) for _ in range(10)]
@@ -111,8 +125,8 @@ def test_many_waiters_leave_room_for_submits(make_scripted: Callable[..., Studio
         assert not thread.is_alive()
 
 
-def test_event_streams_leave_room_too(make_scripted: Callable[..., Studio]) -> None:
-    studio = make_scripted(web_threads=20, shutdown_grace_s=0.5).start()
+def test_event_streams_leave_room_too(more_threads: Studio) -> None:
+    studio = more_threads
     job = studio.submit(prompt="forever")
     streams = [studio.request("GET", f"/v1/jobs/{job['id']}/events", stream=True) for _ in range(30)]
     try:
@@ -120,10 +134,11 @@ def test_event_streams_leave_room_too(make_scripted: Callable[..., Studio]) -> N
     finally:
         for stream in streams:
             stream.close()
+        studio.request("POST", f"/v1/jobs/{job['id']}/cancel")
 
 
-def test_callers_that_stop_reading_keep_nobody_else_waiting(make_scripted: Callable[..., Studio]) -> None:
-    studio = make_scripted(web_threads=4, read_timeout_s=1).start()
+def test_callers_that_stop_reading_keep_nobody_else_waiting(few_threads: Studio) -> None:
+    studio = few_threads
     noise = Image.effect_noise((2048, 1536), 200).convert("RGB")
     buffer = BytesIO()
     noise.save(buffer, "PNG", compress_level=0)

@@ -93,7 +93,7 @@ class Studio:
                 health = {}
             if health.get("state") in states:
                 return health
-            time.sleep(0.05)
+            time.sleep(0.2)
         raise AssertionError(f"never {states}: {health}\n{self.log.read_text()[-3000:]}")
 
     def family(self) -> list[psutil.Process]:
