@@ -142,7 +142,7 @@ class Jobs:
         Raises StudioError ``not_found`` or ``job_finished``.
         """
         with self._events.changing() as change:
-            job = get_job(change.connection, job_id, owner)
+            job = get_job(change.connection, job_id, owner, to_change=True)
             if job.state is State.CANCELLED or job.cancel_requested:
                 return job
             if job.state.final:
