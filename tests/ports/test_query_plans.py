@@ -106,6 +106,22 @@ def test_nothing_in_the_life_of_a_job_reads_the_past(store: JobStore) -> None:
     assert reads_of_the_past(steps) == []
 
 
+def test_lists_of_what_has_not_ended_and_of_what_has_read_nothing_else(store: JobStore) -> None:
+    last = store.jobs.page("ann", limit=1, after=None, state=State.QUEUED)[0][0]
+    with planned(store) as steps:
+        store.jobs.page("ann", limit=5, after=last.id, state=State.QUEUED)
+        store.leases.refuse_unserved(["small"])
+        store.forgetting.ended_jobs(0.0)
+    assert [step for step in steps if "INDEX" in step and step.split()[1] == "jobs"] == [
+        "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id=?)",
+        "SEARCH jobs USING INDEX jobs_open (owner=?)",
+        "SEARCH jobs USING COVERING INDEX sqlite_autoindex_jobs_1 (id=?)",
+        "SEARCH jobs USING INDEX jobs_waiting (lane=?)",
+        "SEARCH jobs USING INDEX jobs_ended (finished_at>? AND finished_at<?)",
+    ]
+    assert reads_of_the_past(steps) == []
+
+
 def test_a_claim_without_models_is_one_that_postgresql_understands() -> None:
     values = {"lane": "light", "models": [], "loaded": "", "weights": "", "since": 0.0, "few_rows": 1}
     claim = NEXT.bindparams(**values)
