@@ -11,14 +11,19 @@ from pathlib import Path
 import pytest
 
 from qwen_image_studio.contract.errors import CannotServe
-from qwen_image_studio.contract.words import Lane
+from qwen_image_studio.contract.words import Lane, Operation
+from qwen_image_studio.jobs import NewJob, Tag
 from qwen_image_studio.jobs.news import BELLS, CANCELS, JOBS, QUEUE, Bell, Ear, Pipes, open_bell, work
+from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Services
+from qwen_image_studio.web.waiting import Changes, Sees
 from qwen_image_studio.worker.loop import Worker
+from tests.support.database import with_tables
 from tests.support.engine import ScriptedEngine
+from tests.support.waiting import PATIENCE_S
 
 SOON = 10.0
 """Longest wait for a word that comes, in seconds."""
@@ -155,6 +160,20 @@ def test_without_pipes_an_ear_is_deaf_and_says_so_once(tmp_path: Path, caplog: p
     assert caplog.text.count("no pipe can be made") == 1
 
 
+def test_who_cannot_open_a_pipe_leaves_it_to_its_owner(tmp_path: Path) -> None:
+    ear = Pipes(tmp_path / "bells").listen(JOBS)
+    script = (
+        "import os, resource, sys; from pathlib import Path; from qwen_image_studio.jobs.news import Pipes\n"
+        "bell, names = Pipes(Path(sys.argv[1])), os.listdir(sys.argv[1] + '/jobs')\n"
+        "os.listdir = lambda _: names\n"  # it needs a descriptor too, and has given it back by then
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "bell.ring('jobs', {'job_1'})"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "bells")], check=True)
+    Pipes(tmp_path / "bells").ring(JOBS, {"job_2"})
+    assert heard(ear) == {"job_2"}
+
+
 def test_what_is_no_pipe_is_left_alone(tmp_path: Path) -> None:
     other = tmp_path / "bells" / JOBS / "mine.txt"
     other.parent.mkdir(parents=True)
@@ -169,6 +188,32 @@ def test_what_is_no_pipe_is_left_alone(tmp_path: Path) -> None:
 def test_a_bell_that_there_is_not_is_said_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(CannotServe, match="STUDIO_BROKER_URL: there is no bell of the kind 'amqp'; leave it empty"):
         open_bell(Settings(_env_file=None, data_dir=tmp_path, broker_url="amqp://here"))
+
+
+def test_a_word_that_was_lost_is_made_good_however_much_else_is_rung(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = Toy()
+    monkeypatch.setitem(BELLS, "toy", lambda _: toy)
+    monkeypatch.setitem(BELLS, "mute", lambda _: Toy())
+    settings = with_tables(Settings(_env_file=None, data_dir=tmp_path, broker_url="toy://"))
+    mute = settings.model_copy(update={"broker_url": "mute://"})
+    new = NewJob("ann", Operation.GENERATE, Lane.PAINT, "small", "quality", plan={})
+    with open_store(settings) as here, open_store(mute) as elsewhere:
+        job = here.jobs.submit(new, queue_limit=1)[0]
+        ended = threading.Event()
+
+        def chatter() -> None:
+            while not ended.wait(0.05):
+                toy.ring(JOBS, {"job_of_another"})
+
+        others = threading.Thread(target=chatter)
+        with Changes(here, settings).watching(job.id, sees=Sees.STATE) as watch:
+            others.start()
+            elsewhere.jobs.cancel(job.id, "ann")
+            assert watch.wait(Tag(job.version), PATIENCE_S)
+        ended.set()
+        others.join()
 
 
 def test_a_toy_bell_rings_a_server_from_submit_to_cancel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

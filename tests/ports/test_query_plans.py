@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event
+from sqlalchemy.dialects import postgresql
 
 from qwen_image_studio.contract.words import Lane, Operation, State
 from qwen_image_studio.jobs import JobStore, NewJob, Progress, open_store
+from qwen_image_studio.jobs.ranking import NEXT
 from qwen_image_studio.settings import Settings
 from tests.ports.test_job_store import LIMIT, new, picture, submit, variant_of
 
@@ -102,3 +104,26 @@ def test_nothing_in_the_life_of_a_job_reads_the_past(store: JobStore) -> None:
         store.jobs.cancel(batch.job.id, "ann")
         store.forgetting.forget_job(job.id, "dan")
     assert reads_of_the_past(steps) == []
+
+
+def test_lists_of_what_has_not_ended_and_of_what_has_read_nothing_else(store: JobStore) -> None:
+    last = store.jobs.page("ann", limit=1, after=None, state=State.QUEUED)[0][0]
+    with planned(store) as steps:
+        store.jobs.page("ann", limit=5, after=last.id, state=State.QUEUED)
+        store.leases.refuse_unserved(["small"])
+        store.forgetting.ended_jobs(0.0)
+    assert [step for step in steps if "INDEX" in step and step.split()[1] == "jobs"] == [
+        "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id=?)",
+        "SEARCH jobs USING INDEX jobs_open (owner=?)",
+        "SEARCH jobs USING COVERING INDEX sqlite_autoindex_jobs_1 (id=?)",
+        "SEARCH jobs USING INDEX jobs_waiting (lane=?)",
+        "SEARCH jobs USING INDEX jobs_ended (finished_at>? AND finished_at<?)",
+    ]
+    assert reads_of_the_past(steps) == []
+
+
+def test_a_claim_without_models_is_one_that_postgresql_understands() -> None:
+    values = {"lane": "light", "models": [], "loaded": "", "weights": "", "since": 0.0, "few_rows": 1}
+    claim = NEXT.bindparams(**values)
+    sql = claim.compile(dialect=postgresql.dialect(), compile_kwargs={"render_postcompile": True})
+    assert "head.model IN (SELECT CAST(NULL AS VARCHAR) WHERE 1!=1)" in str(sql)

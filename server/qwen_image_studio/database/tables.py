@@ -92,7 +92,8 @@ jobs = Table(
     Index("batches", "state", "lane", "seq", **_where("rows IS NOT NULL")),
     Index("jobs_running", "leased_by", **_where("state = 'running'")),
     Index("jobs_open", "owner", "fingerprint", **_where("state IN ('queued', 'running', 'review')")),
-    Index("jobs_ended", "finished_at", **_where("finished_at IS NOT NULL AND parent_id IS NULL")),
+    # All but rows of batches. With `parent_id IS NULL` SQLite would take the index of that column, which holds all.
+    Index("jobs_ended", "finished_at", **_where("finished_at IS NOT NULL AND (party = '' OR rows IS NOT NULL)")),
 )
 
 QUEUED = jobs.c.state == literal_column("'queued'")

@@ -108,14 +108,14 @@ class Jobs:
         if user is not None:
             query = query.where(jobs.c.user == user)
         if parent_id is None:
-            query = query.where(jobs.c.parent_id.is_(None)).order_by(jobs.c.seq.desc())
+            query = query.where(jobs.c.parent_id.is_(None)).order_by(_age(state).desc())
         else:
             query = query.where(jobs.c.parent_id == parent_id).order_by(jobs.c.row)
         with self._database.reading() as connection:
             if parent_id is not None:
                 get_job(connection, parent_id, owner)
             if after is not None:
-                query = query.where(_follows(get_job(connection, after, owner), parent_id))
+                query = query.where(_follows(get_job(connection, after, owner), parent_id, state))
             found = [as_job(row) for row in connection.execute(query)]
         return found[:limit], len(found) > limit
 
@@ -142,7 +142,7 @@ class Jobs:
         Raises StudioError ``not_found`` or ``job_finished``.
         """
         with self._events.changing() as change:
-            job = get_job(change.connection, job_id, owner)
+            job = get_job(change.connection, job_id, owner, to_change=True)
             if job.state is State.CANCELLED or job.cancel_requested:
                 return job
             if job.state.final:
@@ -164,7 +164,14 @@ def _in_state(query: Select[Any], state: State | None) -> Select[Any]:
     return query.where(OPEN if state in ACTIVE else jobs.c.state == state, SHOWN_STATE == state)
 
 
-def _follows(after: Job, parent_id: str | None) -> ColumnElement[bool]:
+def _age(state: State | None) -> ColumnElement[int]:
+    """Return the number by which jobs are listed. What has not ended is sorted, since SQLite would otherwise go through
+    all that the owner ever had, in that order.
+    """
+    return jobs.c.seq + 0 if state in ACTIVE else jobs.c.seq
+
+
+def _follows(after: Job, parent_id: str | None, state: State | None) -> ColumnElement[bool]:
     """Return the condition that a job comes after `after` in its list. Raises StudioError ``not_found`` where `after`
     is not in that list.
     """
@@ -172,7 +179,7 @@ def _follows(after: Job, parent_id: str | None) -> ColumnElement[bool]:
         raise StudioError("not_found", f"after: '{after.id}' is not in this list; send the id of the last job you saw.")
     if parent_id is not None:
         return jobs.c.row > after.row
-    return jobs.c.seq < select(jobs.c.seq).where(jobs.c.id == after.id).scalar_subquery()
+    return _age(state) < select(jobs.c.seq).where(jobs.c.id == after.id).scalar_subquery()
 
 
 def _count(*conditions: ColumnElement[bool]) -> Select[Any]:

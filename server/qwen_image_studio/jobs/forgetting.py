@@ -8,7 +8,7 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, Row, bindparam, or_, select, union, update
+from sqlalchemy import BindParameter, Connection, Row, bindparam, literal_column, or_, select, union, update
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import State
@@ -89,7 +89,8 @@ class Forgetting:
         """Return id and owner of each job that ended before then (Unix seconds), oldest first, without rows of
         batches.
         """
-        old = (jobs.c.finished_at < before) & jobs.c.finished_at.is_not(None) & jobs.c.parent_id.is_(None)
+        is_no_row = or_(jobs.c.party == literal_column("''"), jobs.c.rows.is_not(None))  # as the index has it
+        old = (jobs.c.finished_at < before) & jobs.c.finished_at.is_not(None) & is_no_row
         with self._database.reading() as connection:
             found = connection.execute(select(jobs.c.id, jobs.c.owner).where(old).order_by(jobs.c.finished_at))
             return [(row.id, row.owner) for row in found]

@@ -149,7 +149,8 @@ class Leases:
         """Fail the queued jobs that need a model other than these, since no worker would ever claim them; return how
         many there were.
         """
-        orphaned = QUEUED & (jobs.c.lane == Lane.PAINT) & jobs.c.model.not_in(models)
+        waiting = QUEUED & jobs.c.rows.is_(None)  # as the index of what waits has it; batches are not painted
+        orphaned = waiting & (jobs.c.lane == Lane.PAINT) & jobs.c.model.not_in(models)
         with self._events.changing() as change:
             rows = change.connection.execute(select(jobs.c.id, jobs.c.model).where(orphaned).with_for_update()).all()
             for row in rows:

@@ -15,10 +15,10 @@ and those who listen look at the table now and then without being told.
 """
 
 import contextlib
+import errno
 import logging
 import os
 import select
-import stat
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -187,9 +187,9 @@ def _in_pieces(words: Collection[str]) -> list[bytes]:
 def _write(path: Path, pieces: Sequence[bytes]) -> None:
     try:
         pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError:  # nobody reads from it any more
-        with contextlib.suppress(OSError):
-            if stat.S_ISFIFO(path.lstat().st_mode):
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # nobody reads from it any more; any other error may be this process's own
+            with contextlib.suppress(OSError):
                 path.unlink()
         return
     try:

@@ -11,7 +11,7 @@ looks at jobs that have ended, and both read what waits from an index that holds
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, String, bindparam, text
 
 from qwen_image_studio.contract.words import Lane
 from qwen_image_studio.jobs.states import FEW_ROWS
@@ -94,7 +94,8 @@ _NEXT = """
         COALESCE(of_owner.served_at, 0), head.party <> '', COALESCE(its_own.served_at, 0), head.seq
     LIMIT 1
 """
-NEXT = text(_NEXT).bindparams(bindparam("models", expanding=True))
+# PostgreSQL has to know the type of an empty list, which is that of the light worker.
+NEXT = text(_NEXT).bindparams(bindparam("models", expanding=True, type_=String))
 """The number (`seq`) of the job that a worker of a lane goes on with."""
 
 # A job that is the third of its party has before it the first two of every other party, and the third of those parties
@@ -170,4 +171,4 @@ def next_job(
 
 def places(connection: Connection, job_ids: Collection[str]) -> Mapping[str, int]:
     """Return the places of those of the jobs that are queued, by id; a batch has none."""
-    return {row.id: row.place for row in connection.execute(PLACES, {"ids": list(job_ids)})}
+    return {row.id: int(row.place) for row in connection.execute(PLACES, {"ids": list(job_ids)})}

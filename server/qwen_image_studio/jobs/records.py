@@ -23,13 +23,17 @@ JOBS: Select[Any] = select(*(column for column in jobs.c if column.name not in {
 NOT_DELETED = images.c.deleted_at.is_(None)
 
 _JOB = JOBS.where(jobs.c.id == bindparam("job_id"))
+_JOB_TO_CHANGE = _JOB.with_for_update()
 _INPUTS = select(images.c.id).where(images.c.id.in_(bindparam("ids", expanding=True)), NOT_DELETED)
 _INPUTS = _INPUTS.with_for_update(read=True)
 
 
-def get_job(connection: Connection, job_id: str, owner: str | None = None) -> Job:
-    """Return one job. Raises StudioError ``not_found``, also for a job of another owner."""
-    row = connection.execute(_JOB, {"job_id": job_id}).one_or_none()
+def get_job(connection: Connection, job_id: str, owner: str | None = None, *, to_change: bool = False) -> Job:
+    """Return one job; one that is `to_change` stays as it is returned until the transaction changes it or ends.
+
+    Raises StudioError ``not_found``, also for a job of another owner.
+    """
+    row = connection.execute(_JOB_TO_CHANGE if to_change else _JOB, {"job_id": job_id}).one_or_none()
     if row is None or owner not in {None, row.owner}:
         raise StudioError("not_found", f"There is no job '{job_id}' of yours on this server.")
     return as_job(row)

@@ -32,7 +32,7 @@ CROWDED_PAUSE_S = 1.0
 CROWDED_RETRY_S = 5
 """Time after which a caller who finds no place is to ask again, in seconds."""
 LOST_NEWS_S = 1.0
-"""Time without news after which all watched jobs are looked at, in case a word was lost, in seconds."""
+"""Time after which all watched jobs are looked at, whatever was heard, in case a word was lost, in seconds."""
 WAIT_S = 590.0
 """Time after which a waiting caller is told where to look, in seconds. OpenAI's own client gives up at 600 s."""
 LOOK_S = 5.0
@@ -90,20 +90,24 @@ class Changes:
             self._thread.start()
 
     def _run(self, ear: Ear) -> None:
+        complete_at = time.monotonic()
         while True:
             words = ear.wait(LOST_NEWS_S)
+            if time.monotonic() - complete_at >= LOST_NEWS_S:
+                words = frozenset()
             with self._lock:
                 concerned = [job_id for job_id in self._watches if self._concerns(job_id, words)]
                 with_places = any(watch.sees is Sees.ALL for job_id in concerned for watch in self._watches[job_id])
-            if not concerned:
-                continue
             try:
-                self._publish(self._store.jobs.tags(concerned, with_places=with_places))
-            except StudioError as busy:  # it is the database; waiters look for themselves when their time is up
+                if concerned:
+                    self._publish(self._store.jobs.tags(concerned, with_places=with_places))
+                if not words:
+                    complete_at = time.monotonic()
+            except StudioError as busy:  # it is the database; the next look may succeed
                 _log.warning("%s", busy)
 
     def _concerns(self, job_id: str, words: Collection[str]) -> bool:
-        """Return whether there may be news of a job; a silence may mean that a word was lost."""
+        """Return whether there may be news of a job; without any words, of each that is watched."""
         if not words or job_id in words:
             return job_id != _NO_JOB
         return QUEUE in words and any(watch.waits for watch in self._watches[job_id])

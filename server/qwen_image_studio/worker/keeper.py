@@ -75,20 +75,20 @@ class LeaseKeeper:
 
     def _run(self) -> None:
         started = renewed = time.monotonic()
+        asked = False
         while not self._ended:
             now = time.monotonic()
             if now - started > self._settings.job_timeout_s:
                 self._end_hung_process()
-            due = self._is_asked or now - renewed > self._settings.lease_s / 3
-            self._is_asked = False
+            if self._is_asked:  # who asks after this line is heard at the next look
+                self._is_asked, asked = False, True
             try:
                 self._store_preview()
                 progress = replace(self._progress, preview_key=self._preview_key)
-                if due or progress != self._written:
-                    self._written = progress
-                    if self._store.leases.renew(self._lease, self._written):
+                if asked or progress != self._written or now - renewed > self._settings.lease_s / 3:
+                    if self._store.leases.renew(self._lease, progress):
                         self._verdict = Cancelled()
-                    renewed = now
+                    self._written, renewed, asked = progress, now, False
             except LeaseLost as lost:
                 self._verdict = lost
             except StudioError as busy:  # the next look may succeed, and the lease has time left

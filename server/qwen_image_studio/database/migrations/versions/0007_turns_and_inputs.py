@@ -18,7 +18,7 @@ _PARTIAL = {
     "jobs_waiting": (["lane", "owner", "party", "variant", "seq", "state", "rows"], "state = 'queued' AND rows IS NULL"),
     "batches": (["state", "lane", "seq"], "rows IS NOT NULL"),
     "jobs_running": (["leased_by"], "state = 'running'"),
-    "jobs_ended": (["finished_at"], "finished_at IS NOT NULL AND parent_id IS NULL"),
+    "jobs_ended": (["finished_at"], "finished_at IS NOT NULL AND (party = '' OR rows IS NOT NULL)"),
     "jobs_open": (["owner", "fingerprint"], "state IN ('queued', 'running', 'review')"),
 }
 
