@@ -4,6 +4,8 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.13 python3.11; do \
 RUN = .venv/bin/python
 # Processes of `make test`. Most of its time is waiting, and each starts servers of its own.
 PROCESSES ?= 3
+# One output after the other, where make can do that: macOS has 3.81, which cannot.
+SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 .PHONY: help setup setup-tests setup-bench demo serve check quick-tests test test-training coverage lint bench bench-queue bench-pictures trace declare package clean
 .DEFAULT_GOAL := help
@@ -30,7 +32,7 @@ serve: setup ## run the server until Ctrl-C
 	@$(RUN) -m qwen_image_studio serve
 
 check: setup-tests ## lint, and the tests that start no process: while you work
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint quick-tests
+	@$(MAKE) --no-print-directory --jobs 2 $(SYNC) lint quick-tests
 
 quick-tests: setup-tests
 	$(RUN) -m pytest tests/contract tests/ports tests/plugin -m "not processes" --numprocesses 1 --quiet
@@ -73,4 +75,4 @@ package: setup-tests ## write dist/*.difypkg
 	@$(RUN) .ci/package.py
 
 clean: ## remove the environments and everything that was made
-	rm -rf .venv .venv-* dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .cache dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

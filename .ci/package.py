@@ -18,6 +18,10 @@ TOP = {
     *("_assets", "provider", "tools", "readme"),
 }
 """What the root of a package holds, no more and no less."""
+KINDS = {
+    "_assets": {".svg", ".webp"}, "provider": {".py", ".yaml"}, "tools": {".py", ".yaml"}, "readme": {".md"},
+}  # fmt: skip
+"""Suffixes of the files in its folders: what editors and systems leave there has others."""
 
 
 def files() -> list[Path]:
@@ -26,9 +30,16 @@ def files() -> list[Path]:
     return sorted(Path(name) for name in ignored.match_tree_files(ROOT, negate=True))
 
 
+def misplaced() -> list[str]:
+    """What does not belong into the package, or is missing in it."""
+    found = files()
+    other_kinds = {str(path) for path in found if path.suffix not in KINDS.get(path.parts[0], {path.suffix})}
+    return sorted(({path.parts[0] for path in found} ^ TOP) | other_kinds)
+
+
 def main() -> int:
     """Write the package and say what is in it."""
-    if strays := sorted({path.parts[0] for path in files()} ^ TOP):
+    if strays := misplaced():
         print(
             f"package: {', '.join(strays)}: does not belong into a package, or is missing; see .difyignore",
             file=sys.stderr,

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
+from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL
 from requests.utils import get_environ_proxies, select_proxy
-from urllib3.exceptions import NameResolutionError, NewConnectionError
+from urllib3.exceptions import LocationParseError, NameResolutionError, NewConnectionError, ProxySchemeUnknown
 from urllib3.util.ssl_match_hostname import CertificateError
 
 CHUNK_BYTES = 64 * 1024
@@ -68,11 +69,25 @@ def is_final(error: Exception) -> bool:
 def explain(error: Exception, url: str, setting: str) -> str:
     """Return why ``url`` was not reached and what to do, in plain sentences; ``setting`` names the URL's origin."""
     host = host_of(url)
+    if _is_about_a_proxys_address(error, url):
+        return (
+            f"{host} cannot be reached: the address of the proxy that the plugin daemon's environment sets for it "
+            f"cannot be used. Write it like http://proxy:3128 (SOCKS is not supported), or add "
+            f"{urlsplit(url).hostname} to NO_PROXY of the plugin daemon."
+        )
     return _cause(error, host, setting) + ("" if _is_malformed(error) else proxy_advice(url))
 
 
 def _is_malformed(error: Exception) -> bool:
     return isinstance(error, ValueError)  # errors of requests about a URL are ValueErrors too, all others are not
+
+
+def _is_about_a_proxys_address(error: Exception, url: str) -> bool:
+    # requests wraps an error of urllib3 about the proxy's address; about the URL itself it passes on the text alone.
+    of_proxy = isinstance(error, InvalidProxyURL | InvalidSchema) or (
+        isinstance(error, InvalidURL) and _comes_from(error, LocationParseError, ProxySchemeUnknown)
+    )
+    return of_proxy and proxy_for(url) is not None
 
 
 def _is_about_tls(error: Exception) -> bool:

@@ -49,11 +49,8 @@ def main() -> None:
     """Run the command line; a failure that the user can mend ends in one line on stderr and exit code 1."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # What `serve` has started would only say it again, and `doctor` says it in its report.
-    if "--parent" not in sys.argv and sys.argv[1:] != ["doctor"]:
-        for sentence in unknown_variables():
-            _log.warning("%s", sentence)
     try:
+        _warn_of_slips()
         cli(prog_name="qwen-image-studio")
     except (CannotServe, StudioError, BadTemplates, OSError) as error:
         click.echo(f"Error: {error}", err=True)
@@ -63,6 +60,18 @@ def main() -> None:
         name = "_".join(str(part) for part in first["loc"]).upper()
         click.echo(f"Error: STUDIO_{name}: {first['msg']} (it is {first['input']!r}).", err=True)
         sys.exit(1)
+
+
+def _warn_of_slips() -> None:
+    """Name variables that are no settings. Raises CannotServe where ``.env`` cannot be read."""
+    try:
+        sentences = unknown_variables()
+    except UnicodeDecodeError as error:
+        raise CannotServe("The file .env is not in UTF-8; save it as UTF-8.") from error
+    # What `serve` has started would only say it again, and `doctor` says it in its report.
+    if "--parent" not in sys.argv and sys.argv[1:] != ["doctor"]:
+        for sentence in sentences:
+            _log.warning("%s", sentence)
 
 
 @cli.command()

@@ -73,3 +73,22 @@ def test_a_cause_is_found_by_its_class_whatever_the_message_says(
 ) -> None:
     assert said in explain(error, "http://a", SERVER_URL)
     assert is_final(error) is final
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks5://127.0.0.1:1080", "http:///no-host", "http://[::1", "http://a:99999", "ftp://a"]
+)
+def test_a_proxy_whose_address_cannot_be_used_is_not_put_down_to_server_url(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    url = "http://gpu-box:8300"
+    with pytest.raises(requests.RequestException) as caught:
+        requests.get(url, timeout=5)
+    said = explain(caught.value, url, SERVER_URL)
+    assert said.startswith("gpu-box:8300 cannot be reached: the address of the proxy")
+    assert "add gpu-box to NO_PROXY" in said
+    assert is_final(caught.value)

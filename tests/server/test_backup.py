@@ -103,6 +103,7 @@ def test_what_is_restored_is_what_was_there(kept: Kept, tmp_path: Path, empty: S
 
 def test_a_backup_is_for_its_owner_and_sha256sum(folder: Path) -> None:
     assert folder.stat().st_mode & 0o077 == 0
+    assert (folder / "secret_key").stat().st_mode & 0o077 == 0, "also in a copy of the folder"
     assert {path.name for path in folder.iterdir()} == {
         "manifest.json", "SHA256SUMS", "studio.sqlite", "secret_key", "images",
     }, "and no files that SQLite left"  # fmt: skip
@@ -297,7 +298,9 @@ def test_a_folder_with_a_servers_data_is_left_alone(kept: Kept, folder: Path) ->
     assert before == after
 
 
-@pytest.mark.parametrize("name", ["secret_key", "images/2026/11/28/img_0123.png", "studio.sqlite-wal"])
+@pytest.mark.parametrize(
+    "name", ["secret_key", "images/2026/11/28/img_0123.png", "studio.sqlite-wal", "studio.sqlite-journal"]
+)
 def test_whatever_a_server_has_left_is_in_the_way(empty: Settings, folder: Path, name: str) -> None:
     there = empty.data_dir / name
     there.parent.mkdir(parents=True)

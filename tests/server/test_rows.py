@@ -346,3 +346,10 @@ def test_a_column_in_single_braces_is_refused(text: str) -> None:
 
 def test_other_braces_stay_as_they_are() -> None:
     check_job({"prompt": "{other} {1, 2} {{color}} {{{color}}}", "n": 1}, ROWS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"a": "x, ]", "b": true,}, {"a": "y",},\n]', "[{'a': 'x, ]', 'b': True},\n{'a': 'y'},]"]
+)
+def test_commas_behind_the_last_value_are_left_out(text: str) -> None:
+    assert read_rows(text) == [{"a": "x, ]", "b": True}, {"a": "y"}]

@@ -74,6 +74,14 @@ def test_a_command_warns_and_goes_on(tmp_path: Path) -> None:
     assert answer.stderr.count("STUDIO_PROT is not a setting") == 1
 
 
+@pytest.mark.parametrize("arguments", [("keys", "list"), ("doctor",), ("--version",)])
+def test_a_file_env_in_another_encoding_is_told_in_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    (tmp_path / ".env").write_bytes("# Größe\nSTUDIO_PORT=8301\n".encode("latin-1"))
+    answer = command(tmp_path, *arguments)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == "Error: The file .env is not in UTF-8; save it as UTF-8.\n"
+
+
 def test_a_child_of_the_server_does_not_repeat_it(tmp_path: Path) -> None:
     answer = command(tmp_path, "light", "--parent", "1")  # which is not its parent, so it ends at once
     assert (answer.returncode, answer.stderr) == (1, "")

@@ -110,6 +110,7 @@ class _Writing:
         self._copy_picture(INSTALLATION_KEY)
         secret = self._settings.data_dir / SECRET_KEY
         if secret.is_file():
+            (self._folder / SECRET_KEY).touch(mode=0o600)  # also for copies of the folder, which may be open to others
             shutil.copyfile(secret, self._folder / SECRET_KEY)
         for name in (DATABASE, SECRET_KEY):
             if (self._folder / name).is_file():

@@ -124,7 +124,9 @@ def _refuse_used(settings: Settings, target: Path, files: FileStore, folder: Pat
 
 
 def _in_the_way(target: Path, secret: Path, secret_digest: str | None) -> Iterator[Path]:
-    yield from (path for path in (target, target.with_name(f"{target.name}-wal")) if path.exists())
+    # SQLite would write what another database left in these into the restored one.
+    left = (target.with_name(f"{target.name}{ending}") for ending in ("", "-wal", "-journal"))
+    yield from (path for path in left if path.exists())
     if secret.exists() and checksum(secret) != secret_digest:
         yield secret
 

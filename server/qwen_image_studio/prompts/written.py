@@ -10,7 +10,7 @@ from qwen_image_studio.contract.errors import refusal
 _FENCE = re.compile(r"```[a-zA-Z]*\s*")
 _UNDERLINE = re.compile(r":?-+:?")
 # The closing quote may be missing, so that no text is searched twice; such a text is refused when it is read.
-_PYTHON = re.compile(r"""'(?:[^'\\\n]|\\.)*'?|"(?:[^"\\\n]|\\.)*"?|\b(?:None|True|False)\b""")
+_PYTHON = re.compile(r"""'(?:[^'\\\n]|\\.)*'?|"(?:[^"\\\n]|\\.)*"?|\b(?:None|True|False)\b|,\s*(?=[\]}])""")
 _CONSTANTS = {"None": "null", "True": "true", "False": "false"}
 _IMAGE_ID = re.compile(r"(?<![A-Za-z0-9])img_[0-9a-f]{24}(?![A-Za-z0-9])")
 _URL = re.compile(r"https?://[^\s<>()\[\]\"'`]+", re.IGNORECASE)
@@ -56,7 +56,8 @@ def _cells(line: str) -> list[str]:
 def json_of_python(text: str) -> str:
     """Return a list or an object in Python's notation as JSON: some tools write their variables so into a text.
 
-    Raises ValueError for a text within it that cannot be read.
+    A comma behind the last value, which language models write, is left out. Raises ValueError for a text within it that
+    cannot be read.
     """
     return _PYTHON.sub(_as_json, text)
 
@@ -65,6 +66,8 @@ def _as_json(found: re.Match[str]) -> str:
     token = found[0]
     if token in _CONSTANTS:
         return _CONSTANTS[token]
+    if token.startswith(","):
+        return ""
     if len(token) > 1 and token[0] == token[-1] and not {"\\", '"'} & set(token[1:-1]):
         return f'"{token[1:-1]}"'
     try:
