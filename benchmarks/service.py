@@ -7,6 +7,7 @@ and maximum of the turns; the median is held against the bound.
 
 import argparse
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -42,6 +43,7 @@ def main() -> int:
     arguments.add_argument("--pictures", type=int, default=20, help="pictures of a round with many clients")
     arguments.add_argument("--idle", type=float, default=20, help="seconds of a look at idle servers")
     options = arguments.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped"))  # and stop the servers on the way out
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         new, old, simple = ours(folder), earlier(folder, EARLIER), naive(folder)
