@@ -379,6 +379,14 @@ def test_nothing_else_is_left_out(folder: Path, empty: Settings, name: str, with
     assert not empty.data_dir.exists()
 
 
+def test_checksums_that_are_no_text_are_refused(folder: Path, empty: Settings) -> None:
+    (folder / "SHA256SUMS").write_bytes(b"\xff\xfe")
+    manifest = json.loads((folder / "manifest.json").read_text()) | {"sums_sha256": checksum(folder / "SHA256SUMS")}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CannotServe, match="is no whole backup of this server"):
+        restore(empty, folder)
+
+
 @pytest.mark.parametrize("path", ["../outside", "images/../../outside", "/etc/passwd", "images/", "else"])
 def test_a_forged_path_is_refused(folder: Path, empty: Settings, path: str) -> None:
     with (folder / "SHA256SUMS").open("a") as sums:

@@ -128,6 +128,8 @@ def _complaint(error: ValidationError) -> str:
     said = _WORDS.get(first["type"]) or str(first["msg"]).removeprefix("Value error, ")
     sentence = f"{name}: {said[0].lower()}{said[1:]}" if name else said
     value = first["input"]
-    # Only short scalars are quoted back: a prompt is the person's own, and a credential may be secret.
-    quotable = isinstance(value, str | int | float) and len(str(value)) <= 40 and name not in {"api_key", "server_url"}
+    # Only short scalars are quoted back: a prompt is the person's own, and a credential may be secret. Half a
+    # character, which is not printable, cannot be sent to Dify.
+    short = isinstance(value, str | int | float) and len(str(value)) <= 40 and str(value).isprintable()
+    quotable = short and name not in {"api_key", "server_url"}
     return f"{sentence} (given: {value})." if quotable else f"{sentence.rstrip('.')}."

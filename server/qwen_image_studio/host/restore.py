@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from qwen_image_studio.contract.errors import CannotServe, Locked, StudioError
 from qwen_image_studio.database.connection import check_revision
 from qwen_image_studio.gallery.local import open_local
@@ -83,7 +81,7 @@ def _read(folder: Path) -> tuple[Manifest, Mapping[str, str]]:
             raise CannotServe(f"{folder / SUMS} is damaged; copy the backup here again.")
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
         sums = {path: digest for digest, _, path in (line.partition("  ") for line in lines)}
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not JSON, not a manifest, not UTF-8
         raise CannotServe(
             f"{folder} is no whole backup of this server: {MANIFEST} or {SUMS} cannot be read. Name a folder that "
             "'qwen-image-studio backup' made."
