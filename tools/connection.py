@@ -11,7 +11,13 @@ import requests
 import urllib3
 from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL
 from requests.utils import get_environ_proxies, select_proxy
-from urllib3.exceptions import LocationParseError, NameResolutionError, NewConnectionError, ProxySchemeUnknown
+from urllib3.exceptions import (
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxySchemeUnknown,
+    ReadTimeoutError,
+)
 from urllib3.util.ssl_match_hostname import CertificateError
 
 CHUNK_BYTES = 64 * 1024
@@ -121,7 +127,7 @@ def _cause(error: Exception, host: str, setting: str) -> str:
         return _tls_cause(error, host, setting)
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return f"{host} did not accept a connection in time. Check {setting}, the firewall and that the machine is on."
-    if isinstance(error, requests.exceptions.Timeout):
+    if isinstance(error, requests.exceptions.Timeout) or _comes_from(error, ReadTimeoutError):
         return f"{host} accepted the connection but did not answer in time. It may be overloaded; look at its log."
     if _comes_from(error, NameResolutionError):
         return f"The host name {host} is not known where the plugin daemon runs. Check {setting} and DNS."

@@ -7,7 +7,7 @@ from itertools import takewhile
 
 from qwen_image_studio.contract.errors import refusal
 
-_FENCE = re.compile(r"```[a-zA-Z]*\s*")
+_FENCE = re.compile(r"[ \t]*```[a-zA-Z0-9]*\s*")
 _UNDERLINE = re.compile(r":?-+:?")
 # The closing quote may be missing, so that no text is searched twice; such a text is refused when it is read.
 _PYTHON = re.compile(r"""'(?:[^'\\\n]|\\.)*'?|"(?:[^"\\\n]|\\.)*"?|\b(?:None|True|False)\b|,\s*(?=[\]}])""")
