@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from qwen_image_studio.contract.errors import CannotServe, StudioError
 from qwen_image_studio.database.tables import REVISION
@@ -61,7 +62,7 @@ def open_database(settings: Settings) -> Database:
 def connect(url: str) -> Engine:
     """Return an engine for a SQLAlchemy URL; it opens no connection yet."""
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, pool_size=16, max_overflow=64)
     engine = create_engine(url, pool_size=16, max_overflow=64)
     event.listen(engine, "connect", _tune_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -95,12 +96,18 @@ def database_errors() -> Iterator[None]:
         yield
     except (DataError, IntegrityError, ProgrammingError):  # what was written is at fault, not the database
         raise
-    except DatabaseError as error:
+    except NoConnection as error:  # all of them are in use
+        raise _busy() from error
+    except DBAPIError as error:
         if "locked" in str(error.orig) or "busy" in str(error.orig):
-            message = "The job store is busy; nothing was changed. Send the same request again."
-            raise StudioError("database_busy", message, retry_after=2) from error
+            raise _busy() from error
         message = f"The job store cannot be used ({error.orig}); nothing was changed. Is its disk full or read-only?"
         raise StudioError("storage_failed", message, retry_after=30) from error
+
+
+def _busy() -> StudioError:
+    message = "The job store is busy; nothing was changed. Send the same request again."
+    return StudioError("database_busy", message, retry_after=2)
 
 
 def migrate(database: Database) -> None:

@@ -70,7 +70,6 @@ class JobEvent:
     """The batch that the job is a row of."""
     lane: Lane
     state: State
-    is_batch: bool
     cancel_requested: bool
 
 
@@ -182,7 +181,6 @@ class Change:
                 parent_id=row.parent_id,
                 lane=Lane(row.lane),
                 state=State(row.state),
-                is_batch=row.rows is not None,
                 cancel_requested=bool(row.cancel_requested),
             )
         )

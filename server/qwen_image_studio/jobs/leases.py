@@ -61,7 +61,7 @@ class Leases:
         with self._events.changing() as change:
             self._take_back(change, _expired(now), now)
             # Where several workers see the same job, one gets it, and the others look again.
-            while (seq := next_job(change.connection, lane, models, loaded, now - self._patience_s)) is not None:
+            while (seq := next_job(change.connection, lane, models, loaded, now - self._patience_s, now)) is not None:
                 if (row := change.claim(seq, worker, now + self._lease_s, now)) is not None:
                     return Lease(as_job(row), row.lease_token)
         return None
@@ -76,7 +76,7 @@ class Leases:
             raise LeaseLost(lease.job.id)
         job = lease.job
         cancelled = bool(row.cancel_requested)
-        self._progress([JobEvent(job.id, job.parent_id, job.lane, State.RUNNING, job.rows is not None, cancelled)])
+        self._progress([JobEvent(job.id, job.parent_id, job.lane, State.RUNNING, cancelled)])
         return cancelled
 
     def finish(

@@ -87,7 +87,8 @@ class Announcer:
         self._bell = bell
 
     def changed(self, events: Sequence[JobEvent]) -> None:
-        """Ring for changes of state."""
+        """Ring for changes of state; of a job that was changed several times, for the last change."""
+        events = list({event.job_id: event for event in events}.values())
         for lane in {event.lane for event in events if event.state is State.QUEUED}:
             self._bell.ring(work(lane), {lane})
         if any(event.parent_id is not None and event.state.final for event in events):

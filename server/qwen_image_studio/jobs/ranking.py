@@ -24,7 +24,7 @@ HAS_WORK = text(
         OR EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND leased_until < :now)
     """
 )
-"""Whether a claim may find anything at all: an idle worker asks this, and writes nothing."""
+"""Whether a claim may find anything: an idle worker asks this, and writes nothing while no batch is under way."""
 
 # Of each party only the oldest job of each variant can be the next one. The recursion finds these heads one after the
 # other: each step looks into the index `jobs_waiting` for the party's next variant, else the owner's next party, else
@@ -78,11 +78,14 @@ _NEXT = """
     JOIN jobs AS head ON head.seq = first.seq
     LEFT JOIN turns AS its_own
         ON its_own.lane = :lane AND its_own.owner = head.owner AND its_own.party = head.party
+        AND its_own.served_at <= :now
     LEFT JOIN turns AS of_owner
         ON of_owner.lane = :lane AND of_owner.owner = head.owner
         AND of_owner.party = CASE WHEN head.party = '' THEN '' ELSE '*' END
+        AND of_owner.served_at <= :now
     LEFT JOIN paintings AS painted
         ON painted.owner = head.owner AND painted.party = head.party AND painted.variant = head.variant
+        AND painted.painted_at <= :now
     WHERE :lane <> 'paint' OR head.model IN :models
     ORDER BY
         CASE
@@ -152,11 +155,12 @@ PLACES = text(_PLACES).bindparams(bindparam("ids", expanding=True))
 
 
 def next_job(
-    connection: Connection, lane: Lane, models: Collection[str], loaded: Variant | None, since: float
+    connection: Connection, lane: Lane, models: Collection[str], loaded: Variant | None, since: float, now: float
 ) -> int | None:
     """Return the number of the job to go on with, in the paint lane one for `models`; None where there is none.
 
-    Jobs of the `loaded` variant go first, and those that have waited since `since` (Unix seconds) with them.
+    Jobs of the `loaded` variant go first, and those that have waited since `since` (Unix seconds) with them. What was
+    served after `now` was served by a clock that has been set back since, and does not count.
     """
     values = {
         "lane": lane,
@@ -164,6 +168,7 @@ def next_job(
         "loaded": str(loaded or ""),
         "weights": loaded.weights if loaded else "",
         "since": since,
+        "now": now,
         "few_rows": FEW_ROWS,
     }
     return connection.execute(NEXT, values).scalar()

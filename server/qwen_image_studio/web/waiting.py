@@ -38,6 +38,7 @@ WAIT_S = 590.0
 LOOK_S = 5.0
 """Time between two checks that the caller is still there, and two signs of life of a silent stream, in seconds."""
 _NO_JOB = ""
+_DELETED = Tag(-1)
 _RESENT = "X-Stainless-Retry-Count"
 """Header in which OpenAI's clients count how often they have sent a request again; they send no Idempotency-Key."""
 
@@ -68,11 +69,12 @@ class Changes:
     @contextmanager
     def watching(self, job_id: str, *, sees: Sees = Sees.ALL) -> Iterator["Watch"]:
         """Watch one job within the block. Read the job inside of it, so that no change after the read is missed."""
+        with self._lock:
+            self._ensure_thread()
         has_place = self._places.acquire(blocking=False)
         watch = Watch(sees, patient=has_place)
         with self._lock:
             self._watches[job_id].append(watch)
-            self._ensure_thread()
         try:
             yield watch
         finally:
@@ -100,7 +102,8 @@ class Changes:
                 with_places = any(watch.sees is Sees.ALL for job_id in concerned for watch in self._watches[job_id])
             try:
                 if concerned:
-                    self._publish(self._store.jobs.tags(concerned, with_places=with_places))
+                    tags = self._store.jobs.tags(concerned, with_places=with_places)
+                    self._publish({job_id: tags.get(job_id, _DELETED) for job_id in concerned})
                 if not words:
                     complete_at = time.monotonic()
             except StudioError as busy:  # it is the database; the next look may succeed

@@ -22,7 +22,7 @@ from qwen_image_studio.settings import Settings
 _log = logging.getLogger(__name__)
 
 PROGRESS_S = 0.5
-"""Least time between two writes of the progress, in seconds. Each also reads the cancel flag."""
+"""Least time between two writes of the progress, in seconds; each reads the cancel flag, too."""
 EXIT_HUNG = 70
 """Exit code of a worker process that could not go on."""
 
@@ -75,7 +75,7 @@ class LeaseKeeper:
 
     def _run(self) -> None:
         started = renewed = time.monotonic()
-        asked = False
+        asked = True  # a cancel may have come before this thread heard of any
         while not self._ended:
             now = time.monotonic()
             if now - started > self._settings.job_timeout_s:
