@@ -123,7 +123,7 @@ def test_lists_of_what_has_not_ended_and_of_what_has_read_nothing_else(store: Jo
 
 
 def test_a_claim_without_models_is_one_that_postgresql_understands() -> None:
-    values = {"lane": "light", "models": [], "loaded": "", "weights": "", "since": 0.0, "few_rows": 1}
+    values = {"lane": "light", "models": [], "loaded": "", "weights": "", "since": 0.0, "now": 0.0, "few_rows": 1}
     claim = NEXT.bindparams(**values)
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no types there
     sql = claim.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
