@@ -41,6 +41,11 @@ def found(rule: Callable[[ast.AST], Iterator[int]]) -> list[str]:
 # -- no private attribute of the product is written ------------------------------------------------------------------
 
 
+def is_private(name: str) -> bool:
+    """Whether a name is somebody's own; ``__cause__`` and the like are Python's."""
+    return name.startswith("_") and not name.endswith("__")
+
+
 def private_writes(tree: ast.AST) -> Iterator[int]:
     """Lines that write an attribute with a leading underscore of anything but ``self``, or patch one by its name."""
     for node in ast.walk(tree):
@@ -53,7 +58,7 @@ def private_writes(tree: ast.AST) -> Iterator[int]:
                 written = targets
             case ast.Call(func=ast.Name("setattr" | "delattr") | ast.Attribute(attr="setattr" | "delattr"), args=args):
                 words = [each.value for each in args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
-                if any(word.rpartition(".")[2].startswith("_") for word in words):
+                if any(is_private(word.rpartition(".")[2]) for word in words):
                     yield node.lineno
                 continue
             case _:
@@ -62,7 +67,7 @@ def private_writes(tree: ast.AST) -> Iterator[int]:
             match part:
                 case ast.Attribute(value=ast.Name("self")):
                     pass
-                case ast.Attribute(attr=name, ctx=ast.Store() | ast.Del()) if name.startswith("_"):
+                case ast.Attribute(attr=name, ctx=ast.Store() | ast.Del()) if is_private(name):
                     yield part.lineno
 
 
@@ -82,6 +87,7 @@ def test_no_private_attribute_is_written() -> None:
         ("setattr(worker, '_store', failing)", True),
         ("monkeypatch.setattr(module, 'PAUSE_S', 0.1)", False),
         ("assert worker._store is store", False),
+        ("error.__cause__ = cause", False),
     ],
 )
 def test_a_write_of_a_private_attribute_is_seen(code: str, is_one: bool) -> None:

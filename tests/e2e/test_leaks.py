@@ -13,6 +13,8 @@ from tests.support.studio import SCRIPTED, Studio
 from tests.support.waiting import until
 
 WARM_UP, JOBS, CALLERS = 100, 300, 4
+MORE = 8
+"""What pools may still grow by, of descriptors and threads; what leaks grows by two hundred."""
 MIB = 2**20
 MARGIN_MIB = 8
 """Growth of a process that is none. Two hundred pictures of a leak as small as a preview's would be more."""
@@ -44,8 +46,8 @@ def test_three_hundred_jobs_leave_nothing_behind(leaking: Studio) -> None:
     assert early.keys() == late.keys()
     for process, then in early.items():
         now = late[process]
-        assert now.descriptors <= then.descriptors, process
-        assert now.threads <= then.threads, process
+        assert now.descriptors <= then.descriptors + MORE, (process, then, now)
+        assert now.threads <= then.threads + MORE, (process, then, now)
         assert now.memory_mib <= then.memory_mib + MARGIN_MIB, (process, then, now)
 
 

@@ -1,5 +1,6 @@
 """``.ci/run``: the table of parts is run, what each took is told, and what takes too much CPU fails the run."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -61,3 +62,21 @@ def test_the_table_of_the_repository_can_be_read() -> None:
     names = [row["name"] for row in tomllib.loads((ROOT / ".ci/parts.toml").read_text(encoding="utf-8"))["part"]]
     assert {"lint", "test", "training", "demo"} <= set(names)
     assert len(set(names)) == len(names)
+
+
+def test_the_trainers_tests_are_due_until_they_have_passed_on_it_as_it_is(tmp_path: Path) -> None:
+    for name in ("server/training/tests/test_build.py", "server/qwen_image_studio/models/known_words.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    for folder in (".ci", "tests/support"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+
+    def stamp(word: str) -> int:
+        return subprocess.run([sys.executable, tmp_path / ".ci/training_stamp.py", word], check=False).returncode
+
+    assert stamp("check") == 1
+    assert stamp("write") == 0
+    assert stamp("check") == 0
+    with (tmp_path / "server/training/tests/test_build.py").open("a") as file:
+        file.write("# changed\n")
+    assert stamp("check") == 1

@@ -221,7 +221,8 @@ def test_stop_leaves_no_process_and_gives_the_job_back(make_scripted: Callable[.
         time.sleep(0.05)
     family = studio.family()
     assert studio.stop() == 0
-    assert not [process for process in family if process.is_running()]
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive
     studio.start()
     assert studio.job(job["id"])["state"] in {"queued", "running"}
     assert studio.job(job["id"])["attempt"] <= 1

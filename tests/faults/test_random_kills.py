@@ -33,7 +33,8 @@ def test_sixty_kills_over_sixty_jobs(make_scripted: Callable[..., Studio]) -> No
     assert sum(job["attempt"] - 1 for job in ended) <= KILLS
     seen.update(studio.family())
     assert studio.stop() == 0
-    assert not [process for process in seen if process.is_running()], "an orphan"
+    _, alive = psutil.wait_procs(seen, timeout=60)
+    assert not alive, "an orphan"
     pruned_of_leftovers(studio)
     kept = {name for name in stored_files(studio) if "preview" not in name}
     assert len(kept) == 2 * JOBS, "each picture with its thumbnail"

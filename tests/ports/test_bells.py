@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from qwen_image_studio.web.waiting import Changes, Sees
 from qwen_image_studio.worker.loop import Worker
 from tests.support.database import with_tables
 from tests.support.engine import ScriptedEngine
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, until
 
 SOON = 10.0
 """Longest wait for a word that comes, in seconds."""
@@ -79,9 +78,12 @@ def bell(request: pytest.FixtureRequest, tmp_path: Path) -> Bell:
 def heard(ear: Ear, count: int = 1) -> set[str]:
     """The next words, however many pieces they come in."""
     words: set[str] = set()
-    deadline = time.monotonic() + SOON
-    while len(words) < count and time.monotonic() < deadline:
-        words |= ear.wait(SOON)
+
+    def enough() -> bool:
+        words.update(ear.wait(SOON))
+        return len(words) >= count
+
+    until(enough)
     return words
 
 
