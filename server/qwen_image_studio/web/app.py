@@ -28,7 +28,7 @@ class _Json(DefaultJSONProvider):
 
 def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
     """Return the web application over the settings' job store and gallery, offering ``models``."""
-    app = Flask("server", static_folder=None)
+    app = Flask("qwen_image_studio", static_folder=None)
     app.json = _Json(app)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_mb * 10**6
     app.config["MAX_FORM_MEMORY_SIZE"] = 1_000_000
