@@ -241,6 +241,8 @@ class Intake(Recipe):
 
     def _named(self, references: Sequence[str], caller: Caller) -> Sequence[str]:
         """Return the ids of the owner's images among the references."""
+        if not references:
+            return []
         keys = [key for each in references if (key := self._gallery.key_behind(each)) is not None]
         ids = [each for each in references if "://" not in each]
         return self._store.images.among(ids, keys, caller.owner)

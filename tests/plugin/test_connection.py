@@ -2,7 +2,6 @@
 
 import contextlib
 import gzip
-import ipaddress
 import os
 import random
 import shutil
@@ -23,7 +22,7 @@ from tests.support import ROOT
 from tests.support.dify import CANARY
 from tests.support.loopback import LoopbackServer
 from tests.support.scripted import PNG, SUCCEEDED, Answer, ScriptedServer, ScriptedStudio
-from tools import exchange, inputs
+from tools import exchange, inputs, public_hosts
 from tools.client import StudioClient
 from tools.connection import FAILURES, SERVER_URL, TooSlow, explain, is_final, read_capped
 from tools.errors import InputNotFetched, Unreachable
@@ -206,7 +205,7 @@ def test_verify_tls_off_holds_against_a_bundle_of_the_environment(
 def test_the_certificate_of_a_file_is_trusted_as_its_refusal_says(
     certificate: Path, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(ipaddress.IPv4Address, "is_global", True)
+    monkeypatch.setattr(public_hosts, "is_public", lambda _: True)
     with ScriptedServer(lambda call: Answer(200, PNG)) as files:
         files.secure(tls)
         with pytest.raises(InputNotFetched, match=r"could not be verified.*\(REQUESTS_CA_BUNDLE\)") as caught:

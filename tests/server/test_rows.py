@@ -306,6 +306,9 @@ def test_no_table_takes_long_to_read(start: str, part: str, end: str) -> None:
 
     def seconds(length: int) -> float:
         text = f"{start}{part * (length // len(part))}{end}"
+        return min(once(text) for _ in range(3))  # on a busy machine a single reading costs several times as much
+
+    def once(text: str) -> float:
         began = time.thread_time()
         with suppress(StudioError):
             read_rows(text)
