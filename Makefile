@@ -35,7 +35,7 @@ check: setup-tests ## lint, and the tests that start no process: while you work
 	@$(MAKE) --no-print-directory --jobs 2 $(SYNC) lint quick-tests
 
 quick-tests: setup-tests
-	$(RUN) -m pytest tests/contract tests/ports tests/plugin -m "not processes" --numprocesses 1 --quiet
+	$(RUN) -m pytest tests/contract tests/ports tests/plugin -m "not processes" --numprocesses 3 --quiet
 
 test: setup-tests ## everything that runs without a GPU
 	$(RUN) -m pytest tests --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
