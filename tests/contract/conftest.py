@@ -14,7 +14,7 @@ from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Route, Services
 from qwen_image_studio.worker.loop import Worker, light_worker
 from tests.support.database import with_tables
-from tests.support.engine import ScriptedEngine
+from tests.support.worker import scripted_worker
 
 
 @pytest.fixture
@@ -81,6 +81,4 @@ def light(parts: Services) -> Worker:
 @pytest.fixture
 def worker(parts: Services) -> Worker:
     """A worker without an engine's weight: it paints plain pictures when the test lets it."""
-    engine = ScriptedEngine("miniature", "cpu")
-    engine.load("miniature")
-    return Worker(parts.settings, "cpu", engine, list(parts.models), parts.store)
+    return scripted_worker(parts)

@@ -26,6 +26,7 @@ from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
 from tests.support.engine import ScriptedEngine
+from tests.support.worker import scripted_worker
 
 
 class FailKth:
@@ -76,7 +77,7 @@ def test_the_kth_call_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, por
     client = app.test_client()
     engine = ScriptedEngine("miniature", "cpu")
     engine.load("miniature")
-    ask = ASK | {"image": painted_before(client, Worker(settings, "cpu", engine, list(models), parts.store))}
+    ask = ASK | {"image": painted_before(client, scripted_worker(parts))}
     endings: set[str] = set()
     for k in range(1, 40):
         failing: Any = FailKth(

@@ -19,10 +19,9 @@ from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.web.waiting import Changes, Sees
-from qwen_image_studio.worker.loop import Worker
 from tests.support.database import with_tables
-from tests.support.engine import ScriptedEngine
 from tests.support.waiting import PATIENCE_S, until
+from tests.support.worker import scripted_worker
 
 SOON = 10.0
 """Longest wait for a word that comes, in seconds."""
@@ -226,12 +225,9 @@ def test_a_toy_bell_rings_a_server_from_submit_to_cancel(tmp_path: Path, monkeyp
     monkeypatch.setattr("qwen_image_studio.web.waiting.LOST_NEWS_S", 3600.0)
     monkeypatch.setattr("qwen_image_studio.worker.keeper.PROGRESS_S", 3600.0)
     settings = Settings(_env_file=None, data_dir=tmp_path, models="miniature", broker_url="toy://")
-    models = configured_models(settings, card_gib=0)
-    app = create_app(settings, models)
+    app = create_app(settings, configured_models(settings, card_gib=0))
     parts: Services = app.extensions["qwen-image-studio"]
-    engine = ScriptedEngine("miniature", "cpu")
-    engine.load("miniature")
-    worker = Worker(settings, "cpu", engine, list(models), parts.store)
+    worker = scripted_worker(parts)
     loop = threading.Thread(target=worker.run, daemon=True)
     loop.start()
     client = app.test_client()

@@ -15,21 +15,17 @@ from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Services
-from qwen_image_studio.worker.loop import Worker
 from tests.ports.test_file_stores import Toy
-from tests.support.engine import ScriptedEngine
+from tests.support.worker import scripted_worker
 
 
 def test_a_toy_store_serves_from_submit_to_delete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy = Toy()
     monkeypatch.setitem(STORES, "toy", lambda _: toy)
     settings = Settings(_env_file=None, data_dir=tmp_path, models="miniature", storage_url="toy://chest")
-    models = configured_models(settings, card_gib=0)
-    app = create_app(settings, models)
+    app = create_app(settings, configured_models(settings, card_gib=0))
     parts: Services = app.extensions["qwen-image-studio"]
-    engine = ScriptedEngine("miniature", "cpu")
-    engine.load("miniature")
-    worker = Worker(settings, "cpu", engine, list(models), parts.store)
+    worker = scripted_worker(parts)
     client = app.test_client()
 
     def painted(**ask: Any) -> dict[str, Any]:

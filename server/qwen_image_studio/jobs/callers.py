@@ -25,7 +25,7 @@ _RESENT = (
 _TAGS = select(jobs.c.id, jobs.c.rows, jobs.c.phase, jobs.c.step, VERSION, SHOWN_STATE).where(
     jobs.c.id.in_(bindparam("ids", expanding=True))
 )
-_IS_ORDINARY = jobs.c.rows.is_(None)
+_IS_NO_BATCH = jobs.c.rows.is_(None)
 
 
 class Jobs:
@@ -129,7 +129,7 @@ class Jobs:
 
     def counts(self) -> tuple[int, int]:
         """Return how many jobs are queued and how many are running; batches are not counted, their rows are."""
-        queued, running = (_count(state, _IS_ORDINARY) for state in (QUEUED, RUNNING))
+        queued, running = (_count(state, _IS_NO_BATCH) for state in (QUEUED, RUNNING))
         with self._database.reading() as connection:
             return connection.scalar(queued) or 0, connection.scalar(running) or 0
 
@@ -200,7 +200,7 @@ def _check_room(connection: Connection, queue_limit: int, new: NewJob) -> None:
         conditions: Sequence[ColumnElement[bool]] = (OPEN, jobs.c.rows.is_not(None))
     else:
         what = "jobs that wait"
-        conditions = (QUEUED, _IS_ORDINARY, jobs.c.lane == new.lane, jobs.c.party == ORDINARY)
+        conditions = (QUEUED, _IS_NO_BATCH, jobs.c.lane == new.lane, jobs.c.party == ORDINARY)
     number = connection.scalar(_at_most(queue_limit, *conditions)) or 0
     if number >= queue_limit:
         message = f"The queue is full ({what}: {number}). Send it again later."

@@ -124,9 +124,8 @@ class Change:
 
     def update(self, job_id: str, changes: Mapping[str, Any]) -> Row[Any]:
         """Write columns of a job that has not ended, and return the columns by which events tell of it."""
-        statement = update(jobs).where(jobs.c.id == job_id).values(**changes, version=jobs.c.version + 1)
-        row = self.connection.execute(statement.returning(*_SHOWN)).one()
-        self._note(row)
+        if (row := self._written(job_id, changes)) is None:
+            raise LookupError(f"there is no job '{job_id}' to change")
         return row
 
     def requeue(self, job_id: str, **more: Any) -> None:
@@ -170,9 +169,14 @@ class Change:
 
     def show(self, job_id: str | None) -> None:
         """Count up the version of a job, so that its watchers look again, where anything else about it has changed."""
-        statement = update(jobs).where(jobs.c.id == job_id).values(version=jobs.c.version + 1).returning(*_SHOWN)
-        if (row := self.connection.execute(statement).one_or_none()) is not None:
+        self._written(job_id, {})
+
+    def _written(self, job_id: str | None, changes: Mapping[str, Any]) -> Row[Any] | None:
+        statement = update(jobs).where(jobs.c.id == job_id).values(**changes, version=jobs.c.version + 1)
+        row = self.connection.execute(statement.returning(*_SHOWN)).one_or_none()
+        if row is not None:
             self._note(row)
+        return row
 
     def _note(self, row: Row[Any]) -> None:
         self.events.append(

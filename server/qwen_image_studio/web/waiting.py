@@ -37,7 +37,6 @@ WAIT_S = 590.0
 """Time after which a waiting caller is told where to look, in seconds. OpenAI's own client gives up at 600 s."""
 LOOK_S = 5.0
 """Time between two checks that the caller is still there, and two signs of life of a silent stream, in seconds."""
-_NO_JOB = ""
 _DELETED = Tag(-1)
 _RESENT = "X-Stainless-Retry-Count"
 """Header in which OpenAI's clients count how often they have sent a request again; they send no Idempotency-Key."""
@@ -67,23 +66,30 @@ class Changes:
         self._thread: threading.Thread | None = None
 
     @contextmanager
-    def watching(self, job_id: str, *, sees: Sees = Sees.ALL) -> Iterator["Watch"]:
-        """Watch one job within the block. Read the job inside of it, so that no change after the read is missed."""
-        with self._lock:
-            self._ensure_thread()
+    def place(self) -> Iterator[bool]:
+        """Hold a place for a thread that waits for long; the value is False where all places are taken."""
         has_place = self._places.acquire(blocking=False)
-        watch = Watch(sees, patient=has_place)
-        with self._lock:
-            self._watches[job_id].append(watch)
         try:
-            yield watch
+            yield has_place
         finally:
             if has_place:
                 self._places.release()
+
+    @contextmanager
+    def watching(self, job_id: str, *, sees: Sees = Sees.ALL) -> Iterator["Watch"]:
+        """Watch one job within the block. Read the job inside of it, so that no change after the read is missed."""
+        with self.place() as has_place:
+            watch = Watch(sees, patient=has_place)
             with self._lock:
-                self._watches[job_id].remove(watch)
-                if not self._watches[job_id]:
-                    del self._watches[job_id]
+                self._ensure_thread()
+                self._watches[job_id].append(watch)
+            try:
+                yield watch
+            finally:
+                with self._lock:
+                    self._watches[job_id].remove(watch)
+                    if not self._watches[job_id]:
+                        del self._watches[job_id]
 
     def _ensure_thread(self) -> None:
         if self._thread is None or not self._thread.is_alive():
@@ -112,7 +118,7 @@ class Changes:
     def _concerns(self, job_id: str, words: Collection[str]) -> bool:
         """Return whether there may be news of a job; without any words, of each that is watched."""
         if not words or job_id in words:
-            return job_id != _NO_JOB
+            return True
         return QUEUE in words and any(watch.waits for watch in self._watches[job_id])
 
     def _publish(self, tags: Mapping[str, Tag]) -> None:
@@ -206,7 +212,7 @@ def waiting_for(
     """
     with ExitStack() as first:
         # A place is taken before the job has an id, since a job that nobody can wait for must not be queued.
-        if not first.enter_context(changes.watching(_NO_JOB, sees=Sees.STATE)).patient:
+        if not first.enter_context(changes.place()):
             raise StudioError(
                 "queue_full",
                 "Too many callers wait for pictures here at once. Send it again later, or use POST /v1/jobs, which "
