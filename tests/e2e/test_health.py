@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import requests
 
 from tests.support.studio import SCRIPTED, Studio
-from tests.support.waiting import until
+from tests.support.waiting import until, until_ended
 
 Processes = dict[str, subprocess.Popen[bytes]]
 
@@ -74,6 +73,6 @@ def test_the_supervisor_says_how_a_worker_ended_and_that_it_is_started_again(tmp
         wait_until_both_ready(studio)
         victim = studio.processes(command)[0]
         victim.kill()
-        psutil.wait_procs([victim], timeout=60)
+        until_ended([victim])
         said = wait_until_both_ready(studio)
     assert "The worker ended with signal 9; it is started again." in said

@@ -17,6 +17,7 @@ from qwen_image_studio.settings import Settings
 from tests.support.daemon import Daemon, Failure, Outcome
 from tests.support.dify import PROVIDER
 from tests.support.studio import Studio
+from tests.support.waiting import PATIENCE_S
 
 _numbers = itertools.count(1001, step=10)
 
@@ -103,7 +104,7 @@ def waits_at(barrier: threading.Barrier, beginning: str) -> Callable[[str], None
     def watch(line: str) -> None:
         if line.startswith(beginning) and not met.is_set():
             met.set()
-            barrier.wait(60)
+            barrier.wait(PATIENCE_S)
 
     return watch
 

@@ -12,7 +12,6 @@ from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from PIL import Image
 
@@ -127,12 +126,9 @@ def test_the_light_worker_is_killed_again_and_again(shared: Studio) -> None:
     batch = submit(shared, [{"number": number} for number in range(ROWS)], seed=5000)
     killed: set[int] = set()
     while len(killed) < 3:
-        family = shared.family()[1:]
-        light = [each for each in family if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
-        for process in light:
-            if process.cmdline()[3:4] == ["light"]:
-                process.kill()
-                killed.add(process.pid)
+        for process in shared.processes("light"):
+            process.kill()
+            killed.add(process.pid)
         time.sleep(0.1)
     ended = shared.finished(batch["id"])
     assert_whole(shared, ended)

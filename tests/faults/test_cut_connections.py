@@ -22,6 +22,7 @@ from tests.support.pictures import png
 from tests.support.plugin import SDKS, python_of
 from tests.support.scripted import Answer, ScriptedServer
 from tests.support.studio import SCRIPTED, Studio
+from tests.support.waiting import PATIENCE_S
 
 SUBMIT, POLL, CONTENT = "POST /v1/jobs", "GET /v1/jobs/job_[^/]+", "GET /v1/images/[^/]+/content"
 LEAST_BUDGET_S = 30
@@ -181,7 +182,7 @@ def test_a_full_queue_is_waited_out(plugins: Callable[[str], Daemon], small: Stu
     told = threading.Barrier(len(callers) + 1)
     with FullQueue(small) as queue, ThreadPoolExecutor(len(callers)) as threads:
         calls = [threads.submit(caller.paint, on_progress=waits_at(told, "Trying again")) for caller in callers]
-        told.wait(60)
+        told.wait(PATIENCE_S)
         assert [caller.jobs() for caller in callers] == [[], []]
         queue.drain()
         outcomes = [call.result() for call in calls]
@@ -256,7 +257,7 @@ def test_a_restart_in_the_middle_of_a_job_is_survived(
             threads.submit(caller.paint, "pace=0.1", steps=30, on_progress=waits_at(painting, "Painting: step"))
             for caller in callers
         ]
-        painting.wait(60)
+        painting.wait(PATIENCE_S)
         end(mortal)
         mortal.start()
         outcomes = [call.result() for call in calls]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.support.pictures import png
 from tests.support.studio import Studio, stored_pictures
-from tests.support.waiting import until
+from tests.support.waiting import until, until_ended
 
 STEPS = 5
 
@@ -67,8 +67,7 @@ def test_supervisor_killed(make_scripted: Callable[..., Studio]) -> None:
     family = studio.family()
     assert len(family) >= 4  # supervisor, gunicorn and its child, worker
     family[0].kill()
-    _, alive = psutil.wait_procs(family, timeout=60)
-    assert not alive, "an orphan kept running"
+    until_ended(family)
     studio.start()
     for job in (running, waiting):
         assert_whole(studio, studio.finished(job["id"]))
@@ -221,8 +220,7 @@ def test_stop_leaves_no_process_and_gives_the_job_back(make_scripted: Callable[.
         time.sleep(0.05)
     family = studio.family()
     assert studio.stop() == 0
-    _, alive = psutil.wait_procs(family, timeout=60)
-    assert not alive
+    until_ended(family)
     studio.start()
     assert studio.job(job["id"])["state"] in {"queued", "running"}
     assert studio.job(job["id"])["attempt"] <= 1

@@ -13,6 +13,7 @@ from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
 from tests.faults.test_kills import assert_whole, stored_files
 from tests.support.studio import Studio
+from tests.support.waiting import until_ended
 
 KILLS = JOBS = 60
 VICTIMS = {"worker": 12, "light": 3, "web": 3, "serve": 1}
@@ -33,8 +34,7 @@ def test_sixty_kills_over_sixty_jobs(make_scripted: Callable[..., Studio]) -> No
     assert sum(job["attempt"] - 1 for job in ended) <= KILLS
     seen.update(studio.family())
     assert studio.stop() == 0
-    _, alive = psutil.wait_procs(seen, timeout=60)
-    assert not alive, "an orphan"
+    until_ended(seen)
     pruned_of_leftovers(studio)
     kept = {name for name in stored_files(studio) if "preview" not in name}
     assert len(kept) == 2 * JOBS, "each picture with its thumbnail"
@@ -59,10 +59,9 @@ def killed(studio: Studio, chance: random.Random) -> set[psutil.Process]:
         victims = family[:1] if command == "serve" else studio.processes(command)[:1]
         for victim in victims:
             victim.kill()
-            psutil.wait_procs([victim])
+            until_ended([victim])
         if command == "serve":
-            _, alive = psutil.wait_procs(family, timeout=60)
-            assert not alive, "an orphan kept running"
+            until_ended(family)
             studio.start()
     return seen
 

@@ -20,6 +20,7 @@ from qwen_image_studio.gallery.names import INSTALLATION_KEY
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.settings import Settings
 from tests.support import ROOT
+from tests.support.waiting import PATIENCE_S, runs, until_ended
 
 SCRIPTED: dict[str, Any] = {"engine": "tests.support.engine:open_engine", "lease_s": 20, "models": "miniature"}
 """Settings of a server that starts in a second, paints plain colours and fails on cue."""
@@ -63,7 +64,7 @@ class Studio:
     def start(self, *command: str) -> "Studio":
         """Start ``qwen-image-studio COMMAND`` (serve by default) and wait until it can paint."""
         if self.process is not None:
-            self.process.wait(60)
+            self.process.wait(PATIENCE_S)
         self.process = self.spawn(*(command or ("serve",)))
         self.wait_for_state("ready", "busy")
         return self
@@ -97,10 +98,10 @@ class Studio:
         raise AssertionError(f"never {states}: {health}\n{self.log.read_text()[-3000:]}")
 
     def family(self) -> list[psutil.Process]:
-        """The server's processes, the supervisor first."""
+        """The server's processes that run, the supervisor first."""
         assert self.process is not None
         supervisor = psutil.Process(self.process.pid)
-        return [supervisor, *supervisor.children(recursive=True)]
+        return [supervisor, *(child for child in supervisor.children(recursive=True) if runs(child))]
 
     def processes(self, command: str) -> list[psutil.Process]:
         """The processes that run one command (web, worker) of this server, parents first."""
@@ -111,15 +112,14 @@ class Studio:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE_S)
 
     def kill(self) -> None:
         """Kill -9 of the supervisor, the web processes and the workers; nothing of them stays."""
         family = self.family()
         for process in family:
             process.kill()
-        _, alive = psutil.wait_procs(family, timeout=60)
-        assert not alive
+        until_ended(family)
 
     def __enter__(self) -> "Studio":
         try:
