@@ -67,8 +67,12 @@ def killed(studio: Studio, chance: random.Random) -> set[psutil.Process]:
 
 
 def pruned_of_leftovers(studio: Studio) -> None:
-    """Delete what attempts left behind that died after their job's end was written, as the light worker does daily."""
+    """Delete what attempts left behind that died after their job's end was written, as the light worker does daily, and
+    what was being written just then, as every start does after an hour.
+    """
     settings = Settings(_env_file=None, data_dir=studio.folder / "data")
+    for unfinished in (settings.data_dir / "images" / ".incoming").iterdir():
+        os.utime(unfinished, (0, 0))
     store = open_store(settings)
     for _ in Pruning(open_gallery(settings, store), store, settings).pieces(None, now=time.time() + LEFTOVER_S + 60):
         pass
