@@ -43,6 +43,66 @@ def test_without_keys_a_page_that_points_its_name_at_us_gets_nothing(client: Fla
     assert client.get("/v1/jobs", headers={"Host": "[::1]:8300"}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:3000"},
+        {"Origin": "http://localhost.evil.example"},
+        {"Origin": "http://evil.example@localhost"},
+        {"Origin": "localhost"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"},
+        {"Sec-Fetch-Site": "cross-site", "Authorization": "Bearer made-up"},
+    ],
+    ids=str,
+)
+def test_a_form_on_another_site_neither_queues_nor_cancels_nor_deletes(
+    client: FlaskClient, headers: dict[str, str]
+) -> None:
+    """B6: a page of any site can have a browser post a form here, and the browser says where it comes from."""
+    own = client.post("/v1/jobs", json=ASK).get_json()["id"]
+    form = {"params": '{"operation": "generate", "prompt": "a cup"}'}
+    for method, path in (("POST", "/v1/jobs"), ("POST", f"/v1/jobs/{own}/cancel"), ("DELETE", f"/v1/jobs/{own}")):
+        body = form if path == "/v1/jobs" else None
+        answer = client.open(path, method=method, headers=headers, data=body, content_type="multipart/form-data")
+        error = answer.get_json()["error"]
+        assert (answer.status_code, error["code"]) == (403, "foreign_page"), path
+        assert "API key" in error["message"]
+    assert [job["state"] for job in client.get("/v1/jobs").get_json()["data"]] == ["queued"]
+    assert client.get("/v1/jobs", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"},
+        {"Sec-Fetch-Site": "none"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "https://studio.example"},
+        {"Origin": "http://localhost"},
+        {"Origin": "http://LOCALHOST", "Host": "localhost:80"},
+        {"Origin": "http://localhost:8300", "Host": "localhost:8300"},
+        {"Origin": "http://[::1]:8300", "Host": "[::1]:8300"},
+        {"Origin": "https://localhost", "Host": "localhost"},
+        {"Origin": "http://127.0.0.1:8300", "Host": "localhost"},
+    ],
+    ids=str,
+)
+def test_programs_and_the_servers_own_pages_may_submit(client: FlaskClient, headers: dict[str, str]) -> None:
+    """B6: the last is the server's public address, behind a proxy that names another host."""
+    assert client.post("/v1/jobs", json=ASK, headers=headers).status_code == 202
+
+
+def test_a_page_of_another_site_that_has_a_key_may_submit(client: FlaskClient, keys: KeyStore) -> None:
+    """B6: a forged request carries no key, since browsers add none by themselves."""
+    elsewhere = {"Sec-Fetch-Site": "cross-site", "Origin": "https://chat.example"}
+    assert client.post("/v1/jobs", json=ASK, headers={**elsewhere, **bearer(keys.add("ann"))}).status_code == 202
+    assert client.post("/v1/jobs", json=ASK, headers={**elsewhere, **bearer("wrong")}).status_code == 401
+
+
 def test_every_route_outside_the_short_list_needs_a_key(app: Flask, client: FlaskClient, keys: KeyStore) -> None:
     key = keys.add("ann")
     views = app.view_functions.items()

@@ -57,6 +57,7 @@ ERRORS: Mapping[str, ErrorKind] = {
     "idempotency_key_reused": ErrorKind(422, "invalid_request_error", "The key came before with another request."),
     # who sent it
     "invalid_api_key": ErrorKind(401, "authentication_error", "The API key is missing or wrong."),
+    "foreign_page": ErrorKind(403, "permission_error", "A page of another site sent it, without an API key."),
     "link_refused": ErrorKind(403, "permission_error", "The link is expired or was changed."),
     # what is there
     "not_found": ErrorKind(404, "not_found_error", "Nothing of this owner's has that name."),

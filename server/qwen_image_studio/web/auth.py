@@ -1,4 +1,8 @@
-"""Who is the caller: routes need a key unless declared otherwise; where no keys exist, only this machine is served."""
+"""Who is the caller: routes need a key unless declared otherwise; where no keys exist, only this machine is served.
+
+Without a key a browser on this machine could be made to send requests by any page that it shows. It tells where such a
+request comes from, in Sec-Fetch-Site or at least in Origin, and other sites may change nothing.
+"""
 
 from collections.abc import Collection
 from functools import partial
@@ -9,14 +13,23 @@ from flask import Flask, g, request
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.web.routing import declared, services
+from qwen_image_studio.web.routing import SAFE_METHODS, declared, services
+
+_OWN_SITE = frozenset({"same-origin", "none"})
+"""Values of Sec-Fetch-Site of the server's own pages, and of what a person typed."""
+_PORTS = {"http": 80, "https": 443}
+_FOREIGN_PAGE = (
+    "A web page of another site sent this request, and without an API key only this server's own pages may submit, "
+    "cancel or delete. Call the server from a program, or make a key with 'qwen-image-studio keys add NAME' and send "
+    "it as 'Authorization: Bearer <key>'."
+)
 
 
 def protect(app: Flask, settings: Settings) -> None:
     """Require a key before every view, except where the route is declared to need none."""
     # Host has to be one of these, so that a web page whose own name leads to 127.0.0.1 cannot get in.
     own_names = frozenset({"localhost", "127.0.0.1", "::1", urlsplit(settings.address).hostname})
-    app.before_request(partial(_authenticate, own_names))
+    app.before_request(partial(_authenticate, own_names, _authority(settings.address)))
 
 
 def caller() -> Caller:
@@ -25,7 +38,7 @@ def caller() -> Caller:
     return found
 
 
-def _authenticate(own_names: Collection[str | None]) -> None:
+def _authenticate(own_names: Collection[str | None], own_authority: tuple[str | None, int | None] | None) -> None:
     route = declared(request.endpoint)
     if request.endpoint is None or (route is not None and not route.needs_key):
         return
@@ -44,4 +57,28 @@ def _authenticate(own_names: Collection[str | None]) -> None:
             "Without API keys the server answers only to this machine's own names; ask for http://localhost, or make "
             "a key with 'qwen-image-studio keys add NAME'.",
         )
+    # A request with a key is nobody's forgery: browsers add none by themselves.
+    if found is None and request.method not in SAFE_METHODS and not _is_own_page(own_authority):
+        raise StudioError("foreign_page", _FOREIGN_PAGE)
     g.caller = found or Caller()
+
+
+def _is_own_page(own_authority: tuple[str | None, int | None] | None) -> bool:
+    """Return whether the current request comes from a program, or from a page of this server."""
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        return site in _OWN_SITE
+    if origin is None:  # no browser: they send at least that with whatever changes something
+        return True
+    sent = _authority(origin)
+    return sent is not None and sent in {_authority(f"{origin.partition(':')[0]}://{request.host}"), own_authority}
+
+
+def _authority(url: str) -> tuple[str | None, int | None] | None:
+    """Return host and port of a URL that has nothing else; None where it is none, such as the origin ``null``."""
+    split = urlsplit(url)
+    try:
+        port = split.port or _PORTS.get(split.scheme)
+    except ValueError:
+        return None
+    return (split.hostname, port) if split.scheme in _PORTS and "@" not in split.netloc else None

@@ -27,6 +27,8 @@ from qwen_image_studio.models.table import Model
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.waiting import Changes
 
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
 MAX_JSON_BYTES = 1_000_000
 _BODY_ERRORS = ("malformed_body", "invalid_value", "unknown_parameter", "body_too_large", "unsupported_media_type")
 _SERVICES = "qwen-image-studio"
@@ -162,7 +164,7 @@ def route(
         declared = Route(
             view=view,
             returns=shapes if isinstance(shapes, Mapping) else {200: shapes},
-            errors=errors,
+            errors=errors if method in SAFE_METHODS else (*errors, "foreign_page"),
             query=hints.get("query"),
             body=body,
             streams=streams,
