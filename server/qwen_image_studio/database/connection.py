@@ -1,8 +1,9 @@
 """The database connection: SQLite tuned to lose nothing, migrations, and errors of the database for callers."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, make_url, text
@@ -12,11 +13,17 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 
 from qwen_image_studio.contract.errors import CannotServe, StudioError
 from qwen_image_studio.database.tables import REVISION
+from qwen_image_studio.database.writers import TurnNeverCame, Writers
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.processes import lock
 
 BUSY_TIMEOUT_MS = 3000
-"""Longest wait for another writer of SQLite, in milliseconds."""
+"""Longest wait for a writer of another process at SQLite's lock, in milliseconds."""
+_LOOK_S = 0.002
+"""Time between two looks whether that lock is free, in seconds; only one thread of a process looks."""
+_BEGIN_WRITING = "BEGIN IMMEDIATE"
+LONGEST_TURN_S = 10.0
+"""Longest wait for the writers of the same process, in seconds; SQLite's own wait comes after it."""
 
 
 class Database:
@@ -25,6 +32,8 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = connect(url)
         self._reader = self.engine.execution_options(reading=True)
+        self.writers = Writers() if self.engine.dialect.name == "sqlite" else None
+        """The queue of this process's writers; other databases have one of their own."""
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -34,8 +43,9 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Open a transaction that writes, and commit it at the end of the block."""
-        with database_errors(), self.engine.begin() as connection:
+        """Open a transaction that writes, and commit it at the end of the block; threads take turns."""
+        turn = self.writers.turn(LONGEST_TURN_S) if self.writers is not None else nullcontext()
+        with database_errors(), turn, self.engine.begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -78,10 +88,31 @@ def _tune_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    if connection.get_execution_options().get("reading", False):
+        connection.exec_driver_sql("BEGIN")
+        return
     # SQLite refuses a deferred transaction at once when it starts to write after another one has written;
-    # a transaction that begins as a writer waits its turn.
-    reading = connection.get_execution_options().get("reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+    # a transaction that begins as a writer waits its turn. SQLite itself would look again after up to 100 ms, while the
+    # others of this process queue behind it.
+    raw: Any = connection.connection.dbapi_connection
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    raw.execute("PRAGMA busy_timeout = 0")
+    try:
+        while not _has_begun(raw):
+            if time.monotonic() > deadline:
+                connection.exec_driver_sql(_BEGIN_WRITING)  # raises what SQLAlchemy makes of it
+                return
+            time.sleep(_LOOK_S)
+    finally:
+        raw.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+
+
+def _has_begun(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.execute(_BEGIN_WRITING)
+    except sqlite3.OperationalError:
+        return False
+    return True
 
 
 def upsert(connection: Connection, table: Table) -> Any:
@@ -96,7 +127,7 @@ def database_errors() -> Iterator[None]:
         yield
     except (DataError, IntegrityError, ProgrammingError):  # what was written is at fault, not the database
         raise
-    except NoConnection as error:  # all of them are in use
+    except (NoConnection, TurnNeverCame) as error:  # all connections are in use, or the writers before are slow
         raise _busy() from error
     except DBAPIError as error:
         if "locked" in str(error.orig) or "busy" in str(error.orig):
