@@ -173,7 +173,7 @@ def test_a_retry_after_beyond_the_budget_is_told_at_once(
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """A server in whose queue two jobs may wait."""
-    with Studio(tmp_path_factory.mktemp("small"), with_key=True, queue_limit=2, **SCRIPTED) as server:
+    with Studio(tmp_path_factory.mktemp("small"), with_key=True, queue_limit=2, queue_share=1, **SCRIPTED) as server:
         yield server
 
 

@@ -37,7 +37,9 @@ PLAN = {"table": [], "seeds": [0], "output_format": "jpeg"}
 
 
 def opened(folder: Path) -> JobStore:
-    return open_store(with_tables(Settings(data_dir=folder, lease_s=10, max_attempts=3, affinity_patience_s=20)))
+    return open_store(
+        with_tables(Settings(data_dir=folder, lease_s=10, max_attempts=3, affinity_patience_s=20, queue_share=1))
+    )
 
 
 @pytest.fixture(params=["sqlite"])

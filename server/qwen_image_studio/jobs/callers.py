@@ -1,6 +1,6 @@
 """The jobs as callers see them: submit, look, list, cancel."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
@@ -13,7 +13,8 @@ from qwen_image_studio.database.tables import OPEN, QUEUED, RUNNING, jobs
 from qwen_image_studio.jobs.events import Events, clock
 from qwen_image_studio.jobs.ranking import places
 from qwen_image_studio.jobs.records import JOBS, SHOWN_STATE, VERSION, as_job, check_inputs, get_job
-from qwen_image_studio.jobs.states import ACTIVE, ORDINARY, Job, NewJob, Tag
+from qwen_image_studio.jobs.room import check_room
+from qwen_image_studio.jobs.states import ACTIVE, Job, NewJob, Tag
 
 _REPLAYED = JOBS.where(jobs.c.owner == bindparam("owner"), jobs.c.idempotency_key == bindparam("key"))
 _RESENT = (
@@ -35,8 +36,8 @@ class Jobs:
     StudioError ``database_busy``, or ``storage_failed`` where the database cannot be used at all.
     """
 
-    def __init__(self, database: Database, events: Events) -> None:
-        self._database, self._events = database, events
+    def __init__(self, database: Database, events: Events, queue_share: float = 1.0) -> None:
+        self._database, self._events, self._share = database, events, queue_share
 
     # -- submit ----------------------------------------------------------------------------------------------------
 
@@ -45,14 +46,14 @@ class Jobs:
         one with False.
 
         `queue_limit` caps the jobs that wait in one lane, and separately the batches that have not ended; rows of
-        batches do not count. Raises StudioError ``queue_full``, ``idempotency_key_reused``, or ``image_not_found`` for
-        an input that was deleted meanwhile.
+        batches do not count. Owner and person have a share of it (`room`). Raises StudioError ``queue_full``,
+        ``idempotency_key_reused``, or ``image_not_found`` for an input that was deleted meanwhile.
         """
         try:
             with self._events.changing() as change:
                 if earlier := _replayed(change.connection, new.owner, new.idempotency_key, new.fingerprint):
                     return earlier, False
-                _check_room(change.connection, queue_limit, new)
+                check_room(change.connection, queue_limit, self._share, new)
                 check_inputs(change.connection, new.inputs)
                 return as_job(change.add(new, clock(now))), True
         except IntegrityError:  # PostgreSQL: two requests with one key at the same moment
@@ -63,7 +64,7 @@ class Jobs:
     def check_room(self, queue_limit: int, new: NewJob) -> None:
         """Raise StudioError ``queue_full`` where there is no room for the job now."""
         with self._database.reading() as connection:
-            _check_room(connection, queue_limit, new)
+            check_room(connection, queue_limit, self._share, new)
 
     def replay(self, owner: str, key: str | None, fingerprint: str) -> Job | None:
         """Return the earlier job with this owner and idempotency key, or None.
@@ -184,27 +185,6 @@ def _follows(after: Job, parent_id: str | None, state: State | None) -> ColumnEl
 
 def _count(*conditions: ColumnElement[bool]) -> Select[Any]:
     return select(func.count()).select_from(jobs).where(*conditions)
-
-
-def _at_most(limit: int, *conditions: ColumnElement[bool]) -> Select[Any]:
-    """Count no further than to the limit, since the exact number of a longer queue is of no interest."""
-    return select(func.count()).select_from(select(jobs.c.seq).where(*conditions).limit(limit).subquery())
-
-
-def _check_room(connection: Connection, queue_limit: int, new: NewJob) -> None:
-    """Raise StudioError ``queue_full`` where there is no room for the job; batches are counted by themselves, since
-    they spend most of their time waiting for their rows.
-    """
-    if new.rows is not None:
-        what = "batches that have not ended"
-        conditions: Sequence[ColumnElement[bool]] = (OPEN, jobs.c.rows.is_not(None))
-    else:
-        what = "jobs that wait"
-        conditions = (QUEUED, _IS_NO_BATCH, jobs.c.lane == new.lane, jobs.c.party == ORDINARY)
-    number = connection.scalar(_at_most(queue_limit, *conditions)) or 0
-    if number >= queue_limit:
-        message = f"The queue is full ({what}: {number}). Send it again later."
-        raise StudioError("queue_full", message, retry_after=5)
 
 
 def _replayed(connection: Connection, owner: str, key: str | None, fingerprint: str) -> Job | None:

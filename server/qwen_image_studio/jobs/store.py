@@ -21,7 +21,7 @@ class JobStore:
         self.database, self.bell = database, bell
         announcer = Announcer(bell)
         events = Events(database, announcer.changed)
-        self.jobs = Jobs(database, events)
+        self.jobs = Jobs(database, events, settings.queue_share)
         """What callers do."""
         self.leases = Leases(database, events, announcer.progressed, settings)
         """What workers do."""
