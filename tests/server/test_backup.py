@@ -265,7 +265,7 @@ def test_where_there_is_nothing_it_is_said(empty: Settings, tmp_path: Path) -> N
 def test_what_is_no_database_of_ours_is_not_backed_up(empty: Settings, tmp_path: Path, content: bytes) -> None:
     empty.data_dir.mkdir(parents=True)
     (empty.data_dir / "studio.sqlite").write_bytes(content)
-    with pytest.raises(CannotServe, match="cannot be used as this server's database"):
+    with pytest.raises(CannotServe, match="is damaged"):
         back_up(empty, tmp_path / "backup")
     assert list(tmp_path.glob(".*.partial")) == []
 

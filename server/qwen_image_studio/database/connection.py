@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, make_url, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
-from qwen_image_studio.contract.errors import CannotServe, StudioError
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.database.damage import check_whole, known_revision, usable
 from qwen_image_studio.database.tables import REVISION
 from qwen_image_studio.database.writers import TurnNeverCame, Writers
 from qwen_image_studio.settings import Settings
@@ -56,17 +57,22 @@ class Database:
 def open_database(settings: Settings) -> Database:
     """Open the settings' database, migrated to the newest revision. A process opens it once, and passes it on.
 
-    Raises CannotServe for a database of a newer version of this program.
+    Raises CannotServe for a database that cannot be used: damaged, another program's, of a newer version of this one.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    database = Database(settings.database)
-    with lock(settings.data_dir / "migrate.lock"):
+    database, url = Database(settings.database), make_url(settings.database)
+    with lock(settings.data_dir / "migrate.lock"), usable(url):
         with database.reading() as connection:
-            revision = revision_of(connection)
-        check_revision(revision)
+            revision = known_revision(connection, url)
         if revision != REVISION:
             migrate(database)
     return database
+
+
+def check_database(database: Database) -> None:
+    """Raise CannotServe where the database is not whole; one that would take long to read through is not checked."""
+    with usable(database.engine.url), database.reading() as connection:
+        check_whole(connection, database.engine.url)
 
 
 def connect(url: str) -> Engine:
@@ -157,19 +163,3 @@ def alembic_config(connection: Connection | None = None) -> Any:
     config.set_main_option("script_location", "qwen_image_studio.database:migrations")
     config.set_main_option("path_separator", "os")
     return config
-
-
-def check_revision(revision: str | None) -> None:
-    """Raise CannotServe where a newer version of this program has made a database with this revision."""
-    if revision is not None and revision > REVISION:
-        raise CannotServe(
-            f"The database was made by a newer version of this program (it has revision {revision}, and this version "
-            f"knows up to {REVISION}); install that version again, or restore a backup from before the upgrade."
-        )
-
-
-def revision_of(connection: Connection) -> str | None:
-    """Return the revision of a database; None where it has no tables yet."""
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

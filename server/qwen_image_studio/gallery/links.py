@@ -7,20 +7,23 @@ The signature, by itsdangerous, covers the whole link: the key, the step of a pr
 import hashlib
 import hmac
 import math
+import os
 import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from itsdangerous import Signer
 
-from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.errors import CannotServe, StudioError
 from qwen_image_studio.gallery.names import check_key
 from qwen_image_studio.settings import Settings
 
 HOUR_S = 3600
+_KEPT_IN = "secret_key"
 _EXPIRES = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
 # The last of 43 letters carries only four of the 256 bits. Its other two must be 0, else one signature would have
 # several spellings.
@@ -99,8 +102,11 @@ def is_signed_by_0_1(key: str, expires: str, signature: str, keys: Sequence[byte
 
 
 def open_links(settings: Settings) -> Links:
-    """Return the links of the settings' server; where no secret key is set, one is made once and kept in DATA_DIR."""
-    present = settings.secret_key.get_secret_value() or _kept_secret(settings.data_dir / "secret_key")
+    """Return the links of the settings' server; where no secret key is set, one is made once and kept in DATA_DIR.
+
+    Raises CannotServe where the kept one is empty or damaged.
+    """
+    present = settings.secret_key.get_secret_value() or _kept_secret(settings.data_dir / _KEPT_IN)
     keys = [key.encode() for key in (present, *settings.secret_key_fallbacks)]
     return Links(settings.address, keys, settings.link_ttl_s)
 
@@ -110,17 +116,49 @@ def _signed(key: str, expires: str, step: str) -> str:
     return f"{key}?{f'step={step}&' if step else ''}expires={expires}"
 
 
+def check_secret_key(settings: Settings) -> None:
+    """Raise CannotServe where the file with the secret key cannot sign links; one that is not there is made later."""
+    path = settings.data_dir / _KEPT_IN
+    if not settings.secret_key.get_secret_value() and path.exists():
+        _read_secret(path)
+
+
 def _kept_secret(path: Path) -> str:
-    if path.exists():
-        return path.read_text()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_secret(path)
+    return _read_secret(path)
+
+
+def _make_secret(path: Path) -> None:
+    """Make a key, which is durable before it has its name: after a power cut there is all of it or nothing."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         fresh.touch(mode=0o600)
-        fresh.write_text(secrets.token_urlsafe(48))
-        path.hardlink_to(fresh)  # if two processes start together, the first one wins, with a complete key
-    except FileExistsError:
-        pass
+        with fresh.open("w") as file:
+            file.write(secrets.token_urlsafe(48))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):  # if two processes start together, the first one wins, with a complete key
+            path.hardlink_to(fresh)
     finally:
         fresh.unlink(missing_ok=True)
-    return path.read_text()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _read_secret(path: Path) -> str:
+    """Return the key in a file. Raises CannotServe for one without a key, as a power cut or a full disk leaves it."""
+    try:
+        found = path.read_text()
+    except UnicodeDecodeError:
+        found = ""
+    if not found.strip() or "\0" in found:
+        raise CannotServe(
+            f"The file {path} holds no key to sign links with: it is empty or damaged. Copy it from a backup, so that "
+            "links which were given out go on opening; or delete it, and the server makes a new one."
+        )
+    return found

@@ -23,8 +23,9 @@ from sqlalchemy.pool import NullPool
 
 from qwen_image_studio import __version__
 from qwen_image_studio.contract.errors import CannotServe, StudioError
-from qwen_image_studio.database.connection import revision_of
+from qwen_image_studio.database.damage import revision_of, unusable
 from qwen_image_studio.database.tables import images
+from qwen_image_studio.gallery.links import check_secret_key
 from qwen_image_studio.gallery.local import open_local
 from qwen_image_studio.gallery.names import INSTALLATION_KEY
 from qwen_image_studio.gallery.store import FileStore
@@ -57,12 +58,14 @@ class Manifest(BaseModel):
 def back_up(settings: Settings, folder: Path) -> Manifest:
     """Write a backup as `folder`, whether or not the server runs.
 
-    Raises CannotServe where the folder exists, where there is nothing to back up, and where database or pictures are
-    kept by a service that has backups of its own; OSError where the disk is full. Then there is no folder.
+    Raises CannotServe where the folder exists, where there is nothing to back up or it is damaged, and where database
+    or pictures are kept by a service that has backups of its own; OSError where the disk is full. Then there is no
+    folder.
     """
     source = database_file(settings)
     if not source.is_file():
         raise CannotServe(f"There is no database at {source}, so nothing to back up; is STUDIO_DATA_DIR right?")
+    check_secret_key(settings)
     if folder.exists():
         raise CannotServe(f"{folder} exists already; name a folder that does not.")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +200,7 @@ def as_cannot_serve(database: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise CannotServe(f"{database} cannot be used as this server's database ({error}).") from error
+        raise unusable(URL.create("sqlite", database=str(database)), error) from error
 
 
 def checksum(path: Path) -> str:

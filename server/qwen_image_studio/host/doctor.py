@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 
 from qwen_image_studio.contract.errors import CannotServe, StudioError
-from qwen_image_studio.database.connection import open_database
+from qwen_image_studio.database.connection import check_database, open_database
+from qwen_image_studio.gallery.links import check_secret_key
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.models.folders import is_whole
 from qwen_image_studio.models.table import MODELS, Model, configured_models
@@ -146,13 +148,19 @@ def _examine_place(report: Report, settings: Settings) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free / 2**30
-        keys = [key for key in KeyStore(open_database(settings)).all() if key.revoked_at is None]
+        with closing(open_database(settings)) as database:
+            check_database(database)
+            keys = [key for key in KeyStore(database).all() if key.revoked_at is None]
     except OSError as error:
         report.bad(f"{folder} cannot be written ({error.strerror})", "set STUDIO_DATA_DIR to a folder that can")
         return
-    except CannotServe as error:
+    except (CannotServe, StudioError) as error:  # StudioError: another process has locked it
         report.bad(f"the database in {folder} cannot be used", str(error))
         return
+    try:
+        check_secret_key(settings)
+    except CannotServe as error:
+        report.bad("links to pictures cannot be signed", str(error))
     report.good(f"data in {folder}, {free:.1f} GiB free")
     if settings.listens_on_loopback:
         report.note(f"listens on {settings.host}: only this machine can reach it (STUDIO_HOST=0.0.0.0 opens it)")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qwen_image_studio.contract.errors import CannotServe, Locked, StudioError
-from qwen_image_studio.database.connection import check_revision
+from qwen_image_studio.database.damage import check_revision
 from qwen_image_studio.gallery.local import open_local
 from qwen_image_studio.gallery.names import check_key
 from qwen_image_studio.gallery.store import FileStore

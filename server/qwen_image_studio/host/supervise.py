@@ -14,6 +14,8 @@ from types import FrameType
 
 from qwen_image_studio.contract.errors import CannotServe, Locked, StudioError
 from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
+from qwen_image_studio.database.connection import check_database
+from qwen_image_studio.gallery.links import open_links
 from qwen_image_studio.host.checks import check_data_dir, check_port, refuse_open_door
 from qwen_image_studio.intake import check_files
 from qwen_image_studio.jobs import JobStore, WorkerReport
@@ -174,7 +176,9 @@ def serve(settings: Settings) -> None:
             raise CannotServe(
                 f"Another server uses the folder {settings.data_dir}; stop it, or set STUDIO_DATA_DIR to another one."
             ) from error
+        open_links(settings)
         store = stack.enter_context(open_store(settings))
+        check_database(store.database)
         refuse_open_door(settings, store.database)
         models = configured_models(settings, card_gib=largest_card_gib(settings))
         check_files(settings)

@@ -1,0 +1,102 @@
+"""Databases that cannot be used: what the person at the shell is told, and how damage is found before it matters."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import URL, Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
+
+from qwen_image_studio.contract.errors import CannotServe, StudioError
+from qwen_image_studio.database.tables import REVISION, metadata
+
+_RESTORE = (
+    "Restore a backup into an empty folder ('qwen-image-studio restore FOLDER'), or move the file away to start "
+    "without its jobs and keys"
+)
+_DAMAGED = ("not a database", "malformed", "no such table", "no such column")
+"""What SQLite says of a file that is none of its own, or not whole."""
+_REVISION = re.compile(r"[0-9]{4}", re.ASCII)
+_QUICK_CHECK_BYTES = 100_000_000
+"""Largest database that is read through at a start, in bytes; it takes less than a second."""
+
+
+def unusable(url: URL, cause: object) -> CannotServe:
+    """Return the error for a database that cannot be opened, read or written, because of `cause`."""
+    if any(words in str(cause) for words in _DAMAGED):
+        return damaged(url, f"{cause}")
+    return CannotServe(
+        f"The database {_name(url)} cannot be used ({cause}); free some space, see that this user may read and write "
+        "it, or set STUDIO_DATA_DIR to another folder."
+    )
+
+
+def damaged(url: URL, sign: str) -> CannotServe:
+    """Return the error for a database that shows a sign of damage."""
+    return CannotServe(f"The database {_name(url)} is damaged ({sign}). {_RESTORE}.")
+
+
+@contextmanager
+def usable(url: URL) -> Iterator[None]:
+    """Raise CannotServe where the block finds that the database cannot be used; one that is busy is busy."""
+    try:
+        yield
+    except StudioError as error:
+        if error.code != "storage_failed":
+            raise
+        cause = error.__cause__
+        raise unusable(url, cause.orig if isinstance(cause, DBAPIError) else cause) from error
+
+
+def check_revision(revision: str | None, where: str = "The database") -> None:
+    """Raise CannotServe where this program does not know the revision of a database; one without tables has none."""
+    if not revision:
+        return
+    if not _REVISION.fullmatch(revision):
+        raise CannotServe(f"{where} has the revision '{revision[:40]}', which no version has made. {_RESTORE}.")
+    if revision > REVISION:
+        raise CannotServe(
+            f"{where} was made by a newer version of this program (it has revision {revision}, and this version "
+            f"knows up to {REVISION}); install that version again, or restore a backup from before the upgrade."
+        )
+
+
+def revision_of(connection: Connection) -> str | None:
+    """Return the revision of a database; None where it has no tables yet."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def known_revision(connection: Connection, url: URL) -> str | None:
+    """Return the revision of a database; None where it has no tables yet.
+
+    Raises CannotServe where it is another program's, a newer version's, or lacks tables.
+    """
+    revision, there = revision_of(connection), set(inspect(connection).get_table_names())
+    check_revision(revision, f"The database {_name(url)}")
+    ours = set(metadata.tables)
+    if revision is None and (taken := sorted(ours & there)):
+        raise CannotServe(
+            f"The database {_name(url)} is another program's, or damaged: it has a table '{taken[0]}' but no revision. "
+            f"{_RESTORE}."
+        )
+    if revision == REVISION and (missing := sorted(ours - there)):
+        raise damaged(url, f"it has no table '{missing[0]}'")
+    return revision
+
+
+def check_whole(connection: Connection, url: URL) -> None:
+    """Read a SQLite database through, if that is quick, and raise CannotServe where it is not whole."""
+    if connection.dialect.name != "sqlite":
+        return
+    sizes = [connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("page_count", "page_size")]
+    if sizes[0] * sizes[1] > _QUICK_CHECK_BYTES:
+        return
+    verdict = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+    if verdict != "ok":
+        raise damaged(url, " ".join(verdict.split())[:200])
+
+
+def _name(url: URL) -> str:
+    return url.database or "" if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
