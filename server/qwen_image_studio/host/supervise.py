@@ -51,7 +51,7 @@ class Child:
     start_at: float = field(default=0.0)
 
     def start(self) -> None:
-        """Start the process; it dies with this one (``die_with_parent``)."""
+        """Start the process; it dies with this one (``child``)."""
         # Without this setting CUDA numbers the cards by speed, and not as their driver does.
         environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **os.environ}
         self.process = subprocess.Popen([*self.command, "--parent", str(os.getpid())], env=environment)
@@ -195,4 +195,4 @@ def _ending(code: int) -> str:
 
 
 def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "qwen_image_studio", *arguments]
+    return [sys.executable, "-m", "qwen_image_studio.host.child", *arguments]

@@ -10,10 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from qwen_image_studio.contract.errors import Locked
-
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -23,6 +19,11 @@ def lock(path: Path, *, wait: bool = True) -> Iterator[None]:
 
     Raises Locked where `wait` is false and another process holds it, and OSError where the disk has no such locks.
     """
+    # Here, since a supervised process calls `die_with_parent` before it imports anything that takes time.
+    from filelock import FileLock, Timeout
+
+    from qwen_image_studio.contract.errors import Locked
+
     path.parent.mkdir(parents=True, exist_ok=True)
     # A soft lock is a file that a killed process leaves behind: it would look alive for good.
     held = FileLock(path, blocking=wait, fallback_to_soft=False)
