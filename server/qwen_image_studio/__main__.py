@@ -27,6 +27,7 @@ from qwen_image_studio.local.options import painting_options, part_options, regi
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings, described, example, unknown_variables
 from qwen_image_studio.system.devices import devices, largest_card_gib
+from qwen_image_studio.system.logs import write_log
 from qwen_image_studio.system.processes import die_with_parent
 
 _log = logging.getLogger(__name__)
@@ -47,8 +48,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; a failure that the user can mend ends in one line on stderr and exit code 1."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    write_log()
     try:
         _warn_of_slips()
         cli(prog_name="qwen-image-studio")
