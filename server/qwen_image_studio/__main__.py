@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import psutil
 from pydantic import ValidationError
 
 from qwen_image_studio import __version__
@@ -122,7 +123,7 @@ def light(parent: int | None) -> None:
         die_with_parent(parent)
     settings = Settings()
     check_files(settings)
-    run_light_worker(settings)
+    run_light_worker(settings, psutil.Process(parent).create_time() if parent is not None else 0.0)
 
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -17,6 +17,7 @@ MAX_KEY_CHARS = 400
 # occur. A segment stays below 255 bytes, the longest file name of common file systems.
 _SEGMENT = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}(?:\.[A-Za-z0-9_-]{1,20}){0,2}"
 _KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*", re.ASCII)
+_UPLOAD = re.compile(r"\d{4}/\d{2}/\d{2}/img_[0-9a-f]{24}\.[a-z.]+", re.ASCII)
 _STORED = re.compile(
     r"\d{4}/\d{2}/\d{2}/(?:img_[0-9a-f]{24}|job_[0-9a-f]+-[0-9]+(?:-img_[0-9a-f]{24})?)"
     r"(?:\.(?:thumbnail|comparison|preview))?\.(?:png|jpeg|webp)",
@@ -54,6 +55,11 @@ def no_such_image() -> StudioError:
 def is_picture_key(key: str) -> bool:
     """Return whether the gallery may have made the key; everything else in a folder belongs to somebody else."""
     return _STORED.fullmatch(key) is not None
+
+
+def is_upload_key(key: str) -> bool:
+    """Return whether the key is one of `upload_keys`; those of attempts begin with a job."""
+    return _UPLOAD.fullmatch(key) is not None
 
 
 def upload_keys(image_id: str, created_at: float) -> PictureKeys:

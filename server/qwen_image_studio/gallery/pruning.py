@@ -8,7 +8,7 @@ from itertools import islice
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.gallery.gallery import Gallery
-from qwen_image_studio.gallery.names import INSTALLATION_KEY, is_picture_key
+from qwen_image_studio.gallery.names import INSTALLATION_KEY, is_picture_key, is_upload_key
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.settings import Settings
 
@@ -17,6 +17,8 @@ _log = logging.getLogger(__name__)
 DAY_S = 86400.0
 LEFTOVER_S = DAY_S
 """Age, in seconds, from which a file that no row names is a leftover; a younger one may belong to a running attempt."""
+UPLOAD_LEFTOVER_S = 3600.0
+"""The same age for the files of an upload, whose row follows within its request, in seconds."""
 LOOK_S = 3600.0
 """Time from one pruning round of a server to the next, in seconds."""
 TURN_S = 0.2
@@ -39,8 +41,21 @@ class Pruned:
 class Pruning:
     """One round of pruning, done piece by piece."""
 
-    def __init__(self, gallery: Gallery, store: JobStore, settings: Settings, *, dry_run: bool = False) -> None:
-        """Prepare a round; with `dry_run` nothing is deleted, but everything is counted as if it were."""
+    def __init__(
+        self,
+        gallery: Gallery,
+        store: JobStore,
+        settings: Settings,
+        *,
+        dry_run: bool = False,
+        server_started_at: float = 0.0,
+    ) -> None:
+        """Prepare a round; with `dry_run` nothing is deleted, but everything is counted as if it were.
+
+        What was uploaded before `server_started_at` (Unix seconds) and has no row is a leftover whatever its age: the
+        process that stored it died with the server before.
+        """
+        self._server_started_at = server_started_at
         self._gallery, self._store, self._dry_run = gallery, store, dry_run
         self._leftover_s = max(LEFTOVER_S, 2 * settings.job_timeout_s)
         self.pruned = Pruned()
@@ -51,7 +66,7 @@ class Pruning:
         if older_than_s is not None:
             yield from self._prune_jobs(now - older_than_s)
             yield from self._prune_uploads(now - older_than_s)
-        yield from self._prune_leftovers(now - self._leftover_s)
+        yield from self._prune_leftovers(now)
 
     def _prune_jobs(self, before: float) -> Iterator[None]:
         for job_id, owner in self._store.forgetting.ended_jobs(before):
@@ -72,7 +87,7 @@ class Pruning:
             self.pruned.uploads += 1
             yield
 
-    def _prune_leftovers(self, before: float) -> Iterator[None]:
+    def _prune_leftovers(self, now: float) -> Iterator[None]:
         if not self._is_own_store():
             _log.warning(
                 "files that no row names are kept: the stored pictures belong to another database than this one. Where "
@@ -80,7 +95,13 @@ class Pruning:
                 INSTALLATION_KEY,
             )
             return
-        old = (key for key, put_at in self._gallery.files.keys() if put_at < before and is_picture_key(key))
+        before = now - self._leftover_s
+        uploads_before = max(now - UPLOAD_LEFTOVER_S, self._server_started_at)
+        old = (
+            key
+            for key, put_at in self._gallery.files.keys()
+            if is_picture_key(key) and put_at < (uploads_before if is_upload_key(key) else before)
+        )
         while keys := list(islice(old, _FILES_AT_ONCE)):
             leftovers = sorted(set(keys) - self._store.forgetting.named_keys(keys))
             if not self._dry_run:
@@ -109,8 +130,12 @@ class Pruning:
 class Retention:
     """The pruning that an idle worker does about every hour, a little at a time, by the age that the settings name."""
 
-    def __init__(self, gallery: Gallery, store: JobStore, settings: Settings) -> None:
+    def __init__(
+        self, gallery: Gallery, store: JobStore, settings: Settings, *, server_started_at: float = 0.0
+    ) -> None:
+        """`server_started_at` is as in `Pruning`; the first round begins at once."""
         self._gallery, self._store, self._settings = gallery, store, settings
+        self._server_started_at = server_started_at
         self._round: Iterator[None] = iter(())
         self._next_at = time.monotonic()
 
@@ -127,7 +152,7 @@ class Retention:
 
     def _whole_round(self) -> Iterator[None]:
         days = self._settings.retention_days
-        pruning = Pruning(self._gallery, self._store, self._settings)
+        pruning = Pruning(self._gallery, self._store, self._settings, server_started_at=self._server_started_at)
         yield from pruning.pieces(None if days is None else days * DAY_S)
         if pruning.pruned != Pruned():
             _log.info("deleted by age: %s", pruning.pruned)

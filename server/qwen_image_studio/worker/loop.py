@@ -277,18 +277,23 @@ def run_worker(settings: Settings, models: Mapping[str, Model], device: str) -> 
         _run_until_stopped(Worker(settings, device, engine, list(models), store))
 
 
-def run_light_worker(settings: Settings) -> None:
-    """Run the worker that needs no model until SIGTERM; its jobs never wait for a painting."""
+def run_light_worker(settings: Settings, server_started_at: float = 0.0) -> None:
+    """Run the worker that needs no model until SIGTERM; its jobs never wait for a painting.
+
+    `server_started_at` is when the whole server was started (Unix seconds), where it was started as one.
+    """
     with lock(worker_lock(settings.data_dir, LIGHT_DEVICE)):
         models = configured_models(settings, card_gib=largest_card_gib(settings))
-        _run_until_stopped(light_worker(settings, models, open_store(settings)))
+        _run_until_stopped(light_worker(settings, models, open_store(settings), server_started_at))
 
 
-def light_worker(settings: Settings, models: Mapping[str, Model], store: JobStore) -> Worker:
+def light_worker(
+    settings: Settings, models: Mapping[str, Model], store: JobStore, server_started_at: float = 0.0
+) -> Worker:
     """Return the worker that needs no model: it adjusts pictures and runs batches, whose rows are for `models`."""
     gallery, engine = open_gallery(settings, store), AdjustEngine(settings)
     batches = Batches(settings, store, gallery, Intake(settings, store, gallery, models), models)
-    retention = Retention(gallery, store, settings)
+    retention = Retention(gallery, store, settings, server_started_at=server_started_at)
     return Worker(settings, engine.device, engine, [], store, lane=Lane.LIGHT, batches=batches, retention=retention)
 
 
