@@ -10,19 +10,20 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from qwen_image_studio.contract.adjustments import Region
 from qwen_image_studio.contract.caller import LOCAL, Caller
 from qwen_image_studio.contract.errors import BadTemplates, BadTerms, CannotServe, StudioError
 from qwen_image_studio.contract.words import Size, Tier
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.guard.fetch import fetch
 from qwen_image_studio.guard.terms import terms
-from qwen_image_studio.imaging import Origin, open_image, read_origin
-from qwen_image_studio.imaging.masks import Mask, open_mask, region_mask
+from qwen_image_studio.imaging import Origin
+from qwen_image_studio.imaging.decoding import receive_image, receive_mask
+from qwen_image_studio.imaging.masks import Marked
+from qwen_image_studio.imaging.received import Received
 from qwen_image_studio.jobs import Job, JobStore, NewJob, StoredImage
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.operations.given import Given
@@ -80,10 +81,18 @@ class Input:
 
     size: Size
     id: str | None = None
-    image: Image.Image | None = None
-    """The pixels of a new image; None for a stored one."""
-    origin: Origin = field(default_factory=dict)
-    """The metadata of the file on how it was made."""
+    received: Received | None = None
+    """A new image; None for a stored one."""
+
+    @property
+    def image(self) -> Image.Image | None:
+        """The pixels of a new image; None for a stored one."""
+        return None if self.received is None else self.received.image()
+
+    @property
+    def origin(self) -> Origin:
+        """The metadata of a new image's file on how it was made."""
+        return {} if self.received is None else self.received.origin
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,17 @@ class Prepared:
     conversation: str | None = None
     references: Sequence[str] = ()
     """Ids and URLs of images that the rows of a batch will need."""
+
+
+def _of_frames(inputs: Sequence[Input]) -> list[str]:
+    """Return a warning for each image that is one frame of several."""
+    names = image_params(len(inputs))
+    return [
+        f"{name}: 1 of {count} frames was taken, the first, since pictures here do not move; send another frame as a "
+        "picture of its own."
+        for name, each in zip(names, inputs, strict=True)
+        if each.received is not None and (count := each.received.frames) > 1
+    ]
 
 
 class Recipe:
@@ -114,11 +134,12 @@ class Recipe:
         given = self._given(caller)
         asked = ready(submission.request, given)
         inputs = self._inputs(asked, submission.uploads, caller, before)
-        mask = self._mask(asked, submission.uploads, caller, inputs)
-        planned = asked.plan(replace(given, inputs=[each.size for each in inputs], mask=mask))
+        marked, mask = self._mask(asked, submission.uploads, caller, inputs)
+        planned = asked.plan(replace(given, inputs=[each.size for each in inputs], mask=marked))
+        warnings = [*_of_frames(inputs), *planned.warnings]
         if mask is not None:
-            inputs.append(Input(mask.image.size, image=mask.image))
-        return Prepared(planned.plan, planned.warnings, inputs, planned.conversation, planned.references)
+            inputs.append(Input(mask.size, received=mask))
+        return Prepared(planned.plan, warnings, inputs, planned.conversation, planned.references)
 
     def _given(self, caller: Caller) -> Given:
         settings = self._settings
@@ -138,19 +159,20 @@ class Recipe:
         named = zip(asked.images, image_params(len(asked.images)), strict=True)
         return [self._referred(reference, caller, param) for reference, param in named]
 
-    def _mask(self, asked: Request, uploads: Sequence[Upload], caller: Caller, inputs: Sequence[Input]) -> Mask | None:
+    def _mask(
+        self, asked: Request, uploads: Sequence[Upload], caller: Caller, inputs: Sequence[Input]
+    ) -> tuple[Marked | None, Received | None]:
+        """Return what may change, and the mask as it will be stored; None where all may."""
         marked = next((upload.data for upload in uploads if upload.param == MASK), asked.marked)
         if marked is None:
-            return None
-        size = inputs[0].size
-        if isinstance(marked, Region):
-            return region_mask(marked, size)
-        data = marked if isinstance(marked, bytes) else self._bytes(marked, caller, MASK)
-        return open_mask(data, size, **self._settings.image_limits)
+            return None, None
+        if isinstance(marked, str):
+            marked = self._bytes(marked, caller, MASK)
+        return receive_mask(marked, inputs[0].size, **self._settings.image_limits)
 
     def _opened(self, data: bytes, param: str) -> Input:
-        image = open_image(data, param=param, **self._settings.image_limits)
-        return Input(image.size, image=image, origin=read_origin(data))
+        received = receive_image(data, param=param, **self._settings.image_limits)
+        return Input(received.size, received=received)
 
     # -- images that only a server can find; Intake overrides these ------------------------------------------------
 
@@ -249,9 +271,9 @@ class Intake(Recipe):
 
     def _id_of(self, each: Input, caller: Caller) -> str:
         """Return the id of an input; store the input first where it is new."""
-        if each.id is not None or each.image is None:
+        if each.id is not None or each.received is None:
             return str(each.id)
-        return self._gallery.add(each.image, caller.owner, painted_by=str(each.origin.get("model", ""))[:200]).id
+        return self._gallery.add(each.received, caller.owner).id
 
     def _remembered(self, conversation: str, caller: Caller, before: str | None) -> Input:
         since = time.time() - self._settings.memory_s

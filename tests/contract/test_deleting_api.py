@@ -22,6 +22,7 @@ from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.gallery.links import open_links
 from qwen_image_studio.gallery.pruning import DAY_S, LEFTOVER_S, Pruned, Retention, prune
 from qwen_image_studio.guard.keys import KeyStore
+from qwen_image_studio.imaging.received import stored_form
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
@@ -406,7 +407,7 @@ def test_pictures_of_another_database_stay(
     other = open_store(settings.model_copy(update={"data_dir": tmp_path / "other"}))
     gallery = Gallery(parts.gallery.files, other, open_links(settings))
     if was_marked:
-        gallery.add(Image.new("RGB", (8, 8)), "local")
+        gallery.add(stored_form(Image.new("RGB", (8, 8))), "local")
     before = files_of(settings)
     assert prune(gallery, other, settings, 99 * DAY_S, dry_run=False) == Pruned()
     assert files_of(settings) == before
@@ -429,7 +430,7 @@ def test_prune_deletes_what_is_older_and_nothing_else(
 ) -> None:
     adjusted(client, light)
     painted(client, worker)
-    lonely = parts.gallery.add(Image.new("RGB", (8, 8), "red"), "local")
+    lonely = parts.gallery.add(stored_form(Image.new("RGB", (8, 8), "red")), "local")
     age(parts, 40 * DAY_S)
     waiting = submitted(client)
     young = adjusted(client, light)

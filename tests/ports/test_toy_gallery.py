@@ -10,6 +10,7 @@ from PIL import Image
 
 from qwen_image_studio.contract.errors import CannotServe
 from qwen_image_studio.gallery import STORES, open_gallery
+from qwen_image_studio.imaging.received import stored_form
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
@@ -62,7 +63,7 @@ def test_the_files_may_lie_in_another_folder(tmp_path: Path) -> None:
     url = f"file://{str(folder).replace(' ', '%20')}"
     settings = Settings(_env_file=None, data_dir=tmp_path / "data", storage_url=url)
     gallery = open_gallery(settings, open_store(settings))
-    image = gallery.add(Image.new("RGB", (8, 8), "red"), "local")
+    image = gallery.add(stored_form(Image.new("RGB", (8, 8), "red")), "local")
     assert (folder / image.key).is_file()
     assert not (settings.data_dir / "images").exists()
 

@@ -27,6 +27,7 @@ from qwen_image_studio.gallery.store import StoredFile
 from qwen_image_studio.host.backup import back_up, checksum
 from qwen_image_studio.host.doctor import examine
 from qwen_image_studio.host.restore import restore
+from qwen_image_studio.imaging.received import stored_form
 from qwen_image_studio.jobs import JobStore, StoredImage, WorkerReport
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
@@ -45,7 +46,7 @@ class Kept:
 
     def add(self, colour: str) -> StoredImage:
         """Upload a picture."""
-        return self.gallery.add(Image.new("RGB", (32, 24), colour), OWNER)
+        return self.gallery.add(stored_form(Image.new("RGB", (32, 24), colour)), OWNER)
 
     def opens(self, image: StoredImage) -> bool:
         """Whether picture and thumbnail are there, the picture to the bit."""

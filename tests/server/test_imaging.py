@@ -18,14 +18,16 @@ from PIL import Image, ImageCms, ImageOps
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.imaging import open_image
-from qwen_image_studio.imaging.opening import MAX_JPEG_SCANS
+from qwen_image_studio.imaging.bounds import MAX_JPEG_SCANS
+from qwen_image_studio.imaging.pixels import on_white
 
 RED = (255, 0, 0)
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP"]
 
 
 def opened(data: bytes, *, max_bytes: int = 5_000_000, max_pixels: int = 50_000_000) -> Image.Image:
-    return open_image(data, max_bytes=max_bytes, max_pixels=max_pixels, param="image[1]")
+    """What a model is shown of a file; its transparency is looked at in test_colours."""
+    return on_white(open_image(data, max_bytes=max_bytes, max_pixels=max_pixels, param="image[1]"))
 
 
 def refusal(data: bytes, **limits: int) -> StudioError:
@@ -187,21 +189,25 @@ def test_strips_are_refused() -> None:
         (b"<?xml version='1.0'?>\n<svg/>", "SVG"),
         (b"<!doctype html><title>404</title>", "web page"),
         (b"%PDF-1.7\n", "PDF"),
-        (saved(picture(), "TIFF"), "TIFF"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
-        (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0", "video"),
+        (b"8BPS\0\1", "Photoshop"),
+        (b"PK\3\4", "ZIP archive or an Office document"),
+        (b"\xff\x0a\0", "JPEG XL"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"<!-- Generator: x -->\n<svg/>", "SVG"),
+        (b'{"error": 1}', "JSON"),
         (b"SIMPLE  =                    T".ljust(2880), "not a picture"),  # FITS
-        (saved(picture(), "ICO"), "not a picture"),
+        (saved(picture(), "ICO"), "icon"),
         (saved(picture(), "PPM"), "not a picture"),
         (saved(picture(), "TGA"), "not a picture"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "PostScript"),
     ],
 )
 def test_other_kinds_of_file_are_refused_by_name(data: bytes, said: str) -> None:
     error = refusal(data)
     assert error.code == "unsupported_image"
     assert said in error.message
-    assert "PNG, JPEG, WebP, GIF or BMP" in error.message
+    assert "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF or BMP" in error.message
 
 
 @pytest.mark.parametrize("file_format", FORMATS)

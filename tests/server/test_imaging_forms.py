@@ -172,9 +172,12 @@ def test_srgb_itself_changes_no_bit() -> None:
     noise = Image.frombytes("RGB", (64, 64), random.Random(4).randbytes(64 * 64 * 3))
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert opened(saved(noise, "PNG", icc_profile=profile)).tobytes() == noise.tobytes()
-    # by its name alone, since the sRGB profiles of different makers differ in a last digit
+
+
+def test_a_profile_is_judged_by_its_numbers_and_not_by_its_name() -> None:
+    """A6: what GIMP calls "built-in Linear sRGB" is no sRGB."""
     named = swapped().replace("test".encode("utf-16-be"), "sRGB".encode("utf-16-be"))
-    assert opened(saved(noise, "PNG", icc_profile=named)).tobytes() == noise.tobytes()
+    assert near(pixel(opened(saved(Image.new("RGB", (16, 16), RED), "PNG", icc_profile=named))), (0, 0, 255))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps, ImageStat
 
 from qwen_image_studio.contract.adjustments import (
     Adjustment,
@@ -39,7 +39,9 @@ def adjust(
     font: Path | None = None,
     report: Callable[[int], None] = lambda done: None,
 ) -> Image.Image:
-    """Make the adjustments of an RGB picture one after the other. `font` is for watermarks beyond Latin letters.
+    """Make the adjustments of a picture one after the other; an RGBA picture keeps its transparency.
+
+    `font` is for watermarks in letters that our own font has not.
 
     `report` is told how many are done, and may raise. Raises StudioError ``invalid_value`` for an adjustment that this
     picture does not allow; `check_adjustments` finds most of these without the pixels.
@@ -62,15 +64,38 @@ def _adjusted(picture: Image.Image, one: Adjustment, font: Path | None) -> Image
         case Flip():
             return ImageOps.mirror(picture) if one.axis == "horizontal" else ImageOps.flip(picture)
         case Tone():
-            return _TONES[one.do](picture).enhance(one.factor)
+            return _recoloured(picture, lambda plain: _toned(plain, one, picture))
         case Hue():
-            return _turned_hue(picture, one.degrees)
+            return _recoloured(picture, lambda plain: _turned_hue(plain, one.degrees))
         case Grayscale():
-            return ImageOps.grayscale(picture).convert("RGB")
+            return _recoloured(picture, lambda plain: ImageOps.grayscale(plain).convert("RGB"))
         case Blur():
-            return picture.filter(ImageFilter.GaussianBlur(one.radius))
+            return _blurred(picture, one.radius)
         case Watermark():
             return _marked(picture, one, font)
+
+
+def _recoloured(picture: Image.Image, change: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Change the colours, and leave the alpha as it is."""
+    changed = change(picture.convert("RGB"))
+    if picture.mode == "RGBA":
+        changed.putalpha(picture.getchannel("A"))
+    return changed
+
+
+def _toned(plain: Image.Image, one: Tone, picture: Image.Image) -> Image.Image:
+    if one.do == "contrast" and picture.mode == "RGBA":  # what nobody sees must not count in the mean
+        seen = ImageStat.Stat(plain.convert("L"), picture.getchannel("A").point(lambda alpha: 255 * (alpha > 0)))
+        middle = round(seen.mean[0]) if seen.count[0] else 128
+        return Image.blend(Image.new("RGB", plain.size, (middle, middle, middle)), plain, one.factor)
+    return _TONES[one.do](plain).enhance(one.factor)
+
+
+def _blurred(picture: Image.Image, radius: float) -> Image.Image:
+    if picture.mode == "RGB":
+        return picture.filter(ImageFilter.GaussianBlur(radius))
+    # With colours weighted by their alpha, nothing shines through from where the picture is clear.
+    return picture.convert("RGBa").filter(ImageFilter.GaussianBlur(radius)).convert("RGBA")
 
 
 def _rotated(picture: Image.Image, degrees: float) -> Image.Image:
@@ -80,7 +105,8 @@ def _rotated(picture: Image.Image, degrees: float) -> Image.Image:
     if turned in _RIGHT_ANGLES:
         return picture.transpose(_RIGHT_ANGLES[int(turned)])
     turned_size(degrees, picture.size)
-    return picture.rotate(-turned, Image.Resampling.BICUBIC, expand=True, fillcolor=(255, 255, 255))
+    fill = (255, 255, 255) if picture.mode == "RGB" else (255, 255, 255, 0)
+    return picture.rotate(-turned, Image.Resampling.BICUBIC, expand=True, fillcolor=fill)
 
 
 def _turned_hue(picture: Image.Image, degrees: float) -> Image.Image:
@@ -114,7 +140,7 @@ def _marked(picture: Image.Image, one: Watermark, font_file: Path | None) -> Ima
     ImageDraw.Draw(layer).text(
         (x - left, y - top), one.text, (255, 255, 255, alpha), font, stroke_width=edge, stroke_fill=(0, 0, 0, alpha)
     )
-    return Image.alpha_composite(picture.convert("RGBA"), layer).convert("RGB")
+    return Image.alpha_composite(picture.convert("RGBA"), layer).convert(picture.mode)
 
 
 def _font(file: Path | None, size: int, text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

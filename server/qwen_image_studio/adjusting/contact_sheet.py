@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from qwen_image_studio.imaging.encoding import THUMBNAIL_SIDE
+from qwen_image_studio.imaging.pixels import on_white
 
 MAX_SHEET_SIDE = 4096
 """Longest side of a sheet in pixels."""
@@ -14,7 +15,7 @@ _PAPER, _INK, _EMPTY, _CROSS = "white", "#333333", "#eeeeee", "#bb4444"
 
 
 def contact_sheet(pictures: Iterable[Image.Image | None], count: int) -> Image.Image:
-    """Return `count` RGB pictures in a grid, numbered from 1; for None a cell is empty, with a cross.
+    """Return `count` pictures in a grid, numbered from 1; for None a cell is empty, with a cross.
 
     A cell is as large as a thumbnail, or smaller where a side of the sheet would have more than 4096 pixels.
     """
@@ -28,7 +29,7 @@ def contact_sheet(pictures: Iterable[Image.Image | None], count: int) -> Image.I
         if picture is None:
             _draw_cross(draw, left, top, side)
         else:
-            small = ImageOps.contain(picture, (side, side), Image.Resampling.LANCZOS)
+            small = ImageOps.contain(on_white(picture), (side, side), Image.Resampling.LANCZOS)
             sheet.paste(small, (left + (side - small.width) // 2, top + (side - small.height) // 2))
         middle = (left + side / 2, top + side + label / 2)
         draw.text(middle, str(place + 1), _INK, font, anchor="mm")

@@ -16,6 +16,7 @@ from qwen_image_studio.gallery.judging import Judgement, judge
 from qwen_image_studio.gallery.names import attempt_image_id, attempt_keys, preview_key
 from qwen_image_studio.imaging import Origin, encode, thumbnail
 from qwen_image_studio.imaging.comparing import comparison
+from qwen_image_studio.imaging.pixels import on_white
 from qwen_image_studio.jobs import Lease, StoredImage
 from qwen_image_studio.planning.engine import Painted
 from qwen_image_studio.planning.plan import AdjustPlan, PaintPlan, Plan
@@ -47,10 +48,11 @@ class Attempt:
         files.put(keys.thumbnail, thumbnail(image), "image/webp")
         judgement = Judgement()
         if inputs:
-            files.put(keys.comparison, _comparison(plan, inputs, image, made_from), "image/webp")
-            judgement = _judged(plan, inputs, image)
-        if judgement.warning and judgement.warning not in self.warnings:
-            self.warnings.append(judgement.warning)
+            seen = [on_white(each) for each in inputs]
+            files.put(keys.comparison, _comparison(plan, seen, on_white(image), made_from), "image/webp")
+            judgement = _judged(plan, seen, on_white(image))
+        told = [judgement.warning, _lost_alpha(plan, inputs, image)]
+        self.warnings += [each for each in told if each and each not in self.warnings]
         self.stored.append(
             StoredImage(
                 id=attempt_image_id(self._lease, self._lease.token, number),
@@ -117,6 +119,22 @@ def _earlier_adjustments(before: Origin) -> list[Any]:
     except ValueError:
         return []
     return done if isinstance(done, list) else []
+
+
+def _lost_alpha(plan: Plan, inputs: Sequence[Image.Image], image: Image.Image) -> str | None:
+    """Return a warning where transparency was laid on white, in an input or in the picture."""
+    if image.mode == "RGBA":
+        if plan.output_format is OutputFormat.JPEG:
+            return "JPEG has no transparency, which was laid on white; ask for png or webp to keep it."
+        return None
+    if not any(each.mode == "RGBA" for each in inputs):
+        return None
+    if isinstance(plan, PaintPlan) and not plan.passes:
+        return (
+            "The image's transparency was laid on white, since models paint opaque pictures; an inpaint keeps it "
+            "outside its mask or region."
+        )
+    return None
 
 
 def _comparison(plan: Plan, inputs: Sequence[Image.Image], image: Image.Image, made_from: Origin) -> bytes:

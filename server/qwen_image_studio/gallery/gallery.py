@@ -7,14 +7,12 @@ from collections.abc import Callable, Mapping
 from secrets import token_hex
 from urllib.parse import urlsplit
 
-from PIL import Image
-
 from qwen_image_studio.contract.errors import CannotServe, StudioError
 from qwen_image_studio.gallery.links import Links, open_links
 from qwen_image_studio.gallery.local import open_local
 from qwen_image_studio.gallery.names import archive_key, no_such_image, upload_keys
 from qwen_image_studio.gallery.store import FileStore, StoredFile
-from qwen_image_studio.imaging import store_copy, thumbnail
+from qwen_image_studio.imaging.received import Received
 from qwen_image_studio.jobs import JobStore, StoredImage
 from qwen_image_studio.settings import Settings
 
@@ -32,27 +30,23 @@ class Gallery:
 
     # -- add and open ----------------------------------------------------------------------------------------------
 
-    def add(self, picture: Image.Image, owner: str, *, painted_by: str = "") -> StoredImage:
-        """Store an uploaded picture (RGB), its thumbnail and its row.
-
-        `painted_by` is the model that had painted it, where known; the stored file keeps that in its metadata.
-        """
+    def add(self, received: Received, owner: str) -> StoredImage:
+        """Store an image that was taken in, its thumbnail and its row."""
         now = time.time()
         image_id = f"img_{token_hex(12)}"
         keys = upload_keys(image_id, now)
-        data = store_copy(picture, painted_by)
-        self.files.put(keys.picture, data, "image/png")
-        self.files.put(keys.thumbnail, thumbnail(picture), "image/webp")
+        self.files.put(keys.picture, received.png, "image/png")
+        self.files.put(keys.thumbnail, received.thumbnail, "image/webp")
         image = StoredImage(
             id=image_id,
             owner=owner,
             key=keys.picture,
             thumbnail_key=keys.thumbnail,
-            width=picture.width,
-            height=picture.height,
+            width=received.size[0],
+            height=received.size[1],
             mime_type="image/png",
-            bytes=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
+            bytes=len(received.png),
+            sha256=hashlib.sha256(received.png).hexdigest(),
             created_at=now,
         )
         self._store.images.add(image)

@@ -2,10 +2,10 @@
 
 import io
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from qwen_image_studio.contract.errors import refusal
-from qwen_image_studio.imaging.opening import BROKEN, open_image, read_header
+from qwen_image_studio.imaging.opening import Opened, decode, open_image, read_header
 
 _BOTH = (
     "make transparent (alpha 0) what may change and leave the rest opaque. A black and white mask, where white may "
@@ -21,10 +21,11 @@ def white_mask(data: bytes, first: bytes | None, *, max_bytes: int, max_pixels: 
     without transparency, without a pixel of alpha 0, or of another size.
     """
     limits = {"max_bytes": max_bytes, "max_pixels": max_pixels}
-    open_image(data, param="mask", **limits)
-    alpha = _alpha(data)
-    if alpha is None:
-        raise refusal("mask", f"has no transparency; {_BOTH}")
+    picture = decode(data, param="mask", **limits)
+    if picture.image.mode != "RGBA":
+        what = "has no pixel with alpha 0, so nothing may change" if _has_alpha(picture) else "has no transparency"
+        raise refusal("mask", f"{what}; {_BOTH}")
+    alpha = picture.image.getchannel("A")
     if first is not None:
         _check_size(alpha.size, first, limits)
     mask = alpha.point(lambda value: 255 * (value == 0)).convert("1", dither=Image.Dither.NONE)
@@ -35,15 +36,9 @@ def white_mask(data: bytes, first: bytes | None, *, max_bytes: int, max_pixels: 
     return file.getvalue()
 
 
-def _alpha(data: bytes) -> Image.Image | None:
-    """Return the alpha channel, upright; None where there is none."""
-    opened = read_header(data)
-    try:
-        if opened is None or not opened.has_transparency_data:
-            return None
-        return ImageOps.exif_transpose(opened.convert("RGBA")).getchannel("A")
-    except BROKEN:
-        return None
+def _has_alpha(picture: Opened) -> bool:
+    """Return whether the file has an alpha channel, though every pixel of it is opaque."""
+    return bool(picture.file.has_transparency_data)
 
 
 def _check_size(size: tuple[int, int], first: bytes, limits: dict[str, int]) -> None:

@@ -1,17 +1,23 @@
 """Pictures encoded into files: the same picture and facts give the same bytes."""
 
 import io
+import struct
+import zlib
+from collections.abc import Iterator
 
-from PIL import Image
+from PIL import Image, ImageChops
 from PIL.PngImagePlugin import PngInfo
 
 from qwen_image_studio.contract.words import OutputFormat
 from qwen_image_studio.imaging.origin import PNG_FACTS, PNG_XMP, PRODUCER, Origin, as_exif, as_text, as_xmp
+from qwen_image_studio.imaging.pixels import on_white
 
 THUMBNAIL_SIDE = 320
 """Longest side of a thumbnail in pixels."""
 # A photograph of one megapixel takes 0.3 s and is a tenth smaller than at level 1 (0.2 s); level 9 gains nothing more.
 _PNG_LEVEL = 4
+_PACKED_BYTES = 1 << 20  # of rows that are compressed at once
+_UP = b"\2"
 QUALITY = 95
 """Quality of JPEG and WebP files unless another is asked for, 1 to 100."""
 
@@ -24,13 +30,14 @@ def encode(
     by_ai: bool = True,
     quality: int = QUALITY,
 ) -> bytes:
-    """Encode an RGB picture with what made it (see `imaging.origin`) and, where `by_ai`, the labels of AI pictures.
+    """Encode an RGB or RGBA picture with what made it (see `imaging.origin`) and, where `by_ai`, the labels of AI
+    pictures. JPEG has no transparency: there it is laid on white.
 
     ``facts`` should be equal for equal pictures: nothing about the host, the owner or the time. PNG is lossless; JPEG
     is 4:4:4, so that coloured text keeps its edges; ``quality`` is that of JPEG and WebP, 1 to 100.
     """
     output_format = OutputFormat(output_format)
-    plain = _plain(image)
+    plain = _plain(on_white(image) if output_format is OutputFormat.JPEG else image)
     file = io.BytesIO()
     if output_format is OutputFormat.PNG:
         plain.save(file, "PNG", compress_level=_PNG_LEVEL, pnginfo=_png_text(facts, by_ai=by_ai))
@@ -51,19 +58,47 @@ def thumbnail(image: Image.Image) -> bytes:
 
 
 def store_copy(image: Image.Image, painted_by: str = "") -> bytes:
-    """Encode an uploaded picture as a lossless PNG, quickly, without the metadata that it came with.
+    """Encode an uploaded picture (L, RGB or RGBA) as a lossless PNG, quickly, without the metadata that it came with.
 
-    Only the name of a model that had painted it is kept, so that pictures made from it are still labelled as AI's.
+    Only the name of a model that had painted it is kept, so that pictures made from it are still labelled as AI's. One
+    filter for all rows and no search for repetitions beyond the pixel before: a sixth of Pillow's time, and no larger.
     """
-    file = io.BytesIO()
-    notes = {"pnginfo": _png_text({"model": painted_by}, by_ai=False)} if painted_by else {}
-    _plain(image).save(file, "PNG", compress_level=1, **notes)
-    return file.getvalue()
+    plain = image if image.mode == "L" else _plain(image)
+    channels = len(plain.getbands())
+    colour = {1: 0, 3: 2, 4: 6}[channels]
+    notes = _png_text({"model": painted_by}, by_ai=False).chunks if painted_by else []
+    return b"".join(
+        (
+            b"\x89PNG\r\n\x1a\n",
+            _chunk(b"IHDR", struct.pack(">IIBBBBB", *plain.size, 8, colour, 0, 0, 0)),
+            *(_chunk(name, content) for name, content, *_ in notes),
+            *(_chunk(b"IDAT", part) for part in _packed(plain, channels)),
+            _chunk(b"IEND", b""),
+        )
+    )
+
+
+def _packed(plain: Image.Image, channels: int) -> Iterator[bytes]:
+    """Yield the compressed rows of a PNG: each as its difference from the row above (filter type Up)."""
+    above = Image.new(plain.mode, plain.size, 0)
+    above.paste(plain, (0, 1))
+    rows, length = ImageChops.subtract_modulo(plain, above).tobytes(), plain.width * channels
+    packer = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
+    step = max(1, _PACKED_BYTES // length)
+    for first in range(0, plain.height, step):
+        lines = range(first, min(first + step, plain.height))
+        if part := packer.compress(b"".join(_UP + rows[line * length : (line + 1) * length] for line in lines)):
+            yield part
+    yield packer.flush()
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", len(content), name) + content + struct.pack(">I", zlib.crc32(name + content))
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """Return an RGB copy without the notes in which Pillow carries metadata from one file into the next."""
-    plain = image.convert("RGB")
+    """Return an RGB or RGBA copy without the notes in which Pillow carries metadata from one file into the next."""
+    plain = image.convert("RGBA" if image.mode == "RGBA" else "RGB")
     plain.info = {}
     return plain
 

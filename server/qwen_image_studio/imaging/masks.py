@@ -6,7 +6,8 @@ from PIL import Image, ImageOps
 
 from qwen_image_studio.contract.adjustments import Box, Region
 from qwen_image_studio.contract.errors import refusal
-from qwen_image_studio.imaging.opening import BROKEN, in_eight_bits, open_image, read_header
+from qwen_image_studio.imaging.colour import in_eight_bits
+from qwen_image_studio.imaging.opening import open_image
 
 WHITE_FROM = 128
 """Lowest grey level that counts as white, of 255."""
@@ -15,16 +16,22 @@ MAX_ASPECT_GAP = 0.02
 
 
 @dataclass(frozen=True)
-class Mask:
-    """A mask at the size of its image: which pixels may change."""
+class Marked:
+    """What a mask marks, without its pixels."""
 
-    image: Image.Image
-    """Mode L, 255 where the image may change and 0 elsewhere."""
     box: Box
     """Smallest box that holds all white."""
     share: float
     """Share of that box that is white, 0 to 1."""
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mask(Marked):
+    """A mask at the size of its image: which pixels may change."""
+
+    image: Image.Image
+    """Mode L, 255 where the image may change and 0 elsewhere."""
 
 
 def region_mask(region: Region, size: tuple[int, int]) -> Mask:
@@ -35,7 +42,7 @@ def region_mask(region: Region, size: tuple[int, int]) -> Mask:
         raise refusal("region", str(error)) from error
     image = Image.new("L", size, 0)
     image.paste(255, box)
-    return Mask(image, box, 1.0)
+    return Mask(box, 1.0, image=image)
 
 
 def open_mask(data: bytes, size: tuple[int, int], *, max_bytes: int, max_pixels: int) -> Mask:
@@ -44,10 +51,7 @@ def open_mask(data: bytes, size: tuple[int, int], *, max_bytes: int, max_pixels:
     A mask of another size and the same shape is stretched. Raises StudioError as `open_image` does, and
     ``invalid_value`` for a mask of another shape, with transparency, or without any white.
     """
-    picture = open_image(data, max_bytes=max_bytes, max_pixels=max_pixels, param="mask")
-    header = read_header(data)
-    _refuse_transparency(header)
-    return mask_from(picture, size)
+    return mask_from(open_image(data, max_bytes=max_bytes, max_pixels=max_pixels, param="mask"), size)
 
 
 def mask_from(picture: Image.Image, size: tuple[int, int]) -> Mask:
@@ -70,16 +74,13 @@ def mask_from(picture: Image.Image, size: tuple[int, int]) -> Mask:
     if box is None:
         raise refusal("mask", "is black all over, so nothing may change; paint white what is to change")
     white = mask.histogram()[255]
-    return Mask(mask, box, white / ((box[2] - box[0]) * (box[3] - box[1])), tuple(warnings))
+    return Mask(box, white / ((box[2] - box[0]) * (box[3] - box[1])), tuple(warnings), image=mask)
 
 
-def _refuse_transparency(picture: Image.Image | None) -> None:
-    try:
-        if picture is None or not picture.has_transparency_data:
-            return
-        lowest, _ = picture.convert("RGBA").getchannel("A").getextrema()
-    except BROKEN:
+def _refuse_transparency(picture: Image.Image) -> None:
+    if not picture.has_transparency_data:
         return
+    lowest, _ = picture.convert("RGBA").getchannel("A").getextrema()
     if isinstance(lowest, int | float) and lowest < 255:
         raise refusal(
             "mask",

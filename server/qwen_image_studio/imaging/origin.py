@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from qwen_image_studio.imaging.opening import BROKEN, read_header
 
@@ -90,8 +91,11 @@ def aigc_label(facts: Origin) -> dict[str, str]:
 def read_origin(data: bytes) -> dict[str, str | int | float]:
     """Return the facts that `imaging.encode` wrote into ``data``; empty for any other picture or bytes."""
     opened = read_header(data)
-    if opened is None:
-        return {}
+    return {} if opened is None else origin_in(opened)
+
+
+def origin_in(opened: ImageFile) -> dict[str, str | int | float]:
+    """Return the facts in an opened file, decoded or not; empty for a picture that is not ours."""
     try:
         text = opened.info.get(PNG_FACTS) if opened.format == "PNG" else _user_comment(opened.getexif())
         facts = json.loads(text or "{}")[_MARK]

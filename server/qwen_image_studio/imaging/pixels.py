@@ -5,12 +5,15 @@ from PIL import Image, ImageOps
 
 def upright(image: Image.Image) -> Image.Image:
     """Return the image turned as its EXIF says, in RGB, with transparency laid on white."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode in {"RGBA", "LA", "PA"} or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    return on_white(ImageOps.exif_transpose(image))
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Return the image in RGB, with transparency laid on white."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qwen_image_studio.contract.words import Size
-from qwen_image_studio.imaging.masks import Mask
+from qwen_image_studio.imaging.masks import Marked
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.planning.plan import Plan
 
@@ -18,7 +18,7 @@ class Given:
     models: Mapping[str, Model]
     inputs: Sequence[Size] = ()
     """Sizes of the images that the request starts from, in pixels."""
-    mask: Mask | None = None
+    mask: Marked | None = None
     has_font: bool = False
     """Whether the server has a font for watermarks of any script."""
     templates: Path | None = None

@@ -7,7 +7,7 @@ from pydantic import Field
 from qwen_image_studio.contract.adjustments import Region
 from qwen_image_studio.contract.errors import StudioError, refusal
 from qwen_image_studio.contract.words import MAX_INPUTS, Operation, PromptKind, Size
-from qwen_image_studio.imaging.masks import Mask
+from qwen_image_studio.imaging.masks import Marked
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.painting import WAYS_OF_KIND, Shape, check_strength, choose, plan_painting
@@ -67,7 +67,7 @@ def _no_one_mask() -> StudioError:
     return refusal("mask", "send what may change, either as a mask (file, id or URL) or as a region")
 
 
-def _mask_warnings(mask: Mask, once: Pass, frame: Size, model: Model) -> list[str]:
+def _mask_warnings(mask: Marked, once: Pass, frame: Size, model: Model) -> list[str]:
     warnings = list(mask.warnings)
     whole = painted_size(frame, model.limits, least=model.region_pixels)
     saved = 1 - once.width * once.height / (whole[0] * whole[1])

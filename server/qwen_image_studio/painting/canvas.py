@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from qwen_image_studio.contract.adjustments import Box
 from qwen_image_studio.contract.words import Size, Way
-from qwen_image_studio.imaging.pixels import resized
+from qwen_image_studio.imaging.pixels import on_white, resized
 from qwen_image_studio.planning.plan import PaintPlan, Pass
 
 FEATHER = 4
@@ -45,18 +45,38 @@ class Canvas:
     """The images of a job, one after the other, while they are painted."""
 
     def __init__(self, plan: PaintPlan, inputs: Sequence[Image.Image]) -> None:
-        """Prepare the first image; `inputs` are upright RGB pictures, the mask of a masked edit last."""
+        """Prepare the first image; `inputs` are upright pictures, RGB or RGBA, the mask of a masked edit last.
+
+        Models see and paint opaque pictures, so transparency is laid on white for them; `image` is such a picture.
+        """
         self._plan = plan
-        self._inputs = inputs[:-1] if plan.mask else inputs
+        self._first = inputs[0] if inputs and inputs[0].mode == "RGBA" and plan.passes else None
+        self._inputs = [on_white(each) for each in (inputs[:-1] if plan.mask else inputs)]
         self._mask = inputs[-1].convert("L") if plan.mask else None
         self._ground = self._grounded()
         self._small: Image.Image | None = None
         self._edges: dict[int, Image.Image] = {}
         self.image = self._ground
+        self._covered = Image.new("L", self._ground.size, 0)
 
     def begin(self) -> None:
         """Start the next image from the picture before anything was painted."""
         self.image = self._ground.copy()
+        self._covered = Image.new("L", self._ground.size, 0)
+
+    @property
+    def finished(self) -> Image.Image:
+        """The image as it is delivered: RGBA where a part of a transparent input was painted, else RGB.
+
+        What was not painted has the input's colours and alpha, bit for bit; what was painted is opaque, and its soft
+        edge runs over into the input's alpha.
+        """
+        if self._first is None:
+            return self.image
+        place = self._plan.place or (0, 0, *self.image.size)
+        before = Image.new("RGBA", self.image.size)
+        before.paste(self._first, place[:2])
+        return uncovered(before, self.image, self._covered)
 
     def pass_input(self, number: int) -> PassInput:
         """Return what goes into the model for pass `number`; without passes, pass 0 paints the whole image."""
@@ -90,6 +110,7 @@ class Canvas:
             soft = one.known is None
             self._edges[number] = soft_inward(free, round(FEATHER * max(1.0, scale))) if soft else free
         self.image.paste(part, window[:2], self._edges[number])
+        self._covered.paste(255, window[:2], self._edges[number])
 
     def preview(self, number: int, small: Image.Image) -> Image.Image:
         """Return the image with a small picture of what pass `number` is painting, at most 512 pixels long."""
@@ -164,6 +185,22 @@ def matched(part: Image.Image, there: Image.Image, free: Image.Image, reach: int
     if not shift.any() or np.abs(shift).max() > MOST_SHIFT:  # a larger shift is not the VAE's
         return part
     pixels: NDArray[np.uint8] = np.clip(np.asarray(part).astype(np.int16) + shift, 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels)
+
+
+def uncovered(before: Image.Image, painted: Image.Image, covered: Image.Image) -> Image.Image:
+    """Return an RGBA picture with what was painted over it on white, without the white.
+
+    `covered` (L) is how far each pixel was painted over, 255 for entirely; where it is 0 the picture stays as it is.
+    """
+    pixels = np.asarray(before).copy()
+    touched = np.asarray(covered) > 0
+    share = np.asarray(covered)[touched].astype(np.float32) / 255
+    alpha = pixels[touched][:, 3].astype(np.float32) / 255
+    white = (1 - share) * (1 - alpha)
+    reached = np.maximum(1 - white, 1e-6)
+    colours = (np.asarray(painted)[touched] - 255 * white[:, None]) / reached[:, None]
+    pixels[touched] = np.round(np.clip(np.column_stack([colours, 255 * reached]), 0, 255)).astype(np.uint8)
     return Image.fromarray(pixels)
 
 

@@ -88,7 +88,7 @@ class QwenEngine:
         pipeline = open_pipeline(family, parts)
         # 4. Make texts and pictures safe.
         texts, warnings = fit_texts(plan, model, family.tokenizer(parts))
-        canvas = Canvas(plan, [upright(image) for image in images])
+        canvas = Canvas(plan, images)
         # 5. Paint one picture per seed, part by part; the texts are encoded for the first and remembered.
         for index, seed in enumerate(plan.seeds):
             canvas.begin()
@@ -98,7 +98,7 @@ class QwenEngine:
                 call = Call(plan, model, pipeline, texts, canvas.pass_input(number), index, number)
                 canvas.put(number, self._run(call, hooks, listener))
             # 6. Deliver it at the size that was asked for.
-            yield Painted(canvas.image, seed, warnings, meter.saved())
+            yield Painted(canvas.finished, seed, warnings, meter.saved())
 
     def _row(self, name: str) -> Model:
         if name not in self._models:  # the job was planned before a restart with other models

@@ -25,7 +25,7 @@ def silent(phase: str, step: int, steps: int) -> None:
 
 @dataclass(frozen=True)
 class Painted:
-    """One finished picture: RGB, of the plan's width x height."""
+    """One finished picture of the plan's width x height: RGB, or RGBA where it is not opaque."""
 
     image: Image.Image
     seed: int | None
@@ -59,7 +59,8 @@ class Engine(Protocol[PlanT]):
     def paint(
         self, plan: PlanT, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
     ) -> Iterator[Painted]:
-        """Paint the plan's images in the order of its seeds; `images` are the RGB inputs of an edit.
+        """Paint the plan's images in the order of its seeds; `images` are the inputs of an edit, RGB or
+        RGBA.
 
         Now and then `show` is given a small picture of the unfinished painting, where the engine can make one. Raises
         StudioError ``out_of_memory``, ``model_unavailable`` or ``engine_failed``, DeviceLost where only a new process

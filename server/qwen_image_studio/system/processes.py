@@ -60,10 +60,13 @@ def die_with_parent(parent: int) -> None:
         if os.getppid() != parent:  # the parent ended before prctl was called
             os._exit(1)
         return
-    threading.Thread(target=_watch_parent, args=(parent,), daemon=True, name="parent-watch").start()
+    threading.Thread(target=watch_parent, args=(parent,), daemon=True, name="parent-watch").start()
 
 
-def _watch_parent(parent: int) -> None:
+def watch_parent(parent: int) -> None:
+    """End this process when the process `parent` has ended, looking now and then; unlike prctl's, the child of a thread
+    outlives that thread.
+    """
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

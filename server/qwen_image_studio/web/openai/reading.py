@@ -10,7 +10,7 @@ from flask import request
 from pydantic import ValidationError
 
 from qwen_image_studio.contract.errors import StudioError, from_validation
-from qwen_image_studio.imaging.alpha_mask import white_mask
+from qwen_image_studio.imaging.decoding import receive_white_mask
 from qwen_image_studio.intake import MASK, Submission, Upload, image_params
 from qwen_image_studio.web.openai.requests import ImagesEditRequest, ImagesGenerateRequest
 from qwen_image_studio.web.routing import read_idempotency_key, read_json, services
@@ -123,5 +123,6 @@ def _white_masked(uploads: Sequence[Upload]) -> list[Upload]:
     limits = services().settings.image_limits
     first = next((upload.data for upload in uploads if upload.param != MASK), None)
     return [
-        Upload(MASK, white_mask(upload.data, first, **limits)) if upload.param == MASK else upload for upload in uploads
+        Upload(MASK, receive_white_mask(upload.data, first, **limits)) if upload.param == MASK else upload
+        for upload in uploads
     ]
