@@ -22,7 +22,6 @@ from qwen_image_studio.imaging import bounds, decoder, decoding
 from qwen_image_studio.imaging.decoding import receive_image, receive_mask, receive_white_mask
 from qwen_image_studio.imaging.received import Received, stored_form
 from tests.server.test_imaging import chunk, many_scans, picture, png, saved
-from tests.support import ROOT
 
 LIMITS = {"max_bytes": 20_000_000, "max_pixels": 50_000_000}
 
@@ -214,7 +213,9 @@ print(b"".join(decoder.answer(asked, [data])))
 @pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not bound the memory of a process")
 def test_the_kernel_bounds_the_memory_of_a_decoder() -> None:
     """B5: whatever a decoder asks for, the server keeps its memory."""
-    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, env=decoding._environment()
+    )
     assert "image_too_large" in done.stdout
 
 

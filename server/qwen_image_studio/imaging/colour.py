@@ -66,7 +66,7 @@ def _alpha(opened: ImageFile, data: bytes, name: str, param: str) -> Image.Image
         low, high = (Image.frombytes("L", opened.size, opened.tobytes()[byte::2]) for byte in range(2))
         return _but([low, high], [key & 255, key >> 8])
     if opened.mode in {"1", "L"} and isinstance(key, int):
-        depth = data[24] if name == "PNG" else 8
+        depth = data[24] if name == "PNG" and opened.mode == "L" else 8  # Pillow scales one bit itself
         return _but([opened.convert("L")], [round(key * 255 / ((1 << depth) - 1))])
     if opened.mode == "RGB" and isinstance(key, tuple):
         bands = list(opened.split())
