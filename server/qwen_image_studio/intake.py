@@ -145,7 +145,7 @@ class Recipe:
         settings = self._settings
         return Given(
             self._models,
-            has_font=settings.font is not None,
+            font=settings.font,
             templates=settings.templates,
             blocked_terms=settings.blocked_terms,
             store_input=lambda reference: self._stored(reference, caller),

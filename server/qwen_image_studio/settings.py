@@ -76,7 +76,8 @@ class Settings(BaseSettings):
     max_image_mb: int = Field(20, ge=1, description="Largest input image in MB.")
     max_image_mpx: int = Field(50, ge=1, description="Largest input image in megapixels.")
     font: Path | None = Field(
-        None, description="Font file (.ttf, .otf, .ttc) for watermarks. Empty: one that has Latin letters only."
+        None,
+        description="Font file (.ttf, .otf) for watermarks. Empty: one with Latin, Greek and Cyrillic letters.",
     )
     templates: Path | None = Field(
         None, description="File of instruction templates (TOML) of your own, beside or instead of the server's."

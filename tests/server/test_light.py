@@ -144,7 +144,6 @@ def test_a_format_is_read(said: str, wanted: str) -> None:
         "旋转90度，然后去掉杯子",
         "换成绿色背景",
         "resize to 0x0",
-        "rotate it 900 degrees",
         "crop to 100:1",
         "",
         "。",

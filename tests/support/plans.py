@@ -48,10 +48,8 @@ def plan_of(
     models: Mapping[str, Model],
     inputs: Sequence[tuple[int, int]] = (),
     mask: Mask | None = None,
-    *,
-    has_font: bool = False,
 ) -> tuple[Any, list[str]]:
     """The plan that the recipe makes of these parameters, and its warnings."""
-    given = Given(models, inputs=inputs, mask=mask, has_font=has_font)
+    given = Given(models, inputs=inputs, mask=mask)
     made = ready(validated(asked), given).plan(given)
     return made.plan, made.warnings

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps, ImageStat
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps, ImageStat
 
 from qwen_image_studio.contract.adjustments import (
     Adjustment,
@@ -18,7 +18,8 @@ from qwen_image_studio.contract.adjustments import (
     Tone,
     Watermark,
 )
-from qwen_image_studio.imaging.adjustments import crop_box, new_size, of_adjustment, refuse_letters, turned_size
+from qwen_image_studio.imaging.adjustments import crop_box, new_size, of_adjustment, turned_size
+from qwen_image_studio.imaging.letters import font_for
 
 _TONES: dict[str, Callable[[Image.Image], ImageEnhance._Enhance]] = {
     "brightness": ImageEnhance.Brightness,
@@ -120,7 +121,7 @@ def _turned_hue(picture: Image.Image, degrees: float) -> Image.Image:
 def _marked(picture: Image.Image, one: Watermark, font_file: Path | None) -> Image.Image:
     size = max(10, min(picture.size) // 16)
     while True:
-        font = _font(font_file, size, one.text)
+        font = font_for(one.text, font_file, size)
         edge = max(1, size // 16)
         draw = ImageDraw.Draw(Image.new("L", (1, 1)))
         left, top, right, bottom = draw.textbbox((0, 0), one.text, font, stroke_width=edge)
@@ -141,13 +142,3 @@ def _marked(picture: Image.Image, one: Watermark, font_file: Path | None) -> Ima
         (x - left, y - top), one.text, (255, 255, 255, alpha), font, stroke_width=edge, stroke_fill=(0, 0, 0, alpha)
     )
     return Image.alpha_composite(picture.convert("RGBA"), layer).convert(picture.mode)
-
-
-def _font(file: Path | None, size: int, text: str) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    if file is not None:
-        try:
-            return ImageFont.truetype(str(file), size)
-        except OSError as error:
-            raise ValueError("the font of STUDIO_FONT cannot be read; the operator has to correct it") from error
-    refuse_letters(text)
-    return ImageFont.load_default(size)

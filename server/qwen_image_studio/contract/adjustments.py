@@ -2,7 +2,7 @@
 
 import re
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -15,6 +15,9 @@ MAX_EDGE = 100_000
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom edge in pixels."""
+
+_CORNERS = ("x1", "y1", "x2", "y2")
+_BEYOND = 1.01  # as a share: what rounding may add
 
 
 class Position(StrEnum):
@@ -32,7 +35,10 @@ class _Adjustment(BaseModel):
 
 
 class Region(_Adjustment):
-    """A box of an image: in fractions of its sides where all four numbers are at most 1, else in pixels."""
+    """A box of an image: in fractions of its sides where all four numbers are at most 1, else in pixels.
+
+    Two corners, as x1, y1, x2 and y2, are taken as well.
+    """
 
     x: float = Field(ge=0, le=MAX_EDGE, allow_inf_nan=False)
     """Left edge."""
@@ -41,12 +47,43 @@ class Region(_Adjustment):
     width: float = Field(gt=0, le=MAX_EDGE, allow_inf_nan=False)
     height: float = Field(gt=0, le=MAX_EDGE, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_corners(cls, value: Any) -> Any:
+        """Take two corners in place of a corner and an extent; other values are for the fields to refuse."""
+        if not isinstance(value, dict) or set(value) != set(_CORNERS):
+            return value
+        try:
+            left, top, right, bottom = (float(value[name]) for name in _CORNERS)
+        except (TypeError, ValueError):
+            raise ValueError("x1, y1, x2 and y2 must be numbers") from None
+        if right <= left or bottom <= top:
+            raise ValueError("x2 must be greater than x1, and y2 greater than y1")
+        return {"x": left, "y": top, "width": right - left, "height": bottom - top}
+
+    def cut(self, size: tuple[int, int]) -> str | None:
+        """Return a warning where the box reaches beyond an image of that size, and is cut there."""
+        across, down = (1, 1) if self._is_share else size
+        if self.x + self.width <= across * _BEYOND and self.y + self.height <= down * _BEYOND:
+            return None
+        wide, high = min(self.width, across - self.x), min(self.height, down - self.y)
+        return (
+            f"The region reached beyond the image and was cut: x={self.x:g}, y={self.y:g} is its upper left corner, "
+            f"and from there {wide:g} x {high:g} is left of the {self.width:g} x {self.height:g} that width and height "
+            "ask for. To name two corners, send x1, y1, x2 and y2."
+        )
+
+    @property
+    def _is_share(self) -> bool:
+        """Whether the numbers are fractions of the sides."""
+        return max(self.x, self.y, self.width, self.height) <= 1
+
     def box(self, size: tuple[int, int]) -> Box:
         """Return the box in whole pixels of an image of that size: at least one pixel, and none outside the image.
 
         Raises ValueError where the box begins outside the image.
         """
-        across, down = size if max(self.x, self.y, self.width, self.height) <= 1 else (1, 1)
+        across, down = size if self._is_share else (1, 1)
         left, top = round(self.x * across), round(self.y * down)
         if left >= size[0] or top >= size[1]:
             raise ValueError(f"the box begins at {left},{top}, outside the image of {size[0]}x{size[1]}")

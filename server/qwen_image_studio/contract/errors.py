@@ -7,6 +7,7 @@
         │   ├── BadTemplates
         │   └── BadTerms
         ├── NotAdjustments     the instruction needs a model
+        │   └── OutOfRange     it asks for adjustments that cannot be made so
         ├── Locked             another process holds the lock
         └── AttemptOver        an attempt ends; its job may go on
             ├── Cancelled
@@ -131,7 +132,11 @@ class BadTerms(CannotServe):
 
 
 class NotAdjustments(ServerError):
-    """An instruction asks for more than adjustments, or for one out of range; the message says which."""
+    """An instruction asks for more than adjustments; the message says why."""
+
+
+class OutOfRange(NotAdjustments):
+    """An instruction asks for adjustments and nothing else, but for such as cannot be made; the message says why."""
 
 
 class Locked(ServerError):

@@ -61,7 +61,8 @@ def judge(
     if not is_edit:
         return Judgement(measure_change(ImageOps.fit(before, after.size, Image.Resampling.LANCZOS), after).inside)
     if abs(before.width * after.height / (before.height * after.width) - 1) > MAX_ASPECT_GAP:
-        return Judgement()
+        # Asked for in another shape: what the two have in common is measured, and no conclusion is drawn.
+        return Judgement(measure_change(ImageOps.fit(before, after.size, Image.Resampling.LANCZOS), after).inside)
     before = before.resize(after.size, Image.Resampling.LANCZOS)
     change = measure_change(before, after)
     if _is_nothing(change):

@@ -3,25 +3,29 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from qwen_image_studio.contract.adjustments import Adjustment, Crop, Resize, Rotate, Watermark
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import MAX_SIDE, OutputFormat
+from qwen_image_studio.imaging.letters import font_for
 from qwen_image_studio.imaging.opening import MAX_INPUT_ASPECT, MIN_INPUT_SIDE
 
+_ANY_SIZE = 24
+_SAME_SHAPE = 0.02  # as a share: what rounding to whole pixels may do
 MAX_WEBP_SIDE = 16383
 """Longest side that WebP can hold, in pixels."""
 
 
 def check_adjustments(
-    size: tuple[int, int], adjustments: Sequence[Adjustment], output_format: OutputFormat, *, has_font: bool
+    size: tuple[int, int], adjustments: Sequence[Adjustment], output_format: OutputFormat, *, font: Path | None
 ) -> None:
     """Raise StudioError ``invalid_value`` for an adjustment or a format that an image of that size does not allow."""
     for number, one in enumerate(adjustments):
         with of_adjustment(number):
             size = _size_after(one, size)
-            if isinstance(one, Watermark) and not has_font:
-                refuse_letters(one.text)
+            if isinstance(one, Watermark):
+                font_for(one.text, font, _ANY_SIZE)
     width, height = size
     if min(size) < MIN_INPUT_SIDE or max(size) > MAX_INPUT_ASPECT * min(size):
         message = f"the result would be {width}x{height}; it must have sides of {MIN_INPUT_SIDE} and at most 20:1"
@@ -29,6 +33,28 @@ def check_adjustments(
     if output_format is OutputFormat.WEBP and max(size) > MAX_WEBP_SIDE:
         message = f"output_format: WebP holds {MAX_WEBP_SIDE} pixels a side, and the result has {max(size)}; use png."
         raise StudioError("invalid_value", message, param="output_format")
+
+
+def unexpected(size: tuple[int, int], adjustments: Sequence[Adjustment]) -> list[str]:
+    """Return warnings about adjustments of an image of that size that do other than many would think."""
+    warnings = []
+    for one in adjustments:
+        after = _size_after(one, size)
+        if isinstance(one, Resize) and abs(after[0] * size[1] / (after[1] * size[0]) - 1) > _SAME_SHAPE:
+            warnings.append(_stretched(size, after))
+        if isinstance(one, Crop) and one.region is not None and (cut := one.region.cut(size)):
+            warnings.append(cut)
+        size = after
+    return warnings
+
+
+def _stretched(before: tuple[int, int], after: tuple[int, int]) -> str:
+    common = math.gcd(*after)
+    shape = f"{after[0] // common}:{after[1] // common}"
+    return (
+        f"The picture of {before[0]}x{before[1]} was stretched to {after[0]}x{after[1]}, another shape; to cut it to "
+        f"that shape instead, ask for 'crop to {shape}, then resize to {after[0]}x{after[1]}'."
+    )
 
 
 @contextmanager
@@ -95,11 +121,3 @@ def turned_size(degrees: float, size: tuple[int, int]) -> tuple[int, int]:
     if max(grown) > MAX_SIDE:
         raise ValueError(f"the turned image would be larger than {MAX_SIDE} pixels; resize it first")
     return grown
-
-
-def refuse_letters(text: str) -> None:
-    """Raise ValueError for a letter that Pillow's own font lacks; it has Latin letters and common signs."""
-    if any(ord(letter) > 0x24F and not 0x2010 <= ord(letter) <= 0x2122 for letter in text):
-        raise ValueError(
-            "this server has no font for the watermark's letters; the operator can name one in STUDIO_FONT"
-        )

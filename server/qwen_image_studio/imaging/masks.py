@@ -42,7 +42,8 @@ def region_mask(region: Region, size: tuple[int, int]) -> Mask:
         raise refusal("region", str(error)) from error
     image = Image.new("L", size, 0)
     image.paste(255, box)
-    return Mask(box, 1.0, image=image)
+    cut = region.cut(size)
+    return Mask(box, 1.0, () if cut is None else (cut,), image=image)
 
 
 def open_mask(data: bytes, size: tuple[int, int], *, max_bytes: int, max_pixels: int) -> Mask:

@@ -6,9 +6,9 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from qwen_image_studio.contract.adjustments import MAX_ADJUSTMENTS, Adjustment, Watermark
-from qwen_image_studio.contract.errors import NotAdjustments, refusal
+from qwen_image_studio.contract.errors import NotAdjustments, OutOfRange, refusal
 from qwen_image_studio.contract.words import MAX_PROMPT_CHARS, Operation, OutputFormat
-from qwen_image_studio.imaging.adjustments import check_adjustments
+from qwen_image_studio.imaging.adjustments import check_adjustments, unexpected
 from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.request import ImageRequest, OneImage
 from qwen_image_studio.planning.plan import QUALITY, AdjustPlan
@@ -44,13 +44,15 @@ class AdjustRequest(OneImage, ImageRequest):
         """Return the plan of the listed adjustments, or of those that the instruction asks for."""
         instruction = understood(self.prompt) if self.prompt else Instruction(tuple(self.adjustments))
         output_format = self.output_format or instruction.output_format or OutputFormat.PNG
-        return Planned(plan_adjustments(self, self.prompt or "", instruction, output_format, given), [])
+        return plan_adjustments(self, self.prompt or "", instruction, output_format, given)
 
 
 def understood(prompt: str) -> Instruction:
     """Return the adjustments that the prompt asks for. Raises StudioError where it asks for anything else."""
     try:
         return parse_adjustments(prompt)
+    except OutOfRange as reason:
+        raise refusal("prompt", str(reason)) from reason
     except NotAdjustments as reason:
         raise refusal(
             "prompt",
@@ -63,12 +65,13 @@ def understood(prompt: str) -> Instruction:
 
 def plan_adjustments(
     request: ImageRequest, prompt: str, instruction: Instruction, output_format: OutputFormat, given: Given
-) -> AdjustPlan:
+) -> Planned:
     """Return the plan that adjusts the one image. Raises StudioError where an adjustment does not fit the image."""
-    check_adjustments(given.inputs[0], instruction.adjustments, output_format, has_font=given.has_font)
-    return AdjustPlan(
+    check_adjustments(given.inputs[0], instruction.adjustments, output_format, font=given.font)
+    plan = AdjustPlan(
         prompt=prompt,
         output_format=output_format,
         output_quality=request.output_quality or QUALITY,
         adjustments=instruction.adjustments,
     )
+    return Planned(plan, unexpected(given.inputs[0], instruction.adjustments))

@@ -2,14 +2,16 @@
 
 from typing import ClassVar, Literal
 
-from qwen_image_studio.contract.errors import NotAdjustments, StudioError, refusal
+from qwen_image_studio.contract.errors import NotAdjustments, OutOfRange, StudioError, refusal
 from qwen_image_studio.contract.words import MAX_INPUTS, Operation, Prefer, Way
 from qwen_image_studio.operations.adjust import plan_adjustments, understood
 from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.painting import choose, plan_painting, whole_shape
 from qwen_image_studio.operations.request import PaintRequest, SeveralImages, Shaped
-from qwen_image_studio.planning.plan import AdjustPlan
 from qwen_image_studio.prompts.grammar import Instruction, parse_adjustments
+
+_CANNOT = "Painted by the model, since it cannot be done without: {}."
+_AT_ONCE = "Done at once without the model, since nothing else was asked; prefer=model has the model do it."
 
 
 class EditRequest(SeveralImages, Shaped, PaintRequest):
@@ -29,22 +31,23 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
         """Return the plan of a painting, or of adjustments where the instruction asks for nothing else."""
         why_painted: list[str] = []
         if self.prefer is Prefer.CV:
-            return Planned(self._only_adjusted(given), [])
+            return self._only_adjusted(given)
         if self.prefer is Prefer.AUTO and len(given.inputs) == 1:
             try:
-                instruction = parse_adjustments(self.as_sent)
+                adjusted, why_painted = self._adjusted(parse_adjustments(self.as_sent), given)
+            except OutOfRange as why:
+                why_painted = [_CANNOT.format(why)]
             except NotAdjustments:
                 pass
             else:
-                adjusted, why_painted = self._adjusted(instruction, given)
                 if adjusted is not None:
-                    return Planned(adjusted, why_painted)
+                    return adjusted
         chosen = choose(self, [Way.EDIT], given)
         shape, warnings = whole_shape(self, chosen.model, given.inputs)
         planned = plan_painting(self, chosen, shape, warnings, given)
         return planned._replace(warnings=why_painted + planned.warnings)
 
-    def _only_adjusted(self, given: Given) -> AdjustPlan:
+    def _only_adjusted(self, given: Given) -> Planned:
         """Return the plan for a caller who wants no model (prefer=cv). Raises StudioError where a model is needed."""
         is_shaped = self.asked_size is not None or self.aspect_ratio is not None
         for param, wrong in (("image", len(given.inputs) > 1), ("n", self.n > 1), ("size", is_shaped)):
@@ -52,18 +55,18 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
                 raise refusal(param, f"adjustments change one image, as the instruction says; leave {param} out")
         return self._plan_of(understood(self.as_sent), given)
 
-    def _adjusted(self, instruction: Instruction, given: Given) -> tuple[AdjustPlan | None, list[str]]:
-        """Return the plan of adjustments, or None where the model has to paint; and a warning that tells why."""
+    def _adjusted(self, instruction: Instruction, given: Given) -> tuple[Planned | None, list[str]]:
+        """Return the plan of adjustments; or None where the model has to paint, with a warning that tells why."""
         try:
-            plan = self._plan_of(instruction, given)
+            planned = self._plan_of(instruction, given)
         except StudioError as why:  # the model may find a way of its own
             reason = why.message.removeprefix(f"{why.param}: ")
-            return None, [f"Painted by the model, since it cannot be done without: {reason}"]
+            return None, [_CANNOT.format(reason.removesuffix("."))]
         if named := self._wishes_of_a_painting():
             return None, [f"Painted by the model, because of {named}; without that it is done exactly, and at once."]
-        return plan, ["Done at once without the model, since nothing else was asked; prefer=model has the model do it."]
+        return planned._replace(warnings=[_AT_ONCE, *planned.warnings]), []
 
-    def _plan_of(self, instruction: Instruction, given: Given) -> AdjustPlan:
+    def _plan_of(self, instruction: Instruction, given: Given) -> Planned:
         output_format = instruction.output_format or self.output_format
         return plan_adjustments(self, self.as_sent, instruction, output_format, given)
 

@@ -19,8 +19,8 @@ class Given:
     inputs: Sequence[Size] = ()
     """Sizes of the images that the request starts from, in pixels."""
     mask: Marked | None = None
-    has_font: bool = False
-    """Whether the server has a font for watermarks of any script."""
+    font: Path | None = None
+    """The operator's font for watermarks."""
     templates: Path | None = None
     """The file of the operator's own templates."""
     blocked_terms: Path | None = None

@@ -24,6 +24,9 @@ WAYS_OF_KIND: Mapping[PromptKind | None, Sequence[Way]] = {
 }
 """The ways in which a part of a picture can be painted, by the kind of the prompt; the better way first."""
 
+_STRETCHED = 0.15
+"""Difference of two shapes, as a share, above which stretching one to the other is worth a sentence."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -106,12 +109,22 @@ def whole_shape(request: Shaped, model: Model, inputs: Sequence[Size]) -> tuple[
     delivered = _delivered_size(request, model, inputs)
     painted = delivered if delivered in model.sizes.values() else painted_size(delivered, model.limits)
     warnings = []
-    if painted != delivered:
+    if painted != delivered and _is_far(painted, delivered):
+        warnings.append(
+            f"The image's shape of {delivered[0]}x{delivered[1]} is longer than {model.name} paints; it was painted at "
+            f"{painted[0]}x{painted[1]} and stretched to it. Crop the image first for a truer picture."
+        )
+    elif painted != delivered:
         warnings.append(
             f"Painted at {painted[0]}x{painted[1]} and resized to {delivered[0]}x{delivered[1]}: {model.name} paints "
             f"{model.paint_pixels[0]} to {model.paint_pixels[1]} pixels with sides in multiples of {model.grid}."
         )
     return Shape(*delivered, *painted), warnings
+
+
+def _is_far(painted: Size, delivered: Size) -> bool:
+    """Return whether two shapes differ by more than the grid's rounding."""
+    return abs(painted[0] * delivered[1] / (painted[1] * delivered[0]) - 1) > _STRETCHED
 
 
 def _delivered_size(request: Shaped, model: Model, inputs: Sequence[Size]) -> Size:

@@ -23,10 +23,14 @@ class Limits:
 
 
 def like_input(size: Size, limits: Limits) -> Size:
-    """Return the size with an image's shape and the model's native area, on the grid."""
-    aspect = min(max(size[0] / size[1], 1 / limits.max_aspect), limits.max_aspect)
+    """Return the size with an image's shape and the model's native area: on the grid, where the model paints that
+    shape.
+    """
+    aspect = size[0] / size[1]
     native = limits.native
     area = native[0] * native[1]
+    if max(aspect, 1 / aspect) > limits.max_aspect:
+        return round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
     return on_grid(math.sqrt(area * aspect), math.sqrt(area / aspect), limits)
 
 

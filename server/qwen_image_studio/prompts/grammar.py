@@ -5,6 +5,7 @@ sentences below, from its first word to its last. Anything else is for the model
 and "blur the background" means a part of the picture.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,13 +26,15 @@ from qwen_image_studio.contract.adjustments import (
     Tone,
     Watermark,
 )
-from qwen_image_studio.contract.errors import NotAdjustments
-from qwen_image_studio.contract.words import MIN_SIDE, OutputFormat
+from qwen_image_studio.contract.errors import NotAdjustments, OutOfRange
+from qwen_image_studio.contract.words import OutputFormat
 
 MAX_CHARS = 400
 """Longest instruction in characters; a longer one is for the model."""
 LITTLE, SOME, MUCH = 0.1, 0.2, 0.4
 """Change of a tone's factor for "a bit", for no such word, and for "a lot"."""
+LEAST_SIDE = 16
+"""Least number that is a side in pixels; two smaller ones are a shape, such as 4x3."""
 
 Values = Mapping[str, str]
 Step = Adjustment | OutputFormat
@@ -47,20 +50,26 @@ class Instruction:
 
 
 def parse_adjustments(instruction: str) -> Instruction:
-    """Return the adjustments that an instruction asks for. Raises NotAdjustments where it asks for anything else."""
+    """Return the adjustments that an instruction asks for.
+
+    Raises NotAdjustments where it asks for anything else, and OutOfRange where it asks for nothing else, but for what
+    cannot be done.
+    """
     if len(instruction) > MAX_CHARS:
         raise NotAdjustments(f"it is longer than {MAX_CHARS} characters")
     text, quoted = _take_quoted(instruction.strip())
     text = re.sub(r"\s+", " ", text.casefold())
     text = re.sub(_COURTESY, "", text)
-    steps = [_read_clause(clause.strip(), quoted) for clause in re.split(_BETWEEN, text)]
+    # All clauses are read before one that is out of range is refused: another may need the model.
+    clauses = [_recognised(clause.strip(), quoted) for clause in re.split(_BETWEEN, text)]
+    steps = [_made(*clause) for clause in clauses]
     formats = [step for step in steps if isinstance(step, OutputFormat)]
     adjustments = tuple(step for step in steps if not isinstance(step, OutputFormat))
     if len(adjustments) > MAX_ADJUSTMENTS:
-        raise NotAdjustments(f"it asks for more than {MAX_ADJUSTMENTS} adjustments")
+        raise OutOfRange(f"it asks for more than {MAX_ADJUSTMENTS} adjustments")
     sides = [one for one in adjustments if isinstance(one, Resize) and one.scale is None]
     if len(sides) > 1:  # a width, then a height, each keeping the shape, is not what was meant
-        raise NotAdjustments("it names a size twice; write it as 800x600")
+        raise OutOfRange("it names a size twice; write it as 800x600")
     return Instruction(adjustments, formats[-1] if formats else None)
 
 
@@ -79,17 +88,27 @@ def _take_quoted(text: str) -> tuple[str, list[str]]:
     return re.sub("\"[^\"]+\"|'[^']+'|“[^”]+”|‘[^’]+’|「[^」]+」", take, text), quoted
 
 
-def _read_clause(clause: str, quoted: list[str]) -> Step:
+def _recognised(clause: str, quoted: list[str]) -> tuple[str, Make, Values]:
+    """Return the clause with what makes its step, and the values for that."""
     for pattern, make in _SENTENCES:
         if match := pattern.fullmatch(clause):
             values = {name: value for name, value in match.groupdict().items() if value is not None}
             if "text" in values:
                 values["text"] = quoted[int(values["text"])]
-            try:
-                return make(values)
-            except ValidationError as error:
-                raise NotAdjustments(str(error.errors(include_url=False)[0]["msg"]).lower()) from error
+            return clause, make, values
     raise NotAdjustments("it says something else")
+
+
+def _made(clause: str, make: Make, values: Values) -> Step:
+    try:
+        return make(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        said = str(first["msg"]).removeprefix("Value error, ").lower().replace("input should", "must")
+        field = " ".join(str(part) for part in first["loc"][-1:])
+        # A quotation stands in the clause as a mark.
+        shown = re.sub(f"{_OPEN}.*?{_CLOSE}", "the text", clause)
+        raise OutOfRange(f"'{shown}': {field} {said}".replace(":  ", ": ")) from error
 
 
 # -- the words -----------------------------------------------------------------------------------------------------
@@ -104,13 +123,12 @@ _BETWEEN = (
 )
 _PARTS = {
     "it": r"(?: (?:it|(?:the |this |my )?(?:whole )?(?:image|picture|photo|photograph)))?",
-    "n": r"(?P<n>[0-9]{1,5}(?:\.[0-9]{1,3})?)",
-    "size": r"(?P<w>[0-9]{1,5}) ?(?:x|×|\*|by|乘) ?(?P<h>[0-9]{1,5})(?: ?(?:px|pixels|像素))?",
-    "ratio": r"(?P<ratio>[0-9]{1,4}[:：][0-9]{1,4})",
-    "px": r"(?P<n>[0-9]{1,5})(?: ?(?:px|pixels?|像素))?",
-    "pct": r"(?P<pct>[0-9]{1,4}(?:\.[0-9])?) ?(?:%|％|percent)",
-    "zhpct": r"(?:(?P<pct>[0-9]{1,4}(?:\.[0-9])?) ?[%％]|百分之 ?(?P<pct2>[0-9]{1,4}))",
-    "deg": r"(?P<n>[0-9]{1,3}(?:\.[0-9]{1,2})?) ?(?:degrees?|°|度)",
+    "size": r"(?P<w>[0-9]{1,9}) ?(?:x|×|\*|by|乘) ?(?P<h>[0-9]{1,9})(?: ?(?:px|pixels|像素))?",
+    "ratio": r"(?P<ratio>[0-9]{1,9}[:：][0-9]{1,9})",
+    "px": r"(?P<n>[0-9]{1,9})(?: ?(?:px|pixels?|像素))?",
+    "pct": r"(?P<pct>[0-9]{1,9}(?:\.[0-9])?) ?(?:%|％|percent)",
+    "zhpct": r"(?:(?P<pct>[0-9]{1,9}(?:\.[0-9])?) ?[%％]|百分之 ?(?P<pct2>[0-9]{1,9}))",
+    "deg": r"(?P<n>-?[0-9]{1,9}(?:\.[0-9]{1,2})?) ?(?:degrees?|°|度)",
     "right": r"(?:to the right|right|clockwise)",
     "left": r"(?:to the left|left|counter-?clockwise|anti-?clockwise)",
     "some": r"(?: (?P<little>slightly|a bit|a little|a little bit|somewhat)| (?P<much>a lot|much|strongly))?",
@@ -195,7 +213,13 @@ def _set_to(values: Values) -> Step:
 
 
 def _turned(sense: int) -> Make:
-    return lambda values: Rotate(degrees=sense * float(values.get("n", 90)))
+    """Return the step of a turn; more than a whole one ends where the rest of it does."""
+
+    def make(values: Values) -> Step:
+        asked = sense * float(values.get("n", 90))
+        return Rotate(degrees=asked if abs(asked) <= 360 else math.fmod(asked, 360))
+
+    return make
 
 
 def _blurred(values: Values) -> Step:
@@ -204,8 +228,8 @@ def _blurred(values: Values) -> Step:
 
 def _both_sides(values: Values) -> tuple[int, int]:
     width, height = int(values["w"]), int(values["h"])
-    if max(width, height) < MIN_SIDE:
-        raise NotAdjustments("4x3 is no size in pixels; write a shape as 4:3")
+    if max(width, height) < LEAST_SIDE:
+        raise OutOfRange(f"{width}x{height} is no size in pixels; write a shape as {width}:{height}")
     return width, height
 
 
@@ -236,7 +260,7 @@ def _high(values: Values) -> Step:
 
 
 def _shifted(values: Values) -> Step:
-    return Hue(degrees=float(values["n"]))
+    return Hue(degrees=math.fmod(float(values["n"]), 360))
 
 
 def _format(values: Values) -> Step:
