@@ -203,7 +203,7 @@ REFUSED_IMAGES: dict[str, Callable[[], tuple[bytes, str]]] = {
     "heavy": lambda: (b"\x89PNG\r\n\x1a\n" + b"\0" * 3_000_000, "image_too_large"),
     "svg": lambda: (b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", "unsupported_image"),
     "html": lambda: (b"<html><script>alert(1)</script></html>", "unsupported_image"),
-    "tiff": lambda: (saved(Image.new("RGB", (30, 30)), "TIFF"), "unsupported_image"),
+    "tiff": lambda: (saved(Image.new("F", (30, 30)), "TIFF"), "unsupported_image"),
 }
 
 

@@ -224,10 +224,11 @@ def test_an_adjustment_is_shown_and_not_measured(
     assert json.loads(str(read_origin(file)["adjustments"])) == [{"do": "rotate", "degrees": 90.0}]
 
 
-def test_an_edit_into_another_shape_is_shown_and_not_measured(client: FlaskClient, app: Flask) -> None:
+def test_an_edit_into_another_shape_is_shown_and_measured_without_a_verdict(client: FlaskClient, app: Flask) -> None:
     painted = drawing(size=(256, 128))
     job = done(client, app, Paints(painted), [drawing()], operation="edit", prompt="wider", width=256, height=128)
-    assert job["images"][0]["change"] == {"inside": None, "outside": None}
+    assert job["images"][0]["change"]["inside"] > 0
+    assert job["images"][0]["change"]["outside"] is None
     assert strip_of(client, job["images"][0])[0].size == (128 + STRIP_GAP + 256, 128)
     assert not [said for said in job["warnings"] if NOTHING in said or TOO_MUCH in said]
 

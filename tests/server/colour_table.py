@@ -53,7 +53,7 @@ def to_xyz(primaries: Sequence[tuple[float, float]]) -> Floats:
 
 
 def srgb_light(value: float) -> float:
-    return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+    return value / 12.92 if value <= 0.04045 else float(((value + 0.055) / 1.055) ** 2.4)
 
 
 def srgb_value(light: float) -> float:

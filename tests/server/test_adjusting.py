@@ -12,8 +12,8 @@ from qwen_image_studio.contract.adjustments import Adjustment, Blur, Crop, Resiz
 from qwen_image_studio.contract.errors import OutOfRange, StudioError
 from qwen_image_studio.contract.words import Lane
 from qwen_image_studio.imaging.letters import OWN_FONT, font_for
+from qwen_image_studio.models.table import MODELS
 from qwen_image_studio.prompts.grammar import parse_adjustments
-from tests.support.miniature import MODELS
 from tests.support.plans import plan_of
 
 

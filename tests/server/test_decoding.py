@@ -191,7 +191,7 @@ def test_more_files_than_decoders_take_turns() -> None:
 def test_who_finds_no_turn_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """B5: 429 with a time, as for a full queue."""
     monkeypatch.setattr(decoding, "WAIT_S", 0.01)
-    monkeypatch.setattr(decoding._DECODERS, "_turns", threading.Semaphore(0))
+    monkeypatch.setattr(decoding._DECODERS, "turns", threading.Semaphore(0))
     with pytest.raises(StudioError, match="send it again in a moment") as caught:
         receive(saved(picture(), "PNG"))
     assert (caught.value.code, caught.value.status, caught.value.retry_after) == ("queue_full", 429, 5)

@@ -2,6 +2,7 @@
 
 import hashlib
 from io import BytesIO
+from typing import Any
 
 from PIL import Image
 
@@ -10,6 +11,13 @@ def png(width: int = 32, height: int = 24, colour: str = "red") -> bytes:
     """A small picture's bytes."""
     buffer = BytesIO()
     Image.new("RGB", (width, height), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def saved(image: Image.Image, file_format: str, **options: Any) -> bytes:
+    """A picture's bytes in a format of Pillow's."""
+    buffer = BytesIO()
+    image.save(buffer, file_format, **options)
     return buffer.getvalue()
 
 

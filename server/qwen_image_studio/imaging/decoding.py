@@ -177,14 +177,14 @@ class _Decoders:
     """The processes of this one; they are started when they are needed, and kept."""
 
     def __init__(self) -> None:
-        self._turns = threading.Semaphore(DECODERS)
+        self.turns = threading.Semaphore(DECODERS)
         self._idle: list[_Decoder] = []
         atexit.register(self.end)
 
     def done(self, work: str, param: str, blobs: Blobs, arguments: dict[str, Any]) -> tuple[dict[str, Any], Blobs]:
         """Have one piece of work done. Raises StudioError, also where it takes too much."""
         message = packed({"work": work, "with": arguments}, blobs)
-        with _turn(self._turns, param):
+        with _turn(self.turns, param):
             try:
                 decoder = self._take()
             except OSError as error:
