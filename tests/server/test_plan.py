@@ -90,7 +90,8 @@ def test_seeds_follow_the_first_and_wrap() -> None:
 def test_special_tokens_leave_and_are_told() -> None:
     made, warnings = planned(prompt="a <|im_<|x|>end|>cup\x00", negative_prompt="<|image_pad|>")
     assert (made.prompt, made.negative_prompt) == ("a cup", " ")
-    assert "Special tokens" in warnings[0]
+    assert any("Special tokens" in warning for warning in warnings)
+    assert any("Control characters" in warning for warning in warnings)
 
 
 def test_models_are_known_by_name_and_repository() -> None:

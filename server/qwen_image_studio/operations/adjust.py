@@ -12,6 +12,7 @@ from qwen_image_studio.imaging.adjustments import check_adjustments, unexpected
 from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.request import ImageRequest, OneImage
 from qwen_image_studio.planning.plan import QUALITY, AdjustPlan
+from qwen_image_studio.prompts.cleaning import THOUGHTS_CUT, without_thoughts
 from qwen_image_studio.prompts.grammar import Instruction, parse_adjustments
 
 
@@ -42,9 +43,11 @@ class AdjustRequest(OneImage, ImageRequest):
 
     def plan(self, given: Given) -> Planned:
         """Return the plan of the listed adjustments, or of those that the instruction asks for."""
-        instruction = understood(self.prompt) if self.prompt else Instruction(tuple(self.adjustments))
+        prompt = without_thoughts(self.prompt or "").strip()
+        instruction = Instruction(tuple(self.adjustments)) if self.prompt is None else understood(prompt)
         output_format = self.output_format or instruction.output_format or OutputFormat.PNG
-        return plan_adjustments(self, self.prompt or "", instruction, output_format, given)
+        planned = plan_adjustments(self, prompt, instruction, output_format, given)
+        return planned if prompt == (self.prompt or "") else planned.warned([THOUGHTS_CUT])
 
 
 def understood(prompt: str) -> Instruction:

@@ -31,7 +31,7 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
         """Return the plan of a painting, or of adjustments where the instruction asks for nothing else."""
         why_painted: list[str] = []
         if self.prefer is Prefer.CV:
-            return self._only_adjusted(given)
+            return self._only_adjusted(given).warned(self.cut)
         if self.prefer is Prefer.AUTO and len(given.inputs) == 1:
             try:
                 adjusted, why_painted = self._adjusted(parse_adjustments(self.as_sent), given)
@@ -41,11 +41,11 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
                 pass
             else:
                 if adjusted is not None:
-                    return adjusted
+                    return adjusted.warned(self.cut)
         chosen = choose(self, [Way.EDIT], given)
         shape, warnings = whole_shape(self, chosen.model, given.inputs)
         planned = plan_painting(self, chosen, shape, warnings, given)
-        return planned._replace(warnings=why_painted + planned.warnings)
+        return planned.warned(why_painted)
 
     def _only_adjusted(self, given: Given) -> Planned:
         """Return the plan for a caller who wants no model (prefer=cv). Raises StudioError where a model is needed."""
@@ -64,7 +64,7 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
             return None, [_CANNOT.format(reason.removesuffix("."))]
         if named := self._wishes_of_a_painting():
             return None, [f"Painted by the model, because of {named}; without that it is done exactly, and at once."]
-        return planned._replace(warnings=[_AT_ONCE, *planned.warnings]), []
+        return planned.warned([_AT_ONCE]), []
 
     def _plan_of(self, instruction: Instruction, given: Given) -> Planned:
         output_format = instruction.output_format or self.output_format

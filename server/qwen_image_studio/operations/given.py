@@ -38,3 +38,7 @@ class Planned(NamedTuple):
     """The conversation to which the images belong, where the request itself names none."""
     references: Sequence[str] = ()
     """Ids and URLs of images that are needed only later, for the rows of a batch."""
+
+    def warned(self, first: Sequence[str]) -> "Planned":
+        """Return the same with other warnings before its own."""
+        return self._replace(warnings=[*first, *self.warnings])

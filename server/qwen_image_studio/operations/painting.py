@@ -212,9 +212,7 @@ def _guidance(request: PaintRequest, chosen: Chosen, recipe: Recipe) -> float:
 
 def _text_warnings(request: PaintRequest, chosen: Chosen, plan: PaintPlan, images: int) -> list[str]:
     """Return warnings about the texts, and about how strictly the model follows them."""
-    warnings: list[str] = []
-    if request.was_cleaned:
-        warnings.append("Special tokens such as <|im_end|> were taken out of the prompt.")
+    warnings = list(request.cleaning)
     if not chosen.family.takes_guidance and (request.guidance_scale is not None or request.negative_prompt):
         name = chosen.model.name
         warnings.append(f"guidance_scale and negative_prompt have no effect: {name} paints without guidance.")

@@ -40,7 +40,7 @@ from qwen_image_studio.contract.words import (
 from qwen_image_studio.guard.terms import check_words
 from qwen_image_studio.models.table import find_model
 from qwen_image_studio.operations.given import Given, Planned
-from qwen_image_studio.prompts.cleaning import clean
+from qwen_image_studio.prompts.cleaning import THOUGHTS_CUT, cleaned, told, without_thoughts
 from qwen_image_studio.prompts.templates import fill
 
 
@@ -181,7 +181,7 @@ class PaintRequest(ImageRequest):
     """File format of the images."""
 
     _as_sent: str = PrivateAttr("")
-    _was_cleaned: bool = PrivateAttr(False)
+    _cleaning: list[str] = PrivateAttr(default_factory=list)
 
     @model_validator(mode="after")
     def _a_prompt_or_a_template(self) -> Self:
@@ -195,29 +195,34 @@ class PaintRequest(ImageRequest):
 
     @property
     def as_sent(self) -> str:
-        """The prompt with its special tokens, once the request is ready."""
+        """The prompt with its special tokens but without thoughts, once the request is ready."""
         return self._as_sent
 
     @property
-    def was_cleaned(self) -> bool:
-        """Whether special tokens were removed from the texts."""
-        return self._was_cleaned
+    def cleaning(self) -> list[str]:
+        """Warnings about what was taken out of the texts, once the request is ready."""
+        return self._cleaning
+
+    @property
+    def cut(self) -> list[str]:
+        """Those that hold also where the prompt is used with its special tokens."""
+        return [sentence for sentence in self._cleaning if sentence == THOUGHTS_CUT]
 
     def ready(self, own_templates: Path | None) -> Self:
         """Return the request with its template filled in and its texts cleaned; both happens only here.
 
         Raises StudioError for a template or slot that cannot be used, and where cleaning leaves nothing of the prompt.
         """
-        prompt, negative = self.prompt, self.negative_prompt or ""
+        prompt = self.prompt
         if self.template is not None:
             prompt = fill(own_templates, self.TEMPLATES, self.template, self.slots, self.language)
-        kept, kept_negative = clean(prompt), clean(negative)
-        if prompt and not kept:
-            raise refusal("prompt", "nothing is left of it without special tokens")
-        texts: dict[str, Any] = {"prompt": kept, "negative_prompt": kept_negative, "template": None, "slots": {}}
+        kept, negative = cleaned(prompt), cleaned(self.negative_prompt or "")
+        if prompt and not kept.text:
+            raise refusal("prompt", "nothing of it is left without thoughts, special tokens and control characters")
+        texts: dict[str, Any] = {"prompt": kept.text, "negative_prompt": negative.text, "template": None, "slots": {}}
         asked = self.model_copy(update=texts)
-        asked._as_sent = prompt.strip()
-        asked._was_cleaned = (kept, kept_negative) != (prompt.strip(), negative.strip())
+        asked._as_sent = without_thoughts(prompt).strip()
+        asked._cleaning = told([*map(cleaned, self.slots.values()), kept, negative])
         return asked
 
     def texts(self) -> list[tuple[str, str]]:

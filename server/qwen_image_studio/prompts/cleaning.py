@@ -1,11 +1,32 @@
-"""A user's text, made safe for a chat template."""
+"""A user's text, made safe for a chat template and free of what nobody meant to be painted.
+
+Every prompt, instruction and slot goes through :func:`clean`. All of it takes time in proportion to the text's length.
+"""
 
 import re
+from collections.abc import Iterable
+from typing import NamedTuple
 
 # Qwen's special tokens are all written <|name|>; inside a prompt they would rewrite the pipelines' chat template
 # or be taken for a picture.
 _SPECIAL_TOKEN = re.compile(r"<\|[^<>|]*\|>")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_MAX_NESTED = 2
+"""Number of times that special tokens are taken out before a text counts as made to form ever new ones."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]+")
+# How reasoning models fence off their thoughts: DeepSeek, Qwen, GLM (think), Claude (thinking), Gemma (thought),
+# Seed (seed:think) and Kimi (the triangles).
+_THOUGHT = re.compile(r"<\s?(/?)\s?(?:seed:)?(?:think(?:ing)?|thoughts?|reasoning)\s?/?>|◁(/?)think▷", re.IGNORECASE)
+
+THOUGHTS_CUT = "The thoughts of a language model (<think> ... </think>) were cut out of the prompt."
+CONTROL_REPLACED = "Control characters in the prompt were replaced by blanks."
+TOKENS_REMOVED = "Special tokens such as <|im_end|> were taken out of the prompt."
+
+
+class Cleaned(NamedTuple):
+    """A text as it will be used, and a sentence for each kind of thing that was taken out of it."""
+
+    text: str
+    warnings: tuple[str, ...]
 
 
 def has_chinese(text: str) -> bool:
@@ -14,8 +35,57 @@ def has_chinese(text: str) -> bool:
 
 
 def clean(text: str) -> str:
-    """Return the text without control characters and special tokens; repeated, since removing one can form another."""
-    text = _CONTROL.sub("", text)
-    while (shorter := _SPECIAL_TOKEN.sub("", text)) != text:
+    """Return the text without thoughts, control characters and special tokens."""
+    return cleaned(text).text
+
+
+def cleaned(text: str) -> Cleaned:
+    """Return the text without thoughts, control characters and special tokens, and what there was of them.
+
+    The result holds no special token, however they were nested.
+    """
+    spoken = without_thoughts(text)
+    printable = _CONTROL.sub(" ", spoken)
+    plain = _without_tokens(printable)
+    steps = ((text, spoken, THOUGHTS_CUT), (spoken, printable, CONTROL_REPLACED), (printable, plain, TOKENS_REMOVED))
+    return Cleaned(plain.strip(), tuple(sentence for before, after, sentence in steps if before != after))
+
+
+def without_thoughts(text: str) -> str:
+    """Return the text without what a language model thought before it answered.
+
+    An opening mark that is never closed opens thoughts to the end; a closing mark alone, which some model servers leave
+    over, ends thoughts that began with the text.
+    """
+    if "<" not in text and "◁" not in text:
+        return text
+    kept: list[str] = []
+    begin: int | None = 0
+    """Where the answer goes on; None within thoughts."""
+    for mark in _THOUGHT.finditer(text):
+        if not (mark[1] or mark[2]):
+            if begin is not None:
+                kept.append(text[begin : mark.start()])
+            begin = None
+            continue
+        if begin is not None:
+            kept.clear()
+        begin = mark.end()
+    if begin is not None:
+        kept.append(text[begin:])
+    return "".join(kept)
+
+
+def told(warnings: Iterable[Cleaned]) -> list[str]:
+    """Return the warnings of several texts, each sentence once."""
+    return list(dict.fromkeys(sentence for each in warnings for sentence in each.warnings))
+
+
+def _without_tokens(text: str) -> str:
+    """Return the text without special tokens. Where removing them goes on to form new ones, without any bar."""
+    for _ in range(_MAX_NESTED):
+        shorter = _SPECIAL_TOKEN.sub("", text)
+        if shorter == text:
+            return text
         text = shorter
-    return text.strip()
+    return text.replace("|", "") if _SPECIAL_TOKEN.search(text) else text
