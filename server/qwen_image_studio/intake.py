@@ -59,6 +59,8 @@ class Submission:
     request: Request
     uploads: Sequence[Upload] = ()
     idempotency_key: str | None = None
+    warnings: Sequence[str] = ()
+    """Warnings about how the request was read."""
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of request and files, to recognise a repeated request; key and drawn seeds are not in
@@ -243,7 +245,7 @@ class Intake(Recipe):
             rows=plan.rows,
             conversation=request.conversation or prepared.conversation,
             user=request.user,
-            warnings=prepared.warnings,
+            warnings=[*submission.warnings, *prepared.warnings],
             names=self._named(prepared.references, caller),
         )
         if row_of is None:  # before files are stored for a job that would be refused

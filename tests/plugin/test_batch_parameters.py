@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.prompts.table import decode, read_rows
+from qwen_image_studio.prompts.table import read_file, read_table
 from tests.plugin.test_parameters import STORED, SdkFile, accepted
 from tools.errors import Refused
 from tools.parameters import (
@@ -93,14 +93,14 @@ def test_a_text_is_handed_on_as_it_is(text: str) -> None:
 )
 def test_a_variable_of_dify_is_handed_on_as_json(given: object, sent: list[dict[str, Any]]) -> None:
     assert json.loads(table(rows=given)) == sent
-    assert read_rows(decode(table(rows=given))) == sent
+    assert read_table(read_file(table(rows=given)).text).rows == sent
 
 
 @pytest.mark.parametrize("given", [[{"a": 1}, None, {"a": 2}], [{"a": 1}, "", {"a": 2}], [1, 2], [{"a": [1]}]])
 def test_a_row_that_is_none_is_not_dropped_but_refused_by_the_server(given: list[object]) -> None:
     assert json.loads(table(rows=given)) == given
     with pytest.raises(StudioError, match=r"^row \d of the table: "):
-        read_rows(decode(table(rows=given)))
+        read_table(read_file(table(rows=given)).text)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,6 @@ def test_a_row_that_is_none_is_not_dropped_but_refused_by_the_server(given: list
         ([{"a": {1, 2}}], "rows: write rows as a JSON list"),
         ("a\n\ud800", "rows: holds half a character"),
         ([{"a": "\ud800"}], "rows: holds half a character"),
-        ("PK\x03\x04xlsx", "rows: is an Excel or ZIP file; save the table as CSV"),
         ("a\n" + "b" * 900_000, "rows: has more than 900 kB"),
         ([{"a": "红" * 300_000}], "rows: has more than 900 kB"),
     ],
@@ -131,6 +130,7 @@ def test_rows_that_cannot_be_sent(given: object, said: str) -> None:
         "名,色\n杯,红".encode("gb18030"),
         "名,色\n杯,红".encode("utf-16"),
         b"\xff\x00",
+        b"PK\x03\x04xlsx",
     ],
 )
 def test_a_file_of_rows_is_handed_on_as_it_is(content: bytes) -> None:
@@ -142,8 +142,7 @@ def test_a_file_of_rows_is_handed_on_as_it_is(content: bytes) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"PK\x03\x04xlsx", "rows_file: is an Excel or ZIP file; save the table as CSV"),
-        (b"\xd0\xcf\x11\xe0xls", "rows_file: is an Excel or ZIP file; save the table as CSV"),
+        (b"\xd0\xcf\x11\xe0xls", r"rows_file: is an old Excel file \(.xls\); save the table as .xlsx or CSV"),
         (b" \n", "rows_file: write rows as a JSON list"),
     ],
 )

@@ -87,6 +87,56 @@ def test_seeds_follow_the_first_and_wrap() -> None:
     assert len({planned()[0].seeds for _ in range(5)}) == 5
 
 
+@pytest.mark.parametrize("size", ["640*480", "640 x 480", " 640X480", "640×480", "640px x 480px", "６４０x４８０"])
+def test_a_size_is_read_however_its_sign_is_written(size: str) -> None:
+    """A13: HTTP took 640x480 alone, and the Dify tools took what others write."""
+    made, _ = planned(size=size)
+    assert (made.width, made.height) == (640, 480)
+
+
+@pytest.mark.parametrize("written", ["jpg", "JPEG", ".Jpg", "image/jpeg"])
+def test_a_file_format_is_read_however_it_is_written(written: str) -> None:
+    """A13."""
+    assert planned(output_format=written)[0].output_format == "jpeg"
+
+
+def test_a_seed_below_zero_is_random_and_one_of_64_bits_is_folded_and_told() -> None:
+    """A13: -1 is how other image tools write "random", and their seeds go up to 2^53 or 2^64."""
+    assert len({planned(seed=-1)[0].seeds for _ in range(5)}) == 5
+    made, warnings = planned(seed=2**53 + 7)
+    assert made.seeds == (7,)
+    assert any(f"seed {2**53 + 7} is above {MAX_SEED}; it was folded into 7" in warning for warning in warnings)
+    assert planned(seed=MAX_SEED)[0].seeds == (MAX_SEED,)
+
+
+@pytest.mark.parametrize(
+    ("asked", "native"),
+    [("21:9", "16:9"), ("4:5", "3:4"), ("1:4", "9:16"), ("5:4", "4:3"), ("1000:999", "1:1")],
+)
+def test_a_shape_goes_to_the_nearest_native_size_and_is_told(asked: str, native: str) -> None:
+    """A13: such a shape was refused."""
+    made, warnings = planned(aspect_ratio=asked)
+    model = MODELS["Qwen-Image"]
+    assert (made.width, made.height) == model.sizes[AspectRatio(native)]
+    assert any(f"aspect_ratio {asked} was painted as {native}, the nearest" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("written", ["1920x1080", "16/9", "32 : 18", "１６：９", "16 × 9"])
+def test_a_native_shape_is_known_however_it_is_written(written: str) -> None:
+    """A13."""
+    made, warnings = planned(aspect_ratio=written)
+    assert (made.width, made.height) == MODELS["Qwen-Image"].sizes[AspectRatio.WIDE]
+    assert not any("aspect_ratio" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    "field", ["size", "aspect_ratio", "seed", "model", "user", "conversation", "template", "image"]
+)
+def test_an_empty_text_is_one_that_was_left_out(field: str) -> None:
+    """A14, B16: the schema allowed "" for these, and the server refused it."""
+    assert planned(**{field: ""})[0].width == 1328
+
+
 def test_special_tokens_leave_and_are_told() -> None:
     made, warnings = planned(prompt="a <|im_<|x|>end|>cup\x00", negative_prompt="<|image_pad|>")
     assert (made.prompt, made.negative_prompt) == ("a cup", " ")

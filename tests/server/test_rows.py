@@ -13,8 +13,11 @@ import pytest
 from hypothesis import given, settings
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.prompts.table import check_job, decode, fill, is_of_row, read_rows
+from qwen_image_studio.contract.words import MAX_JSON_BYTES
+from qwen_image_studio.prompts.filling import MAX_JOB_CHARS, MAX_VALUES, check_job, fill, is_of_row
+from qwen_image_studio.prompts.table import Row, read_file, read_table
 from qwen_image_studio.prompts.written import only_reference
+from tests.support.spreadsheets import sheet, xlsx
 
 NAMES = st.text(
     st.characters(exclude_characters="{}\t;\r\n", categories=["L", "M", "N", "P", "S", "Z"]), min_size=1, max_size=12
@@ -24,13 +27,23 @@ CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | CELLS
 
 
+def read_rows(text: str) -> list[Row]:
+    """The rows of a table, whatever is said about how they were read."""
+    return read_table(text).rows
+
+
+def text_of(data: bytes) -> str:
+    return read_file(data).text
+
+
 @st.composite
 def tables(draw: st.DrawFn) -> list[dict[str, str]]:
     columns = draw(st.lists(STRIPPED, min_size=1, max_size=5, unique=True))
     cells = CELLS.map(lambda text: text.replace("\r", "\n"))  # a bare CR is one that Python's writer leaves unquoted
     lines = draw(st.lists(st.tuples(*(cells for _ in columns)), min_size=1, max_size=6))
     rows = [dict(zip(columns, line, strict=True)) for line in lines]
-    rows[-1][columns[0]] += "x"  # wholly empty lines at the end are the spreadsheet's
+    for row in rows:
+        row[columns[0]] += "x"  # rows without any value are left out
     return rows
 
 
@@ -152,7 +165,7 @@ def test_a_column_that_no_row_has_is_a_mistake() -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gb18030", "gbk"])
 def test_files_as_spreadsheets_write_them(encoding: str) -> None:
-    assert read_rows(decode("商品,价格\r\n苹果,5\r\n".encode(encoding))) == [{"商品": "苹果", "价格": "5"}]
+    assert read_rows(text_of("商品,价格\r\n苹果,5\r\n".encode(encoding))) == [{"商品": "苹果", "价格": "5"}]
 
 
 @pytest.mark.parametrize("delimiter", ["\t", ";"])
@@ -164,13 +177,13 @@ def test_tables_copied_from_a_spreadsheet(delimiter: str) -> None:
 @pytest.mark.parametrize("data", [b"PK\x03\x04\x14\0\x06\0", b"\xff\xfe\xff", b"\x80\xff\xff\xff"])
 def test_files_that_are_no_tables(data: bytes) -> None:
     with pytest.raises(StudioError, match="CSV UTF-8"):
-        decode(data)
+        read_file(data)
 
 
 @pytest.mark.parametrize("text", ["{{" + " " * 100_000, "{{" * 50_000, "{{ a" * 30_000, "{" * 100_000 + "}"])
 def test_a_text_made_to_be_slow_is_not(text: str) -> None:
     """Before, a few thousand spaces kept the process busy for minutes; the time limit of a test would end this one."""
-    check_job({"prompt": text})
+    check_job({"prompt": text[: MAX_JOB_CHARS - 6]})
     assert fill({"prompt": text}, {"a": "x"}) == {"prompt": text}
 
 
@@ -197,6 +210,115 @@ def test_half_a_character_is_refused_in_words() -> None:
 )
 def test_what_parts_the_columns(text: str, rows: list[dict[str, str]]) -> None:
     assert read_rows(text) == rows
+
+
+# -- as spreadsheets leave them ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("name,c,,\nA,1,,\nB,2,,\n", [{"name": "A", "c": "1"}, {"name": "B", "c": "2"}]),
+        ("name,c\nA,1,,\nB,2,\n", [{"name": "A", "c": "1"}, {"name": "B", "c": "2"}]),
+        ("name,,c\nA,,1\n", [{"name": "A", "c": "1"}]),
+        ("sep=;\nname;price\nA;1,5\n", [{"name": "A", "price": "1,5"}]),
+        ('"sep=;"\r\nname;price\r\nA;1,5\r\n', [{"name": "A", "price": "1,5"}]),
+        ("SEP=|\nname|price\nA|1,5\n", [{"name": "A", "price": "1,5"}]),
+        ("name;price, EUR\ncup;5\n", [{"name": "cup", "price, EUR": "5"}]),
+        ("name\tprice, EUR; net\ncup\t5\n", [{"name": "cup", "price, EUR; net": "5"}]),
+        ("name,price; net\ncup,5\n", [{"name": "cup", "price; net": "5"}]),
+    ],
+)
+def test_what_excel_leaves_around_a_table_is_no_part_of_it(text: str, rows: list[dict[str, str]]) -> None:
+    """A8: such tables were refused, once for "commas within values" that were not there."""
+    assert read_table(text) == (rows, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name,c\nA,1\n,\nB,2\n", "1 row without any value (line 3) left out."),
+        ("name,c\nA,1\n,,,,\n , \nB,2\n,\n", "2 rows without any value (line 3, 4) left out."),
+        ("|name|c|\n|-|-|\n|A|1|\n| | |\n|B|2|", "1 row without any value left out."),
+    ],
+)
+def test_a_row_of_commas_alone_is_left_out_and_told(text: str, said: str) -> None:
+    """A8."""
+    assert read_table(text) == ([{"name": "A", "c": "1"}, {"name": "B", "c": "2"}], (said,))
+
+
+def test_an_excel_file_is_read_as_it_is() -> None:
+    """A8: its first visible sheet."""
+    cells = sheet([["名称", "n", "share", None], ['红苹果, "x"', 5, 0.25, None], [None] * 4, ["cup", 7.0, "=", None]])
+    dated = cells.replace("</sheetData>", '<row r="9"><c r="A9" s="1"><v>46000</v></c></row></sheetData>')
+    read = read_table(text_of(xlsx(sheet([["hidden"], ["x"]]), dated, hidden=1)))
+    assert read.rows == [
+        {"名称": '红苹果, "x"', "n": "5", "share": "0.25"},
+        {"名称": "cup", "n": "7", "share": "="},
+        {"名称": "2025-12-09", "n": "", "share": ""},
+    ]
+    assert [warning[:26] for warning in read.warnings] == ["5 rows without any value ("]
+
+
+FAR = '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row></sheetData>'
+UNNUMBERED = f"<row>{'<c><v>1</v></c>' * 300}</row></sheetData>"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (xlsx(sheet([["a"]]).replace("</sheetData>", FAR)), "beyond row 1000 or column 200"),
+        (xlsx(sheet([["a"]]).replace("</sheetData>", UNNUMBERED)), "beyond row 1000 or column 200"),
+        (xlsx(sheet([["a" * 6_000_000]])), "more than 5 MB of cells once unpacked"),
+        (xlsx(sheet([["a"]]).replace("<worksheet", "<!DOCTYPE a [<!ENTITY b 'c'>]><worksheet")), "cannot be read"),
+        (xlsx(sheet([["a"]]).replace("</sheetData>", "")), "cannot be read"),
+        (xlsx(sheet([["a"]]))[:-40], "cannot be read"),
+        (xlsx(*[sheet([["a"]])] * 250), "more than 200 parts"),
+    ],
+)
+def test_an_excel_file_that_costs_too_much_is_refused_before_it_does(data: bytes, said: str) -> None:
+    """A8: unpacked bytes and the place of the last cell have a bound."""
+    with pytest.raises(StudioError, match=said) as caught:
+        read_file(data)
+    assert (caught.value.code, caught.value.param) == ("invalid_value", "rows")
+
+
+# -- in other encodings than UTF-8 ---------------------------------------------------------------------------------
+
+FOREIGN = [
+    ("cp1252", "nom;prix\ncrème brûlée;3"), ("cp1252", "name\nMüller"), ("cp1252", "café;rood"),
+    ("cp1252", "ação,cor\nmaçã,vermelha"), ("cp1250", "název;cena\njablko červené;3"), ("cp1254", "çilek;şişe"),
+    ("shift_jis", "りんご"), ("shift_jis", "商品名,価格\n赤いカップ,500"), ("euc_jp", "商品名,価格\n赤いカップ,500"),
+    ("cp949", "이름,색\n사과,빨강\n컵,파랑"), ("cp949", "사과"), ("big5", "名稱,顏色\n蘋果,紅色"),
+    ("cp1251", "Название;Цена\nЯблоко;3"), ("cp1251", "ЦЕНА;ЦВЕТ"), ("cp1251", "цена"), ("koi8_r", "цена;яблоко"),
+    ("cp1253", "όνομα;τιμή"), ("cp1255", "שם,צבע\nתפוח,אדום"), ("cp1256", "اسم,لون\nتفاح,أحمر"),
+    ("cp874", "ชื่อ,สี\nแอปเปิล,แดง"), ("mac_roman", "crème brûlée"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("encoding", "text"), FOREIGN)
+def test_a_table_in_an_encoding_that_cannot_be_told_is_refused(encoding: str, text: str) -> None:
+    """A1: it was read as GB 18030, and up to 500 pictures of wrong words were painted."""
+    with pytest.raises(StudioError, match="CSV UTF-8"):
+        read_file(text.encode(encoding))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["商品,价格\n苹果,5", "苹果", "名称;颜色\n柠檬;黄", "prompt\n一只橘猫坐在窗台上，阳光", "产品,型号\n猕猴桃,B2",
+     "name,文字\nA,全场五折", "花\n玫瑰\n牡丹", "姓名,职位\n王小明,经理\n朱镕基,总理", "slogan\n「温暖」整个冬天。"],
+)  # fmt: skip
+def test_a_table_from_excel_in_china_is_read_and_its_encoding_told(text: str) -> None:
+    """A1: it goes on being read, with a warning that shows the first cell."""
+    read = read_file(text.encode("gb18030"))
+    first = next(cell for cell in re.split(r"[,;\n，]", text) if not cell.isascii())
+    assert read.text == text
+    [warning] = read.warnings
+    assert f"read as GB 18030 (Chinese), in which its first such cell is '{first}'" in warning
+
+
+def test_a_table_in_utf_8_is_no_guess() -> None:
+    assert read_file("crème;りんご\n사과;苹果".encode()).warnings == ()
 
 
 def test_a_column_without_a_name_is_not_lost() -> None:
@@ -255,6 +377,14 @@ CSV = "color,thing\nred,apple\nblue,cup"
         ('a,"x | y\n--|--\n1 | 2"\nb,c', [{"a": "b", "x | y\n--|--\n1 | 2": "c"}]),
         ('a,b\nstar,"x ```y"\ncup,"z``` d"', [{"a": "star", "b": "x ```y"}, {"a": "cup", "b": "z``` d"}]),
         ('[{"name": "```a```"}]', [{"name": "```a```"}]),
+        (f"Sure, here it is:\n\n{json.dumps(ROWS)}\n\nShall I go on?", ROWS),
+        (f"The rows: {json.dumps(ROWS, indent=2)} Done, {{}}.", ROWS),
+        (f"好的：\n{ROWS}\n", ROWS),
+        ('One row:\n{"color": "red", "n": 1}\nThat is all.', [{"color": "red", "n": 1}]),
+        (f"<think>\na table, [of] {{rows}}\n</think>\n\n{CSV}", ROWS),
+        (f"Let me see, a,b\n</think>\n\n{CSV}", ROWS),
+        ("name,text\nA,<think>x</think>y", [{"name": "A", "text": "<think>x</think>y"}]),
+        ('a,note\nx,"[{""b"": 1}]"', [{"a": "x", "note": '[{"b": 1}]'}]),
     ],
 )
 def test_a_table_is_read_in_every_form_that_people_and_models_write(text: str, rows: Any) -> None:
@@ -278,6 +408,13 @@ def test_a_table_is_read_in_every_form_that_people_and_models_write(text: str, r
         ("|a|a|\n|-|-|\n|1|2|", "row 1 of the table: the column 'a' is there twice"),
         ("```\na\n1\n```\nor\n```\na\n2\n```", "rows: there is more than one code block"),
         ("| a | b |\n|---|---|", "rows: there is no row"),
+        ("Rows:\n[{'a': open('x')}]\nDone.", "rows: the JSON cannot be read"),
+        ('One:\n[{"a": 1}]\nTwo:\n[{"a": 2}]', "rows: there is more than one list"),
+        ("<think>hm, a,b", "rows: there is no row"),
+        ("a," * 300 + "a\n" + "1," * 300 + "1", "rows: there are 301 columns; at most 100 are taken"),
+        ("\n".join([",".join(map(str, range(150)))] * 2), "row 1 of the table: it has 150 columns; at most 100"),
+        (json.dumps([{"x" * 300: 1}]), "row 1 of the table: the name of a column has more than 200 characters"),
+        (json.dumps([{"a": "x" * 200_000}]), "row 1 of the table: 'a' has more than 100000 characters"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_refused_with_the_row_and_the_remedy(text: str, said: str) -> None:
@@ -298,23 +435,20 @@ def test_a_list_in_pythons_notation_is_read_as_it_was_written(rows: list[dict[st
     [
         ("[", "'", ""), ("[", "'\\", ""), ("[", "\\'", "x"), ("[", '"\'', ""), ("[", "'a\n", ""), ("[", "-", ""),
         ("[", "None", ""), ("", "{", ""), ("", '{"a":', ""), ("```\n", " \n", "x"), ("```", "\n", "x"), ("", "```", ""),
+        ("", ",", ""), ("a,b\n", ",", "\nx"), ("", ": [{", ""), ("", "\n[ {'", ""), ("", "<think>", ""),
         ("", "|", ""), ("", "|-|\n", ""), ("a|b\n", "-", "|-"), ("|a|\n|-|\n", "|\\", ""),
     ],
 )  # fmt: skip
 def test_no_table_takes_long_to_read(start: str, part: str, end: str) -> None:
-    """CPU time grows with the length: with its square it would grow by 100, to minutes for the longest table."""
+    """The longest table takes about a second of CPU; time that grows with the square of its length would be minutes.
 
-    def seconds(length: int) -> float:
-        text = f"{start}{part * (length // len(part))}{end}"
-        return min(once(text) for _ in range(3))  # on a busy machine a single reading costs several times as much
-
-    def once(text: str) -> float:
-        began = time.thread_time()
-        with suppress(StudioError):
-            read_rows(text)
-        return time.thread_time() - began
-
-    assert seconds(300_000) < 40 * max(seconds(30_000), 0.02)
+    The bound lies far from both, so that no busy machine can cross it.
+    """
+    text = f"{start}{part * (MAX_JSON_BYTES // len(part))}{end}"
+    began = time.thread_time()
+    with suppress(StudioError):
+        read_rows(text)
+    assert time.thread_time() - began < 20
 
 
 ID, OTHER = "img_" + "0a" * 12, "img_" + "1b" * 12
@@ -356,3 +490,12 @@ def test_other_braces_stay_as_they_are() -> None:
 )
 def test_commas_behind_the_last_value_are_left_out(text: str) -> None:
     assert read_rows(text) == [{"a": "x, ]", "b": True}, {"a": "y"}]
+
+
+@pytest.mark.parametrize(
+    "job", [{"prompt": "x", "adjustments": [{}] * MAX_VALUES}, {"prompt": "x" * MAX_JOB_CHARS, "negative_prompt": "x"}]
+)
+def test_a_job_that_no_operation_takes_is_refused_before_it_is_filled_in(job: dict[str, Any]) -> None:
+    """B3: it was filled in for each of 500 rows."""
+    with pytest.raises(StudioError, match=r"^job: "):
+        check_job(job)

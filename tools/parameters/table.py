@@ -28,11 +28,11 @@ def as_file(value: object) -> bytes:
 
 
 def checked(content: bytes) -> bytes:
-    """Return the content of a file of rows. Raises ValueError for one that is empty or a spreadsheet's own."""
+    """Return the content of a file of rows. Raises ValueError for one that is empty, or of Excel before 2007."""
     if not content.strip():
         raise ValueError(_WRITE)
-    if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise ValueError("is an Excel or ZIP file; save the table as CSV")
+    if content.startswith(b"\xd0\xcf\x11\xe0"):
+        raise ValueError("is an old Excel file (.xls); save the table as .xlsx or CSV")
     return content
 
 

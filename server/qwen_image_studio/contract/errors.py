@@ -203,7 +203,7 @@ def _unknown(param: str, where: str, known: Iterable[str]) -> StudioError:
 
 
 def _is_union_tag(part: object) -> bool:
-    return part in {*Operation, "str", "constrained-str"} or (isinstance(part, str) and "[" in part)
+    return part in {*Operation, "str", "constrained-str", "one", "several"} or (isinstance(part, str) and "[" in part)
 
 
 def _shown(first: Any) -> str:

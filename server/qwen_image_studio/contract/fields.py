@@ -1,14 +1,33 @@
-"""Fields that several requests and queries share, with their limits."""
+"""Fields that several requests and queries share: their limits, and all the ways in which they may be written."""
 
+import re
+import unicodedata
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from qwen_image_studio.contract.words import MAX_SIDE, MIN_SIDE
+from qwen_image_studio.contract.words import (
+    MAX_CELL_CHARS,
+    MAX_COLUMN_CHARS,
+    MAX_COLUMNS,
+    MAX_NAME_CHARS,
+    MAX_PROMPT_CHARS,
+    MAX_REFERENCE_CHARS,
+    MAX_SENT_SEED,
+    MAX_SIDE,
+    MIN_SIDE,
+    OutputFormat,
+)
 
 Cell = str | int | float | bool | None
 """One value of a row."""
+SentCell = Annotated[str, Field(max_length=MAX_CELL_CHARS)] | int | float | bool | None
+SentRow = Annotated[dict[Annotated[str, Field(max_length=MAX_COLUMN_CHARS)], SentCell], Field(max_length=MAX_COLUMNS)]
+"""The values of a row by column, as a request may send them; rows that were stored before had no limits."""
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
+SlotName = Annotated[str, Field(max_length=MAX_NAME_CHARS)]
+SlotText = Annotated[str, Field(max_length=MAX_PROMPT_CHARS)]
+"""A slot's text as it is sent; what is left of it once it is cleaned has to be much shorter."""
 
 
 def _named(value: object) -> object:
@@ -23,5 +42,72 @@ UserName = Annotated[str, Field(max_length=1000, pattern=_NO_CONTROL)] | None
 """A caller's own name for a person."""
 NamedUser = Annotated[UserName, BeforeValidator(_named)]
 """The same in a query, where an empty one would mean everybody and is refused."""
-ConversationName = Annotated[str, Field(min_length=1, max_length=128, pattern=_NO_CONTROL)] | None
+ConversationName = Annotated[str, Field(max_length=128, pattern=_NO_CONTROL)] | None
 """A caller's own name for a conversation."""
+
+
+def _no_data_url(value: object) -> object:
+    """Return an id or URL as it is. Raises ValueError for an image that is written into the JSON itself."""
+    if isinstance(value, str) and value[:5].casefold() == "data:":
+        raise ValueError(
+            "is a data URL; send the image as a file (multipart), or by its id or URL. /v1/images/edits takes data "
+            "URLs, too"
+        )
+    return value
+
+
+Reference = Annotated[str, Field(max_length=MAX_REFERENCE_CHARS), BeforeValidator(_no_data_url)]
+"""An image's id or URL."""
+
+
+# -- other people's ways of writing --------------------------------------------------------------------------------
+
+_SIZE = re.compile(r"\s*([0-9]{1,5})\s*(?:px)?\s*[xX×*]\s*([0-9]{1,5})\s*(?:px)?\s*")
+_RATIO = re.compile(r"\s*([0-9]{1,4})\s*[:/xX×*]\s*([0-9]{1,4})\s*")
+_AS_USUAL = frozenset(("auto", "default"))
+
+
+def _written_size(value: str) -> str:
+    """Return a size as WIDTHxHEIGHT, or auto. Raises ValueError."""
+    plain = unicodedata.normalize("NFKC", value)
+    if plain.strip().casefold() in _AS_USUAL:
+        return "auto"
+    if not (match := _SIZE.fullmatch(plain)):
+        raise ValueError("must be WIDTHxHEIGHT such as 1024x768, or auto")
+    if not all(MIN_SIDE <= int(side) <= MAX_SIDE for side in match.groups()):
+        raise ValueError(f"each side must be {MIN_SIDE} to {MAX_SIDE} pixels")
+    return f"{int(match[1])}x{int(match[2])}"
+
+
+def _written_ratio(value: str) -> str | None:
+    """Return a shape as WIDTH:HEIGHT, None for auto. Raises ValueError."""
+    plain = unicodedata.normalize("NFKC", value)
+    if plain.strip().casefold() in _AS_USUAL:
+        return None
+    match = _RATIO.fullmatch(plain)
+    if match is None or not int(match[1]) * int(match[2]):
+        raise ValueError("write WIDTH:HEIGHT such as 16:9")
+    return f"{int(match[1])}:{int(match[2])}"
+
+
+def _written_format(value: object) -> object:
+    """Return a file format in lower case, with the name that the contract has for it; anything but a text as it is."""
+    if not isinstance(value, str):
+        return value
+    plain = value.strip().casefold().removeprefix("image/").removeprefix(".")
+    return "jpeg" if plain in {"jpg", "jpe", "jfif", "pjpeg"} else plain
+
+
+def _random_below_zero(value: int) -> int | None:
+    """Return the seed; None for -1, by which other image tools mean a random one."""
+    return None if value == -1 else value
+
+
+SizeText = Annotated[str, Field(max_length=20), AfterValidator(_written_size)]
+"""WIDTHxHEIGHT or auto; 1024*768 and 1024 x 768 mean the same."""
+RatioText = Annotated[str, Field(max_length=20), AfterValidator(_written_ratio)]
+"""WIDTH:HEIGHT; 16/9, 16x9 and 1920x1080 mean the same shape."""
+FileFormat = Annotated[OutputFormat, BeforeValidator(_written_format)]
+"""File format; JPEG, jpg and image/jpeg mean the same."""
+AnySeed = Annotated[int, Field(ge=-1, le=MAX_SENT_SEED), AfterValidator(_random_below_zero)]
+"""A seed, or -1 for a random one."""

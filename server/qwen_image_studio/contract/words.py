@@ -7,8 +7,22 @@ MAX_SIDE = 4096
 MAX_SEED = 2**32 - 1
 MAX_IMAGES = 10
 MAX_INPUTS = 3
+MAX_SENT_SEED = 2**64 - 1
+"""Largest seed that is taken; one above MAX_SEED is folded into what the painting takes."""
 MAX_PROMPT_CHARS = 8000
+MAX_REFERENCE_CHARS = 4000
+MAX_SLOT_CHARS = 200
+MAX_SLOTS = 20
+MAX_NAME_CHARS = 64
+"""Longest id or name of the product's own, such as a slot's or a template's, in characters."""
+MAX_SHAPE = 4
+"""Longest shape that may be asked for by its aspect ratio, as long side divided by short side."""
 MAX_ROWS = 500
+MAX_COLUMNS = 100
+MAX_COLUMN_CHARS = 200
+MAX_CELL_CHARS = 100_000
+MAX_JSON_BYTES = 1_000_000
+"""Largest JSON of a request in bytes, files within it not counted."""
 MIN_STEPS = 2  # one step is 0/0 in the scheduler's shift_terminal stretch: a black picture, no exception
 MAX_STEPS = 150
 

@@ -16,7 +16,8 @@ from qwen_image_studio.local.studio import LocalStudio
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.operations.request import validated
 from qwen_image_studio.planning.engine import Painted
-from qwen_image_studio.prompts.table import check_job, decode, fill, of_row, read_rows
+from qwen_image_studio.prompts.filling import check_job, fill
+from qwen_image_studio.prompts.table import of_row, read_file, read_table
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import devices, largest_card_gib
 
@@ -50,7 +51,11 @@ def batch_to_files(operation: str, table: Path, folder: Path, name: str, options
     """
     if name not in _FORMATS:
         raise StudioError("invalid_value", f"{name}: the format must be one of {', '.join(_FORMATS)}.", param="format")
-    rows = read_rows(decode(_read(table)))
+    written = read_file(_read(table))
+    read = read_table(written.text)
+    for warning in (*written.warnings, *read.warnings):
+        click.echo(f"Note: {warning}", err=True)
+    rows = read.rows
     studio, asked = _open_studio(options)
     job = {**asked, "operation": operation}
     check_job(job, rows)

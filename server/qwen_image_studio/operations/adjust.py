@@ -7,10 +7,12 @@ from pydantic_core import PydanticCustomError
 
 from qwen_image_studio.contract.adjustments import MAX_ADJUSTMENTS, Adjustment, Watermark
 from qwen_image_studio.contract.errors import NotAdjustments, OutOfRange, refusal
+from qwen_image_studio.contract.fields import FileFormat
 from qwen_image_studio.contract.words import MAX_PROMPT_CHARS, Operation, OutputFormat
 from qwen_image_studio.imaging.adjustments import check_adjustments, unexpected
 from qwen_image_studio.operations.given import Given, Planned
-from qwen_image_studio.operations.request import ImageRequest, OneImage
+from qwen_image_studio.operations.parameters import OneImage
+from qwen_image_studio.operations.request import ImageRequest
 from qwen_image_studio.planning.plan import QUALITY, AdjustPlan
 from qwen_image_studio.prompts.cleaning import THOUGHTS_CUT, without_thoughts
 from qwen_image_studio.prompts.grammar import Instruction, parse_adjustments
@@ -24,9 +26,9 @@ class AdjustRequest(OneImage, ImageRequest):
     operation: Literal[Operation.ADJUST]
     adjustments: list[Adjustment] = Field(default_factory=list, max_length=MAX_ADJUSTMENTS)
     """What to do, in this order."""
-    prompt: str | None = Field(None, min_length=1, max_length=MAX_PROMPT_CHARS)
+    prompt: str | None = Field(None, max_length=MAX_PROMPT_CHARS)
     """Instead of adjustments, an instruction that says nothing else, in Chinese or English."""
-    output_format: OutputFormat | None = None
+    output_format: FileFormat | None = None
     """File format of the image. Left out: what the instruction says, else png."""
 
     @model_validator(mode="after")

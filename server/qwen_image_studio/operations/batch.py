@@ -7,12 +7,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from qwen_image_studio.contract.errors import StudioError, refusal
-from qwen_image_studio.contract.fields import Cell, ConversationName
-from qwen_image_studio.contract.words import MAX_ROWS, MAX_SEED, Operation, OutputFormat, SeedMode
+from qwen_image_studio.contract.fields import Cell, ConversationName, SentRow
+from qwen_image_studio.contract.words import MAX_JSON_BYTES, MAX_ROWS, MAX_SEED, Operation, OutputFormat, SeedMode
 from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.request import PaintRequest, Request, ready, validated
 from qwen_image_studio.planning.plan import BatchPlan
-from qwen_image_studio.prompts.table import Row, check_job, check_rows, fill, is_of_row, of_row, read_rows
+from qwen_image_studio.prompts.filling import check_job, fill, is_of_row
+from qwen_image_studio.prompts.table import Row, Table, check_rows, of_row, read_table
 from qwen_image_studio.prompts.written import only_reference
 
 SHEET_QUALITY = 90
@@ -30,9 +31,9 @@ class BatchRequest(Request):
     job: dict[str, Any]
     """A job of any other operation, in whose texts {{column}} stands for the row's value. A text that is nothing but
     {{column}} becomes the value itself, also a number; where the row has none, the parameter is left out."""
-    rows: Annotated[list[dict[str, Cell]], Field(max_length=MAX_ROWS)] | str
+    rows: Annotated[list[SentRow], Field(max_length=MAX_ROWS)] | Annotated[str, Field(max_length=MAX_JSON_BYTES)]
     """The rows: a list of objects, or a text with such a list as JSON, or with a table as CSV, whose first line names
-    the columns, or in Markdown. In a form, a file of these (at most 2 MB) may be sent as `rows` instead."""
+    the columns, or in Markdown. In a form, a file of these or of Excel (.xlsx), at most 2 MB, may be sent as `rows`."""
     seed_mode: SeedMode = SeedMode.PER_ROW
     """How the rows get their seeds from the job's (a random one where it has none)."""
 
@@ -44,9 +45,9 @@ class BatchRequest(Request):
 
     def plan(self, given: Given) -> Planned:
         """Return the plan. Each row is checked first, as far as that is possible without its images."""
-        table = read_rows(self.rows) if isinstance(self.rows, str) else check_rows(self.rows)
-        check_job(self.job, table)
-        requests = [_foreseen(number, self.job, row, given) for number, row in enumerate(table)]
+        read = read_table(self.rows) if isinstance(self.rows, str) else Table(check_rows(self.rows))
+        check_job(self.job, read.rows)
+        requests = [_foreseen(number, self.job, row, given) for number, row in enumerate(read.rows)]
         images = sum(_images_of(request) for request in requests)
         if images > MAX_ROWS:
             raise refusal("rows", f"they make {images} images; at most {MAX_ROWS} are taken, send several batches")
@@ -54,12 +55,12 @@ class BatchRequest(Request):
         job, shared = _with_stored_images(self.job, given.store_input)
         plan = BatchPlan(
             job=job,
-            table=tuple(table),
+            table=tuple(read.rows),
             row_seeds=tuple(self._seeds(requests)),
             output_format=OutputFormat.JPEG,
             output_quality=SHEET_QUALITY,
         )
-        return Planned(plan, [], _shared_conversation(requests), sorted(references | shared))
+        return Planned(plan, list(read.warnings), _shared_conversation(requests), sorted(references | shared))
 
     def _seeds(self, requests: Sequence[Request]) -> list[int | None]:
         """Return the seed of each row's first image, None for a row without one. Random seeds are drawn here, once."""

@@ -7,7 +7,8 @@ from qwen_image_studio.contract.words import MAX_INPUTS, Operation, Prefer, Way
 from qwen_image_studio.operations.adjust import plan_adjustments, understood
 from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.painting import choose, plan_painting, whole_shape
-from qwen_image_studio.operations.request import PaintRequest, SeveralImages, Shaped
+from qwen_image_studio.operations.parameters import SeveralImages, Shaped
+from qwen_image_studio.operations.request import PaintRequest
 from qwen_image_studio.prompts.grammar import Instruction, parse_adjustments
 
 _CANNOT = "Painted by the model, since it cannot be done without: {}."

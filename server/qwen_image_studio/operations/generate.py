@@ -9,7 +9,8 @@ from qwen_image_studio.contract.errors import refusal
 from qwen_image_studio.contract.words import Operation, Size, Way
 from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.painting import check_strength, choose, plan_painting, whole_shape
-from qwen_image_studio.operations.request import OneImage, PaintRequest, Shaped
+from qwen_image_studio.operations.parameters import OneImage, Shaped
+from qwen_image_studio.operations.request import PaintRequest
 
 REFERENCE_STRENGTH = 0.6
 """Strength where the caller names none, 0 to 1: how far to go from the image. It is diffusers' own default."""

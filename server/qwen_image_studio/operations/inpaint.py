@@ -11,8 +11,9 @@ from qwen_image_studio.imaging.masks import Marked
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.painting import WAYS_OF_KIND, Shape, check_strength, choose, plan_painting
+from qwen_image_studio.operations.parameters import SeveralImages
 from qwen_image_studio.operations.parts import lossy, resized, scale
-from qwen_image_studio.operations.request import PaintRequest, SeveralImages
+from qwen_image_studio.operations.request import PaintRequest
 from qwen_image_studio.planning.plan import Pass
 from qwen_image_studio.planning.regions import region_pass
 from qwen_image_studio.planning.sizes import painted_size

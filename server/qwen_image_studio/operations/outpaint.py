@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from qwen_image_studio.contract.errors import refusal
+from qwen_image_studio.contract.fields import RatioText
 from qwen_image_studio.contract.words import MAX_SIDE, Anchor, Operation, PromptKind, Size, Way
 from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.painting import (
@@ -17,8 +18,9 @@ from qwen_image_studio.operations.painting import (
     choose,
     plan_painting,
 )
+from qwen_image_studio.operations.parameters import OneImage, Sized
 from qwen_image_studio.operations.parts import lossy, resized, scale
-from qwen_image_studio.operations.request import OneImage, PaintRequest, Sized
+from qwen_image_studio.operations.request import PaintRequest
 from qwen_image_studio.planning.regions import growing_passes
 
 CONTINUED_STRENGTH = 0.8
@@ -44,7 +46,7 @@ class OutpaintRequest(OneImage, Sized, PaintRequest):
     """Pixels to add on this side."""
     bottom: int = Field(0, ge=0, le=MAX_SIDE)
     """Pixels to add on this side."""
-    aspect_ratio: str | None = Field(None, pattern=r"^\d{1,4}:\d{1,4}$")
+    aspect_ratio: RatioText | None = None
     """Instead of pixels, the shape to reach, WIDTH:HEIGHT such as 16:9; or the size to reach."""
     anchor: Anchor = Anchor.CENTER
     """Where the image stands on the canvas of that shape or size."""
@@ -103,7 +105,7 @@ class OutpaintRequest(OneImage, Sized, PaintRequest):
         if self.asked_size is not None:
             return self.asked_size
         across, down = (int(number) for number in str(self.aspect_ratio).split(":"))
-        if not across or not down or max(across, down) > 20 * min(across, down):
+        if max(across, down) > 20 * min(across, down):
             raise refusal("aspect_ratio", "write WIDTH:HEIGHT such as 16:9, at most 20:1")
         return max(image[0], round(image[1] * across / down)), max(image[1], round(image[0] * down / across))
 

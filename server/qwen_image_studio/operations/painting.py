@@ -1,5 +1,6 @@
 """From a request for a painting to its plan: which model paints it, in which way, and with which texts and seeds."""
 
+import math
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,8 @@ from qwen_image_studio.models.families import Family
 from qwen_image_studio.models.known_words import known_in, vocabulary_of
 from qwen_image_studio.models.table import Model, Recipe, find_model
 from qwen_image_studio.operations.given import Given, Planned
-from qwen_image_studio.operations.request import PaintRequest, Shaped
+from qwen_image_studio.operations.parameters import Shaped
+from qwen_image_studio.operations.request import PaintRequest
 from qwen_image_studio.planning.plan import QUALITY, PaintPlan, Pass
 from qwen_image_studio.planning.sizes import like_input, painted_size
 from qwen_image_studio.prompts.cleaning import has_chinese
@@ -108,7 +110,7 @@ def whole_shape(request: Shaped, model: Model, inputs: Sequence[Size]) -> tuple[
     """
     delivered = _delivered_size(request, model, inputs)
     painted = delivered if delivered in model.sizes.values() else painted_size(delivered, model.limits)
-    warnings = []
+    warnings = [*_shape_warnings(request, model)]
     if painted != delivered and _is_far(painted, delivered):
         warnings.append(
             f"The image's shape of {delivered[0]}x{delivered[1]} is longer than {model.name} paints; it was painted at "
@@ -130,7 +132,7 @@ def _is_far(painted: Size, delivered: Size) -> bool:
 def _delivered_size(request: Shaped, model: Model, inputs: Sequence[Size]) -> Size:
     asked = request.asked_size
     if asked is None and request.aspect_ratio is not None:
-        return model.sizes[request.aspect_ratio]
+        return model.sizes[_native(request.aspect_ratio, model)]
     if asked is None:
         return like_input(inputs[0], model.limits) if inputs else model.sizes[AspectRatio.SQUARE]
     width, height = asked
@@ -141,6 +143,30 @@ def _delivered_size(request: Shaped, model: Model, inputs: Sequence[Size]) -> Si
     if max(width / height, height / width) > model.max_aspect:
         raise refusal(param, f"{width}x{height} is longer than {model.max_aspect:g}:1; bring the sides closer together")
     return width, height
+
+
+def _native(ratio: str, model: Model) -> AspectRatio:
+    """Return the nearest of the shapes for which the model has a native size."""
+    return min(model.sizes, key=lambda shape: abs(_proportion(shape) - _proportion(ratio)))
+
+
+def _proportion(ratio: str) -> float:
+    """Return the logarithm of width by height, in which 2:1 and 1:2 lie equally far from 1:1."""
+    width, height = (int(side) for side in ratio.split(":"))
+    return math.log(width / height)
+
+
+def _shape_warnings(request: Shaped, model: Model) -> list[str]:
+    """Return a warning where the result has another shape than the one that was asked for."""
+    if request.aspect_ratio is None or request.asked_size is not None:
+        return []
+    shape = _native(request.aspect_ratio, model)
+    if math.isclose(_proportion(shape), _proportion(request.aspect_ratio)):
+        return []
+    return [
+        f"aspect_ratio {request.aspect_ratio} was painted as {shape.value}, the nearest of {model.name}'s own shapes; "
+        "size takes any other in pixels."
+    ]
 
 
 # -- model ---------------------------------------------------------------------------------------------------------
@@ -212,7 +238,7 @@ def _guidance(request: PaintRequest, chosen: Chosen, recipe: Recipe) -> float:
 
 def _text_warnings(request: PaintRequest, chosen: Chosen, plan: PaintPlan, images: int) -> list[str]:
     """Return warnings about the texts, and about how strictly the model follows them."""
-    warnings = list(request.cleaning)
+    warnings = [*request.reading, *request.cleaning]
     if not chosen.family.takes_guidance and (request.guidance_scale is not None or request.negative_prompt):
         name = chosen.model.name
         warnings.append(f"guidance_scale and negative_prompt have no effect: {name} paints without guidance.")

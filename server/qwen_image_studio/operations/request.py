@@ -1,6 +1,5 @@
 """The base of all requests. A parameter has the same name everywhere (HTTP, Dify tools, shell, Python)."""
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,28 +12,31 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from qwen_image_studio.contract.adjustments import Region
 from qwen_image_studio.contract.errors import StudioError, from_validation, refusal
-from qwen_image_studio.contract.fields import ConversationName, Side, UserName
+from qwen_image_studio.contract.fields import (
+    AnySeed,
+    ConversationName,
+    FileFormat,
+    SlotName,
+    SlotText,
+    UserName,
+)
 from qwen_image_studio.contract.words import (
     MAX_IMAGES,
-    MAX_INPUTS,
+    MAX_NAME_CHARS,
     MAX_PROMPT_CHARS,
     MAX_SEED,
-    MAX_SIDE,
+    MAX_SLOTS,
     MAX_STEPS,
-    MIN_SIDE,
     MIN_STEPS,
-    AspectRatio,
     Language,
     Operation,
     OutputFormat,
-    Size,
     Tier,
 )
 from qwen_image_studio.guard.terms import check_words
@@ -63,6 +65,19 @@ class Request(BaseModel, ABC):
     """A name of the caller's own. Where an image is needed and none sent, it is the last one of this conversation."""
     user: Annotated[UserName, BeforeValidator(_trimmed)] = None
     """A name of the caller's own for the person it asks for; /v1/jobs?user= lists that one's jobs alone."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_left_out(cls, values: Any) -> Any:
+        """Leave out texts with nothing in them: forms and workflow tools send those for what nobody filled in."""
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if not cls._says_nothing(name, value)}
+
+    @classmethod
+    def _says_nothing(cls, name: Any, value: Any) -> bool:
+        field = cls.model_fields.get(name) if isinstance(value, str) and not value.strip() else None
+        return field is not None and not field.is_required()
 
     @property
     def images(self) -> list[str]:
@@ -157,9 +172,9 @@ class PaintRequest(ImageRequest):
 
     prompt: str = Field("", max_length=MAX_PROMPT_CHARS)
     """What to paint; for an edit, the instruction. Chinese or English. Needed unless there is a template."""
-    template: str | None = Field(None, max_length=64)
+    template: str | None = Field(None, max_length=MAX_NAME_CHARS)
     """Instead of a prompt, the id of a template of /v1/templates."""
-    slots: dict[str, str] = Field(default_factory=dict, max_length=20)
+    slots: dict[SlotName, SlotText] = Field(default_factory=dict, max_length=MAX_SLOTS)
     """Texts for the template's slots, by name."""
     language: Language | None = None
     """Language of the template's words. Left out: Chinese where a slot has Chinese in it."""
@@ -173,15 +188,16 @@ class PaintRequest(ImageRequest):
     """Denoising steps. Left out: the model's own."""
     guidance_scale: float | None = Field(None, ge=1, le=20, allow_inf_nan=False)
     """How strictly to follow the prompt (true CFG); 1 is off and twice as fast. Left out: the model's own."""
-    seed: int | None = Field(None, ge=0, le=MAX_SEED)
-    """Seed of the first image. Left out: random; the answer tells it."""
+    seed: AnySeed | None = None
+    """Seed of the first image. Left out, or -1: random; the answer tells it. One above 4294967295 is folded."""
     tier: Tier = Tier.QUALITY
     """Speed/quality setting."""
-    output_format: OutputFormat = OutputFormat.PNG
+    output_format: FileFormat = OutputFormat.PNG
     """File format of the images."""
 
     _as_sent: str = PrivateAttr("")
     _cleaning: list[str] = PrivateAttr(default_factory=list)
+    _reading: list[str] = PrivateAttr(default_factory=list)
 
     @model_validator(mode="after")
     def _a_prompt_or_a_template(self) -> Self:
@@ -192,6 +208,19 @@ class PaintRequest(ImageRequest):
         if self.slots and self.template is None:
             raise PydanticCustomError("slots_without_template", "slots belong to a template", {"param": "slots"})
         return self
+
+    @model_validator(mode="after")
+    def _fold_a_large_seed(self) -> Self:
+        if self.seed is not None and self.seed > MAX_SEED:
+            folded = self.seed % (MAX_SEED + 1)
+            self._reading.append(f"seed {self.seed} is above {MAX_SEED}; it was folded into {folded}.")
+            self.seed = folded
+        return self
+
+    @property
+    def reading(self) -> list[str]:
+        """Warnings about values that were taken in another way than they were sent."""
+        return self._reading
 
     @property
     def as_sent(self) -> str:
@@ -234,92 +263,3 @@ class PaintRequest(ImageRequest):
         super().foresee(given)
         if self.model is not None:
             find_model(self.model, given.models)
-
-
-class Sized(BaseModel):
-    """The size of the result, in one of three ways."""
-
-    width: Side | None = None
-    """Pixels; goes together with height."""
-    height: Side | None = None
-    """Pixels; goes together with width."""
-    size: str | None = Field(None, max_length=20)
-    """WIDTHxHEIGHT in pixels, or auto; instead of width and height."""
-
-    @field_validator("size")
-    @classmethod
-    def _size_is_written_as_wxh(cls, value: str | None) -> str | None:
-        if value is None or value == "auto":
-            return value
-        if not (match := re.fullmatch(r"(\d{1,5})[xX×](\d{1,5})", value)):
-            raise ValueError("must be WIDTHxHEIGHT such as 1024x768, or auto")
-        if not all(MIN_SIDE <= int(side) <= MAX_SIDE for side in match.groups()):
-            raise ValueError(f"each side must be {MIN_SIDE} to {MAX_SIDE} pixels")
-        return value.lower().replace("×", "x")
-
-    @model_validator(mode="after")
-    def _one_way_to_say_the_size(self) -> Self:
-        if (self.width is None) != (self.height is None):
-            message = "width and height go together; send both, or aspect_ratio"
-            raise PydanticCustomError("size_half_said", message, {"param": "width"})
-        if len(ways := self.ways_of_size()) > 1:
-            message = f"send only one of {', '.join('width and height' if way == 'width' else way for way in ways)}"
-            raise PydanticCustomError("size_said_twice", message, {"param": ways[0]})
-        return self
-
-    def ways_of_size(self) -> list[str]:
-        """Return the names of the parameters that the caller set the size with."""
-        ways = {
-            "size": self.size not in {None, "auto"},
-            "aspect_ratio": getattr(self, "aspect_ratio", None) is not None,
-            "width": self.width is not None,
-        }
-        return [way for way, used in ways.items() if used]
-
-    @property
-    def asked_size(self) -> Size | None:
-        """Width and height in pixels, or None where the caller named no size."""
-        if self.width is not None and self.height is not None:
-            return self.width, self.height
-        if self.size not in {None, "auto"}:
-            width, height = str(self.size).split("x")
-            return int(width), int(height)
-        return None
-
-
-class Shaped(Sized):
-    """The size of the result, also as a shape at the model's native size."""
-
-    aspect_ratio: AspectRatio | None = None
-    """Shape at the model's native size; instead of width and height."""
-
-
-class OneImage(BaseModel):
-    """One image that the request starts from."""
-
-    image: str | None = Field(None, max_length=4000)
-    """Image id or URL; or send a file (multipart)."""
-
-    @property
-    def images(self) -> list[str]:
-        """The id or URL as a list; empty where a file is sent or none."""
-        return [] if self.image is None else [self.image]
-
-
-class SeveralImages(BaseModel):
-    """One to three images that the request starts from."""
-
-    image: str | list[str] | None = None
-    """Image ids or URLs, in the order in which the instruction numbers them; or send files (multipart)."""
-
-    @field_validator("image")
-    @classmethod
-    def _one_to_three(cls, value: str | list[str] | None) -> str | list[str] | None:
-        if isinstance(value, list) and not 1 <= len(value) <= MAX_INPUTS:
-            raise ValueError(f"takes 1 to {MAX_INPUTS} images")
-        return value
-
-    @property
-    def images(self) -> list[str]:
-        """The ids and URLs as a list; empty where files are sent."""
-        return [self.image] if isinstance(self.image, str) else list(self.image or ())

@@ -76,6 +76,24 @@ def without_thoughts(text: str) -> str:
     return "".join(kept)
 
 
+def without_leading_thoughts(text: str) -> str:
+    """Return an answer without the thoughts before it, and everything behind them as it is.
+
+    They begin with an opening mark, or end with a lone closing mark at the end of a line.
+    """
+    marks = _THOUGHT.finditer(text)
+    first = next(marks, None)
+    if first is None:
+        return text
+    if first[1] or first[2]:
+        is_lone = text[first.end() :].partition("\n")[0].strip() == "" and next(marks, None) is None
+        return text[first.end() :].lstrip("\r\n") if is_lone else text
+    if text[: first.start()].strip():
+        return text
+    end = next((mark.end() for mark in marks if mark[1] or mark[2]), len(text))
+    return text[end:].lstrip("\r\n")
+
+
 def told(warnings: Iterable[Cleaned]) -> list[str]:
     """Return the warnings of several texts, each sentence once."""
     return list(dict.fromkeys(sentence for each in warnings for sentence in each.warnings))

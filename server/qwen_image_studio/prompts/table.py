@@ -1,29 +1,32 @@
-"""The table of a batch: read from JSON, CSV or Markdown, and filled into the texts of the batch's job row by row."""
+"""The table of a batch: read from JSON, CSV, Markdown or an Excel file."""
 
 import csv
 import io
 import json
 import math
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.fields import Cell
-from qwen_image_studio.contract.words import MAX_PROMPT_CHARS, MAX_ROWS
-from qwen_image_studio.prompts.written import json_of_python, markdown_table, without_fences
+from qwen_image_studio.contract.words import MAX_CELL_CHARS, MAX_COLUMN_CHARS, MAX_COLUMNS, MAX_ROWS
+from qwen_image_studio.prompts.cleaning import without_leading_thoughts
+from qwen_image_studio.prompts.encoding import TableFile, decoded
+from qwen_image_studio.prompts.spreadsheet import csv_of, is_spreadsheet
+from qwen_image_studio.prompts.written import (
+    delimiter_of,
+    json_of_python,
+    list_within,
+    markdown_table,
+    without_fences,
+)
 
 Row = dict[str, Cell]
 """Values of one row by column."""
-MAX_DEPTH = 20
-"""Levels to which lists and objects of a job may be nested; no operation needs more than four."""
-# One run of characters up to a brace, so that the search takes linear time. Names are stripped afterwards.
-_COLUMN = re.compile(r"\{\{([^{}]*)\}\}")
-_SINGLE = re.compile(r"(?<!\{)\{([^{}]{1,100})\}(?!\})")
-MAX_FILLED_CHARS = 2 * MAX_PROMPT_CHARS
-"""Longest text in characters once it is filled in: more than any parameter takes."""
-_LEFT_OUT = object()
+MAX_LINES = 50_000
+"""Largest number of lines; a cell may hold some."""
+_THOUGHTS_CUT = "The thoughts of a language model (<think> ... </think>) were cut off before the table."
 _SUCH_AS = 'a JSON list such as [{"name": "red apple"}], or CSV whose first line names the columns'
 
 
@@ -40,35 +43,44 @@ def of_row(number: int) -> Iterator[None]:
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-def decode(data: bytes) -> str:
-    """Return the text of a file as spreadsheets write it: UTF-8 or UTF-16 with a BOM, UTF-8 without, else GB 18030.
+class Table(NamedTuple):
+    """The rows of a batch, and the warnings about how they were read."""
 
-    Raises StudioError ``invalid_value`` for any other file.
+    rows: list[Row]
+    warnings: tuple[str, ...] = ()
+
+
+def read_file(data: bytes) -> TableFile:
+    """Return the table in a file as text: that of an Excel file (.xlsx) as CSV, that of any other as it was written.
+
+    Raises StudioError ``invalid_value`` for a file that cannot be read.
     """
-    for encoding in ("utf-16",) if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else ("utf-8-sig", "gb18030"):
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if "\0" not in text:
-            return text
-    raise _refusal("the file is neither CSV nor JSON; in a spreadsheet program save it as 'CSV UTF-8'")
+    return TableFile(csv_of(data)) if is_spreadsheet(data) else decoded(data)
 
 
-def read_rows(text: str) -> list[Row]:
+def read_table(text: str) -> Table:
     """Return the rows of a JSON list of objects, a CSV table whose first line names the columns, or a Markdown table.
 
-    Values of a line of CSV are separated by commas; by tabs, semicolons or Chinese commas where the first line has no
-    comma. As language models answer, a table may stand in a code block, with words around it; as workflow tools write
-    it, a list may be in Python's notation. A single object is one row. Raises StudioError ``invalid_value``.
+    Values of a line of CSV are separated by commas, tabs, semicolons or Chinese commas: by the one that Excel's
+    ``sep=`` names, else by the one that divides all lines evenly. Columns without name and values are dropped, and rows
+    without values. As language models answer, a table may stand in a code block or a list in a sentence, with words and
+    thoughts around it; as workflow tools write it, a list may be in Python's notation. A single object is one row.
+    Raises StudioError ``invalid_value``.
     """
     text = text.removeprefix("\ufeff")
-    if not _is_list(text):
-        text = without_fences(text)
-    if _is_list(text):
-        return check_rows(_read_list(text))
-    cells = markdown_table(text)
-    return check_rows(_read_table(text) if cells is None else _read_cells(cells))
+    if text.count("\n") + text.count("\r") > MAX_LINES:
+        raise table_refusal(f"the table has more than {MAX_LINES} lines; send it as several batches")
+    answer = without_leading_thoughts(text)
+    thoughts = () if answer == text else (_THOUGHTS_CUT,)
+    if not _is_list(answer):
+        answer = without_fences(answer)
+    if not _is_list(answer):
+        answer = list_within(answer) or answer
+    if _is_list(answer):
+        return Table(check_rows(_read_list(answer)), thoughts)
+    cells = markdown_table(answer)
+    read = _read_csv(answer) if cells is None else _rows_of(_numbered(cells))
+    return Table(check_rows(read.rows), thoughts + read.warnings)
 
 
 def _is_list(text: str) -> bool:
@@ -78,7 +90,7 @@ def _is_list(text: str) -> bool:
 def check_rows(rows: Sequence[Mapping[str, Cell]]) -> list[Row]:
     """Return the rows with stripped column names. Raises StudioError ``invalid_value`` for rows that cannot be used."""
     if not rows:
-        raise _refusal(f"there is no row; send at least one, as {_SUCH_AS}")
+        raise table_refusal(f"there is no row; send at least one, as {_SUCH_AS}")
     _check_count(rows)
     return [_checked(number, list(row.items())) for number, row in enumerate(rows)]
 
@@ -86,26 +98,32 @@ def check_rows(rows: Sequence[Mapping[str, Cell]]) -> list[Row]:
 def _check_count(rows: Sequence[object]) -> None:
     """Raise StudioError ``invalid_value`` for too many rows; called before each of them is looked at."""
     if len(rows) > MAX_ROWS:
-        raise _refusal(f"there are {len(rows)} rows; at most {MAX_ROWS} are taken, send them as several batches")
+        raise table_refusal(f"there are {len(rows)} rows; at most {MAX_ROWS} are taken, send them as several batches")
 
 
 def _checked(number: int, pairs: Sequence[tuple[str, Any]]) -> Row:
     """Return one row, made of columns and values. Raises StudioError ``invalid_value`` that names the row."""
     row: Row = {}
     with of_row(number):
+        if len(pairs) > MAX_COLUMNS:
+            raise table_refusal(f"it has {len(pairs)} columns; at most {MAX_COLUMNS} are taken", param="")
         for name, value in pairs:
             name = name.strip()
             if not name:
-                raise _refusal("a column has no name; give it one", param="")
+                raise table_refusal("a column has no name; give it one", param="")
             if name in row:
-                raise _refusal(f"the column '{name[:60]}' is there twice; rename one", param="")
+                raise table_refusal(f"the column '{name[:60]}' is there twice; rename one", param="")
             if not isinstance(value, str | int | float | None):  # bool is an int
-                raise _refusal(f"'{name[:60]}' holds a list or an object; send a text or a number", param="")
-            _check_text(name, "")
+                raise table_refusal(f"'{name[:60]}' holds a list or an object; send a text or a number", param="")
+            check_text(name, "")
+            if len(name) > MAX_COLUMN_CHARS:
+                raise table_refusal(f"the name of a column has more than {MAX_COLUMN_CHARS} characters", param="")
             if isinstance(value, str):
-                _check_text(value, "")
+                check_text(value, "")
+                if len(value) > MAX_CELL_CHARS:
+                    raise table_refusal(f"'{name[:60]}' has more than {MAX_CELL_CHARS} characters", param="")
             if isinstance(value, float) and not math.isfinite(value):
-                raise _refusal(f"'{name[:60]}' is no number; send a text or a number", param="")
+                raise table_refusal(f"'{name[:60]}' is no number; send a text or a number", param="")
             row[name] = value
     return row
 
@@ -122,7 +140,7 @@ def _read_list(text: str) -> list[Row]:
     for number, row in enumerate(found):
         if not isinstance(row, _Object):
             with of_row(number):
-                raise _refusal('is no object; send a list of objects such as [{"name": "cup"}]', param="")
+                raise table_refusal('is no object; send a list of objects such as [{"name": "cup"}]', param="")
     return [_checked(number, row) for number, row in enumerate(found)]
 
 
@@ -133,161 +151,101 @@ def _parsed(text: str) -> Any:
     except (ValueError, RecursionError) as error:
         with suppress(ValueError, RecursionError):
             return json.loads(json_of_python(text), object_pairs_hook=_Object)
-        raise _refusal(f"the JSON cannot be read ({str(error)[:100]}); correct it, or send {_SUCH_AS}") from error
+        raise table_refusal(f"the JSON cannot be read ({str(error)[:100]}); correct it, or send {_SUCH_AS}") from error
 
 
-def _read_cells(cells: Sequence[Sequence[str]]) -> list[Row]:
-    """Return the rows of a Markdown table, the names of its columns first. Raises StudioError that names the row."""
-    names, *rows = cells
-    _check_count(rows)
-    for number, row in enumerate(rows):
-        if len(row) != len(names):
-            with of_row(number):
-                raise _refusal(f"it has {len(row)} cells, and the table {len(names)} columns", param="")
-    return [_checked(number, list(zip(names, row, strict=True))) for number, row in enumerate(rows)]
+Line = tuple[int, list[str]]
+"""The number of a line of the text, from 1, and its values."""
 
 
-def _read_table(text: str) -> list[Row]:
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
-    rows: list[list[str]] = []
-    header: list[str] | None = None
+def _numbered(cells: Sequence[list[str]]) -> list[Line]:
+    return [(0, line) for line in cells]
+
+
+def _read_csv(text: str) -> Table:
+    delimiter, text = delimiter_of(text)
+    return _rows_of(_csv_lines(text, delimiter))
+
+
+def _csv_lines(text: str, delimiter: str) -> list[Line]:
+    """Return the lines of a CSV table but the empty ones. Raises StudioError that names the row."""
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    found: list[Line] = []
     try:
         for line in lines:
-            if header is None:
-                header = line or None
-            elif len(line) == len(header):
-                rows.append(line)
-            elif line:  # an empty line is skipped
-                with of_row(len(rows)):
-                    raise _refusal(
-                        f"line {lines.line_num} has {len(line)} values and the first line {len(header)} columns; put "
-                        "values that hold commas in double quotes",
-                        param="",
-                    )
+            if line:
+                found.append((lines.line_num, line))
     except csv.Error as error:
-        with of_row(len(rows)):
-            raise _refusal(f"line {lines.line_num} is no CSV ({error}); look at its double quotes", param="") from error
-    while rows and not any(value.strip() for value in rows[-1]):  # spreadsheets add empty rows
-        rows.pop()
-    _check_count(rows)
-    return [_checked(number, list(zip(header or (), row, strict=True))) for number, row in enumerate(rows)]
+        with of_row(max(0, len(found) - 1)):
+            raise table_refusal(
+                f"line {lines.line_num} is no CSV ({error}); look at its double quotes", param=""
+            ) from error
+    return found
 
 
-def _delimiter(text: str) -> str:
-    """Return the character that separates the columns of the first line, outside double quotes."""
-    first = re.sub(r'"[^"]*"?', "", text.lstrip("\r\n").partition("\n")[0])
-    return "," if "," in first else next((one for one in "\t;，" if one in first), ",")
+def _rows_of(found: Sequence[Line]) -> Table:
+    """Return the rows of a table whose first line names the columns. Raises StudioError that names the row."""
+    header, values = (found[0][1], found[1:]) if found else ([], [])
+    filled = [line for line in values if not _is_blank(line[1])]
+    _check_count(filled)
+    width = _width(header, filled)
+    lines = [_even(number, line, width) for number, line in enumerate(filled)]
+    used = [index for index in range(width) if header[index].strip() or any(line[index].strip() for line in lines)]
+    rows = [_checked(number, [(header[index], line[index]) for index in used]) for number, line in enumerate(lines)]
+    return Table(rows, _skipped(values))
 
 
-# -- filling -------------------------------------------------------------------------------------------------------
+def _width(header: Sequence[str], filled: Sequence[Line]) -> int:
+    """Return the number of columns without those at the end that have neither a name nor a value."""
+    used = max(map(_last_value, [header, *(line for _, line in filled)]))
+    width = min(len(header), used)
+    if width > 2 * MAX_COLUMNS:
+        raise table_refusal(f"there are {width} columns; at most {MAX_COLUMNS} are taken")
+    return width
 
 
-def check_job(job: Mapping[str, Any], rows: Sequence[Row] | None = None) -> None:
-    """Raise StudioError ``invalid_value`` for a job that is nested too deeply or names a column wrongly.
-
-    With `rows`, a column is wrong that no row has, or that stands in single braces, which would be painted with it.
-    """
-    columns = None if rows is None else {name for row in rows for name in row}
-    for text in _texts(job, 0):
-        _check_text(text, "job")
-        if columns is not None:
-            _check_columns(text, columns)
+def _last_value(values: Sequence[str]) -> int:
+    """Return the number of values up to the last one that is not empty."""
+    return next((index for index in range(len(values), 0, -1) if values[index - 1].strip()), 0)
 
 
-def _check_columns(text: str, columns: Collection[str]) -> None:
-    for name in (found.strip() for found in _COLUMN.findall(text)):
-        if name not in columns:
-            shown = ", ".join(sorted(columns)[:20])
-            raise _refusal(f"{{{{{name[:60]}}}}}: no row has that column; there are: {shown}", param="job")
-    for name in (found.strip() for found in _SINGLE.findall(text)):
-        if name in columns:
-            raise _refusal(f"write the column {name[:60]} in double braces, {{{{{name[:60]}}}}}", param="job")
+def _even(number: int, line: Line, width: int) -> list[str]:
+    """Return the values of a line, as many as there are columns. Raises StudioError that names the row."""
+    values = line[1]
+    if len(values) > width and _is_blank(values[width:]):
+        values = values[:width]
+    if len(values) != width:
+        with of_row(number):
+            if not line[0]:
+                raise table_refusal(f"it has {len(values)} cells, and the table {width} columns", param="")
+            raise table_refusal(
+                f"line {line[0]} has {len(values)} values and the first line {width} columns; put values that hold "
+                "commas in double quotes",
+                param="",
+            )
+    return values
 
 
-def is_of_row(value: object) -> bool:
-    """Return whether a parameter of the job names a column."""
-    return isinstance(value, str) and _COLUMN.search(value) is not None
+def _is_blank(values: Iterable[str]) -> bool:
+    return not any(value.strip() for value in values)
 
 
-def fill(job: Mapping[str, Any], row: Mapping[str, Cell]) -> dict[str, Any]:
-    """Return the job with the row's values in place of {{column}} in all its texts.
-
-    A text that is nothing but {{column}} becomes the value itself; it is left out where the value is empty, and so is a
-    list or object that becomes empty with it. A {{column}} inside a value is not filled in. Raises StudioError
-    ``invalid_value`` where a longer text names a column that is missing or empty.
-    """
-    filled = {name: _filled(value, row) for name, value in job.items()}
-    if isinstance(slots := filled.get("slots"), dict):  # texts, also where a table holds numbers
-        filled["slots"] = {
-            name: _as_text(value) if isinstance(value, int | float) and is_of_row(job["slots"][name]) else value
-            for name, value in slots.items()
-        }
-    return {name: value for name, value in filled.items() if value is not _LEFT_OUT}
+def _skipped(lines: Sequence[Line]) -> tuple[str, ...]:
+    """Return a warning that counts the rows without any value; those at the end are the spreadsheet's own."""
+    last = max((index for index, line in enumerate(lines) if not _is_blank(line[1])), default=0)
+    blank = [line[0] for line in lines[:last] if _is_blank(line[1])]
+    if not blank:
+        return ()
+    where = f" (line {', '.join(map(str, blank[:5]))}{' ...' if len(blank) > 5 else ''})" if blank[0] else ""
+    return (f"{len(blank)} {'row' if len(blank) == 1 else 'rows'} without any value{where} left out.",)
 
 
-def _filled(value: Any, row: Mapping[str, Cell]) -> Any:
-    if isinstance(value, str):
-        return _filled_text(value, row)
-    if not value or not isinstance(value, dict | list):
-        return value
-    if isinstance(value, dict):
-        parts = {name: _filled(part, row) for name, part in value.items()}
-        return {name: part for name, part in parts.items() if part is not _LEFT_OUT} or _LEFT_OUT
-    return [part for part in (_filled(part, row) for part in value) if part is not _LEFT_OUT] or _LEFT_OUT
-
-
-def _filled_text(text: str, row: Mapping[str, Cell]) -> Any:
-    if whole := _COLUMN.fullmatch(text.strip()):
-        value = row.get(whole[1].strip())
-        return _LEFT_OUT if _is_empty(value) else value
-
-    left = MAX_FILLED_CHARS
-
-    def value_of(match: re.Match[str]) -> str:
-        nonlocal left
-        name = match[1].strip()
-        if name not in row:
-            raise _refusal(f"there is no column '{name[:60]}' for the text '{text[:60]}'", param="")
-        if _is_empty(row[name]):
-            raise _refusal(f"'{name[:60]}' is empty, and stands in the text '{text[:60]}'; fill it in", param="")
-        value = _as_text(row[name])
-        left -= len(value)
-        if left < 0:
-            message = f"'{text[:60]}' has more than {MAX_FILLED_CHARS} characters once it is filled in; shorten it"
-            raise _refusal(message, param="")
-        return value
-
-    return _COLUMN.sub(value_of, text)
-
-
-def _is_empty(value: Cell) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
-
-
-def _as_text(value: Cell) -> str:
-    """Return a value as it is written within a text: numbers as people write them."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(int(value)) if isinstance(value, float) and abs(value) < 1e15 and value.is_integer() else str(value)
-
-
-def _texts(value: Any, depth: int) -> Iterator[str]:
-    if depth > MAX_DEPTH:
-        raise _refusal(f"is nested more than {MAX_DEPTH} deep; no operation takes that", param="job")
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        if isinstance(value, dict):
-            yield from value
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _texts(part, depth + 1)
-
-
-def _check_text(text: str, param: str) -> None:
+def check_text(text: str, param: str) -> None:
     """Raise StudioError for half a surrogate pair, which neither files nor databases can store."""
     if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise _refusal("a text holds half a character (a lone surrogate such as \\ud800); take it out", param)
+        raise table_refusal("a text holds half a character (a lone surrogate such as \\ud800); take it out", param)
 
 
-def _refusal(problem: str, param: str = "rows") -> StudioError:
+def table_refusal(problem: str, param: str = "rows") -> StudioError:
+    """Return the error for a table that cannot be used; without `param` the row is named by :func:`of_row`."""
     return StudioError("invalid_value", f"{param}: {problem}." if param else f"{problem}.", param=param or None)

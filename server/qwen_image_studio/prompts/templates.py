@@ -11,12 +11,10 @@ from pydantic import ValidationError
 
 from qwen_image_studio.contract.answers import SlotView, TemplateList, TemplateView
 from qwen_image_studio.contract.errors import BadTemplates, StudioError, refusal
-from qwen_image_studio.contract.words import Language, Operation, SlotType
+from qwen_image_studio.contract.words import MAX_SLOT_CHARS, Language, Operation, SlotType
 from qwen_image_studio.prompts.cleaning import clean, has_chinese
 
 LIBRARY = Path(__file__).with_suffix(".toml")
-MAX_SLOT_CHARS = 200
-"""Longest value of a slot in characters."""
 Words = Mapping[Language, str]
 """The same words in each language."""
 

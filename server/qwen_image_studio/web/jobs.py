@@ -1,7 +1,7 @@
 """Jobs over HTTP: submit, look, wait, follow, cancel, list, delete."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flask import Blueprint, Response, request, stream_with_context, url_for
@@ -9,17 +9,17 @@ from pydantic import RootModel
 
 from qwen_image_studio.contract.answers import JobList, JobQuery, JobsQuery, JobView
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import MAX_INPUTS
-from qwen_image_studio.intake import MASK, Submission, Upload, image_params
+from qwen_image_studio.contract.words import MAX_INPUTS, MAX_JSON_BYTES
+from qwen_image_studio.intake import MASK, Submission, Upload
 from qwen_image_studio.jobs import Job, Tag
 from qwen_image_studio.operations import JobRequest
 from qwen_image_studio.operations.request import validated
-from qwen_image_studio.prompts.table import decode
+from qwen_image_studio.prompts.table import read_file
 from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.files import archive_response
+from qwen_image_studio.web.forms import IMAGE_FIELDS, is_image, read_uploads
 from qwen_image_studio.web.present import job_list, job_view, tag_of
 from qwen_image_studio.web.routing import (
-    MAX_JSON_BYTES,
     Body,
     Form,
     read_idempotency_key,
@@ -41,7 +41,7 @@ SUBMIT_ERRORS = (
     "image_not_ready", "url_not_allowed", "url_not_fetched", "content_blocked", "idempotency_key_reused", "queue_full",
 )  # fmt: skip
 """Codes of errors that refuse a job once its request has been read."""
-_FILES = ("image", "image[]", MASK, "rows")
+_FILES = (*IMAGE_FIELDS, MASK, "rows")
 MAX_TABLE_BYTES = 2_000_000
 """Largest file of rows as it is sent, in bytes; UTF-16 takes up to twice as many as the UTF-8 it is kept in."""
 
@@ -53,18 +53,23 @@ class JobBody(RootModel[JobRequest]):
 def _read_submission() -> Submission:
     """Read the current request. Raises StudioError that names the parameter at fault."""
     if request.mimetype == "multipart/form-data":
-        body, uploads = _read_form()
+        body, uploads, warnings = _read_form()
     elif request.mimetype == "application/json":
-        body, uploads = read_json(request.get_data(cache=False)), []
+        body, uploads, warnings = read_json(request.get_data(cache=False)), [], ()
     else:
         raise StudioError(
             "unsupported_media_type", "Send application/json, or multipart/form-data with a 'params' field of JSON."
         )
-    return Submission(validated(body), uploads, read_idempotency_key())
+    return Submission(validated(body), uploads, read_idempotency_key(), warnings)
 
 
-def _read_form() -> tuple[dict[str, Any], list[Upload]]:
-    unknown = [name for name in (*request.form, *request.files) if name not in {"params", *_FILES}]
+def _read_form() -> tuple[dict[str, Any], list[Upload], Sequence[str]]:
+    """Return the parameters, the files, and the warnings about how they were read."""
+    text = next((name for name in request.form if name == MASK or is_image(name)), None)
+    if text is not None and any(request.form.getlist(text)):
+        message = f"{text}: this field of the form takes a file; put the id or URL of an image into 'params'."
+        raise StudioError("invalid_value", message, param=text)
+    unknown = [name for name in request.form if name not in {"params", "rows", text}]
     if unknown:
         raise StudioError(
             "unknown_parameter",
@@ -72,30 +77,28 @@ def _read_form() -> tuple[dict[str, Any], list[Upload]]:
             "and, for a batch, 'rows'.",
             param=unknown[0][:60],
         )
-    text = next((name for name in ("image", "image[]", MASK) if name in request.form), None)
-    if text is not None:
-        message = f"{text}: this field of the form takes a file; put the id or URL of an image into 'params'."
-        raise StudioError("invalid_value", message, param=text)
-    files = [file for name in ("image", "image[]") for file in request.files.getlist(name)]
-    uploads = [Upload(name, file.read()) for name, file in zip(image_params(len(files)), files, strict=True)]
-    uploads += [Upload(MASK, file.read()) for file in request.files.getlist(MASK)]
+    uploads = read_uploads(others=("rows",))
     body = read_json(request.form.get("params", "{}").encode("utf-8", "surrogatepass"))
-    return {**body, **_read_rows(body)}, uploads
+    rows, warnings = _read_rows(body)
+    return {**body, **rows}, uploads, warnings
 
 
-def _read_rows(body: Mapping[str, Any]) -> dict[str, str]:
+def _read_rows(body: Mapping[str, Any]) -> tuple[dict[str, str], Sequence[str]]:
     """Return the table of a batch as the parameter `rows`, where it is a field of the form: a file, or text."""
-    sent = [file.read() for file in request.files.getlist("rows")]
+    files = [(file.filename, file.read()) for file in request.files.getlist("rows")]
+    sent = [data for filename, data in files if filename or data]
     sent += [text.encode("utf-8", "surrogatepass") for text in request.form.getlist("rows")]
     if not sent:
-        return {}
+        return {}, ()
     if len(sent) > 1 or "rows" in body:
         raise StudioError("invalid_value", "rows: send one table, as a file or within 'params'.", param="rows")
-    if len(sent[0]) > MAX_TABLE_BYTES or len((text := decode(sent[0])).encode()) > MAX_JSON_BYTES:
-        most = f"{MAX_JSON_BYTES // 1000} kB as UTF-8"
-        message = f"rows: the table has more than {most}; send it as several batches."
-        raise StudioError("body_too_large", message, param="rows")
-    return {"rows": text}
+    if len(sent[0]) <= MAX_TABLE_BYTES:
+        table = read_file(sent[0])
+        if len(table.text.encode()) <= MAX_JSON_BYTES:
+            return {"rows": table.text}, table.warnings
+    most = f"{MAX_JSON_BYTES // 1000} kB as UTF-8"
+    message = f"rows: the table has more than {most}; send it as several batches."
+    raise StudioError("body_too_large", message, param="rows")
 
 
 @route(

@@ -19,6 +19,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ValidationError
 
 from qwen_image_studio.contract.errors import StudioError, from_validation
+from qwen_image_studio.contract.words import MAX_JSON_BYTES
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.intake import Intake
@@ -29,7 +30,6 @@ from qwen_image_studio.web.waiting import Changes
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
-MAX_JSON_BYTES = 1_000_000
 _BODY_ERRORS = ("malformed_body", "invalid_value", "unknown_parameter", "body_too_large", "unsupported_media_type")
 _SERVICES = "qwen-image-studio"
 Read = TypeVar("Read")

@@ -22,7 +22,7 @@ from qwen_image_studio.models.table import Model
 from qwen_image_studio.operations.batch import row_request
 from qwen_image_studio.planning.engine import Painted
 from qwen_image_studio.planning.plan import BatchPlan
-from qwen_image_studio.prompts.table import fill
+from qwen_image_studio.prompts.filling import fill
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.worker.faults import contained
 from qwen_image_studio.worker.keeper import LeaseKeeper

@@ -1,0 +1,46 @@
+"""The files of a multipart form: images in their order, and a mask."""
+
+import re
+from collections.abc import Iterable
+
+from flask import request
+
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.intake import MASK, Upload, image_params
+
+IMAGE_FIELDS = ("image", "image[]")
+"""Names of the fields that hold images; image[0], image[1] and so on say their order."""
+_IMAGE = re.compile(r"image(?:\[([0-9]{0,4})\])?")
+
+
+def is_image(name: str) -> bool:
+    """Return whether a field of that name holds an image."""
+    return _IMAGE.fullmatch(name) is not None
+
+
+def in_order(names: Iterable[str]) -> list[int]:
+    """Return the positions of the images' fields in the order of their numbers; those without come first."""
+    numbered = [(int(match[1] or -1) if (match := _IMAGE.fullmatch(name)) and match[1] else -1) for name in names]
+    return sorted(range(len(numbered)), key=numbered.__getitem__)
+
+
+def read_uploads(others: Iterable[str] = ()) -> list[Upload]:
+    """Return the images of the current form in their order, then its masks; parts without name and bytes are left out.
+
+    Raises StudioError for a file in any other field than these and `others`.
+    """
+    known = {MASK, *others}
+    files = [(name, file) for name, sent in request.files.lists() for file in sent]
+    if unknown := [name[:60] for name, _ in files if name not in known and not is_image(name)]:
+        fields = ", ".join(f"'{name}'" for name in (*IMAGE_FIELDS, *sorted(known)))
+        raise StudioError(
+            "unknown_parameter",
+            f"'{unknown[0]}' is not a file of this form; send files as {fields}.",
+            param=unknown[0],
+        )
+    read = [(name, file.filename, file.read()) for name, file in files if name not in others]
+    sent = [(name, data) for name, filename, data in read if filename or data]
+    images = [(name, data) for name, data in sent if name != MASK]
+    images = [images[index] for index in in_order(name for name, _ in images)]
+    uploads = [Upload(name, data) for name, (_, data) in zip(image_params(len(images)), images, strict=True)]
+    return uploads + [Upload(MASK, data) for name, data in sent if name == MASK]
