@@ -105,7 +105,7 @@ def test_an_unknown_parameter_of_a_query_is_told_its_likely_name(client: FlaskCl
 
 def test_an_unknown_parameter_of_openais_routes_is_told_its_likely_name(client: FlaskClient) -> None:
     answer = client.post("/v1/images/generations", json={"prompt": "a cup", "qualty": "high"})
-    assert_refused(answer, 422, "unknown_parameter", "qualty")
+    assert_refused(answer, 400, "unknown_parameter", "qualty")
     assert "; did you mean 'quality'?" in answer.get_json()["error"]["message"]
 
 

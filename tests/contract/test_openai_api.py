@@ -84,8 +84,10 @@ def test_generate(official: OpenAI, studio: Studio) -> None:
     assert answer.data is not None
     assert [decoded(image.b64_json).size for image in answer.data] == [(96, 64), (96, 64)]
     assert [image.seed for image in answer.data] == [5, 6]  # type: ignore[attr-defined]
-    assert [image.url for image in answer.data] == [None, None]
-    assert (answer.size, answer.output_format, answer.background, answer.usage) == ("96x64", "png", "opaque", None)
+    assert all(str(image.url).startswith("http") for image in answer.data)
+    assert (answer.size, answer.output_format, answer.background) == ("96x64", "png", "opaque")
+    assert answer.usage is not None
+    assert (answer.usage.output_tokens, answer.usage.input_tokens_details.image_tokens) == (2 * 6 * 4, 0)
     assert abs(answer.created - time.time()) < 60
     extra = answer.model_extra or {}
     for word in ("miniature", "quality low", "style", "Qwen/Qwen-Image is not on this server"):
@@ -175,6 +177,7 @@ def test_streams(official: OpenAI) -> None:
         assert decoded(event.b64_json).format == "WEBP"
     for event in (first, second):
         assert event.type == "image_generation.completed"
+        assert event.usage.total_tokens > event.usage.output_tokens > 0
         assert "x".join(map(str, decoded(event.b64_json).size)) == event.size
     assert first.b64_json != second.b64_json
     [edited] = official.images.edit(image=png(64, 64), prompt="make it green", stream=True, extra_body=QUICK)
@@ -195,30 +198,30 @@ def test_an_image_is_edited_by_its_id_as_json(official: OpenAI, studio: Studio) 
 
 Call = Callable[[OpenAI], object]
 REFUSED: list[tuple[Call, type[openai.APIStatusError], str, str]] = [
-    (lambda one: one.images.generate(prompt="x", model="gpt-image-2"), openai.UnprocessableEntityError, "model", "has"),
-    (lambda one: one.images.generate(prompt="x", size="big"), openai.UnprocessableEntityError, "size", "WIDTHxHEIGHT"),
+    (lambda one: one.images.generate(prompt="x", model="some-other-model"), openai.BadRequestError, "model", "has"),
+    (lambda one: one.images.generate(prompt="x", size="big"), openai.BadRequestError, "size", "WIDTHxHEIGHT"),
     (
         lambda one: one.images.generate(prompt="x", extra_body={"colour": 1}),
-        openai.UnprocessableEntityError,
+        openai.BadRequestError,
         "colour",
         "openapi.json",
     ),
     (
         lambda one: one.images.generate(prompt="x", background="transparent"),
-        openai.UnprocessableEntityError,
+        openai.BadRequestError,
         "background",
         "send opaque or auto",
     ),
-    (lambda one: one.images.edit(prompt="x", image=b""), openai.UnprocessableEntityError, "image", "empty"),
+    (lambda one: one.images.edit(prompt="x", image=b""), openai.BadRequestError, "image", "empty"),
     (
         lambda one: one.images.edit(prompt="x", image=png(), mask=png()),
-        openai.UnprocessableEntityError,
+        openai.BadRequestError,
         "mask",
         "alpha 0",
     ),
     (
         lambda one: one.images.edit(prompt="x", image=[png()] * 4),
-        openai.UnprocessableEntityError,
+        openai.BadRequestError,
         "image",
         "1 to 3 images",
     ),
@@ -249,7 +252,12 @@ def test_refusals_reach_the_user(
 
 
 def test_models_are_listed(official: OpenAI) -> None:
-    assert [(model.id, model.object) for model in official.models.list()] == [("miniature", "model")]
+    [listed] = official.models.list()
+    assert (listed.id, listed.object, abs(listed.created - time.time()) < 86400) == ("miniature", "model", True)
+    for name in ("miniature", "Qwen/Qwen-Image"):
+        assert official.models.retrieve(name) == listed
+    with pytest.raises(openai.NotFoundError):
+        official.models.retrieve("some-other-model")
 
 
 def test_a_client_that_goes_away_leaves_a_job_that_is_painted(official: OpenAI, studio: Studio) -> None:
@@ -385,7 +393,7 @@ def test_an_idempotency_key_gives_the_same_images(client: FlaskClient, worker: W
     with working(worker):
         first, second = (generate(client, headers=key).get_json() for _ in range(2))
     assert (first["job_id"], first["data"]) == (second["job_id"], second["data"])
-    assert_refused(generate(client, "another", headers=key), 422, "idempotency_key_reused", "Idempotency-Key")
+    assert_refused(generate(client, "another", headers=key), 400, "idempotency_key_reused", "Idempotency-Key")
 
 
 class TestCrowd:
@@ -415,7 +423,7 @@ class TestCrowd:
         with working(worker):
             for _ in range(3):
                 assert generate(client).status_code == 200
-                assert generate(client, model="none").status_code == 422
+                assert generate(client, model="none").status_code == 400
                 assert generate(client, "bug@1 always").status_code == 500
                 unread = client.post("/v1/images/generations", json={"prompt": "a", "stream": True}, buffered=False)
                 unread.close()
@@ -485,7 +493,7 @@ def test_forms_that_cannot_be_used(
     client: FlaskClient, parts: dict[str, Any], code: str, param: str, said: str
 ) -> None:
     answer = form(client, **parts)
-    assert_refused(answer, 422, code, param)
+    assert_refused(answer, 400, code, param)
     assert said in answer.get_json()["error"]["message"]
     assert jobs(client) == []
 
@@ -530,8 +538,8 @@ def test_any_json_is_answered_in_the_one_shape(app: Flask, body: dict[str, Any],
     data = json.dumps({"prompt": "a cup", **body})
     path = f"/v1/images/{'edits' if edit else 'generations'}"
     answer = app.test_client().post(path, data=data.encode(), content_type="application/json")
-    assert answer.status_code in {200, 422, 429, 504}, answer.text
-    if answer.status_code == 422:
+    assert answer.status_code in {200, 400, 429, 504}, answer.text
+    if answer.status_code == 400:
         assert answer.get_json()["error"]["param"], answer.text
     elif answer.status_code == 200:
         assert events(answer)[0][0] == "error", "only a stream, which had begun, can have been told so"
@@ -543,8 +551,8 @@ def test_any_json_is_answered_in_the_one_shape(app: Flask, body: dict[str, Any],
 def test_any_form_is_answered_in_the_one_shape(app: Flask, fields: dict[str, str]) -> None:
     data = {"prompt": "a cup", **fields, "image[]": (BytesIO(png()), "a.png")}
     answer = app.test_client().post("/v1/images/edits", data=data)
-    assert answer.status_code in {200, 422, 429, 504}, answer.text
-    if answer.status_code == 422:
+    assert answer.status_code in {200, 400, 429, 504}, answer.text
+    if answer.status_code == 400:
         assert answer.get_json()["error"]["message"], answer.text
 
 

@@ -184,7 +184,7 @@ def test_a_batch_names_the_row(client: FlaskClient, thing: str) -> None:
 
 def test_openais_route_refuses_it_in_openais_shape(client: FlaskClient) -> None:
     answer = client.post("/v1/images/generations", json={"prompt": "a gun"})
-    assert (answer.status_code, answer.get_json()["error"]["code"]) == (422, "content_blocked")
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (400, "content_blocked")
 
 
 def test_a_list_that_cannot_be_read_is_said_at_the_start(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ def test_no_text_is_passed_over_more_than_a_few_times(text: str, monkeypatch: py
             Counting.passes += 1
             return real.search(text)
 
-    real = cleaning._SPECIAL_TOKEN
-    monkeypatch.setattr(cleaning, "_SPECIAL_TOKEN", Counting())
+    real = cleaning.SPECIAL_TOKEN
+    monkeypatch.setattr(cleaning, "SPECIAL_TOKEN", Counting())
     kept = clean(text)
     assert Counting.passes <= 4
     assert real.search(kept) is None

@@ -170,6 +170,8 @@ class ModelView(_View):
     object: Literal["model"] = "model"
     id: str
     repository: str
+    created: int
+    """When this server began to offer it, in Unix seconds."""
     owned_by: str
     licence: str
     """Licence of the weights, as an SPDX identifier where there is one."""

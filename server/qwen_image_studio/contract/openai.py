@@ -11,8 +11,27 @@ class _Answer(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
+class InputTokens(_Answer):
+    """What a request held, by kind."""
+
+    text_tokens: int
+    """Estimated from the length of the prompts."""
+    image_tokens: int
+    """One for each 16x16 pixels of an input."""
+
+
+class Usage(_Answer):
+    """What was read and painted, in the units of clients that count tokens; nothing is charged by it."""
+
+    input_tokens: int
+    input_tokens_details: InputTokens
+    output_tokens: int
+    """One for each 16x16 pixels painted, which is what the models work on."""
+    total_tokens: int
+
+
 class ImagesItem(_Answer):
-    """One image: its bytes or its link, as was asked."""
+    """One image: its bytes, its link or both."""
 
     b64_json: str | None = None
     """The file in base64."""
@@ -37,6 +56,7 @@ class ImagesResponse(_Answer):
     quality: Literal["high"] = "high"
     size: str
     """WIDTHxHEIGHT in pixels."""
+    usage: Usage
     job_id: str
     """Id of the job, for /v1/jobs/{id}."""
     model: str
@@ -67,6 +87,7 @@ class ImagesEvent(_Answer):
     job_id: str
     id: str | None = None
     """Id of an image that is done; this field and all below are left out of partial images."""
+    usage: Usage | None = None
     url: str | None = None
     revised_prompt: str | None = None
     seed: int | None = None

@@ -11,6 +11,10 @@ MAX_SENT_SEED = 2**64 - 1
 """Largest seed that is taken; one above MAX_SEED is folded into what the painting takes."""
 MAX_PROMPT_CHARS = 8000
 MAX_REFERENCE_CHARS = 4000
+MAX_DATA_URLS = 16
+"""Largest number of images within the JSON of OpenAI's clients; how many are taken depends on the operation."""
+MAX_DATA_URL_CHARS = 100_000_000
+"""Longest data URL in characters; the server's limits of bodies and images are lower."""
 MAX_SLOT_CHARS = 200
 MAX_SLOTS = 20
 MAX_NAME_CHARS = 64

@@ -26,7 +26,7 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
 
     def texts(self) -> list[tuple[str, str]]:
         """Return the prompt, also as it was sent: a watermark is written so, whatever a model would be told."""
-        return [("prompt", text) for text in dict.fromkeys((self.prompt, self.as_sent))]
+        return [*super().texts(), ("prompt", self.as_sent)]
 
     def plan(self, given: Given) -> Planned:
         """Return the plan of a painting, or of adjustments where the instruction asks for nothing else."""

@@ -42,7 +42,7 @@ from qwen_image_studio.contract.words import (
 from qwen_image_studio.guard.terms import check_words
 from qwen_image_studio.models.table import find_model
 from qwen_image_studio.operations.given import Given, Planned
-from qwen_image_studio.prompts.cleaning import THOUGHTS_CUT, cleaned, told, without_thoughts
+from qwen_image_studio.prompts.cleaning import THOUGHTS_CUT, cleaned, glued, told, without_thoughts
 from qwen_image_studio.prompts.templates import fill
 
 
@@ -255,8 +255,11 @@ class PaintRequest(ImageRequest):
         return asked
 
     def texts(self) -> list[tuple[str, str]]:
-        """Return the prompt alone: a negative prompt names what must not be seen, so it may hold any term."""
-        return [("prompt", self.prompt)]
+        """Return the prompt alone, also with what control characters part as one word.
+
+        A negative prompt names what must not be seen, so it may hold any term.
+        """
+        return [("prompt", text) for text in dict.fromkeys((self.prompt, glued(self.as_sent)))]
 
     def foresee(self, given: Given) -> None:
         """Raise StudioError where no plan can be made, as far as that shows without the images."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 # Qwen's special tokens are all written <|name|>; inside a prompt they would rewrite the pipelines' chat template
 # or be taken for a picture.
-_SPECIAL_TOKEN = re.compile(r"<\|[^<>|]*\|>")
+SPECIAL_TOKEN = re.compile(r"<\|[^<>|]*\|>")
 _MAX_NESTED = 2
 """Number of times that special tokens are taken out before a text counts as made to form ever new ones."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]+")
@@ -76,6 +76,11 @@ def without_thoughts(text: str) -> str:
     return "".join(kept)
 
 
+def glued(text: str) -> str:
+    """Return the cleaned text as it reads where control characters are passed over, to look for words in it."""
+    return clean(_CONTROL.sub("", text))
+
+
 def without_leading_thoughts(text: str) -> str:
     """Return an answer without the thoughts before it, and everything behind them as it is.
 
@@ -102,8 +107,8 @@ def told(warnings: Iterable[Cleaned]) -> list[str]:
 def _without_tokens(text: str) -> str:
     """Return the text without special tokens. Where removing them goes on to form new ones, without any bar."""
     for _ in range(_MAX_NESTED):
-        shorter = _SPECIAL_TOKEN.sub("", text)
+        shorter = SPECIAL_TOKEN.sub("", text)
         if shorter == text:
             return text
         text = shorter
-    return text.replace("|", "") if _SPECIAL_TOKEN.search(text) else text
+    return text.replace("|", "") if SPECIAL_TOKEN.search(text) else text

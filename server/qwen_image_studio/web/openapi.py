@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask
@@ -79,7 +79,7 @@ def _describe(operation: Operation, route: Route) -> None:
     operation.requestBody = _body(route.body) if route.body else None
     operation.responses = {
         **{str(status): _response(shape, route.streams) for status, shape in route.returns.items()},
-        **_errors(route.all_errors),
+        **_errors(route),
     }
     if not route.needs_key:
         operation.security = []
@@ -160,10 +160,11 @@ def _response(shape: Shape, streams: type[BaseModel] | None) -> Response:
     return Response(description=text, content=content)
 
 
-def _errors(codes: Iterable[str]) -> dict[str, Response]:
+def _errors(route: Route) -> dict[str, Response]:
     by_status: dict[str, list[str]] = {}
-    for code in codes:
-        by_status.setdefault(str(ERRORS[code].status), []).append(f"`{code}`: {ERRORS[code].meaning}")
+    for code in route.all_errors:
+        status = route.bad_request if ERRORS[code].status == 422 else ERRORS[code].status
+        by_status.setdefault(str(status), []).append(f"`{code}`: {ERRORS[code].meaning}")
     return {
         status: Response(
             description=" ".join(texts),

@@ -1,13 +1,16 @@
 """Operations over HTTP: health, models, templates and the OpenAPI document."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from flask import Blueprint, current_app
 from pydantic import BaseModel
 
 from qwen_image_studio import __version__
-from qwen_image_studio.contract.answers import Health, Liveness, ModelList, TemplateList
+from qwen_image_studio.contract.answers import Health, Liveness, ModelList, ModelView, TemplateList
+from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import WorkerState
+from qwen_image_studio.models.table import Model, find_model
 from qwen_image_studio.prompts.templates import listed
 from qwen_image_studio.web.health import can_work, health_now, workers_now
 from qwen_image_studio.web.present import model_view
@@ -48,10 +51,26 @@ def ready() -> tuple[Health, int]:
 @route(blueprint, "GET", "/v1/models")
 def models() -> ModelList:
     """List the models with their operations, sizes and limits."""
+    return ModelList(data=_seen(services().models.values()))
+
+
+@route(blueprint, "GET", "/v1/models/<path:model_id>", errors=("not_found",))
+def model(model_id: str) -> ModelView:
+    """Look at one model, by any name that a request may use for it."""
+    try:
+        found = find_model(model_id, services().models)
+    except StudioError as error:
+        message = f"There is no model '{model_id[:80]}' here; GET /v1/models lists those there are."
+        raise StudioError("not_found", message) from error
+    [view] = _seen([found])
+    return view
+
+
+def _seen(rows: Iterable[Model]) -> list[ModelView]:
+    """Return models as callers see them, with whether a worker holds each."""
     workers = workers_now(services().store, services().settings)
     loaded = {worker.model for worker in workers if worker.state is not WorkerState.LOST}
-    rows = [model_view(model, loaded=model.name in loaded) for model in services().models.values()]
-    return ModelList(data=rows)
+    return [model_view(each, loaded=each.name in loaded) for each in rows]
 
 
 @route(blueprint, "GET", "/v1/templates")

@@ -33,6 +33,9 @@ from qwen_image_studio.models.known_words import vocabulary_of
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.web.routing import services
 
+_SINCE = int(time.time())
+"""When this process began to offer its models, in Unix seconds."""
+
 
 def job_view(job: Job, known: Tag | None = None) -> JobView:
     """Return one job with its images and its place in the queue, as they are now; or with the place in the tag that is
@@ -106,6 +109,7 @@ def model_view(model: Model, *, loaded: bool) -> ModelView:
     return ModelView(
         id=model.name,
         repository=f"{model.owner}/{model.name}" if model.owner else model.name,
+        created=_SINCE,
         owned_by=model.owner or "this server",
         licence=model.licence,
         operations=list(model.operations),

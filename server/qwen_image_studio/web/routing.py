@@ -110,6 +110,8 @@ class Route:
     needs_key: bool = True
     null_is_left_out: bool = False
     """Whether fields without a value are left out of the JSON."""
+    bad_request: int = 422
+    """Status of an answer to a request whose values cannot be used."""
 
     @property
     def all_errors(self) -> tuple[str, ...]:
@@ -150,6 +152,7 @@ def route(
     headers: Mapping[str, str] | None = None,
     needs_key: bool = True,
     null_is_left_out: bool = False,
+    bad_request: int = 422,
 ) -> Callable[[View], Route]:
     """Declare the view of a method and path; the view's docstring becomes the summary in the OpenAPI document.
 
@@ -171,6 +174,7 @@ def route(
             headers=headers or {},
             needs_key=needs_key,
             null_is_left_out=null_is_left_out,
+            bad_request=bad_request,
         )
         blueprint.add_url_rule(path, endpoint=view.__name__, view_func=declared, methods=[method])
         return declared

@@ -11,14 +11,15 @@ from pydantic import ValidationError
 
 from qwen_image_studio.contract.errors import StudioError, from_validation
 from qwen_image_studio.imaging.decoding import receive_white_mask
-from qwen_image_studio.intake import MASK, Submission, Upload, image_params
+from qwen_image_studio.intake import MASK, Submission, Upload
+from qwen_image_studio.web.forms import in_order, is_image, read_uploads
+from qwen_image_studio.web.openai.pictures import read_body, with_pictures
 from qwen_image_studio.web.openai.requests import ImagesEditRequest, ImagesGenerateRequest
-from qwen_image_studio.web.routing import read_idempotency_key, read_json, services
+from qwen_image_studio.web.routing import read_idempotency_key, services
 
 MAX_FORM_PARTS = 60
 """Largest number of parts in a form; in these forms every parameter is a part of its own."""
 _Request = TypeVar("_Request", ImagesGenerateRequest, ImagesEditRequest)
-_IMAGE = re.compile(r"image(\[\d*\])?")
 _PART_OF = re.compile(r"(slots|region)\[(\w{1,64})\]")
 
 
@@ -34,7 +35,7 @@ def read_generation() -> Asked:
     """Read the current request for new images. Raises StudioError that names the parameter at fault."""
     if request.mimetype != "application/json":
         raise StudioError("unsupported_media_type", "Send application/json; files go to /v1/images/edits.")
-    asked = _validated(ImagesGenerateRequest, _json())
+    asked = _validated(ImagesGenerateRequest, read_body())
     return Asked(asked, Submission(asked.job_request(), [], read_idempotency_key()))
 
 
@@ -43,10 +44,14 @@ def read_edit() -> Asked:
     if request.mimetype == "multipart/form-data":
         body, uploads = _form()
     elif request.mimetype == "application/json":
-        body, uploads = _json(), []
+        body, uploads = read_body(), []
     else:
-        raise StudioError("unsupported_media_type", "Send multipart/form-data with 'image' files, or JSON with ids.")
-    if "mask" in body:
+        raise StudioError(
+            "unsupported_media_type", "Send multipart/form-data with 'image' files, or JSON with ids or data URLs."
+        )
+    body, within = with_pictures(body)
+    uploads = [*uploads, *within]
+    if MASK in body:
         raise StudioError(
             "invalid_value",
             "mask: send it as a file, with alpha 0 where the image may change. A mask by id or URL, white where the "
@@ -62,32 +67,23 @@ def read_edit() -> Asked:
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-def _json() -> dict[str, Any]:
-    return read_json(request.get_data(cache=False), such_as='{"prompt": "a red apple"}')
-
-
 def _form() -> tuple[dict[str, Any], list[Upload]]:
     """Return the fields of a multipart form, and its files in order. Images may also be fields, with ids or URLs."""
     request.max_form_parts = MAX_FORM_PARTS
-    files = [(name, file) for name, sent in request.files.lists() for file in sent]
-    if unknown := [name for name, _ in files if name != MASK and not _IMAGE.fullmatch(name)]:
-        raise StudioError(
-            "unknown_parameter",
-            f"'{unknown[0][:60]}' is not a file of this form; send files as 'image', 'image[]' and 'mask'.",
-            param=unknown[0][:60],
-        )
-    images = [file for name, file in files if name != MASK]
-    uploads = [Upload(name, file.read()) for name, file in zip(image_params(len(images)), images, strict=True)]
-    return _fields(), uploads + [Upload(MASK, file.read()) for name, file in files if name == MASK]
+    return _fields(), read_uploads()
 
 
 def _fields() -> dict[str, Any]:
     body: dict[str, Any] = {}
     objects: dict[str, dict[str, str]] = {}
-    for name, values in request.form.lists():
-        if _IMAGE.fullmatch(name):
-            body["image"] = [*body.get("image", ()), *values]
-        elif len(values) > 1:
+    sent = [(name, [value for value in values if value.strip()]) for name, values in request.form.lists()]
+    images = [(name, value) for name, values in sent if is_image(name) for value in values]
+    if images:
+        body["image"] = [images[index][1] for index in in_order(name for name, _ in images)]
+    for name, values in sent:
+        if is_image(name) or not values:  # clients send empty fields for what was left open
+            continue
+        if len(values) > 1:
             raise _twice(name)
         elif part := _PART_OF.fullmatch(name):  # how OpenAI's client writes an object of extra_body
             objects.setdefault(part[1], {})[part[2]] = values[0]

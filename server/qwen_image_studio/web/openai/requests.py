@@ -1,5 +1,6 @@
 """OpenAI's images API: the requests of its clients. Every parameter of a job is taken as an extra field."""
 
+import re
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -7,7 +8,13 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from qwen_image_studio.contract.adjustments import Region
-from qwen_image_studio.contract.words import Operation, PromptKind
+from qwen_image_studio.contract.words import (
+    MAX_DATA_URL_CHARS,
+    MAX_DATA_URLS,
+    MAX_REFERENCE_CHARS,
+    Operation,
+    PromptKind,
+)
 from qwen_image_studio.operations.edit import EditRequest
 from qwen_image_studio.operations.generate import GenerateRequest
 from qwen_image_studio.operations.inpaint import InpaintRequest
@@ -16,6 +23,8 @@ from qwen_image_studio.operations.request import Request, validated
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
 LESSER: frozenset[Quality] = frozenset({"low", "medium", "standard"})
 """Values of `quality` below the one that is always painted."""
+_ANSWERS_IN_BYTES = re.compile(r"(?:openai/)?(?:chat)?gpt-image", re.IGNORECASE)
+_NOT_OURS = re.compile(r"auto|(?:openai/)?(?:(?:chat)?gpt-image-[\w.-]{1,60}|dall-e-[23])", re.IGNORECASE)
 
 
 class _OpenAI(BaseModel):
@@ -23,8 +32,8 @@ class _OpenAI(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    response_format: Literal["b64_json", "url"] = "b64_json"
-    """The bytes of each image in base64, or a signed link to it."""
+    response_format: Literal["b64_json", "url"] | None = None
+    """The bytes of each image in base64, or a signed link to it. Left out: both, or for a gpt-image name the bytes."""
     quality: Quality = "auto"
     """Taken for the sake of clients: one quality is painted, and a warning says so where less was asked."""
     output_compression: int | None = Field(None, ge=0, le=100)
@@ -61,11 +70,37 @@ class _OpenAI(BaseModel):
             raise PydanticCustomError("quality_said_twice", message, {"param": "output_compression"})
         return self
 
+    @property
+    def has_bytes(self) -> bool:
+        """Whether the answer holds the bytes of each image."""
+        return self.response_format != "url"
+
+    @property
+    def has_link(self) -> bool:
+        """Whether the answer holds a link to each image.
+
+        OpenAI answers with bytes for its gpt-image models, and clients that find a link would take it instead.
+        """
+        if self.response_format is not None:
+            return self.response_format == "url"
+        return _ANSWERS_IN_BYTES.match(self._asked_model) is None
+
+    @property
+    def model_of_another(self) -> str | None:
+        """The name that was asked for where it is one of OpenAI, or auto, so that ours paints instead; else None."""
+        return self._asked_model if _NOT_OURS.fullmatch(self._asked_model) else None
+
+    @property
+    def _asked_model(self) -> str:
+        return getattr(self, "model", None) or ""
+
     def _as(self, operation: Operation, names: set[str], where: str) -> Request:
         """Return the request as an `operation` of ours, with those of the parameters `names` that were sent.
 
         Raises StudioError, which calls the request `where`.
         """
+        if self.model_of_another is not None:
+            names = names - {"model"}
         params = self.model_dump(mode="json", exclude_unset=True, include=names)
         if self.output_compression is not None:
             params["output_quality"] = max(1, self.output_compression)
@@ -84,6 +119,17 @@ class ImagesGenerateRequest(_OpenAI, GenerateRequest):
         return self._as(Operation.GENERATE, set(GenerateRequest.model_fields), "image generation")
 
 
+class SentImage(BaseModel):
+    """One image of OpenAI's list."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    image_url: str | None = Field(None, max_length=MAX_DATA_URL_CHARS)
+    """A data URL or an address; the limits of files hold for it."""
+    file_id: str | None = Field(None, max_length=MAX_REFERENCE_CHARS)
+    """Id of an image of this server."""
+
+
 class ImagesEditRequest(_OpenAI, EditRequest):
     """Change one to three images, as OpenAI's clients ask for it; with a mask or a region, only there."""
 
@@ -96,6 +142,9 @@ class ImagesEditRequest(_OpenAI, EditRequest):
     """With a mask or region: what the prompt is. Left out: an instruction where the model takes one."""
     strength: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
     """With a mask or region: how far to go from what is there. Left out: 1, where nothing of it is left."""
+
+    listed: list[SentImage] | None = Field(None, alias="images", max_length=MAX_DATA_URLS)
+    """Instead of image, in JSON: OpenAI's list of objects."""
 
     def job_request(self, *, has_mask: bool) -> Request:
         """Return the same request as a job: an inpaint where only a part may change, else an edit. Raises StudioError.

@@ -4,7 +4,7 @@ import json
 import time
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,7 @@ from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.jobs import SUBMIT_ERRORS
 from qwen_image_studio.web.openai.reading import Asked, read_edit, read_generation
 from qwen_image_studio.web.openai.requests import LESSER, ImagesEditRequest, ImagesGenerateRequest
+from qwen_image_studio.web.openai.usage import usage_of
 from qwen_image_studio.web.routing import Body, Form, route, services
 from qwen_image_studio.web.waiting import LOOK_S, Sees, Waiting, waiting_for
 
@@ -31,6 +32,8 @@ _ERRORS = (
     "job_finished", "not_found", "still_working",
     "worker_lost", "engine_timeout", "engine_failed", "out_of_memory", "model_unavailable",
 )  # fmt: skip
+BAD_REQUEST = 400
+"""Status of an answer to a request whose values cannot be used."""
 _HEADERS = {"Idempotency-Key": "A request sent again with the same key gives the same images."}
 
 
@@ -44,6 +47,7 @@ _HEADERS = {"Idempotency-Key": "A request sent again with the same key gives the
     errors=_ERRORS,
     headers=_HEADERS,
     null_is_left_out=True,
+    bad_request=BAD_REQUEST,
 )
 def generate(body: Asked) -> ImagesResponse | Response:
     """Generate images as OpenAI's clients ask for it, and wait for them.
@@ -64,6 +68,7 @@ def generate(body: Asked) -> ImagesResponse | Response:
     errors=_ERRORS,
     headers=_HEADERS,
     null_is_left_out=True,
+    bad_request=BAD_REQUEST,
 )
 def edit(body: Asked) -> ImagesResponse | Response:
     """Edit images as OpenAI's clients ask for it, and wait for them.
@@ -77,8 +82,12 @@ def edit(body: Asked) -> ImagesResponse | Response:
 
 
 @blueprint.after_request
-def _no_second_try(response: Response) -> Response:
-    """Tell OpenAI's clients not to try again: they would after any 409 and 500, and fail in the same way."""
+def _as_openai(response: Response) -> Response:
+    """Answer 400 where other routes answer 422: clients expect a BadRequestError for a value that cannot be used. And
+    tell them not to try again, which they would after any 409 and 500, and fail in the same way.
+    """
+    if response.status_code == 422:
+        response.status_code = BAD_REQUEST
     if response.status_code in {409, 500}:
         response.headers["X-Should-Retry"] = "false"
     return response
@@ -96,7 +105,9 @@ class _Call:
 
     def warnings(self, job: Job, size: str) -> list[str]:
         """Return the job's warnings, and those about OpenAI's parameters without effect."""
-        asked, warnings = self.asked, list(job.warnings)
+        asked, warnings = self.asked, [*self.asked.reading, *job.warnings]
+        if (name := asked.model_of_another) is not None:
+            warnings.insert(0, f"model {name} is not on this server; {job.model or 'no model'} was taken instead.")
         if asked.quality in LESSER:
             warnings.append(
                 f"quality {asked.quality} was painted as high; steps says how much work goes into an image."
@@ -137,6 +148,7 @@ def _response(call: _Call, job: Job) -> ImagesResponse:
         data=[_item(call, job, picture) for picture in pictures],
         output_format=_format(pictures[0]),
         size=size,
+        usage=usage_of(job, _inputs(job), pictures),
         job_id=job.id,
         model=job.model,
         warnings=call.warnings(job, size),
@@ -144,10 +156,10 @@ def _response(call: _Call, job: Job) -> ImagesResponse:
 
 
 def _item(call: _Call, job: Job, picture: StoredImage) -> ImagesItem:
-    by_link = call.asked.response_format == "url"
+    gallery, asked = services().gallery, call.asked
     return ImagesItem(
-        url=services().gallery.link(picture.key) if by_link else None,
-        b64_json=None if by_link else _base64(services().gallery.open(picture.key)),
+        url=gallery.link(picture.key) if asked.has_link else None,
+        b64_json=_base64(gallery.open(picture.key)) if asked.has_bytes else None,
         revised_prompt=call.revised(job),
         id=picture.id,
         seed=picture.seed,
@@ -158,6 +170,15 @@ def _pictures(job: Job) -> list[StoredImage]:
     if pictures := list(services().store.images.of_jobs([job.id]).get(job.id, ())):
         return pictures
     raise StudioError("not_found", f"The images of job {job.id} are not there any more.")
+
+
+def _inputs(job: Job) -> list[StoredImage]:
+    """Return the images that a job started from, without those that were deleted since."""
+    found = []
+    for image_id in job.inputs:
+        with suppress(StudioError):
+            found.append(services().store.images.get(image_id, job.owner))
+    return found
 
 
 def _size(picture: StoredImage) -> str:
@@ -205,6 +226,7 @@ def _completed(call: _Call, job: Job, picture: StoredImage) -> ImagesEvent:
         size=size,
         job_id=job.id,
         id=picture.id,
+        usage=usage_of(job, _inputs(job), [picture]),
         url=services().gallery.link(picture.key),
         revised_prompt=call.revised(job),
         seed=picture.seed,
