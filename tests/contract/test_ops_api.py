@@ -56,6 +56,7 @@ def test_openapi_is_valid_and_whole(app: Flask, client: FlaskClient) -> None:
         "/v1/health/live",
         "/v1/health/ready",
         "/v1/models",
+        "/v1/models/{model_id}",
         "/files/{key}",
         "/v1/templates",
         "/openapi.json",

@@ -13,6 +13,12 @@ IMAGE_FIELDS = ("image", "image[]")
 _IMAGE = re.compile(r"image(?:\[([0-9]{0,4})\])?")
 
 
+def check_names() -> None:
+    """Raise StudioError for a part of the current form that has no name."""
+    if any(name is None for name in (*request.form, *request.files)):
+        raise StudioError("malformed_body", "A part of the form has no name; give each one in Content-Disposition.")
+
+
 def is_image(name: str) -> bool:
     """Return whether a field of that name holds an image."""
     return _IMAGE.fullmatch(name) is not None

@@ -1,6 +1,8 @@
 """Images over HTTP: an image's record and bytes, for its owner."""
 
 from flask import Blueprint, Response
+from flask.blueprints import BlueprintSetupState
+from werkzeug.routing import BaseConverter
 
 from qwen_image_studio.contract.answers import ImageRecord
 from qwen_image_studio.web.auth import caller
@@ -14,13 +16,24 @@ YEAR_S = 365 * 86400
 """Time for which browsers may keep an image, in seconds."""
 
 
-@route(blueprint, "GET", "/<image_id>", errors=("not_found",))
+class ImageId(BaseConverter):
+    """The part of an address that is an image's id, rather than the name of one of OpenAI's routes beside it."""
+
+    regex = r"(?!(?:generations|edits)(?:/|$))[^/]+"
+
+
+@blueprint.record_once
+def _know_ids(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters["image"] = ImageId
+
+
+@route(blueprint, "GET", "/<image:image_id>", errors=("not_found",))
 def show(image_id: str) -> ImageRecord:
     """Look at one image's record."""
     return image_record(services().store.images.get(image_id, caller().owner))
 
 
-@route(blueprint, "DELETE", "/<image_id>", returns={204: None}, errors=("not_found", "image_in_use"))
+@route(blueprint, "DELETE", "/<image:image_id>", returns={204: None}, errors=("not_found", "image_in_use"))
 def delete(image_id: str) -> tuple[str, int]:
     """Delete one image with its files; doing it again changes nothing.
 
@@ -30,7 +43,7 @@ def delete(image_id: str) -> tuple[str, int]:
     return "", 204
 
 
-@route(blueprint, "GET", "/<image_id>/content", returns=FILE_ANSWERS, errors=FILE_ERRORS)
+@route(blueprint, "GET", "/<image:image_id>/content", returns=FILE_ANSWERS, errors=FILE_ERRORS)
 def content(image_id: str) -> Response:
     """Get one image's bytes, whole or a range of them; If-None-Match is answered."""
     image = services().store.images.get(image_id, caller().owner)

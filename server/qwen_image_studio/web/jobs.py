@@ -17,7 +17,7 @@ from qwen_image_studio.operations.request import validated
 from qwen_image_studio.prompts.table import read_file
 from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.files import archive_response
-from qwen_image_studio.web.forms import IMAGE_FIELDS, is_image, read_uploads
+from qwen_image_studio.web.forms import IMAGE_FIELDS, check_names, is_image, read_uploads
 from qwen_image_studio.web.present import job_list, job_view, tag_of
 from qwen_image_studio.web.routing import (
     Body,
@@ -65,6 +65,7 @@ def _read_submission() -> Submission:
 
 def _read_form() -> tuple[dict[str, Any], list[Upload], Sequence[str]]:
     """Return the parameters, the files, and the warnings about how they were read."""
+    check_names()
     text = next((name for name in request.form if name == MASK or is_image(name)), None)
     if text is not None and any(request.form.getlist(text)):
         message = f"{text}: this field of the form takes a file; put the id or URL of an image into 'params'."

@@ -30,6 +30,11 @@ from qwen_image_studio.web.routing import Body, Form, Route, Shape
 
 _TEXT = {"type": "string"}
 _FILE = {"type": "string", "format": "binary"}
+_BYTES = Schema.model_validate(_FILE)
+_NUMBERED = r"^image\[[0-9]{1,4}\]$"
+"""Names of fields for images in a chosen order."""
+_PARTS = r"^(slots|region)\[\w{1,64}\]$"
+"""Names of fields for the parts of an object, as OpenAI's client writes them."""
 
 
 def document(app: Flask) -> dict[str, Any]:
@@ -127,10 +132,14 @@ def _form(model: type[BaseModel], form: Form) -> Schema:
             type="object",
             properties={form.params: PydanticSchema(schema_class=model), **files},
             required=[form.params],
+            additionalProperties=False,
+            patternProperties={_NUMBERED: _BYTES},
         )
     whole = model.model_json_schema()
     fields = _without_references(whole["properties"], whole.get("$defs", {}))
-    return Schema.model_validate({"type": "object", "properties": {**fields, **files}})
+    numbered = {_NUMBERED: _FILE, _PARTS: _TEXT}
+    shape = {"type": "object", "additionalProperties": False, "patternProperties": numbered}
+    return Schema.model_validate({**shape, "properties": {**fields, **files}})
 
 
 def _without_references(node: Any, definitions: Mapping[str, Any]) -> Any:

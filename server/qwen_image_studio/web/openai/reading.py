@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from qwen_image_studio.contract.errors import StudioError, from_validation
 from qwen_image_studio.imaging.decoding import receive_white_mask
 from qwen_image_studio.intake import MASK, Submission, Upload
-from qwen_image_studio.web.forms import in_order, is_image, read_uploads
+from qwen_image_studio.web.forms import check_names, in_order, is_image, read_uploads
 from qwen_image_studio.web.openai.pictures import read_body, with_pictures
 from qwen_image_studio.web.openai.requests import ImagesEditRequest, ImagesGenerateRequest
 from qwen_image_studio.web.routing import read_idempotency_key, services
@@ -70,6 +70,7 @@ def read_edit() -> Asked:
 def _form() -> tuple[dict[str, Any], list[Upload]]:
     """Return the fields of a multipart form, and its files in order. Images may also be fields, with ids or URLs."""
     request.max_form_parts = MAX_FORM_PARTS
+    check_names()
     return _fields(), read_uploads()
 
 
