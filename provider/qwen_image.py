@@ -3,7 +3,7 @@
 from typing import Any
 
 from dify_plugin import ToolProvider  # type: ignore[import-untyped]
-from dify_plugin.errors.tool import ToolProviderCredentialValidationError  # type: ignore[import-untyped]
+from dify_plugin.errors.model import CredentialsValidateFailedError  # type: ignore[import-untyped]
 
 from tools.errors import ClientError
 from tools.parameters import Credentials
@@ -17,4 +17,5 @@ class QwenImageProvider(ToolProvider):  # type: ignore[misc]
             with Credentials.parse(credentials).client() as studio:
                 studio.check()
         except ClientError as error:
-            raise ToolProviderCredentialValidationError(str(error)) from None
+            # Of any other class, Dify shows the person JSON with a traceback around the sentence.
+            raise CredentialsValidateFailedError(str(error)) from None

@@ -42,9 +42,10 @@ def test_good_credentials_pass_in_no_time(
 def test_bad_credentials_are_refused_with_a_sentence(
     plugin: Daemon, credentials: dict[str, object], changes: dict[str, object], said: str
 ) -> None:
+    """D1: the user sees our sentence alone, which Dify shows of this class only."""
     outcome = plugin.validate(PROVIDER, {**credentials, **changes})
     assert outcome.error is not None
-    assert outcome.error.type == "ToolProviderCredentialValidationError"
+    assert outcome.error.type == "CredentialsValidateFailedError"
     assert said in outcome.error.message
     assert outcome.error.message.endswith(".") or "(given" in outcome.error.message
     assert CANARY not in json.dumps(outcome.error.args)
