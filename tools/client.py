@@ -30,6 +30,10 @@ __all__ = ["StudioClient", "Update"]
 
 SERVICE = "qwen-image-studio"
 LONG_POLL_S = 20.0
+QUIET_S = 3.0
+"""Time in which a person waits without being told of progress, in seconds; the first word is due at its end."""
+RESERVE_S = 2.0
+"""Time before the end of the budget in which no long poll goes on, in seconds, so that its answer still comes."""
 MIN_POLL_S = 0.2
 CHECK_S = 10.0
 UNREACHABLE_PATIENCE_S = 60.0
@@ -54,6 +58,9 @@ class StudioClient:
         self, server_url: str, api_key: str = "", *, verify_tls: bool = True, time_budget_s: float = 540
     ) -> None:
         self.exchange = Exchange(server_url, api_key, verify_tls=verify_tls, time_budget_s=time_budget_s)
+        self._reserve_s = min(RESERVE_S, 0.1 * time_budget_s)
+        self.longest_poll_s = LONG_POLL_S
+        """Longest time without an update while a job goes on, in seconds."""
 
     def __enter__(self) -> Self:
         return self
@@ -177,7 +184,7 @@ class StudioClient:
     def _wait(self, job: Job) -> Generator[Update, None, Job]:
         path, kept = f"/v1/jobs/{job.id}", f" Job {job.id} goes on at the server; image_job fetches its result later."
         while not job.ended:
-            if self.exchange.left() <= 0:
+            if self.exchange.left() <= self._reserve_s:
                 far = f", with {job.rows.so_far}" if job.rows else ""
                 raise StillRunning(
                     f"The time budget ended while job {job.id} was {job.state}{far}. It goes on at the server: fetch "
@@ -193,7 +200,9 @@ class StudioClient:
         return _succeeded(job, self.exchange.quoted(job.error.message if job.error else ""))
 
     def _poll(self, path: str) -> Answer:
-        wait = max(0.0, min(LONG_POLL_S, self.exchange.left()))
+        quiet = self.exchange.began + QUIET_S - time.monotonic()
+        wait = max(0.0, min(self.longest_poll_s, self.exchange.left() - self._reserve_s))
+        wait = min(wait, quiet + MIN_POLL_S) if quiet > 0 else wait
         return self.exchange.send("GET", path, read_timeout=wait + READ_TIMEOUT_S, params={"wait": f"{wait:.1f}"})
 
     def _content(self, image: Image) -> Generator[Update, None, bytes]:

@@ -25,6 +25,8 @@ FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError)
 """Errors that an exchange can end with: mostly those of requests before a body, and of urllib3 within it."""
 SERVER_URL = "server_url"
 """Name of the only address that is a setting of the plugin; all others come from Dify or from a person."""
+_AT_ONCE_S = 0.5
+"""Seconds by which two measures of one deadline may differ."""
 _ENDED_EARLY = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """Errors of a TLS connection whose other side just ended it."""
 
@@ -84,6 +86,12 @@ def explain(error: Exception, url: str, setting: str) -> str:
     return _cause(error, host, setting) + ("" if _is_malformed(error) else proxy_advice(url))
 
 
+def is_timeout(error: Exception) -> bool:
+    """Return whether the other side accepted a connection and did not answer in time."""
+    late = isinstance(error, requests.exceptions.Timeout) or _comes_from(error, ReadTimeoutError, TimeoutError)
+    return late and not isinstance(error, requests.exceptions.ConnectTimeout)
+
+
 def _is_malformed(error: Exception) -> bool:
     return isinstance(error, ValueError)  # errors of requests about a URL are ValueErrors too, all others are not
 
@@ -127,7 +135,7 @@ def _cause(error: Exception, host: str, setting: str) -> str:
         return _tls_cause(error, host, setting)
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return f"{host} did not accept a connection in time. Check {setting}, the firewall and that the machine is on."
-    if isinstance(error, requests.exceptions.Timeout) or _comes_from(error, ReadTimeoutError):
+    if is_timeout(error):
         return f"{host} accepted the connection but did not answer in time. It may be overloaded; look at its log."
     if _comes_from(error, NameResolutionError):
         return f"The host name {host} is not known where the plugin daemon runs. Check {setting} and DNS."
@@ -161,10 +169,19 @@ def read_capped(response: requests.Response, limit: int, deadline: float) -> byt
     # A server may announce any length or none, so bytes are counted as they arrive. They are read as they arrive, too:
     # waiting for a whole chunk could take forever while a byte comes now and then.
     content = bytearray()
-    while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
+    while chunk := _next_chunk(response, deadline):
         content += chunk
         if len(content) > limit:
             raise TooManyBytes
         if time.monotonic() > deadline:
             raise TooSlow
     return bytes(content)
+
+
+def _next_chunk(response: requests.Response, deadline: float) -> bytes:
+    try:
+        return bytes(response.raw.read1(CHUNK_BYTES, decode_content=True))
+    except FAILURES as error:
+        if is_timeout(error) and time.monotonic() > deadline - _AT_ONCE_S:
+            raise TooSlow from None  # the connection itself keeps the deadline as well
+        raise

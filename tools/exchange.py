@@ -15,7 +15,18 @@ import urllib3
 from pydantic import BaseModel, ValidationError
 from requests.auth import AuthBase
 
-from tools.connection import FAILURES, SERVER_URL, TooManyBytes, TooSlow, explain, is_final, proxy_advice, read_capped
+from tools.connection import (
+    FAILURES,
+    SERVER_URL,
+    TooManyBytes,
+    TooSlow,
+    explain,
+    host_of,
+    is_final,
+    is_timeout,
+    proxy_advice,
+    read_capped,
+)
 from tools.errors import (
     ClientError,
     KeyRefused,
@@ -26,8 +37,9 @@ from tools.errors import (
     Unreachable,
     WrongServer,
 )
+from tools.timely import TimelyAdapter
 from tools.versions import advice_for, advice_on_tables
-from tools.views import ErrorBody, ErrorDetail, Health, Job, Pause
+from tools.views import ErrorBody, ErrorDetail, Health, Job, Pause, Trouble
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
@@ -73,12 +85,15 @@ class Exchange:
         self, server_url: str, api_key: str = "", *, verify_tls: bool = True, time_budget_s: float = 540
     ) -> None:
         self.server_url = server_url.rstrip("/")
-        self.deadline = time.monotonic() + time_budget_s
+        self.began = time.monotonic()
+        self.deadline = self.began + time_budget_s
         """When the time budget ends, in ``time.monotonic`` seconds."""
         self._api_key = api_key
         self._verify = verify_tls
         self._session = requests.Session()
         self._session.auth = _Bearer(api_key)
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, TimelyAdapter(self._end))
         if not verify_tls:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the administrator has chosen that
 
@@ -101,8 +116,8 @@ class Exchange:
                 seconds = max(pause, error.retry_after_s or 0.0)
                 if error.retry_after_s is None or time.monotonic() + seconds > until:
                     raise type(error)(f"{error}{kept}", param=error.param) from None
-                reason = str(error)
-            yield Pause(seconds, reason)
+                trouble, reason = _trouble(error), str(error)
+            yield Pause(seconds, trouble, reason)
             time.sleep(seconds)
         raise AssertionError("pauses do not end")
 
@@ -122,9 +137,14 @@ class Exchange:
                 **body,
             ) as response:
                 # The headers have used up some time: the body has the rest of the budget, or the least time.
-                content = read_capped(response, limit, max(self.deadline, time.monotonic() + LAST_BYTES_S))
+                content = read_capped(response, limit, self._end())
                 return Answer(response.status_code, response.headers, content)
         except FAILURES as error:
+            if left < read_timeout and is_timeout(error):  # we gave up, and not for what the server did
+                raise Unreachable(
+                    f"The time budget ended before {host_of(url)} answered. Raise time_budget in the credentials, or "
+                    "look at the server's log."
+                ) from None
             retry = None if is_final(error) else 0.0
             raise Unreachable(explain(error, url, SERVER_URL), retry_after_s=retry) from None
         except TooSlow:
@@ -207,6 +227,10 @@ class Exchange:
         line = " ".join(text.split())[:LONGEST_MESSAGE]
         return line.replace(self._api_key, "[api_key]") if self._api_key else line
 
+    def _end(self) -> float:
+        """Return when an exchange that begins now has to be over, in ``time.monotonic`` seconds."""
+        return max(self.deadline, time.monotonic() + LAST_BYTES_S)
+
     def left(self) -> float:
         """Return the seconds that are left of the time budget."""
         return self.deadline - time.monotonic()
@@ -220,6 +244,12 @@ def _pauses() -> Iterator[float]:
     while True:
         yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - not for secrets
         pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def _trouble(error: ClientError) -> Trouble:
+    if isinstance(error, Unreachable):
+        return "unreachable"
+    return "full" if isinstance(error, QueueFull) else "unavailable"
 
 
 def _is_unknown(error: ErrorDetail) -> bool:

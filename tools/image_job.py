@@ -7,9 +7,10 @@ from typing import Any
 from dify_plugin import Tool  # type: ignore[import-untyped]
 from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
 
-from tools import messages, results
+from tools import results
 from tools.conversation import person
 from tools.errors import Refused
+from tools.messages import Call
 from tools.parameters import Credentials, JobParameters
 
 
@@ -17,20 +18,19 @@ class ImageJobTool(Tool):  # type: ignore[misc]
     """The tool that waits for a job and returns what its own tool would have, lists the latest jobs, or cancels one."""
 
     def _invoke(self, tool_parameters: dict[str, Any]) -> Generator[ToolInvokeMessage, None, None]:
-        with messages.reported_errors():
+        call = Call(self, tool_parameters)
+        with call.reported_errors():
             asked = JobParameters.parse(tool_parameters)
             with Credentials.parse(self.runtime.credentials).client() as studio:
                 if asked.action == "list":
-                    jobs = yield from messages.streamed(self, studio.recent(_person(self), asked.limit))
-                    found = results.of_list(self, jobs, time.time())
+                    jobs = yield from call.streamed(studio.recent(_person(self), asked.limit))
+                    found = results.of_list(call, jobs, time.time())
                 elif asked.action == "cancel":
-                    job = yield from messages.streamed(self, studio.cancel(asked.about))
-                    found = results.of_cancelled(self, job)
+                    job = yield from call.streamed(studio.cancel(asked.about))
+                    found = results.of_cancelled(call, job)
                 else:
-                    painted = yield from messages.streamed(self, studio.fetch(asked.about, wait=asked.wait))
-                    found = results.of_any(self, painted)
-                if asked.action != "result":
-                    yield messages.line_of_progress(self, "Done.")
+                    painted = yield from call.streamed(studio.fetch(asked.about, wait=asked.wait))
+                    found = results.of_any(call, painted)
             yield from found
 
 

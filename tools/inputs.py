@@ -13,12 +13,12 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qs, urljoin, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 
-from tools.connection import FAILURES, TooManyBytes, TooSlow, explain, host_of, is_final, read_capped
+from tools.connection import FAILURES, TooManyBytes, TooSlow, explain, host_of, is_final, is_timeout, read_capped
 from tools.errors import InputNotFetched
+from tools.formats import media_type, refusal_of, suffix
 from tools.public_hosts import HostNotPublic, HostUnknown, PublicConnection, PublicTlsConnection
+from tools.timely import Pools, TimelyAdapter, pools_of
 from tools.views import InputFile
 
 MAX_BYTES = 20_000_000  # the server's own limit, which would be checked only after the upload
@@ -33,6 +33,11 @@ SETTING = "FILES_URL (or INTERNAL_FILES_URL) of Dify"
 """Setting that the addresses of Dify's own files come from, as errors name it."""
 LINK = "the link"
 """Origin of all other addresses, as errors name it."""
+
+_ABOUT_FULL_DIFY = (
+    " Where many people run apps at once, Dify's own connections may be used up: raise SERVER_WORKER_CONNECTIONS of "
+    "Dify's API (10 as shipped), such as to 200."
+)
 
 _RETRIED = {408, 429, 500, 502, 503, 504}
 # Matches the whole address, so that no two parsers can disagree about where the host ends and the path begins.
@@ -72,9 +77,8 @@ def fetch_table(url: str | None, deadline: float) -> bytes | None:
 def _session(url: str, until: float) -> requests.Session:
     session = requests.Session()
     session.auth = _anonymous
-    if _setting(url) is LINK:
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, _PublicHosts(until))
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _Hosts(until, only_public=_setting(url) is LINK))
     return session
 
 
@@ -85,18 +89,16 @@ def _anonymous(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
 
 def _fetch_image(url: str, what: str, name: str, deadline: float) -> InputFile:
     content = _fetch(url, what, MAX_BYTES, deadline)
-    mime_type = sniff(content)
+    mime_type = media_type(content)
     if mime_type is None:
+        elsewhere = f" If it is one in Dify, {SETTING} leads to something else than Dify."
         raise InputNotFetched(
-            f"{what} from {host_of(url)} is not a PNG, JPEG, WebP, GIF or BMP image. Send one of these"
-            + (
-                f"; if it is one in Dify, {SETTING} leads to something else than Dify."
-                if _setting(url) is SETTING
-                else "."
-            )
+            refusal_of(content, f"{what} from {host_of(url)}")
+            or f"{what} from {host_of(url)} is no image of a kind that can be read. Send a PNG, JPEG or WebP."
+            + (elsewhere if _setting(url) is SETTING else "")
         )
     # The person's own name for the file stays in Dify, since the server has no use for it.
-    return InputFile(f"{name}.{mime_type.removeprefix('image/')}", mime_type, content)
+    return InputFile(f"{name}.{suffix(mime_type)}", mime_type, content)
 
 
 def _fetch(url: str, what: str, limit: int, deadline: float) -> bytes:
@@ -133,36 +135,20 @@ def _setting(url: str) -> str:
     return SETTING if "sign" in query and query.keys() <= _SIGNED and all(query["sign"]) else LINK
 
 
-class _PublicHosts(HTTPAdapter):
-    """An adapter for hosts of the public Internet; where the environment sets a proxy, the proxy decides instead."""
+class _Hosts(TimelyAdapter):
+    """An adapter for all hosts, or those of the public Internet alone; where the environment sets a proxy, the proxy
+    decides instead.
+    """
 
-    def __init__(self, until: float) -> None:
+    def __init__(self, until: float, *, only_public: bool) -> None:
         """End every connection at `until`, in seconds of the monotonic clock."""
-        self._until = until
-        super().__init__()
+        self._limits: dict[str, Any] = {"deadline": until, "only_public": only_public}
+        super().__init__(lambda: until)
 
-    def init_poolmanager(self, *args: Any, **settings: Any) -> None:
-        """Use connections that reach public hosts alone, except through a proxy."""
-        super().init_poolmanager(*args, **settings)
-        self.poolmanager.pool_classes_by_scheme = _public_pools(self._until)
-
-
-def _public_pools(until: float) -> dict[str, type[HTTPConnectionPool]]:
-    """Return urllib3's pools by scheme, with connections that reach public hosts alone, until a time."""
-
-    class Plain(PublicConnection):
-        deadline = until
-
-    class Tls(PublicTlsConnection):
-        deadline = until
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class TlsPool(HTTPSConnectionPool):
-        ConnectionCls = Tls
-
-    return {"http": PlainPool, "https": TlsPool}
+    def direct_pools(self) -> Pools:
+        """Return the pools of connections that look up, connect and answer before the deadline."""
+        plain = type("Plain", (PublicConnection,), self._limits)
+        return pools_of(plain, type("Tls", (PublicTlsConnection,), self._limits))
 
 
 def _download(session: requests.Session, url: str, what: str, limit: int, until: float) -> bytes:
@@ -175,20 +161,23 @@ def _download(session: requests.Session, url: str, what: str, limit: int, until:
                     _check_status(response.status_code, what, url)
                     return read_capped(response, limit, until)
                 here = urljoin(here, response.headers["Location"])
-        except (
-            HostNotPublic,
-            HostUnknown,
-        ):  # tried again in any case: a look-up may fail once, and the cause is hidden
-            raise _TryAgain(
+        except (HostNotPublic, HostUnknown):  # tried again in any case: a look-up may fail once
+            if _setting(url) is SETTING:
+                host = host_of(here)
+                why = f"The host name {host} is not known where the plugin daemon runs. Check {SETTING} and DNS."
+                raise _TryAgain(_failure(what, why, url)) from None
+            raise _TryAgain(  # in the same words for both, since the cause is hidden
                 f"{what}: {_parts(here).hostname} is unknown, or not on the public Internet, where a link to a file "
                 "has to lead. Check the link, upload the file itself, or give the link as image_id: the server's "
                 "operator can allow it hosts of your network."
             ) from None
         except FAILURES as error:
             said = _failure(what, explain(error, here, _setting(url)), url)
+            said += _ABOUT_FULL_DIFY if is_timeout(error) and _setting(url) is SETTING else ""
             raise (InputNotFetched if is_final(error) else _TryAgain)(said) from None
         except TooSlow:
-            raise _TryAgain(_failure(what, f"{host_of(here)} sends too slowly.", url)) from None
+            said = _failure(what, f"{host_of(here)} sends too slowly.", url)
+            raise _TryAgain(said + (_ABOUT_FULL_DIFY if _setting(url) is SETTING else "")) from None
         except TooManyBytes:
             raise InputNotFetched(f"{what} is larger than {limit // 10**6} MB. Send a smaller one.") from None
         _check_redirect(url, here, what)
@@ -234,18 +223,3 @@ def _check_status(status: int, what: str, url: str) -> None:
         f"{what}: {host_of(url)} answered HTTP {status}. Links to Dify's files expire after "
         f"FILES_ACCESS_TIMEOUT (300 seconds): upload it again, and check that {SETTING} is this Dify's address."
     )
-
-
-def sniff(content: bytes) -> str | None:
-    """Return the media type by the first bytes, whatever name or type came along; None for an unknown kind of image."""
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if content.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return "image/webp"
-    if content.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
-    if content.startswith(b"BM") and content[6:10] == b"\x00\x00\x00\x00":
-        return "image/bmp"
-    return None

@@ -2,8 +2,12 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pydantic import BaseModel
+
+Trouble = Literal["unreachable", "full", "unavailable"]
+"""Why a client has to try again: no connection, a full queue, or a server that takes no jobs now."""
 
 
 class Progress(BaseModel):
@@ -143,9 +147,10 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Pause:
-    """A pause of the client before it tries again: how many seconds, and why."""
+    """A pause of the client before it tries again: how many seconds, and why, in a word and in sentences."""
 
     seconds: float
+    trouble: Trouble
     reason: str
 
 

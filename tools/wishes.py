@@ -69,6 +69,33 @@ _FRAMES: Mapping[Language, Mapping[str, str]] = {
     },
 }
 
+_STYLES: Mapping[str, str] = {
+    "photo": "摄影照片",
+    "photograph": "摄影照片",
+    "product photo": "产品摄影",
+    "product photograph": "产品摄影",
+    "watercolour": "水彩",
+    "watercolor": "水彩",
+    "oil painting": "油画",
+    "flat illustration": "扁平插画",
+    "illustration": "插画",
+    "3d render": "3D 渲染",
+    "3d rendering": "3D 渲染",
+    "ink painting": "水墨画",
+    "paper cut": "剪纸",
+    "pencil drawing": "铅笔画",
+    "sketch": "素描",
+    "line art": "线稿",
+    "pixel art": "像素画",
+    "anime": "动漫",
+    "cartoon": "卡通",
+    "comic": "漫画",
+    "cyberpunk": "赛博朋克",
+    "minimalist": "极简",
+    "vintage": "复古",
+}
+"""Chinese words for styles that forms offer in English."""
+
 _HAN = r"[\u3400-\u9fff]"
 _SAYS_WHAT_STAYS = r"(?i)\b(keep|keeping|unchanged|as (it|they) (is|are)|nothing else)\b|保持|不变|保留|不要改"
 
@@ -206,7 +233,9 @@ def by_rules(wish: Wish) -> Written:
     sentences = [parts.pop("text")] if wish.text else []
     if not sentences:
         sentences = [frames["alone"].format(parts.pop("product", "") or parts.pop("theme"))]
-    sentences += [frames[name].format(said) for name, said in parts.items()]
+    sentences += [
+        frames[name].format(_style_in(tongue, said) if name == "style" else said) for name, said in parts.items()
+    ]
     said = "\n".join(wish.parts.values())
     if wish.purpose == "edit":
         sentences += [] if re.search(_SAYS_WHAT_STAYS, said) else [frames["rest"]]
@@ -214,6 +243,13 @@ def by_rules(wish: Wish) -> Written:
     sentences += [frames["lettering"]] if wish.quoted else []
     prompt = _with_quality(_joined(sentences, between), QUALITY[tongue], before_quality, end)
     return Written(prompt, aspect_ratio=shape_of(said), reason=_reason(wish), enhanced_by="rules")
+
+
+def _style_in(tongue: Language, style: str) -> str:
+    """Return a style in the language of the prompt, where it is one that forms offer."""
+    if tongue == "zh":
+        return _STYLES.get(" ".join(style.lower().replace("-", " ").split()), style)
+    return next((english for english, chinese in _STYLES.items() if chinese == style.strip()), style)
 
 
 def ended_well(description: str) -> str:

@@ -112,6 +112,7 @@ def test_a_row_that_is_none_is_not_dropped_but_refused_by_the_server(given: list
         ([{"a": {1, 2}}], "rows: write rows as a JSON list"),
         ("a\n\ud800", "rows: holds half a character"),
         ([{"a": "\ud800"}], "rows: holds half a character"),
+        ("PK\x03\x04xlsx", "rows: is an Excel file; give it as a file in rows_file"),
         ("a\n" + "b" * 900_000, "rows: has more than 900 kB"),
         ([{"a": "红" * 300_000}], "rows: has more than 900 kB"),
     ],
@@ -142,7 +143,7 @@ def test_a_file_of_rows_is_handed_on_as_it_is(content: bytes) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"\xd0\xcf\x11\xe0xls", r"rows_file: is an old Excel file \(.xls\); save the table as .xlsx or CSV"),
+        (b"\xd0\xcf\x11\xe0xls", "rows_file: is an Excel file of the old kind"),
         (b" \n", "rows_file: write rows as a JSON list"),
     ],
 )

@@ -1,5 +1,6 @@
 """The client alone, in this process: retries, budget, keys, proxies, and the check of the connection."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Generator
@@ -117,12 +118,64 @@ def test_budget_end_names_the_job_and_cancels_nothing(scripted: ScriptedStudio) 
     assert len(scripted.calls) < 12, "a server that answers at once was asked in a tight loop"
 
 
-def test_long_polls_of_twenty_seconds_within_the_budget(scripted: ScriptedStudio) -> None:
+def test_long_polls_of_twenty_seconds_after_the_first_word(
+    scripted: ScriptedStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paint(scripted, budget=300)
     paint(scripted, budget=8)
+    monkeypatch.setattr(client_module, "QUIET_S", 0.0)
+    paint(scripted, budget=300)
     waits = [float(call.query.removeprefix("wait=")) for call in scripted.calls if call.path.startswith("/v1/jobs/")]
-    assert waits[0] == 20
-    assert 0 < waits[-1] <= 8
+    assert 0 < waits[0] <= 3.2, "the first word is due after three seconds"
+    assert 0 < waits[2] <= 3.2
+    assert waits[-1] == 20
+
+
+def test_a_long_poll_ends_before_the_budget_so_that_its_answer_still_comes(
+    scripted: ScriptedStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E2: a poll for all the time that is left times out at the very moment at which the budget ends."""
+    monkeypatch.setattr(client_module, "QUIET_S", 0.0)
+    paint(scripted, budget=15)
+    waits = [float(call.query.removeprefix("wait=")) for call in scripted.calls if call.path.startswith("/v1/jobs/")]
+    assert max(waits) <= 15 - 1.5
+
+
+def test_a_job_that_is_queued_when_the_budget_ends_is_named_and_no_host_is_blamed(scripted: ScriptedStudio) -> None:
+    """E2: the server holds the poll as long as it was asked to."""
+    scripted.states = [QUEUED]
+    scripted.holds_polls = True
+    with pytest.raises(StillRunning, match=r"job job0 was queued.*image_job and job_id job0"):
+        paint(scripted, budget=4)
+
+
+def test_a_server_that_is_silent_to_the_end_of_the_budget_is_told_so(scripted: ScriptedStudio) -> None:
+    """E2: where the server's answer is missing beyond what it was asked, it was our budget that ended."""
+    held = scripted.hold("GET /v1/jobs/job0")
+    with pytest.raises(Unreachable, match=r"time budget ended before 127\.0\.0\.1:\d+ answered.*Job job0 goes on"):
+        paint(scripted, budget=1)
+    held.set()
+
+
+def test_headers_that_drip_end_with_the_budget() -> None:
+    """A server that sends a byte of its headers now and then does not hold a call for ever."""
+    over = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with contextlib.suppress(OSError), connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-More: ")
+            while not over.wait(0.05):
+                connection.sendall(b"1")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip, args=(listening,))
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with StudioClient(url, time_budget_s=1) as studio, pytest.raises(Unreachable, match="time budget ended"):
+            drained(studio.paint(PROMPT))
+        over.set()
+        thread.join()
 
 
 def test_a_lost_poll_does_not_lose_the_job(scripted: ScriptedStudio) -> None:

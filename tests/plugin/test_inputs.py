@@ -1,6 +1,7 @@
 """Downloading the files that Dify hands over: limits, retries, redirects, and sentences that name the setting."""
 
 import ipaddress
+import re
 import socket
 import subprocess
 import threading
@@ -19,7 +20,8 @@ from tests.support.addresses import NOT_PUBLIC
 from tests.support.scripted import PNG, Answer, Call, ScriptedServer
 from tools import inputs, public_hosts
 from tools.errors import InputNotFetched
-from tools.inputs import SETTING, fetch_all, fetch_mask, fetch_table, sniff
+from tools.formats import media_type
+from tools.inputs import SETTING, fetch_all, fetch_mask, fetch_table
 from tools.views import InputFile
 
 
@@ -251,7 +253,8 @@ def test_a_peer_that_is_not_public_gets_nothing(files: Files, monkeypatch: pytes
     assert files.calls == []
 
 
-def test_a_sender_that_never_ends_its_headers_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", ["/a.png", "/files/a?sign=s"], ids=["a link", "Dify's own"])
+def test_a_sender_that_never_ends_its_headers_is_left_in_time(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr(public_hosts, "is_public", lambda _: True)
     left = threading.Event()
 
@@ -265,7 +268,7 @@ def test_a_sender_that_never_ends_its_headers_is_left_in_time(monkeypatch: pytes
         thread = threading.Thread(target=lambda: drip(server.accept()[0]))
         thread.start()
         with pytest.raises(InputNotFetched, match="did not answer in time"):
-            fetch_all([f"http://127.0.0.1:{server.getsockname()[1]}/a.png"], time.monotonic() + 1)
+            fetch_all([f"http://127.0.0.1:{server.getsockname()[1]}{path}"], time.monotonic() + 1)
         left.set()
         thread.join()
 
@@ -312,7 +315,7 @@ def test_a_public_link_is_fetched_and_its_faults_are_about_the_link(
     monkeypatch.setattr(public_hosts, "is_public", lambda _: True)  # nothing public can be reached from a test
     link = f"{files.url}/a.png"
     assert fetch_all([link], time.monotonic() + 10)[0].content == PNG
-    for answer, said in ((Answer(404), "Check the link"), (Answer(200, b"<html>"), "Send one of these.")):
+    for answer, said in ((Answer(404), "Check the link"), (Answer(200, b"<html>"), "Send a PNG, JPEG or WebP.")):
         files.script.append(answer)
         with pytest.raises(InputNotFetched, match=said) as caught:
             fetch_all([link], time.monotonic() + 10)
@@ -336,11 +339,19 @@ def test_too_many_bytes(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(files.calls) == 1
 
 
-def test_too_slow(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_dify_that_does_not_answer_is_told_with_the_setting_for_many_people(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E1: ten people who run apps on uploads use up a stock Dify's connections."""
     monkeypatch.setattr(inputs, "READ_TIMEOUT_S", 0.1)
     files.script += [Answer(200, PNG, delay_s=0.5)] * 3
-    with pytest.raises(InputNotFetched, match="did not answer in time"):
+    with pytest.raises(InputNotFetched, match=r"did not answer in time.*raise SERVER_WORKER_CONNECTIONS"):
         files.fetch()
+
+
+def test_an_unknown_host_of_difys_own_files_is_told_with_the_setting(files: Files) -> None:
+    with pytest.raises(InputNotFetched, match=r"host name api\.invalid:5001 is not known.*INTERNAL_FILES_URL.*DNS"):
+        fetch_all(["http://api.invalid:5001/files/a?sign=s"], time.monotonic() + 10)
 
 
 def test_a_redirect_on_the_same_host_is_followed(files: Files) -> None:
@@ -374,7 +385,7 @@ def test_a_circle_of_redirects_ends(files: Files) -> None:
 
 def test_a_page_instead_of_a_picture(files: Files) -> None:
     files.script.append(Answer(200, b"<html>sign in</html>", {"Content-Type": "image/png"}))
-    with pytest.raises(InputNotFetched, match=r"is not a PNG.*FILES_URL"):
+    with pytest.raises(InputNotFetched, match=r"is no image of a kind that can be read.*FILES_URL"):
         files.fetch()
 
 
@@ -386,15 +397,47 @@ def test_a_page_instead_of_a_picture(files: Files) -> None:
         (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "image/webp"),
         (b"GIF89a", "image/gif"),
         (b"BM\x10\x00\x00\x00\x00\x00\x00\x00", "image/bmp"),
-        (b"II*\x00", None),
+        (b"II*\x00", "image/tiff"),
+        (b"MM\x00*", "image/tiff"),
+        (b"\0\0\0\x1cftypavif", "image/avif"),
+        (b"\0\0\0\x18ftypheic", "image/heic"),
         (b"RIFF\x00\x00\x00\x00WAVE", None),
         (b"BMW is a car", None),
         (b"<svg xmlns=", None),
         (b"", None),
     ],
 )
-def test_sniff(content: bytes, mime_type: str | None) -> None:
-    assert sniff(content) == mime_type
+def test_the_media_type_is_told_by_the_first_bytes(content: bytes, mime_type: str | None) -> None:
+    assert media_type(content) == mime_type
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'<?xml version="1.0"?>\n<!-- made by x -->\n<svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing"),
+        (b"%PDF-1.7\n", "a PDF document"),
+        (b"8BPS\0\1", "a Photoshop file"),
+        (b"\0\0\1\0\1\0", "an icon file"),
+        (b"\0\0\0\x18ftypmp42", "a video"),
+        (b"PK\x03\x04", "a ZIP archive or an office document"),
+    ],
+)
+def test_a_file_of_another_format_is_named_with_the_remedy(files: Files, content: bytes, said: str) -> None:
+    """A15: neither FILES_URL nor the person's upload is at fault."""
+    files.script.append(Answer(200, content))
+    with pytest.raises(
+        InputNotFetched, match=rf"^Image 1 from 127\.0\.0\.1:\d+ is {re.escape(said)}.* PNG|pictures"
+    ) as caught:
+        files.fetch()
+    assert "FILES_URL" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["tiff", "avif", "heic"])
+def test_pictures_of_cameras_and_scanners_are_handed_on_as_they_are(files: Files, kind: str) -> None:
+    """A15: the server decodes them."""
+    content = {"tiff": b"II*\0....", "avif": b"\0\0\0\x1cftypavif....", "heic": b"\0\0\0\x18ftypheic...."}[kind]
+    files.script.append(Answer(200, content))
+    assert files.fetch() == [InputFile(f"image-1.{kind}", f"image/{kind}", content)]
 
 
 def test_masks_and_tables_are_fetched_alike_and_named_as_what_they_are(files: Files) -> None:

@@ -144,6 +144,8 @@ class ScriptedStudio(ScriptedServer):
         """What a job is once somebody cancels it."""
         self.jobs: dict[str, str] = {}
         """Job id by idempotency key: how many jobs there really are."""
+        self.holds_polls = False
+        """Whether a look at a job is answered only after the seconds that it asks for, as where nothing changes."""
         self._looks: dict[str, int] = {}
         self._held: dict[str, threading.Event] = {}
 
@@ -212,7 +214,8 @@ class ScriptedStudio(ScriptedServer):
             job_id = call.path.removeprefix("/v1/jobs/").removesuffix("/cancel")
             return Answer(200, self.view(job_id, self.cancelled))
         if call.path.startswith("/v1/jobs/"):
-            return Answer(200, self._look(call.path.removeprefix("/v1/jobs/")))
+            wait = float(parse_qs(call.query).get("wait", ["0"])[0]) if self.holds_polls else 0.0
+            return Answer(200, self._look(call.path.removeprefix("/v1/jobs/")), delay_s=wait)
         if call.path.endswith("/content"):
             return Answer(200, self.image, {"Content-Type": self.mime_type})
         return error(404, "Nothing of that name.", code="not_found")

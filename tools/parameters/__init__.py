@@ -4,7 +4,7 @@ A value that cannot be used raises :class:`tools.errors.Refused` with a sentence
 """
 
 from tools.parameters.batch import BatchParameters
-from tools.parameters.credentials import Credentials
+from tools.parameters.credentials import Credentials, language_for
 from tools.parameters.editing import EditParameters
 from tools.parameters.enhancing import ChosenModel, EnhanceParameters
 from tools.parameters.jobs import JobParameters
@@ -20,4 +20,5 @@ __all__ = [
     "GenerationParameters",
     "JobParameters",
     "OutpaintParameters",
+    "language_for",
 ]

@@ -1,13 +1,24 @@
 """The credentials that the administrator enters for the provider."""
 
 import ipaddress
+import os
 import re
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from tools.client import StudioClient
-from tools.parameters.tolerant import Tolerant
+from tools.parameters.tolerant import Tolerant, lowered
+from tools.wishes import Language, language_of
+
+DAEMONS_LIMIT = "PLUGIN_MAX_EXECUTION_TIMEOUT"
+"""Name of the plugin daemon's setting of how long a call may last, in seconds; the daemon hands its environment on."""
+USUAL_LIMIT_S = 600
+MARGIN_S = 10
+"""Time between the end of the longest budget and that of the daemon's, in seconds."""
+_SPOKEN = ("prompt", "product", "theme", "style", "audience")
+"""Parameters that hold a person's own words, the first that is there decides."""
 
 
 class Credentials(Tolerant):
@@ -18,8 +29,10 @@ class Credentials(Tolerant):
     server_url: str
     api_key: str = Field("", repr=False)
     verify_tls: bool = True
-    time_budget: float = Field(540, ge=30, le=590, allow_inf_nan=False)
-    """Time for one call of a tool, in seconds; Dify's plugin daemon ends a call at 600."""
+    time_budget: float = Field(540, ge=30, allow_inf_nan=False)
+    """Time for one call of a tool, in seconds."""
+    language: Annotated[Literal["auto", "en", "zh"], BeforeValidator(lowered)] = "auto"
+    """Language of progress, answers and errors; ``auto`` is that of the prompt."""
 
     @field_validator("server_url")
     @classmethod
@@ -34,6 +47,17 @@ class Credentials(Tolerant):
         # People often paste the address of a route instead of the base.
         return f"{scheme}://{host}{re.sub(r'(/v1(/.*)?)?/*$', '', path)}"
 
+    @field_validator("time_budget")
+    @classmethod
+    def _within_the_daemons_limit(cls, value: float) -> float:
+        longest = max(_longest_budget(), USUAL_LIMIT_S - MARGIN_S)
+        if value > longest:
+            raise ValueError(
+                f"takes 30 to {longest:g} seconds; for more, first raise {DAEMONS_LIMIT} of Dify's plugin daemon, "
+                "which ends a call at that time"
+            )
+        return min(value, _longest_budget())  # where the daemon's limit was lowered
+
     @field_validator("api_key")
     @classmethod
     def _printable(cls, value: str) -> str:
@@ -45,6 +69,22 @@ class Credentials(Tolerant):
     def client(self) -> StudioClient:
         """Return a client with these credentials; its time budget begins now."""
         return StudioClient(self.server_url, self.api_key, verify_tls=self.verify_tls, time_budget_s=self.time_budget)
+
+
+def _longest_budget() -> float:
+    """Return the longest time budget under the daemon's limit, in seconds."""
+    said = os.environ.get(DAEMONS_LIMIT, "").strip()
+    limit = int(said) if re.fullmatch(r"[1-9]\d{0,6}", said) else USUAL_LIMIT_S
+    return max(limit - MARGIN_S, 1)
+
+
+def language_for(credentials: Mapping[str, Any], parameters: Mapping[str, Any]) -> Language:
+    """Return the language in which a call speaks: that of the setting, else of the person's own words."""
+    setting = lowered(credentials.get("language"))
+    if setting == "zh" or setting == "en":
+        return setting
+    said = (parameters.get(name) for name in _SPOKEN)
+    return language_of(next((text for text in said if isinstance(text, str) and text.strip()), ""))
 
 
 def _is_possible(host: str) -> bool:

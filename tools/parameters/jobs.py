@@ -33,7 +33,7 @@ class JobParameters(Tolerant):
     job_id: Annotated[str | None, BeforeValidator(one_id)] = None
     action: Annotated[JobAction, BeforeValidator(lowered)] = "result"
     wait: bool = True
-    limit: Whole = Field(10, ge=1, le=MAX_JOBS)
+    limit: Whole = Field(5, ge=1, le=MAX_JOBS)
 
     @classmethod
     def relevant(cls, params: dict[str, Any]) -> dict[str, Any]:

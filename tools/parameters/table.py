@@ -24,15 +24,17 @@ def as_file(value: object) -> bytes:
         raise ValueError(_WRITE) from None
     if len(content) > MAX_TABLE_BYTES:
         raise ValueError(f"has more than {MAX_TABLE_BYTES // 1000} kB; split the table into several batches")
+    if content.startswith(b"PK\x03\x04"):
+        raise ValueError("is an Excel file; give it as a file in rows_file")
     return checked(content)
 
 
 def checked(content: bytes) -> bytes:
-    """Return the content of a file of rows. Raises ValueError for one that is empty, or of Excel before 2007."""
+    """Return the content of a file of rows; the server reads CSV, JSON and .xlsx. Raises ValueError for any other."""
     if not content.strip():
         raise ValueError(_WRITE)
     if content.startswith(b"\xd0\xcf\x11\xe0"):
-        raise ValueError("is an old Excel file (.xls); save the table as .xlsx or CSV")
+        raise ValueError("is an Excel file of the old kind (.xls); save the table as .xlsx or CSV")
     return content
 
 

@@ -1,0 +1,159 @@
+"""What people and language models read of a job: what was made, under which ids, and how to go on; in few words."""
+
+from collections.abc import Mapping, Sequence
+
+from tools.views import Image, Job, Painted, Rows
+from tools.wishes import Language
+from tools.words import said
+
+_VERBS: Mapping[str, str] = {"generate": "Painted", "outpaint": "Extended"}
+_FEW = 3
+"""Number of failed rows that are named one by one; the variables hold all of them."""
+_LONGEST_REASON = 300
+_LONGEST_SHORT = 60
+"""Longest reason of one of several failures, in characters."""
+_LONGEST_NOTE = 140
+"""Longest note at the end of a line, in characters; ``warnings`` holds all of them."""
+_ROOM_FOR_IDS = 230
+"""Room for the ids of a batch's images, in characters."""
+
+
+def summary(job: Job, language: Language) -> str:
+    """Return one line: the images, and the image_id under which each can be edited."""
+    if not job.ended:
+        return pending_summary(job, language)
+    first, count = job.images[0], len(job.images)
+    made = said(language, f"{_VERBS.get(job.operation, 'Edited')} {{count}} {'image' if count == 1 else 'images'}")
+    how = "without a model" if job.engine == "cv" else "with {model}"
+    line = (
+        f"{made.format(count=count)}, {first.width}x{first.height}, {said(language, how, model=job.model)}: "
+        f"image_id {', '.join(map(_named, job.images))}. "
+    )
+    to_change = "To change it, call image_edit." if count == 1 else "To change one, call image_edit with its image_id."
+    return _noted(line + said(language, to_change), job.warnings, language)
+
+
+def _named(image: Image) -> str:
+    return image.id
+
+
+def _noted(line: str, warnings: Sequence[str], language: Language) -> str:
+    """Return the line with the warnings at its end, in short."""
+    notes = " ".join(" ".join(warning.split()) for warning in warnings)
+    return f"{line} {said(language, 'Note: ')}{_cut(notes, _LONGEST_NOTE)}" if notes else line
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1].rstrip()}…"
+
+
+def pending_summary(job: Job, language: Language) -> str:
+    """Return one line about an unfinished job: its state, and how to fetch its result."""
+    states = {"running": "is running", "review": "waits for a person's approval", "queued": "is queued"}
+    state = said(language, states.get(job.state, job.state))
+    if job.state == "queued" and job.queue_position:
+        state = said(language, "is queued at place {place}", place=job.queue_position)
+    rows = f", {_so_far(job.rows, language)}" if job.rows else ""
+    fetch = said(language, "fetch it with image_job")
+    return said(language, "Job {job} {state}; {fetch}.", job=job.id, state=f"{state}{rows}", fetch=fetch)
+
+
+def _so_far(rows: Rows, language: Language) -> str:
+    return said(language, "{done} of {total} rows done", done=rows.done, total=rows.total)
+
+
+def cancelled_summary(job: Job, language: Language) -> str:
+    """Return one line about a job that was cancelled, and about what is kept of it."""
+    line = said(language, "Job {job} is cancelled." if job.ended else "Job {job} stops at its next step.", job=job.id)
+    return f"{line} {job.what_is_kept or said(language, 'It leaves no image; all others stay.')}"
+
+
+# -- lists ---------------------------------------------------------------------------------------------------------
+
+
+def list_summary(jobs: Sequence[Job], now: float, language: Language) -> str:
+    """Return a line for each job, newest first; ``now`` is in seconds since 1970."""
+    if not jobs:
+        return said(language, "There are no jobs yet.")
+    first = "1 job:" if len(jobs) == 1 else "{count} jobs, newest first:"
+    return "\n".join([said(language, first, count=len(jobs)), *(_list_line(job, now, language) for job in jobs)])
+
+
+def _list_line(job: Job, now: float, language: Language) -> str:
+    parts = [job.operation, job.state]
+    if job.rows:
+        parts.append(_rows_text(job, job.rows, language))
+    elif job.images:
+        more = f" (+{len(job.images) - 1})" if len(job.images) > 1 else ""
+        parts.append(f"{job.images[0].id}{more}")
+    if job.state == "queued" and job.queue_position:
+        parts.append(said(language, "place {place}", place=job.queue_position))
+    return f"{job.id}: {', '.join([*parts, _ago(now - job.created_at, language)])}"
+
+
+def _rows_text(job: Job, rows: Rows, language: Language) -> str:
+    """Return how many rows of a batch are done; image_job gives their images."""
+    if not job.ended:
+        return _so_far(rows, language)
+    failed = said(language, ", {count} failed", count=rows.failed) if rows.failed else ""
+    return said(language, "{count} of {total} rows succeeded", count=rows.succeeded, total=rows.total) + failed
+
+
+def _ago(seconds: float, language: Language) -> str:
+    """Return how long ago that was, in the largest unit that fits."""
+    for unit, size in (("{count} d ago", 86400), ("{count} h ago", 3600), ("{count} min ago", 60)):
+        if seconds >= size:
+            return said(language, unit, count=int(seconds // size))
+    return said(language, "just now")
+
+
+# -- batches -------------------------------------------------------------------------------------------------------
+
+
+def batch_summary(painted: Painted, language: Language) -> str:
+    """Return one line: how many rows there are, which failed and why, and the link to all images."""
+    job, rows = painted.job, painted.rows
+    if not job.ended:
+        return pending_summary(job, language)
+    failed = failures(rows, _LONGEST_SHORT)
+    line = said(language, "{count} of {total} rows succeeded", count=len(succeeded(rows)), total=len(rows))
+    if failed:
+        more = f"; +{len(failed) - _FEW}" if len(failed) > _FEW else ""
+        line += said(language, ", {count} failed", count=len(failed)) + f" ({'; '.join(failed[:_FEW])}{more})"
+    line += f". {_ids(rows, language)}" if succeeded(rows) else ""
+    line += said(language, " All images as a ZIP file: ") + job.archive_url if job.archive_url else ""
+    # Only warnings that rows have too; the others of a batch repeat which rows failed.
+    shared = [warning for warning in job.warnings if any(warning in row.warnings for row in rows)]
+    return _noted(line, shared if len(line) < _ROOM_FOR_IDS + _LONGEST_NOTE else [], language)
+
+
+def _ids(rows: Sequence[Job], language: Language) -> str:
+    """Return the image_ids of rows, as many as there is room for beside the link to all of them."""
+    named = [f"{row_number(row)} {image.id}" for row in succeeded(rows) for image in row.images]
+    shown = named[:1]
+    while len(shown) < len(named) and len(", ".join(named[: len(shown) + 1])) < _ROOM_FOR_IDS // 2:
+        shown = named[: len(shown) + 1]
+    more = f", +{len(named) - len(shown)}" if len(shown) < len(named) else ""
+    how = said(language, "To change one, call image_edit with the image_id of its row: ")
+    return f"{how}{', '.join(shown)}{more}."
+
+
+def failures(rows: Sequence[Job], longest: int = _LONGEST_REASON) -> list[str]:
+    """Return why rows have no image, such as ``row 5: reason``; rows are counted from 1."""
+    return [f"row {row_number(row)}: {_cut(reason(row), longest)}" for row in rows if row.state != "succeeded"]
+
+
+def succeeded(rows: Sequence[Job]) -> list[Job]:
+    """Return the rows that have images."""
+    return [row for row in rows if row.state == "succeeded"]
+
+
+def row_number(row: Job) -> int:
+    """Return the number of a row, from 1."""
+    return (row.row or 0) + 1
+
+
+def reason(row: Job) -> str:
+    """Return why a row has no image."""
+    told = (row.error.message or row.error.code) if row.error else row.state
+    return " ".join(told.split())[:_LONGEST_REASON].rstrip(".")
