@@ -22,6 +22,11 @@ Text = Annotated[dict[str, str], BeforeValidator(_in_all_languages)]
 """A text that a person reads."""
 
 
+def _as_list(options: dict[str, dict[str, str]] | None) -> list[dict[str, Any]] | None:
+    """Return the options of a select as Dify has them."""
+    return None if options is None else [{"value": value, "label": label} for value, label in options.items()]
+
+
 class Declared(BaseModel):
     """The base of everything that is declared: an unknown key is an error."""
 
@@ -35,8 +40,7 @@ class Declared(BaseModel):
 class Parameter(Declared):
     """One parameter of a tool; ``human`` is for the person at the form, ``llm`` for the model that calls the tool."""
 
-    type: Literal["string", "number", "boolean", "select", "files", "model-selector"]
-    scope: str | None = None
+    type: Literal["string", "number", "boolean", "select", "files", "any"]
     form: Literal["llm", "form"]
     """Who fills it in: the model that calls the tool, or the builder of the app alone."""
     required: bool = False
@@ -51,9 +55,7 @@ class Parameter(Declared):
 
     @field_serializer("options")
     def _listed(self, options: dict[str, dict[str, str]] | None) -> list[dict[str, Any]] | None:
-        if options is None:
-            return None
-        return [{"value": value, "label": label} for value, label in options.items()]
+        return _as_list(options)
 
 
 class Output(Declared):
@@ -95,12 +97,17 @@ class Tool(Declared):
 class Credential(Declared):
     """One entry of the form in which the administrator sets up the provider."""
 
-    type: Literal["text-input", "secret-input", "boolean"]
+    type: Literal["text-input", "secret-input", "boolean", "select"]
     required: bool = False
     default: bool | str | None = None
     label: Text
     placeholder: Text | None = None
-    help: Text
+    options: dict[str, Text] | None = None
+    """Label of each value of a select."""
+
+    @field_serializer("options")
+    def _listed(self, options: dict[str, dict[str, str]] | None) -> list[dict[str, Any]] | None:
+        return _as_list(options)
 
 
 class Provider(Declared):

@@ -20,5 +20,5 @@ class PromptEnhanceTool(Tool):  # type: ignore[misc]
         with call.reported_errors():
             asked = EnhanceParameters.parse(tool_parameters)
             seconds = language_model.seconds_for(Credentials.parse(self.runtime.credentials).time_budget)
-            ask = language_model.asking(self, asked.model, seconds)
+            ask = language_model.asking(self, asked.chosen, seconds)
             yield from results.of_prompt(call, enhanced(asked.wish(), ask))

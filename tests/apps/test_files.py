@@ -24,7 +24,7 @@ SHOWN_AS = {
     "string": {"mixed"},
     **{kind: {"constant", "variable"} for kind in ("select", "number", "boolean")},
     **{kind: {"variable"} for kind in ("file", "files")},
-    "model-selector": {"constant"},
+    "any": {"variable"},
 }
 """How Dify's editor writes the value of a parameter of a tool node, by the parameter's type."""
 

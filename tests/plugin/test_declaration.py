@@ -31,7 +31,7 @@ from tools.parameters import (
 from tools.versions import VERSION
 
 LANGUAGES = ["en_US", "zh_Hans", "ja_JP", "pt_BR"]
-WORDED = {"label", "human", "human_description", "help", "placeholder"}
+WORDED = {"label", "human", "human_description", "placeholder"}
 MODELS: dict[str, type[BaseModel]] = {
     "image_generation": GenerationParameters,
     "image_edit": EditParameters,
@@ -57,8 +57,9 @@ EMITTED = {
     "image_job": JOB_VARIABLES,
     "prompt_enhance": PROMPT_VARIABLES,
 }
-PARAMETER_TYPES = {"string", "number", "boolean", "select", "files", "model-selector"}
-"""No file: Dify itself fails one that is bound to a list of none or several. How many there may be the code says."""
+PARAMETER_TYPES = {"string", "number", "boolean", "select", "files", "any"}
+"""No model selector: Dify's agents silently leave out a tool whose selector is empty. No file: Dify itself fails one
+that is bound to a list of none or several; how many there may be the code says."""
 
 
 def loaded(path: str) -> Any:
@@ -157,6 +158,7 @@ def test_credentials_are_those_that_the_code_reads() -> None:
         "api_key": "secret-input",
         "verify_tls": "boolean",
         "time_budget": "text-input",
+        "language": "select",
     }
     assert {name for name, entry in declared.items() if entry["required"]} == {"server_url"}
     for name, entry in declared.items():
@@ -165,6 +167,43 @@ def test_credentials_are_those_that_the_code_reads() -> None:
             assert Credentials.parse({"server_url": "http://a", name: entry["default"]}) == Credentials.parse(
                 {"server_url": "http://a"}
             )
+
+
+def test_what_must_be_known_of_a_credential_stands_where_dify_shows_it() -> None:
+    """D4: Dify renders the help of a credential only as the words of a link."""
+    declared = PROVIDER["credentials_for_provider"]
+    assert [name for name, entry in declared.items() if "help" in entry] == []
+    seen = {name: f"{entry['label']} {entry.get('placeholder', '')}" for name, entry in declared.items()}
+    assert "localhost" in seen["server_url"]
+    assert "30 to 590" in seen["time_budget"]
+    assert "PLUGIN_MAX_EXECUTION_TIMEOUT" in seen["time_budget"]
+    assert "image_job" in seen["time_budget"]
+    assert "self-signed" in seen["verify_tls"]
+
+
+def as_dify_casts(parameter: dict[str, Any], value: object) -> object:
+    """A value of a form for an agent, as Dify's API casts it; raises ValueError where Dify drops the whole tool."""
+    value = parameter.get("default") if value in (None, "") else value
+    match parameter["type"]:
+        case "model-selector":
+            if not isinstance(value, dict):
+                raise ValueError("The selector must be a dictionary.")
+            return value
+        case "string" | "select":
+            return "" if value is None else str(value)
+        case "files":
+            return value if isinstance(value, list) else [value]
+    if value in (None, "") and parameter["required"]:
+        raise ValueError(f"tool parameter {parameter['name']} not found in tool config")
+    return value
+
+
+@pytest.mark.parametrize("tool", list(MODELS))
+def test_an_agent_gets_the_tool_while_nothing_is_set_in_it(tool: str) -> None:
+    """D3: the classic agent silently drops a tool of which one setting cannot be cast."""
+    settings = [each for each in TOOLS[f"tools/{tool}.yaml"]["parameters"] if each["form"] == "form"]
+    cast = {each["name"]: as_dify_casts(each, None) for each in settings}
+    MODELS[tool].model_validate({**LEAST[tool], **cast})
 
 
 @pytest.mark.parametrize("name", list(MODELS))
@@ -217,10 +256,8 @@ def test_declared_limits_and_defaults_are_the_codes(tool: str, parameter: dict[s
 def test_parameter_follows_the_rules(tool: str, parameter: dict[str, Any]) -> None:
     assert parameter["type"] in PARAMETER_TYPES
     assert parameter["form"] in {"llm", "form"}
-    chooses_model = parameter["type"] == "model-selector"
-    assert parameter.get("scope") == ("llm" if chooses_model else None)
-    assert not (chooses_model and parameter["form"] == "llm"), "its type is none that a JSON schema has"
-    assert not chooses_model or tool == "prompt_enhance", "Dify's older agents refuse a tool with an empty selector"
+    assert "scope" not in parameter, "only selectors have one"
+    assert (parameter["type"], parameter["form"]) != ("any", "llm"), "its type is none that a JSON schema has"
     if parameter["type"] == "files":
         assert not parameter["required"], "a required file makes the tool unusable for agents"
     said = parameter["llm_description"]

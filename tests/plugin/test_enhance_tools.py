@@ -80,6 +80,16 @@ def test_a_good_answer_becomes_text_json_and_every_variable(
     assert scripted.calls == [], "the server has no part in this"
 
 
+def test_a_model_is_chosen_by_its_name_as_in_image_generation(
+    plugin: Daemon, credentials: dict[str, object], speaking: Callable[..., StandInModel]
+) -> None:
+    """D3: there is no model selector that an agent's builder could leave empty."""
+    model = speaking(GOOD)
+    outcome = enhance(plugin, credentials, model=None, enhance_model="langgenius/openai/openai/some-model")
+    assert outcome.variables["enhanced_by"] == "llm"
+    assert (model.asked[0]["provider"], model.asked[0]["model"]) == (CHOSEN["provider"], CHOSEN["model"])
+
+
 @pytest.mark.parametrize("pieces", [1, 40])
 def test_an_answer_in_a_fence_comes_in_pieces(
     plugin: Daemon, credentials: dict[str, object], speaking: Callable[..., StandInModel], pieces: int

@@ -9,7 +9,9 @@ import pytest
 from tests.support import ROOT
 from tests.support.daemon import Daemon
 from tests.support.dify import CANARY
+from tests.support.plugin import python_of
 from tests.support.scripted import ScriptedStudio
+from tools.parameters import Credentials
 
 PROVIDER = "qwen_image"
 
@@ -49,6 +51,24 @@ def test_bad_credentials_are_refused_with_a_sentence(
     assert said in outcome.error.message
     assert outcome.error.message.endswith(".") or "(given" in outcome.error.message
     assert CANARY not in json.dumps(outcome.error.args)
+
+
+def test_a_longer_budget_is_taken_where_the_daemon_allows_it(
+    scripted: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    """E6: the daemon hands its environment on; where its limit was lowered, the budget ends before it."""
+    with Daemon(python_of("newest"), ROOT, environment={"PLUGIN_MAX_EXECUTION_TIMEOUT": "1800"}) as daemon:
+        daemon.validate(PROVIDER, {**credentials, "time_budget": "1790"}).raise_on_error()
+        refused = daemon.validate(PROVIDER, {**credentials, "time_budget": "1800"})
+    assert refused.error is not None
+    assert "takes 30 to 1790 seconds; for more, first raise PLUGIN_MAX_EXECUTION_TIMEOUT" in refused.error.message
+
+
+@pytest.mark.parametrize(("limit", "budget"), [("", 540), ("300", 290), ("600", 540), ("nonsense", 540), ("5", 1)])
+def test_a_budget_ends_before_the_daemon_does(monkeypatch: pytest.MonkeyPatch, limit: str, budget: float) -> None:
+    """E6: otherwise the person reads "killed by timeout", and no id of the job."""
+    monkeypatch.setenv("PLUGIN_MAX_EXECUTION_TIMEOUT", limit)
+    assert Credentials.parse({"server_url": "http://a"}).time_budget == budget
 
 
 def test_a_loading_server_is_told_from_a_dead_one(

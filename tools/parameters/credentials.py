@@ -29,7 +29,7 @@ class Credentials(Tolerant):
     server_url: str
     api_key: str = Field("", repr=False)
     verify_tls: bool = True
-    time_budget: float = Field(540, ge=30, allow_inf_nan=False)
+    time_budget: float = Field(540, ge=30, allow_inf_nan=False, validate_default=True)
     """Time for one call of a tool, in seconds."""
     language: Annotated[Literal["auto", "en", "zh"], BeforeValidator(lowered)] = "auto"
     """Language of progress, answers and errors; ``auto`` is that of the prompt."""

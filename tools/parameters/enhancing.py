@@ -1,7 +1,7 @@
 """The parameters of prompt_enhance, and the choice of a language model of the workspace.
 
-Only prompt_enhance has Dify's model selector, since Dify's older agents refuse a tool with an empty selector, and
-painting must work there. Other tools take the model as PROVIDER/MODEL.
+A model is written as PROVIDER/MODEL. No tool has Dify's model selector, since Dify's agents silently leave out a tool
+whose selector is empty.
 """
 
 import re
@@ -75,7 +75,14 @@ class EnhanceParameters(Tolerant):
     audience: Part = ""
     style: Part = ""
     language: Annotated[WishLanguage, BeforeValidator(lowered)] = "auto"
+    enhance_model: ModelChoice = None
     model: ModelChoice = None
+    """The same, as apps have it that were saved while this tool had Dify's model selector."""
+
+    @property
+    def chosen(self) -> ChosenModel | None:
+        """The language model to ask; None where rules are to write the prompt."""
+        return self.enhance_model or self.model
 
     @model_validator(mode="after")
     def _something_to_work_on(self) -> Self:
