@@ -23,6 +23,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "tool": ("tool", "#f79009"),
     "if-else": ("if / else", "#06aed4"),
     "template-transform": ("template", "#2e90fa"),
+    "list-operator": ("list", "#06aed4"),
     "assigner": ("variable", "#7a5af8"),
     "answer": ("answer", "#f04438"),
     "end": ("output", "#f04438"),

@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,16 +35,20 @@ class Engine:
         conversation: str | None = None,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         kept: Mapping[str, Any] | None = None,
+        watched: Path | None = None,
+        credentials: Mapping[str, Any] | None = None,
         **inputs: Any,
     ) -> dict[str, Any]:
         """Run one of examples/apps; ``error`` tells why it failed.
 
         ``settings`` are chosen in the editor, by node and parameter; ``kept`` is what the conversation's variables hold
-        already. The rest is the form's values or, in a chat, ``query`` and ``files``.
+        already. Every piece of text goes to the file ``watched`` when it comes; ``credentials`` are for this run. The
+        rest is the form's values or, in a chat, ``query`` and ``files``.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         asked = {"app": app, "inputs": inputs, "conversation": conversation, "settings": settings, "kept": kept}
+        asked |= {"watched": watched and str(watched), "credentials": credentials}
         self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()

@@ -2,7 +2,8 @@
 
 Each line on stdin is a run, ``{"app": "name.yml", "inputs": {...}, "conversation": "id"}``; the answer is one line of
 JSON on stdout. A file among the inputs is ``{"path": "..."}``. What a chatflow keeps stays with its conversation, and
-``kept`` adds to it. ``settings`` are what a person chose in the editor, by node and parameter.
+``kept`` adds to it. ``settings`` are what a person chose in the editor, by node and parameter. ``watched`` is a file to
+which every piece of text goes when it comes, and ``credentials`` are others than those of the command line.
 """
 
 import json
@@ -46,6 +47,7 @@ class Apps:
     def __init__(self, plugin: Plugin, store: FileStore, folder: Path) -> None:
         self._plugin, self._store, self._folder = plugin, store, folder
         self._conversations: dict[str, dict[str, Any]] = {}
+        self._watched: Path | None = None
 
     def run(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Run an app once; what came of it as plain JSON."""
@@ -62,6 +64,8 @@ class Apps:
         kept.update(asked.get("kept") or {})
         for variable in graph["workflow"]["conversation_variables"]:
             variable["value"] = kept.get(variable["name"], variable["value"])
+        self._watched = Path(asked["watched"]) if asked.get("watched") else None
+        self._plugin.asked_credentials = asked.get("credentials")
         self._plugin.conversation_id = conversation
         self._plugin.calls.clear()
         engine = loads(yaml.safe_dump(graph, allow_unicode=True), start_inputs=self._start(graph, asked["inputs"]))
@@ -108,6 +112,9 @@ class Apps:
     def _take(self, event: Any, told: dict[str, Any]) -> None:
         if isinstance(event, NodeRunStreamChunkEvent) and event.chunk:
             told["chunks"].append([".".join(event.selector), event.chunk, len(told["order"])])
+            if self._watched is not None:
+                with self._watched.open("a") as file:
+                    file.write(event.chunk)
         elif isinstance(event, NodeRunSucceededEvent):
             told["order"].append(event.node_id)
             told["nodes"][event.node_id] = self._plain(event.node_run_result.outputs)

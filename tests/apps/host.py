@@ -83,6 +83,8 @@ class Plugin:
     daemon: Daemon
     credentials: Mapping[str, Any]
     conversation_id: str | None = None
+    asked_credentials: Mapping[str, Any] | None = None
+    """Credentials of this run alone."""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """Tools and their parameters, as they went to the plugin."""
 
@@ -106,6 +108,7 @@ class Plugin:
         self.calls.append((tool, given))
         inbox: queue.Queue[str | Outcome | Exception] = queue.Queue()
         provider, conversation = str(data["provider"]), self.conversation_id
+        credentials = self.asked_credentials or self.credentials
 
         def call() -> None:
             try:
@@ -113,7 +116,7 @@ class Plugin:
                     provider,
                     tool,
                     {**TESTED_WITH, **given},
-                    self.credentials,
+                    credentials,
                     conversation_id=conversation,
                     timeout=TIMEOUT_S,
                     on_progress=inbox.put,
@@ -135,13 +138,15 @@ class Plugin:
 
 
 def rest(outcome: Outcome) -> Iterator[dict[str, Any]]:
-    """All messages of a call but the progress, which was streamed already, in their order."""
+    """All messages of a call but the progress that was streamed already, in their order."""
     blobs, others = iter(outcome.blobs), iter(outcome.raw)
     for kind in outcome.kinds:
         if kind == "blob":
             blob = next(blobs)
             yield {"type": "blob", "message": {"blob": blob.content}, "meta": blob.meta}
-        elif (message := next(others))["message"].get("variable_name") != "progress":
+            continue
+        told = (message := next(others))["message"]
+        if not (told.get("variable_name") == "progress" and told.get("stream")):
             yield message
 
 

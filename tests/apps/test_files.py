@@ -16,8 +16,8 @@ FOLDER = ROOT / "examples/apps"
 NAMES = ("bilingual_poster", "edit_last_picture", "form_to_image", "product_batch", "upload_and_edit")
 REFERENCE = re.compile(r"\{\{#([^#]+)#\}\}")
 SYSTEM = {"query", "files"}
-VARIABLE_TYPES = {"string": str, "number": int, "array[file]": list}
-STREAMED_BY_TOOLS = {"text", "progress", "files"}
+VARIABLE_TYPES = {"string": str, "number": int, "array[file]": list, "array[string]": list}
+STREAMED_BY_TOOLS = {"text", "progress"}
 """What of a tool an Answer may name. The engine closes the stream of every other variable with an empty chunk, and the
 person then sees nothing in its place (dify#32903)."""
 SHOWN_AS = {
@@ -66,9 +66,9 @@ def test_all_apps_are_here_with_their_pictures_and_told_in_the_readme() -> None:
 
 
 def test_the_frame_is_what_the_importer_takes(app: dict[str, Any]) -> None:
-    # A string, or the importer refuses; of Dify 1.13 to 1.15: newer ones take it with a note, while one from the future
-    # would have to be confirmed.
-    assert app["version"] == "0.6.0"
+    # A string, or the importer refuses. That of Dify 1.16, which notes of every older one that it is older (E10);
+    # Dify 1.15 and older ask once whether to go on.
+    assert app["version"] == "0.7.0"
     assert app["kind"] == "app"
     assert app["app"]["mode"] in {"workflow", "advanced-chat"}
     assert app["app"]["icon_type"] == "emoji"
@@ -191,11 +191,12 @@ def references(value: Any) -> Iterator[tuple[str, str]]:
     """All (node, variable) pairs in a node's data, written as selectors or within texts."""
     if isinstance(value, str):
         for found in REFERENCE.findall(value):
-            source, _, variable = found.partition(".")
+            source, variable, *_ = found.split(".")  # of a file, an attribute of it may follow
             yield source, variable
     elif isinstance(value, dict):
         for key, one in value.items():
-            is_selector = key in {"value_selector", "variable_selector", "query"} or value.get("type") == "variable"
+            selectors = {"value_selector", "variable_selector", "query", "variable"}
+            is_selector = key in selectors or value.get("type") == "variable"
             is_selector = is_selector or value.get("input_type") == "variable"
             if is_selector and isinstance(one, list) and one:
                 yield one[0], one[1]
@@ -213,8 +214,10 @@ def outputs(data: dict[str, Any], plugin: dict[str, Any]) -> set[str]:
             return {variable["variable"] for variable in data["variables"]}
         case "tool":
             declared = plugin["tools"][data["tool_name"]]["output_schema"]["properties"]
-            failed = {"error_message", "error_type"} if data.get("error_strategy") == "fail-branch" else set()
+            failed = {"error_message", "error_type"} if data.get("error_strategy") else set()
             return {*declared, "text", "files", "json", *failed}
+        case "list-operator":
+            return {"result", "first_record", "last_record"}
         case "parameter-extractor":
             return {parameter["name"] for parameter in data["parameters"]}
         case "template-transform":
@@ -229,6 +232,17 @@ def test_answers_name_only_what_tools_stream(app: dict[str, Any]) -> None:
             assert nodes.get(source, {}).get("type") != "tool" or variable in STREAMED_BY_TOOLS
 
 
+def test_nothing_is_behind_a_branch_of_the_tool_itself(app: dict[str, Any]) -> None:
+    """D2: Dify streams nothing that lies behind a node with a fail branch until that node has ended."""
+    assert {data.get("error_strategy") for data in nodes_of(app).values()} <= {None, "default-value"}
+
+
+def test_an_answer_shows_a_picture_once(app: dict[str, Any]) -> None:
+    """D7: Dify shows a file that an answer names inline, and once more as an attachment; a link only inline."""
+    for data in (data for data in nodes_of(app).values() if data["type"] == "answer"):
+        assert "files" not in {variable for _, variable in references(data["answer"])}
+
+
 def test_results_show_nothing_beside_progress_and_answer(app: dict[str, Any]) -> None:
     """Dify shows the texts among a workflow's outputs one after another; ids and links are no reading for people."""
     for data in (data for data in nodes_of(app).values() if data["type"] == "end"):
@@ -240,7 +254,7 @@ def test_no_language_model_is_named_where_a_tool_may_do_without() -> None:
     """So that the app runs right after its import, whatever models a workspace has."""
     app = yaml.safe_load((FOLDER / "form_to_image.yml").read_text())
     assert {data["type"] for data in nodes_of(app).values()} == {"start", "tool", "template-transform", "end"}
-    assert "model" not in nodes_of(app)["enhance"]["tool_configurations"]
+    assert nodes_of(app)["enhance"]["tool_configurations"]["enhance_model"]["value"] == ""
 
 
 def test_the_picture_shows_the_graph_as_it_is(app: dict[str, Any], name: str) -> None:

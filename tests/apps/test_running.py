@@ -7,6 +7,7 @@ import io
 import os
 import re
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import requests
 from PIL import Image
 
 from tests.apps.conftest import PYTHON, Engine
+from tests.support.scripted import RUNNING, ScriptedStudio
 from tests.support.studio import Studio
+from tests.support.waiting import until
 from training.judge import Judge, load_judge
 
 pytestmark = pytest.mark.skipif(
@@ -81,35 +84,32 @@ def assert_ends_with_the_answer(told: dict[str, Any]) -> None:
     assert shown(told).rstrip().endswith(told["outputs"]["answer"].rstrip())
 
 
-def assert_live_progress(told: dict[str, Any], node: str) -> None:
-    """The tool's progress came in pieces while its node was not yet done."""
-    pieces = [(text, done) for selector, text, done in told["chunks"] if selector == f"{node}.progress"]
-    assert len(pieces) >= 2
-    assert pieces[-1][0] == "Done.\n"
-    assert all(done <= told["order"].index(node) for _, done in pieces)
-    assert "".join(text for text, _ in pieces) == told["nodes"][node]["progress"]
-
-
 @pytest.mark.parametrize(
-    ("wish", "language", "icon"), [("a dolphin", "en", "dolphin"), ("火车", "zh", "locomotive")], ids=["en", "zh"]
+    ("wish", "language", "icon", "chosen"),
+    [
+        ("a dolphin", "en", "dolphin", {"enhance_model": f"{CHOSEN['provider']}/{CHOSEN['model']}"}),
+        ("火车", "zh", "locomotive", {"enhance_model": "", "model": CHOSEN}),
+    ],
+    ids=["en", "zh, and the model as apps have it that were saved with 0.1"],
 )
-def test_form_to_image_with_a_language_model(engine: Engine, judge: Judge, wish: str, language: str, icon: str) -> None:
-    chosen = {"enhance": {"model": CHOSEN}}
-    told = engine.run("form_to_image.yml", settings=chosen, wish=wish, language=language, audience="cooks", **FORM)
+def test_form_to_image_with_a_language_model(
+    engine: Engine, judge: Judge, wish: str, language: str, icon: str, chosen: dict[str, Any]
+) -> None:
+    settings = {"enhance": chosen}
+    told = engine.run("form_to_image.yml", settings=settings, wish=wish, language=language, audience="cooks", **FORM)
     outputs, [file] = told["outputs"], told["outputs"]["files"]
     seen = judge.see(opened(file))
     assert (seen.icons, seen.colour) == ((icon,), "yellow")  # yellow comes from the stand-in alone
     [(first, asked), (second, painted)] = told["calls"]
     assert (first, second) == ("prompt_enhance", "image_generation")
-    assert asked == {"prompt": wish, "style": "photo", "audience": "cooks", "language": language, "model": CHOSEN}
+    assert asked == {"prompt": wish, "style": "photo", "audience": "cooks", "language": language, **chosen}
     written, paint = told["nodes"]["enhance"], told["nodes"]["paint"]
     assert (written["enhanced_by"], written["warnings"]) == ("llm", [])
     assert written["text"].strip() == written["prompt"] == painted["prompt"]
     assert painted["negative_prompt"] == written["negative_prompt"] == "blurred"
     assert opened(file).size == (paint["width"], paint["height"])
     text = shown(told)
-    assert_live_progress(told, "paint")
-    assert text.startswith(f"{paint['progress']}\n![{file['name']}]({file['url']})\n")
+    assert f"![{file['name']}]({file['url']})\n" in text
     assert_ends_with_the_answer(told)
     assert f"**Prompt:** {written['prompt']}\n\n**Why:** A yellow background was added.\n" in outputs["answer"]
     assert f"seed {outputs['seed']}" in outputs["answer"]
@@ -120,7 +120,7 @@ def test_form_to_image_with_a_language_model(engine: Engine, judge: Judge, wish:
     ("settings", "wish", "prompt"),
     [
         ({}, "a train on a blue background", "a train on a blue background. The style is photo, "),
-        ({"enhance": {"model": None}}, "蓝色背景上的火车", "蓝色背景上的火车。风格是photo，"),
+        ({"enhance": {"enhance_model": "", "model": None}}, "蓝色背景上的火车", "蓝色背景上的火车。风格是摄影照片，"),
     ],
     ids=["as imported", "opened in the editor"],
 )
@@ -134,6 +134,56 @@ def test_form_to_image_without_a_language_model(
     assert told["calls"][1][1]["prompt"].startswith(prompt)
     assert f"**Prompt:** {prompt}" in told["outputs"]["answer"]
     assert "\n> The language model is not chosen, or not written as PROVIDER/MODEL " in told["outputs"]["answer"]
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    "form_to_image.yml": {"wish": "a dolphin", "language": "auto", **FORM},
+    "product_batch.yml": {"products": "product\ncup\n", "prompt": "a {{product}}", "shape": "1:1"},
+    "upload_and_edit.yml": {"instruction": "make it blue"},
+    "bilingual_poster.yml": {"query": "Hot prices in our shop"},
+    "edit_last_picture.yml": {"query": "a red apple"},
+}
+
+
+@pytest.mark.parametrize(
+    ("app", "kept"),
+    [*((app, {}) for app in FORMS), ("edit_last_picture.yml", {"has_picture": "yes"})],
+    ids=[*FORMS, "edit_last_picture.yml, an edit"],
+)
+def test_progress_reaches_the_person_while_the_job_still_runs(
+    engine: Engine, apple: dict[str, str], tmp_path: Path, app: str, kept: dict[str, str]
+) -> None:
+    """D2: the job ends only once the person has seen that it is painted."""
+    watched = tmp_path / "seen"
+    watched.touch()
+    photo = {"photo": apple} if app == "upload_and_edit.yml" else {}
+    with ScriptedStudio() as server:
+        rows: dict[str, Any] = {}
+        if app == "product_batch.yml":
+            server.operation, rows = "batch", {"rows": {"total": 1, "succeeded": 0}}
+        server.states = [{**RUNNING, **rows}]
+
+        def end_when_seen() -> bool:
+            try:
+                until(lambda: re.search("Painting 3/20|0 of 1 rows done", watched.read_text()), patience_s=60)
+            finally:
+                server.states = [{"state": "succeeded", **({"rows": {"total": 1, "succeeded": 1}} if rows else {})}]
+            return True
+
+        with ThreadPoolExecutor(1) as watching:
+            seen = watching.submit(end_when_seen)
+            told = engine.try_to_run(
+                app,
+                conversation=f"watched {app} {kept}",
+                kept=kept,
+                watched=watched,
+                credentials={"server_url": server.url, "time_budget": "90"},
+                **FORMS[app],
+                **photo,
+            )
+            assert seen.result()
+    assert told["error"] is None, told
+    assert re.search(r"(Painting 3/20|0 of 1 rows done) \(job job\d\).* · done, \d+ s\n", shown(told))
 
 
 @pytest.mark.parametrize("instruction", ["make the background green", "把背景改成绿色"])
@@ -164,15 +214,15 @@ def test_chat_edits_its_last_picture(engine: Engine, judge: Judge) -> None:
     second = engine.run("edit_last_picture.yml", conversation="1", query="make the background green")
     third = engine.run("edit_last_picture.yml", conversation="1", query="把背景改成黄色")
     for told, node, colour in ((first, "paint", "blue"), (second, "edit", "green"), (third, "edit", "yellow")):
-        assert told["order"][-4:] == [node, f"link_{node}", f"show_{node}", "remember"]
+        assert told["order"][-4:] == [f"picture_{node}", f"link_{node}", f"show_{node}", f"remember_{node}"]
         [file] = told["nodes"][node]["files"]
         seen = judge.see(opened(file))
         assert (seen.icons, seen.colour) == (("red-apple",), colour)
-        assert_live_progress(told, node)
         assert shown(told) == told["outputs"]["answer"]
-        assert f"![{file['name']}]({file['url']})" in shown(told)
+        assert shown(told).count("![") == 1, "D7: the picture is shown once"
+        assert f"![picture]({file['url']})" in shown(told)
         assert_delivers(shown(told), "Open the picture", file)
-        assert "\n> Painted by the miniature" in shown(told)
+        assert ("\n> Painted by the miniature" in shown(told)) == (told is first), "D7: what was read is not said again"
     for told, query in ((second, "make the background green"), (third, "把背景改成黄色")):
         assert told["calls"] == [["image_edit", {"prompt": query, "images": [], "n": 1, "output_format": "png"}]]
 
@@ -258,7 +308,6 @@ def test_product_batch(engine: Engine, tmp_path: Path, as_file: bool) -> None:
     assert (outputs["succeeded"], outputs["failed"], outputs["failures"]) == (2, 0, [])
     assert told["calls"][0][1]["prompt"] == COLUMNS  # the engine leaves {{column}} as it is
     assert opened(outputs["files"][0]).width > 128  # the contact sheet
-    assert_live_progress(told, "batch")
     assert_ends_with_the_answer(told)
     assert "**2 of 2 pictures.**" in outputs["answer"]
     [url] = re.findall(r"\[Download all as a ZIP file\]\(([^)]+)\)", outputs["answer"])
@@ -280,8 +329,8 @@ def test_bilingual_poster(engine: Engine, judge: Judge) -> None:
             assert told["conversation"][f"{language}_id"] == node["image_id"]
             assert_delivers(shown(told), label, node["files"][0])
         assert shown(told) == told["outputs"]["answer"]
-        assert shown(told).count("\n> Painted by the miniature") == 1
-        assert_live_progress(told, f"{verb}_english")
+        assert shown(told).count("\n> Painted by the miniature") == (told is drafts)
+        assert shown(told).count("![") == 2
     prompts = {parameters["prompt"] for _, parameters in drafts["calls"]}
     assert prompts == {
         'a poster with the headline "HOT" in large letters, on a yellow background',
@@ -291,7 +340,7 @@ def test_bilingual_poster(engine: Engine, judge: Judge) -> None:
     assert approved["calls"] == []
     assert_delivers(shown(approved), "English poster", changed["nodes"]["edit_english"]["files"][0])
     assert_delivers(shown(approved), "中文海报", changed["nodes"]["edit_chinese"]["files"][0])
-    assert set(approved["conversation"].values()) == {""}
+    assert {said for name, said in approved["conversation"].items() if name != "noted"} == {""}
 
 
 def test_bilingual_poster_paints_nothing_without_a_brief(engine: Engine) -> None:
@@ -309,7 +358,7 @@ def test_bilingual_poster_is_approved_in_few_words(engine: Engine, query: str) -
     assert told["order"] == ["start", "verdict", "review", "final", "forget"]
     assert "[English poster](http://one) · [中文海报](http://two)" in shown(told)
     assert "![" not in shown(told)  # such a picture would be gone with its link
-    assert set(told["conversation"].values()) == {""}
+    assert {said for name, said in told["conversation"].items() if name != "noted"} == {""}
 
 
 @pytest.mark.parametrize(
