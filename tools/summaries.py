@@ -7,15 +7,16 @@ from tools.wishes import Language
 from tools.words import said
 
 _VERBS: Mapping[str, str] = {"generate": "Painted", "outpaint": "Extended"}
-_FEW = 3
-"""Number of failed rows that are named one by one; the variables hold all of them."""
 _LONGEST_REASON = 300
 _LONGEST_SHORT = 60
 """Longest reason of one of several failures, in characters."""
-_LONGEST_NOTE = 140
+_MOST = 440
+"""Longest line of a batch, in characters; with its JSON it stays below 500."""
+_SHORTEST_NOTE = 30
+_LONGEST_NOTE = 120
 """Longest note at the end of a line, in characters; ``warnings`` holds all of them."""
-_ROOM_FOR_IDS = 230
-"""Room for the ids of a batch's images, in characters."""
+_ROOM_FOR_ROWS = 160
+"""Room for failures and ids of single rows of a batch, in characters; the variables hold all of them."""
 
 
 def summary(job: Job, language: Language) -> str:
@@ -37,10 +38,11 @@ def _named(image: Image) -> str:
     return image.id
 
 
-def _noted(line: str, warnings: Sequence[str], language: Language) -> str:
-    """Return the line with the warnings at its end, in short."""
+def _noted(line: str, warnings: Sequence[str], language: Language, longest: int = _LONGEST_NOTE) -> str:
+    """Return the line with the warnings at its end, in short; without, where there is no room for them."""
     notes = " ".join(" ".join(warning.split()) for warning in warnings)
-    return f"{line} {said(language, 'Note: ')}{_cut(notes, _LONGEST_NOTE)}" if notes else line
+    fits = notes and longest >= min(len(notes), _SHORTEST_NOTE)
+    return f"{line} {said(language, 'Note: ')}{_cut(notes, longest)}" if fits else line
 
 
 def _cut(text: str, longest: int) -> str:
@@ -117,25 +119,25 @@ def batch_summary(painted: Painted, language: Language) -> str:
         return pending_summary(job, language)
     failed = failures(rows, _LONGEST_SHORT)
     line = said(language, "{count} of {total} rows succeeded", count=len(succeeded(rows)), total=len(rows))
-    if failed:
-        more = f"; +{len(failed) - _FEW}" if len(failed) > _FEW else ""
-        line += said(language, ", {count} failed", count=len(failed)) + f" ({'; '.join(failed[:_FEW])}{more})"
-    line += f". {_ids(rows, language)}" if succeeded(rows) else ""
+    reasons = _some(failed, "; ", _ROOM_FOR_ROWS // 2)
+    line += f"{said(language, ', {count} failed', count=len(failed))} ({reasons})" if failed else ""
+    if succeeded(rows):
+        named = [f"{row_number(row)} {image.id}" for row in succeeded(rows) for image in row.images]
+        ids = _some(named, ", ", _ROOM_FOR_ROWS - len(reasons))
+        line += f". {said(language, 'Row and image_id of each, for image_edit: ')}{ids}."
     line += said(language, " All images as a ZIP file: ") + job.archive_url if job.archive_url else ""
     # Only warnings that rows have too; the others of a batch repeat which rows failed.
     shared = [warning for warning in job.warnings if any(warning in row.warnings for row in rows)]
-    return _noted(line, shared if len(line) < _ROOM_FOR_IDS + _LONGEST_NOTE else [], language)
+    return _noted(line, shared, language, min(_LONGEST_NOTE, _MOST - len(line)))
 
 
-def _ids(rows: Sequence[Job], language: Language) -> str:
-    """Return the image_ids of rows, as many as there is room for beside the link to all of them."""
-    named = [f"{row_number(row)} {image.id}" for row in succeeded(rows) for image in row.images]
-    shown = named[:1]
-    while len(shown) < len(named) and len(", ".join(named[: len(shown) + 1])) < _ROOM_FOR_IDS // 2:
-        shown = named[: len(shown) + 1]
-    more = f", +{len(named) - len(shown)}" if len(shown) < len(named) else ""
-    how = said(language, "To change one, call image_edit with the image_id of its row: ")
-    return f"{how}{', '.join(shown)}{more}."
+def _some(entries: Sequence[str], between: str, room: int) -> str:
+    """Return the first entry, as many more as there is room for, and how many are left."""
+    shown = list(entries[:1])
+    while len(shown) < len(entries) and len(between.join(entries[: len(shown) + 1])) <= room:
+        shown = list(entries[: len(shown) + 1])
+    left = len(entries) - len(shown)
+    return between.join([*shown, f"+{left}"] if left else shown)
 
 
 def failures(rows: Sequence[Job], longest: int = _LONGEST_REASON) -> list[str]:

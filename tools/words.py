@@ -64,9 +64,7 @@ CHINESE: Mapping[str, str] = {
     "{count} min ago": "{count} 分钟前",
     "just now": "刚刚",
     " All images as a ZIP file: ": " 全部图片的 ZIP 文件：",
-    "To change one, call image_edit with the image_id of its row: ": (
-        "要修改其中一张，请用该行的 image_id 调用 image_edit："
-    ),
+    "Row and image_id of each, for image_edit: ": "各行的 image_id（供 image_edit 使用）：",
     # -- what went wrong
     "Job {job} failed: ": "作业 {job} 失败：",
     "Job {job} was cancelled at the server.": "作业 {job} 已在服务器上被取消。",

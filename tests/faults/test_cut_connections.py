@@ -27,8 +27,6 @@ from tests.support.waiting import PATIENCE_S
 SUBMIT, POLL, CONTENT = "POST /v1/jobs", "GET /v1/jobs/job_[^/]+", "GET /v1/images/[^/]+/content"
 LEAST_BUDGET_S = 30
 """The least that the credentials take."""
-SERVERS_RETRY_AFTER_S = 5
-"""What the server asks for where its queue is full."""
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +92,6 @@ def test_a_submit_that_is_cut_gives_one_job(caller: Caller, proxy: CuttingProxy,
     outcome = caller.paint()
     assert [passage.act for passage in proxy.passed(SUBMIT)] == [where] * times + [None]
     assert_one_picture(caller, outcome)
-    assert_told(outcome, "broke off")
 
 
 @pytest.mark.parametrize("where", [Cut.BEFORE_ANSWER, Cut.WITHIN_REQUEST])
@@ -140,7 +137,6 @@ def test_polls_that_are_cut_lose_nothing(caller: Caller, proxy: CuttingProxy) ->
     assert [passage.act for passage in proxy.passed(POLL)][:3] == [Cut.AT_REQUEST, Cut.BEFORE_ANSWER, Cut.WITHIN_ANSWER]
     assert len(proxy.passed(SUBMIT)) == 1
     assert_one_picture(caller, outcome)
-    assert_told(outcome, "broke off")
 
 
 # -- refused for a while -----------------------------------------------------------------------------------------------
@@ -154,7 +150,6 @@ def test_a_load_balancers_retry_after_is_waited_out(
     outcome = caller.paint("pace=0.05", steps=4)
     assert [passage.act for passage in proxy.passed(route)[:2]] == [Refusal(status, 1), None]
     assert_one_picture(caller, outcome)
-    assert "Trying again in 1 s: " in outcome.variables["progress"]
 
 
 @pytest.mark.parametrize(("status", "type_"), [(503, "InvokeServerUnavailableError"), (429, "InvokeRateLimitError")])
@@ -181,15 +176,16 @@ def test_a_full_queue_is_waited_out(plugins: Callable[[str], Daemon], small: Stu
     callers = [Caller(plugins(sdk), small, small.url) for sdk in SDKS]
     told = threading.Barrier(len(callers) + 1)
     with FullQueue(small) as queue, ThreadPoolExecutor(len(callers)) as threads:
-        calls = [threads.submit(caller.paint, on_progress=waits_at(told, "Trying again")) for caller in callers]
+        calls = [
+            threads.submit(caller.paint, on_progress=waits_at(told, "Waiting, the queue is full")) for caller in callers
+        ]
         told.wait(PATIENCE_S)
         assert [caller.jobs() for caller in callers] == [[], []]
         queue.drain()
         outcomes = [call.result() for call in calls]
     for caller, outcome in zip(callers, outcomes, strict=True):
         assert_one_picture(caller, outcome)
-        first = outcome.streamed["progress"][0]
-        assert first.startswith(f"Trying again in {SERVERS_RETRY_AFTER_S} s: The queue is full (jobs that wait: 2)")
+        assert_told(outcome, "waiting, the queue is full")
 
 
 # -- past the budget ---------------------------------------------------------------------------------------------------
@@ -239,7 +235,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 @pytest.mark.usefixtures("outlasting")  # the half minute of the tests below passes meanwhile
 @pytest.mark.parametrize(
     ("end", "balanced", "attempt", "said"),
-    [(Studio.kill, False, 2, "refused the connection"), (stopped, True, 1, "a gateway before it cannot reach it")],
+    [(Studio.kill, False, 2, "no answer from the server"), (stopped, True, 1, "the server takes no jobs yet")],
 )
 def test_a_restart_in_the_middle_of_a_job_is_survived(
     plugins: Callable[[str], Daemon],
@@ -254,7 +250,7 @@ def test_a_restart_in_the_middle_of_a_job_is_survived(
     with CuttingProxy(mortal.port) as proxy, ThreadPoolExecutor(len(SDKS)) as threads:
         callers = [Caller(plugins(sdk), mortal, proxy.url if balanced else mortal.url) for sdk in SDKS]
         calls = [
-            threads.submit(caller.paint, "pace=0.1", steps=30, on_progress=waits_at(painting, "Painting: step"))
+            threads.submit(caller.paint, "pace=0.1", steps=80, on_progress=waits_at(painting, "Painting"))
             for caller in callers
         ]
         painting.wait(PATIENCE_S)
@@ -276,7 +272,7 @@ def test_a_queue_that_stays_full_is_told_and_leaves_no_job(outlasting: Outlastin
     assert outcome.error is not None
     assert outcome.error.type == "InvokeRateLimitError"
     assert outcome.error.message == "The queue is full (jobs that wait: 2). Send it again later."
-    assert_told(outcome, "The queue is full (jobs that wait: 2)")
+    assert_told(outcome, "waiting, the queue is full")
     assert caller.jobs() == []
     assert (outcome.blobs, outcome.texts) == ([], [])
 

@@ -50,8 +50,8 @@ def test_success_gives_sheet_line_rows_and_every_variable(
     outcome.raise_on_error()
     assert [(blob.content, blob.meta["filename"]) for blob in outcome.blobs] == [(PNG, "img0.png")]
     assert outcome.texts == [
-        "2 of 3 rows succeeded, 1 failed (row 2: The cup broke). To change one, call image_edit with the image_id of "
-        f"its row: 1 img0, 3 img2. All images as a ZIP file: {ARCHIVE}\n"
+        "2 of 3 rows succeeded, 1 failed (row 2: The cup broke). Row and image_id of each, for "
+        f"image_edit: 1 img0, 3 img2. All images as a ZIP file: {ARCHIVE}\n"
     ]
     assert set(outcome.variables) == BATCH_VARIABLES
     assert {name: value for name, value in outcome.variables.items() if name != "progress"} == {
@@ -106,8 +106,8 @@ def test_many_failures_are_counted_in_the_line_and_all_named_in_the_variable(
     studio.rows = [studio.row_view(0), *broken, studio.row_view(6, "cancelled")]
     studio.states = [{"state": "succeeded", "rows": counted(7, 1, 5), "archive_url": ARCHIVE}]
     outcome = batch(plugin, credentials)
-    said = "1 of 7 rows succeeded, 6 failed (row 2: Fault 1; row 3: Fault 2; row 4: Fault 3; +3)."
-    assert outcome.texts[0].startswith(said)
+    named = "; ".join(f"row {number}: Fault {number - 1}" for number in range(2, 7))
+    assert outcome.texts[0].startswith(f"1 of 7 rows succeeded, 6 failed ({named}; +1).")
     assert outcome.variables["failures"][-1] == "row 7: cancelled"
     assert (outcome.variables["failed"], len(outcome.variables["failures"])) == (6, 6)
 
@@ -130,8 +130,8 @@ def test_without_an_archive_the_line_ends_and_the_variable_is_empty(
     outcome = batch(plugin, credentials)
     assert outcome.variables["archive_url"] == ""
     assert outcome.texts == [
-        "2 of 3 rows succeeded, 1 failed (row 2: The cup broke). To change one, call image_edit with the image_id of "
-        "its row: 1 img0, 3 img2.\n"
+        "2 of 3 rows succeeded, 1 failed (row 2: The cup broke). Row and image_id of each, for "
+        "image_edit: 1 img0, 3 img2.\n"
     ]
 
 

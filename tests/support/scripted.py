@@ -144,6 +144,8 @@ class ScriptedStudio(ScriptedServer):
         """What a job is once somebody cancels it."""
         self.jobs: dict[str, str] = {}
         """Job id by idempotency key: how many jobs there really are."""
+        self.job_name, self.image_name, self.folder = "job", "img", "https://studio.example/files/"
+        """Beginnings of ids, and of links."""
         self.holds_polls = False
         """Whether a look at a job is answered only after the seconds that it asks for, as where nothing changes."""
         self._looks: dict[str, int] = {}
@@ -178,18 +180,18 @@ class ScriptedStudio(ScriptedServer):
         return {**usual, **state}
 
     def _image(self, position: int) -> dict[str, Any]:
-        link = f"https://studio.example/files/img{position}?sign=s"
+        link = f"{self.folder}{self.image_name}{position}?sign=s"
         sizes = {"width": 640, "height": 480, "mime_type": self.mime_type, "seed": 7 + position}
         sizes |= {"sha256": hashlib.sha256(self.image).hexdigest()}
         strip = None if self.change is None else link.replace("sign=s", "strip=s")
         more = {"change": self.change, "comparison_url": strip}
-        return {"id": f"img{position}", "url": link, "thumbnail_url": link, **sizes, **more}
+        return {"id": f"{self.image_name}{position}", "url": link, "thumbnail_url": link, **sizes, **more}
 
     def row_view(self, row: int, state: str = "succeeded", message: str = "") -> dict[str, Any]:
         """The JobView of one row of a batch, which counts from 0."""
         images = [self._image(row)] if state == "succeeded" else []
         error = {"code": "engine_failed", "message": message} if message else None
-        about = {"images": images, "error": error, "row": row, "parent_id": "job0"}
+        about = {"images": images, "error": error, "row": row, "parent_id": f"{self.job_name}0"}
         return {**self.view(f"row{row}", {"state": state}), **about}
 
     def _play(self, call: Call) -> Answer:
@@ -227,7 +229,7 @@ class ScriptedStudio(ScriptedServer):
         ids = [row["id"] for row in self.rows]
         first = ids.index(query["after"]) + 1 if "after" in query else 0
         last = first + int(query["limit"])
-        mine = query["parent_id"] == "job0"
+        mine = query["parent_id"] == f"{self.job_name}0"
         return {"object": "list", "data": self.rows[first:last] if mine else [], "has_more": last < len(ids)}
 
     def hold(self, route: str) -> threading.Event:
@@ -239,7 +241,7 @@ class ScriptedStudio(ScriptedServer):
         self._looks.clear()
 
     def _commit(self, call: Call) -> str:
-        return self.jobs.setdefault(call.headers.get("Idempotency-Key", ""), f"job{len(self.jobs)}")
+        return self.jobs.setdefault(call.headers.get("Idempotency-Key", ""), f"{self.job_name}{len(self.jobs)}")
 
     def _look(self, job_id: str) -> dict[str, Any]:
         look = self._looks[job_id] = self._looks.get(job_id, -1) + 1

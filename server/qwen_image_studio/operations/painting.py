@@ -208,17 +208,12 @@ def _model_warnings(request: PaintRequest, chosen: Chosen) -> list[str]:
     model = chosen.model
     if not model.miniature:
         return []
-    warnings = ["Painted by the miniature, a very small stand-in; on a GPU machine the server runs Qwen-Image instead."]
+    warnings = ["Painted by the miniature, a stand-in for machines without a GPU."]  # GET /v1/models says what it knows
     words = vocabulary_of(model)
-    if words is not None:
-        warnings[0] += (
-            f" It knows {len(words.objects)} objects, {len(words.texts)} short texts, {len(words.backgrounds)} plain "
-            f"backgrounds and {len(words.edits)} kinds of edits, in English and Chinese; GET /v1/models lists them."
-        )
-        if chosen.way is Way.GENERATE and request.prompt and not known_in(request.prompt, words):
-            chinese = has_chinese(request.prompt)
-            some = ", ".join((one.zh if chinese else one.en)[0] for one in words.objects[::25])
-            warnings.append(f"The miniature knows nothing in this prompt; it would know for example: {some}.")
+    if words and chosen.way is Way.GENERATE and request.prompt and not known_in(request.prompt, words):
+        chinese = has_chinese(request.prompt)
+        some = ", ".join((one.zh if chinese else one.en)[0] for one in words.objects[::25])
+        warnings.append(f"The miniature knows nothing in this prompt; it would know for example: {some}.")
     if request.model is not None and request.model.casefold() != model.name:
         warnings.append(f"{request.model} is not on this server; the miniature answered for it.")
     return warnings
