@@ -1,12 +1,22 @@
 """What Dify may send for a parameter or a credential, and what becomes of it."""
 
+import re
 from typing import Any
 
 import pytest
 
 from qwen_image_studio.operations.request import validated
 from tools.errors import Refused
-from tools.parameters import Credentials, EditParameters, GenerationParameters, JobParameters
+from tools.parameters import (
+    BatchParameters,
+    Credentials,
+    EditParameters,
+    EnhanceParameters,
+    GenerationParameters,
+    JobParameters,
+    OutpaintParameters,
+)
+from tools.parameters.tolerant import Tolerant
 
 STORED = "img_0123456789abcdef01234567"
 OTHER = STORED.replace("0", "f")
@@ -337,3 +347,38 @@ def test_a_job_that_cannot_be(given: str, said: str) -> None:
 def test_a_list_is_of_no_job(job_id: object) -> None:
     asked = JobParameters.parse({"action": "List", "job_id": job_id})
     assert (asked.action, asked.job_id) == ("list", None)
+
+
+TEXTS: list[tuple[type[Tolerant], str]] = [
+    (GenerationParameters, "prompt"),
+    (GenerationParameters, "negative_prompt"),
+    (GenerationParameters, "image_id"),
+    (GenerationParameters, "seed"),
+    (GenerationParameters, "enhance_model"),
+    (EditParameters, "prompt"),
+    (EditParameters, "region"),
+    (EditParameters, "slots"),
+    (OutpaintParameters, "aspect_ratio"),
+    (BatchParameters, "prompt"),
+    (BatchParameters, "rows"),
+    (JobParameters, "job_id"),
+    (EnhanceParameters, "prompt"),
+    (EnhanceParameters, "style"),
+]
+
+
+@pytest.mark.parametrize(("reader", "name"), TEXTS)
+@pytest.mark.parametrize("left", ["{{#llm.text#}}", "red, {{#start.a_b#}} and", "｛｛#1718.text#｝｝"])
+def test_a_variable_that_dify_did_not_fill_in_is_refused_in_every_tool(
+    reader: type[Tolerant], name: str, left: str
+) -> None:
+    """A16: it would be painted as it stands, or blamed on the parameter's form."""
+    variable = left.removeprefix("red, ").removesuffix(" and")
+    for given in (left, {"a": left}) if name == "slots" else (left,):
+        with pytest.raises(Refused, match=f"^{name}: the variable {re.escape(variable)} has no value in Dify; choose"):
+            reader.parse({"template": "t", name: given})
+
+
+def test_braces_of_other_kinds_are_the_persons_own() -> None:
+    """A16: only Dify's own variables have # within."""
+    assert body(prompt="a sign that reads {{name}} and {#1}")["prompt"] == "a sign that reads {{name}} and {#1}"

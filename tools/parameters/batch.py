@@ -32,16 +32,11 @@ def columns(text: str) -> str:
     """Return the text with each {{column}} in the server's notation.
 
     Dify's own variables look like {{#node.name#}}; Dify fills those in and leaves {{column}} alone. Raises ValueError
-    where one of Dify's is left over, and for a text that is too long.
+    for a text that is too long.
     """
     if len(text.strip()) > MAX_PROMPT_CHARS:
         raise ValueError(f"takes at most {MAX_PROMPT_CHARS} characters")
-    plain = _COLUMN.sub(_without_blanks, text.replace("｛｛", "{{").replace("｝｝", "}}"))
-    if left := re.search(r"\{\{#[^{}]*#\}\}", plain):
-        raise ValueError(
-            f"the variable {left.group()[:60]} has no value in Dify; choose it anew, or write {{{{column}}}}"
-        )
-    return plain
+    return _COLUMN.sub(_without_blanks, text.replace("｛｛", "{{").replace("｝｝", "}}"))
 
 
 def _without_blanks(column: re.Match[str]) -> str:
@@ -57,6 +52,7 @@ class BatchParameters(Instructed):
     """Parameters of image_batch; in texts, {{column}} stands for the row's value."""
 
     TABLES: ClassVar[frozenset[str]] = frozenset(("rows",))
+    OR_ELSE: ClassVar[str] = ", or write {{column}}"
 
     operation: Annotated[Operation, BeforeValidator(lowered)] = "generate"
     rows: Table = None

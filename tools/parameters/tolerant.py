@@ -9,7 +9,7 @@ import ast
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Self
 
@@ -22,6 +22,16 @@ NOTHING = frozenset(("", "none", "null", "nil", "undefined", "n/a", "na", "unset
 AS_USUAL = frozenset(("auto", "automatic", "default", "random", "自动", "默认", "随机", "自動"))
 """Words that mean that a choice, a number or a name is left out; in a free text they are taken literally."""
 QUOTES = " \t\r\n\"'`“”‘’"
+
+
+_UNFILLED = re.compile(r"(?:\{\{|｛｛)#[^{}｛｝]*#(?:\}\}|｝｝)")
+"""Pattern of a variable of Dify's that Dify did not fill in, such as ``{{#llm.text#}}``."""
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the texts in a parameter: itself, or those in its list or object."""
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
+    yield from (text for text in inside if isinstance(text, str))
 
 
 def lowered(value: object) -> object:
@@ -74,6 +84,9 @@ class Tolerant(BaseModel):
     TABLES: ClassVar[frozenset[str]] = frozenset()
     """Names of the parameters whose lists keep empty entries, since a silently dropped row is missed late."""
 
+    OR_ELSE: ClassVar[str] = ""
+    """What else a person may have meant who left a variable of Dify's in a text."""
+
     @model_validator(mode="before")
     @classmethod
     def _drop_blanks(cls, values: Any) -> Any:
@@ -102,6 +115,11 @@ class Tolerant(BaseModel):
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
         """Return the parameters that Dify sent. Raises :class:`Refused`, which names the one at fault."""
+        for name in cls.model_fields:
+            if left := next(filter(None, map(_UNFILLED.search, _texts(values.get(name)))), None):
+                raise Refused(
+                    f"{name}: the variable {left.group()[:60]} has no value in Dify; choose it anew{cls.OR_ELSE}."
+                )
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
