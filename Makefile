@@ -7,7 +7,7 @@ PROCESSES ?= 3
 # One output after the other, where make can do that: macOS has 3.81, which cannot.
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help setup setup-tests setup-bench demo serve check quick-tests test test-training coverage lint bench bench-queue bench-pictures trace declare package clean
+.PHONY: help setup setup-tests setup-bench setup-package demo serve check quick-tests test test-training coverage lint bench bench-queue bench-pictures trace declare package clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -24,6 +24,10 @@ setup-tests:
 setup-bench:
 	@test -n "$(PYTHON)" || { echo "setup: no Python 3.11 or newer found; install one, or run make PYTHON=/path/to/it" >&2; exit 1; }
 	@$(PYTHON) .ci/bootstrap.py server plugin tests miniature
+
+setup-package:
+	@test -n "$(PYTHON)" || { echo "setup: no Python 3.11 or newer found; install one, or run make PYTHON=/path/to/it" >&2; exit 1; }
+	@$(PYTHON) .ci/bootstrap.py package
 
 demo: setup ## start the server, call every tool as Dify does, save the pictures under demo/, stop
 	@$(RUN) -m examples.demo
@@ -71,8 +75,8 @@ trace: setup-tests ## print which files a request touches, from the Dify node to
 declare: setup-tests ## write the tools' YAML, provider and manifest from declaration/
 	@$(RUN) -m declaration
 
-package: setup-tests ## write dist/*.difypkg
-	@$(RUN) .ci/package.py
+package: setup-package ## write dist/*.difypkg
+	@.venv-package/bin/python .ci/package.py
 
 clean: ## remove the environments and everything that was made
 	rm -rf .venv .venv-* .cache dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -8,5 +8,5 @@ os.environ.setdefault("HTTPX_TIMEOUT", "60")
 from dify_plugin import DifyPluginEnv, Plugin  # type: ignore[import-untyped]
 
 if __name__ == "__main__":
-    # The tools keep their own time budget; the SDK's limit only has to lie above the daemon's 600 seconds.
+    # For the serverless runtime alone, where the SDK itself ends a call; Dify's local daemon has a limit of its own.
     Plugin(DifyPluginEnv(MAX_REQUEST_TIMEOUT=600)).run()

@@ -1,6 +1,7 @@
 """Make the project's environments: ``.venv`` for the server, ``.venv-plugin`` as Dify's daemon makes it.
 
-For tests also ``.venv-plugin-oldest`` (the oldest SDK) and ``.venv-apps`` (Dify's workflow engine for example apps).
+For tests also ``.venv-plugin-oldest`` (the oldest SDK) and ``.venv-apps`` (Dify's workflow engine for example apps);
+``.venv-package`` has the two libraries that pack the plugin, and nothing of the others.
 
 Runs on any Python >= 3.11 with nothing installed. Quick when there is nothing to do; says in one line what stops it.
 """
@@ -15,6 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED_GB = 4
+PACKS = ("pathspec", "pyyaml")
+"""The libraries that .ci/package.py needs."""
 OLDEST_SDK = "0.7.4"  # the last one that runs on Python 3.11, tested everywhere beside the newest
 
 
@@ -23,7 +26,10 @@ class CannotSetUp(RuntimeError):
 
 
 def main() -> int:
-    """Make or refresh what the command line names: server, plugin, tests, miniature (default: server and plugin)."""
+    """Make or refresh what the command line names: server, plugin, tests, miniature, package.
+
+    Without a name: server and plugin.
+    """
     wanted = sys.argv[1:] or ["server", "plugin"]
     try:
         if sys.version_info < (3, 11):  # noqa: UP036 - this file runs before the right Python is found
@@ -34,6 +40,8 @@ def main() -> int:
             make_plugin(tests="tests" in wanted)
         if "tests" in wanted:
             make_apps()
+        if "package" in wanted:
+            make_package()
     except CannotSetUp as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -109,6 +117,15 @@ def make_apps() -> None:
     install = [uv, "pip", "install", "--quiet", "--only-binary", ":all:", "--no-deps"]  # the file says why
     run([*install, "--python", folder / "bin/python", "-r", requirements])
     stamp.add()
+
+
+def make_package() -> None:
+    """``.venv-package``: what reads the manifest and .difyignore."""
+    folder, constraints = ROOT / ".venv-package", ROOT / "server/constraints.txt"
+    stamp = Stamp(folder, [constraints])
+    if not stamp.fresh():
+        install(make_environment(folder), "-c", constraints, *PACKS)
+        stamp.add()
 
 
 def install(python: Path, *arguments: object) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -285,3 +286,26 @@ def test_links_lead_somewhere(path: str) -> None:
     assert len(targets) >= 6
     missing = [target for target in targets if not (ROOT / path).parent.joinpath(target).is_file()]
     assert [target for target in missing if not target.startswith("https://")] == []
+
+
+def test_packing_needs_an_environment_of_two_libraries_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E8: it brought torch and the tests' packages, gigabytes for what takes a moment."""
+    bootstrap = runpy.run_path(str(ROOT / ".ci/bootstrap.py"))
+    commands: list[list[str]] = []
+
+    def run(command: list[object]) -> None:
+        commands.append([str(part) for part in command])
+
+    known = bootstrap["main"].__globals__
+    monkeypatch.setitem(known, "run", run)
+    monkeypatch.setitem(known, "Stamp", lambda *_: SimpleNamespace(fresh=lambda: False, add=lambda: None))
+    monkeypatch.setattr(sys, "argv", ["bootstrap.py", "package"])
+    assert bootstrap["main"]() == 0
+    made, filled = commands
+    assert made[-1] == str(ROOT / ".venv-package")
+    assert filled[-2:] == ["pathspec", "pyyaml"]
+    [recipe] = re.findall(r"^package: ([\w-]+) .*\n\t@(\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert recipe == ("setup-package", ".venv-package/bin/python")
+    source = (ROOT / ".ci/package.py").read_text()
+    imported = set(re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE))
+    assert imported - set(sys.stdlib_module_names) == {"pathspec", "yaml"}
