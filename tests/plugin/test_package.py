@@ -206,13 +206,13 @@ def test_dark_icon_is_another_one() -> None:
 
 def said_in(path: str) -> str:
     """A readme without its fenced blocks."""
-    return re.sub(r"^```.*?^```$", "", (ROOT / path).read_text(), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^ *```.*?^ *```$", "", (ROOT / path).read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
 def commands(text: str) -> list[str]:
     """The shell commands of a text's fenced blocks, without their comments."""
-    blocks = re.findall(r"^```sh\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
-    return [re.sub(r"\s+#.*", "", line) for block in blocks for line in block.splitlines()]
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```$", text, flags=re.MULTILINE | re.DOTALL)
+    return [re.sub(r"\s+#.*", "", line).strip() for block in blocks for line in block.splitlines()]
 
 
 def code(text: str) -> set[str]:
@@ -271,6 +271,18 @@ def test_translation_names_what_the_readme_names(path: str) -> None:
     assert code(said_in("README.md")) - code(translation) == set()
     assert [words for words in code(translation) if words not in english] == []
     assert set(re.findall(r"\d{2,}", translation)) - set(re.findall(r"\d{2,}", english)) == set()
+
+
+@pytest.mark.parametrize("path", ["README.md", *TRANSLATIONS])
+def test_the_setup_holds_for_a_team_on_a_stock_dify(path: str) -> None:
+    """E1, E3, E9: what was tried, in every language."""
+    text = (ROOT / path).read_text()
+    assert {
+        "dify signature generate -f key",
+        "dify signature sign -p key.private.pem qwen_image_studio-0.2.0.difypkg",
+    } <= set(commands(text))
+    assert f"qwen_image_studio-{MANIFEST['version']}.signed.difypkg" in text
+    assert {"CELERY_WORKER_AMOUNT=8", "SERVER_WORKER_CONNECTIONS=200", "key.public.pem"} <= code(said_in(path))
 
 
 @pytest.mark.parametrize("language", OWN_LETTERS)
