@@ -24,7 +24,7 @@ class ImageBatchTool(Tool):  # type: ignore[misc]
                 table = asked.table(inputs.fetch_table(asked.rows_file, studio.deadline))
                 body = asked.body() | remembered(self)
                 try:
-                    painted = yield from call.streamed(studio.paint(body, table=table, wait=asked.wait))
+                    painted = yield from call.streamed(studio.paint(body, table=table, wait=asked.wait), studio)
                 except Refused as refusal:
                     raise asked.in_words_of_the_form(refusal) from None
             yield from results.of_batch(call, painted)

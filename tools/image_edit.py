@@ -23,5 +23,5 @@ class ImageEditTool(Tool):  # type: ignore[misc]
                 files = inputs.fetch_all(asked.images, studio.deadline)  # first, before their links expire
                 mask = inputs.fetch_mask(asked.mask, studio.deadline)
                 body = asked.body() | remembered(self, has_image=asked.has_image)
-                painted = yield from call.streamed(studio.paint(body, files, mask, wait=asked.wait))
+                painted = yield from call.streamed(studio.paint(body, files, mask, wait=asked.wait), studio)
             yield from results.of_images(call, painted)

@@ -33,5 +33,5 @@ class ImageGenerationTool(Tool):  # type: ignore[misc]
                     written = enhanced(asked.wish(), ask if asked.enhance == "llm" else None)
                     asked = asked.written(written)
                 body = asked.body() | remembered(self)
-                painted = yield from call.streamed(studio.paint(body, files, wait=asked.wait))
+                painted = yield from call.streamed(studio.paint(body, files, wait=asked.wait), studio)
             yield from results.of_images(call, painted, written)

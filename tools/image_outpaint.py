@@ -22,5 +22,5 @@ class ImageOutpaintTool(Tool):  # type: ignore[misc]
             with Credentials.parse(self.runtime.credentials).client() as studio:
                 files = inputs.fetch_all(asked.image, studio.deadline)
                 body = asked.body() | remembered(self, has_image=asked.has_image)
-                painted = yield from call.streamed(studio.paint(body, files, wait=asked.wait))
+                painted = yield from call.streamed(studio.paint(body, files, wait=asked.wait), studio)
             yield from results.of_images(call, painted)

@@ -147,8 +147,7 @@ class _Hosts(TimelyAdapter):
 
     def direct_pools(self) -> Pools:
         """Return the pools of connections that look up, connect and answer before the deadline."""
-        plain = type("Plain", (PublicConnection,), self._limits)
-        return pools_of(plain, type("Tls", (PublicTlsConnection,), self._limits))
+        return pools_of(PublicConnection, PublicTlsConnection, self._limits)
 
 
 def _download(session: requests.Session, url: str, what: str, limit: int, until: float) -> bytes:

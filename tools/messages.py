@@ -16,10 +16,11 @@ from dify_plugin.errors.model import (  # type: ignore[import-untyped]
     InvokeServerUnavailableError,
 )
 
-from tools.client import Update
+from tools.client import StudioClient, Update
 from tools.errors import ClientError, KeyRefused, QueueFull, Refused, Unreachable, WrongServer
 from tools.parameters import language_for
 from tools.progress import Line
+from tools.watching import Watch
 from tools.wishes import Language
 from tools.words import translated
 
@@ -38,14 +39,22 @@ class Call:
         """Turn errors into those of Dify's, in the call's language and in the words of the place it was made from."""
         return reported_errors(self.language, in_conversation=bool(self.tool.session.conversation_id))
 
-    def streamed(self, updates: Generator[Update, None, Returned]) -> Generator[ToolInvokeMessage, None, Returned]:
-        """Yield what the updates add to the stream variable ``progress``; return what ``updates`` returns."""
+    def streamed(
+        self, updates: Generator[Update, None, Returned], started_by: StudioClient | None = None
+    ) -> Generator[ToolInvokeMessage, None, Returned]:
+        """Yield what the updates add to the stream variable ``progress``; return what ``updates`` returns.
+
+        A job that the client ``started_by`` started here is cancelled where nobody waits for it any more.
+        """
+        watch = None if started_by is None else Watch(self.tool, started_by)
         while True:
             try:
                 update = next(updates)
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
             yield from self._progress(self._line.grown_by(update))
+            if watch is not None:
+                watch.look(update)
 
     def noted(self, english: str) -> Iterator[ToolInvokeMessage]:
         """Yield a piece of progress that is not about a job, such as ``writing the prompt``."""

@@ -119,12 +119,13 @@ def batch_summary(painted: Painted, language: Language) -> str:
         return pending_summary(job, language)
     failed = failures(rows, _LONGEST_SHORT)
     line = said(language, "{count} of {total} rows succeeded", count=len(succeeded(rows)), total=len(rows))
+    stop = "。" if language == "zh" else ". "
     reasons = _some(failed, "; ", _ROOM_FOR_ROWS // 2)
     line += f"{said(language, ', {count} failed', count=len(failed))} ({reasons})" if failed else ""
     if succeeded(rows):
         named = [f"{row_number(row)} {image.id}" for row in succeeded(rows) for image in row.images]
         ids = _some(named, ", ", _ROOM_FOR_ROWS - len(reasons))
-        line += f". {said(language, 'Row and image_id of each, for image_edit: ')}{ids}."
+        line += f"{stop}{said(language, 'Row and image_id of each, for image_edit: ')}{ids}{stop.rstrip()}"
     line += said(language, " All images as a ZIP file: ") + job.archive_url if job.archive_url else ""
     # Only warnings that rows have too; the others of a batch repeat which rows failed.
     shared = [warning for warning in job.warnings if any(warning in row.warnings for row in rows)]

@@ -4,7 +4,7 @@ The time limits of requests begin anew with every byte, so a server that sends o
 ever.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -13,8 +13,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from tools.public_hosts import PublicConnection
 
-Pools = dict[str, type[HTTPConnectionPool]]
-"""Classes of urllib3's connection pools by scheme."""
+Pools = dict[str, Any]
+"""Makers of urllib3's connection pools by scheme."""
 
 
 class TimelyAdapter(HTTPAdapter):
@@ -32,33 +32,52 @@ class TimelyAdapter(HTTPAdapter):
     def proxy_manager_for(self, proxy: Any, **settings: Any) -> Any:
         """Use such connections to a proxy as well."""
         manager = super().proxy_manager_for(proxy, **settings)
-        manager.pool_classes_by_scheme = _timely_pools(self._until)
+        manager.pool_classes_by_scheme = self._timely_pools()
         return manager
 
     def direct_pools(self) -> Pools:
         """Return the pools of connections without a proxy."""
-        return _timely_pools(self._until)
+        return self._timely_pools()
+
+    def _timely_pools(self) -> Pools:
+        return pools_of(_Timely, _TimelyTls, {"until": self._until})
 
 
-def _timely_pools(until: Callable[[], float]) -> Pools:
-    class Plain(HTTPConnection):
-        deadline = property(lambda _: until())
-        response_class = PublicConnection.response_class  # type: ignore[assignment]
+class _Timely(HTTPConnection):
+    """A connection whose answers are read within the deadline of the moment at which each begins."""
 
-    class Tls(HTTPSConnection):
-        deadline = property(lambda _: until())
-        response_class = PublicConnection.response_class  # type: ignore[assignment]
+    until: Callable[[], float]
+    response_class = PublicConnection.response_class  # type: ignore[assignment]
 
-    return pools_of(Plain, Tls)
+    @property
+    def deadline(self) -> float:
+        """Time on the monotonic clock, in seconds; the reader of an answer asks for it."""
+        return self.until()
 
 
-def pools_of(plain: type[HTTPConnection], tls: type[HTTPSConnection]) -> Pools:
-    """Return urllib3's pools with these connections."""
+class _TimelyTls(_Timely, HTTPSConnection):
+    """The same over TLS."""
 
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = plain
 
-    class TlsPool(HTTPSConnectionPool):
-        ConnectionCls = tls
+def pools_of(plain: type[HTTPConnection], tls: type[HTTPSConnection], limits: Mapping[str, Any]) -> Pools:
+    """Return urllib3's pools of these connections, each of which gets ``limits`` as its attributes.
 
-    return {"http": PlainPool, "https": TlsPool}
+    Nothing here is a class of its own: those of every call would stay in memory until Python looks for circles.
+    """
+    return {"http": _maker(HTTPConnectionPool, plain, limits), "https": _maker(HTTPSConnectionPool, tls, limits)}
+
+
+def _maker(
+    kind: type[HTTPConnectionPool], connection: type[HTTPConnection], limits: Mapping[str, Any]
+) -> Callable[..., HTTPConnectionPool]:
+    def connected(**settings: Any) -> HTTPConnection:
+        made = connection(**settings)
+        vars(made).update(limits)
+        return made
+
+    def pool(host: str, port: int | None = None, **settings: Any) -> HTTPConnectionPool:
+        made = kind(host, port, **settings)
+        vars(made)["ConnectionCls"] = connected
+        return made
+
+    return pool

@@ -36,8 +36,7 @@ def test_a_file_of_rows_becomes_pictures_and_these_are_edited_row_by_row(
     assert (made.variables["succeeded"], made.variables["failed"], made.variables["count"]) == (3, 0, 3)
     assert [row["images"][0]["seed"] for row in made.jsons[0]["rows"]] == [7, 8, 9]
     assert [image["id"] for row in made.jsons[0]["rows"] for image in row["images"]] == made.variables["image_ids"]
-    assert made.texts[0].startswith("3 of 3 rows succeeded. To edit one, use its image_id: img_")
-    assert made.variables["progress"].endswith("Done.\n")
+    assert made.texts[0].startswith("3 行中有 3 行成功。各行的 image_id（供 image_edit 使用）：1 img_")
     [sheet] = opened(made)
     assert min(sheet.size) > 64
     archive = requests.get(made.variables["archive_url"], timeout=60).content
