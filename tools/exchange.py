@@ -78,6 +78,19 @@ class _Bearer(AuthBase):
         return prepared
 
 
+class _Budget:
+    """The end of the time budget. The connections know this and not the exchange, which knows them: a circle would
+    stay in memory, with all that was received.
+    """
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+
+    def end(self) -> float:
+        """Return when an exchange that begins now has to be over, in ``time.monotonic`` seconds."""
+        return max(self.deadline, time.monotonic() + LAST_BYTES_S)
+
+
 class Exchange:
     """Exchanges with one server, which may last ``time_budget_s`` seconds from now."""
 
@@ -86,16 +99,24 @@ class Exchange:
     ) -> None:
         self.server_url = server_url.rstrip("/")
         self.began = time.monotonic()
-        self.deadline = self.began + time_budget_s
-        """When the time budget ends, in ``time.monotonic`` seconds."""
+        self._budget = _Budget(self.began + time_budget_s)
         self._api_key = api_key
         self._verify = verify_tls
         self._session = requests.Session()
         self._session.auth = _Bearer(api_key)
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, TimelyAdapter(self._end))
+            self._session.mount(scheme, TimelyAdapter(self._budget.end))
         if not verify_tls:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the administrator has chosen that
+
+    @property
+    def deadline(self) -> float:
+        """When the time budget ends, in ``time.monotonic`` seconds."""
+        return self._budget.deadline
+
+    @deadline.setter
+    def deadline(self, deadline: float) -> None:
+        self._budget.deadline = deadline
 
     def close(self) -> None:
         """Close the connections."""
@@ -137,7 +158,7 @@ class Exchange:
                 **body,
             ) as response:
                 # The headers have used up some time: the body has the rest of the budget, or the least time.
-                content = read_capped(response, limit, self._end())
+                content = read_capped(response, limit, self._budget.end())
                 return Answer(response.status_code, response.headers, content)
         except FAILURES as error:
             if left < read_timeout and is_timeout(error):  # we gave up, and not for what the server did
@@ -226,10 +247,6 @@ class Exchange:
         """Return text of the server on one line, shortened, and without the key in case something echoes it."""
         line = " ".join(text.split())[:LONGEST_MESSAGE]
         return line.replace(self._api_key, "[api_key]") if self._api_key else line
-
-    def _end(self) -> float:
-        """Return when an exchange that begins now has to be over, in ``time.monotonic`` seconds."""
-        return max(self.deadline, time.monotonic() + LAST_BYTES_S)
 
     def left(self) -> float:
         """Return the seconds that are left of the time budget."""

@@ -47,7 +47,13 @@ class Engine:
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        asked = {"app": app, "inputs": inputs, "conversation": conversation, "settings": settings, "kept": kept}
+        asked: dict[str, Any] = {
+            "app": app,
+            "inputs": inputs,
+            "conversation": conversation,
+            "settings": settings,
+            "kept": kept,
+        }
         asked |= {"watched": watched and str(watched), "credentials": credentials}
         self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()

@@ -156,7 +156,7 @@ def test_progress_reaches_the_person_while_the_job_still_runs(
     """D2: the job ends only once the person has seen that it is painted."""
     watched = tmp_path / "seen"
     watched.touch()
-    photo = {"photo": apple} if app == "upload_and_edit.yml" else {}
+    photo: dict[str, Any] = {"photo": apple} if app == "upload_and_edit.yml" else {}
     with ScriptedStudio() as server:
         rows: dict[str, Any] = {}
         if app == "product_batch.yml":

@@ -41,6 +41,9 @@ def test_now_make_the_sky_red(plugin: Daemon, studio: Studio, credentials: dict[
     other.calls("image_generation", prompt="a cup", size="96x64").raise_on_error()
     wider = person.calls("image_outpaint", left=32)
     assert source_of(studio, wider) == "96x96"
+    nobody = Person(plugin, credentials, conversation_id="chat-3").calls("image_outpaint", left=32)
+    assert nobody.error is not None
+    assert "there is no image in this conversation yet" in nobody.error.message
     again = person.calls("image_outpaint", top=16)
     assert source_of(studio, again) == "96x112"
     part = person.calls("image_edit", prompt="make the sky red", region="0,0,0.5,0.5")
@@ -51,12 +54,15 @@ def test_now_make_the_sky_red(plugin: Daemon, studio: Studio, credentials: dict[
 def test_without_a_conversation_it_is_the_users_last_in_this_app(
     plugin: Daemon, studio: Studio, credentials: dict[str, object]
 ) -> None:
+    """D9: in a workflow no sentence speaks of a conversation."""
     here = {"conversation_id": None, "app_id": "app-7", "user_id": "user-7"}
     Person(plugin, credentials, **here).calls("image_generation", prompt="a cup", size="64x112").raise_on_error()
     for place in ({"user_id": "user-8"}, {"app_id": "app-8"}):
         stranger = Person(plugin, credentials, **{**here, **place}).calls("image_outpaint", left=32)
         assert stranger.error is not None
-        assert "there is no image in this conversation yet" in stranger.error.message
+        assert stranger.error.message.startswith(
+            "image: none was given, and this app has no earlier one of yours; give"
+        )
     assert source_of(studio, Person(plugin, credentials, **here).calls("image_outpaint", left=32)) == "96x112"
     nobody = Person(plugin, credentials, conversation_id=None, app_id=None, user_id="")
     refused = nobody.calls("image_edit", prompt="make the sky red")

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -21,10 +21,11 @@ def asked_whether_it_lives(plugin: Daemon, before: int) -> bool:
     return any(b'"exist"' in line for line in plugin.lines[before:])
 
 
-def begun(pool: ThreadPoolExecutor, plugin: Daemon, credentials: dict[str, object], app_id: str | None) -> Any:
+def begun(
+    pool: ThreadPoolExecutor, plugin: Daemon, credentials: dict[str, object], app_id: str | None
+) -> Future[Outcome]:
     """A call for a picture that goes on."""
-    how = {"app_id": app_id}
-    return pool.submit(plugin.invoke, PROVIDER, "image_generation", {"prompt": "x"}, credentials, **how)
+    return pool.submit(lambda: plugin.invoke(PROVIDER, "image_generation", {"prompt": "x"}, credentials, app_id=app_id))
 
 
 def test_a_job_for_which_nobody_waits_any_more_is_cancelled(
@@ -43,7 +44,7 @@ def test_a_job_for_which_nobody_waits_any_more_is_cancelled(
         with ThreadPoolExecutor(1) as pool:
             call = begun(pool, plugin, credentials, None)
             until(lambda: CANCEL in scripted.routes())
-            outcome: Outcome = call.result()
+            outcome = call.result()
     finally:
         over.set()
         del plugin.hooks["storage"]
