@@ -101,9 +101,13 @@ class Settings(BaseSettings):
         (), description="Private hosts that image URLs may name all the same (comma list of host or host:port)."
     )
     read_timeout_s: float = Field(
-        10.0, gt=0, description="Seconds for which a caller may stop sending its request, or reading its answer."
+        10.0,
+        gt=0,
+        description="Seconds by which a caller may fall behind 16 kB/s in sending its request or reading its answer.",
     )
-    web_threads: int = Field(64, ge=4, description="Threads of the web process; each long poll holds one.")
+    web_connections: int = Field(
+        4000, ge=4, description="Connections that the web process serves at once; further ones wait."
+    )
 
     @field_validator("secret_key_fallbacks", "models", "devices", "fetch_allow", mode="before")
     @classmethod

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +25,6 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.imaging.alpha_mask import white_mask
 from qwen_image_studio.imaging.masks import open_mask
 from qwen_image_studio.jobs import JobStore
-from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
 from tests.contract.test_bad_input import ANY_JSON, assert_refused
@@ -396,39 +394,16 @@ def test_an_idempotency_key_gives_the_same_images(client: FlaskClient, worker: W
     assert_refused(generate(client, "another", headers=key), 400, "idempotency_key_reused", "Idempotency-Key")
 
 
-class TestCrowd:
-    """Where callers wait for pictures, others must still be answered."""
-
-    @pytest.fixture
-    def settings(self, settings: Settings) -> Settings:
-        """A server where two may wait."""
-        return settings.model_copy(update={"web_threads": 18})
-
-    def test_too_many_waiters_are_refused_before_anything_is_queued(
-        self, app: Flask, client: FlaskClient, worker: Worker
-    ) -> None:
-        parts: Services = app.extensions["qwen-image-studio"]
-        with parts.changes.watching("a"), parts.changes.watching("b"):
-            for stream in (False, True):
-                answer = generate(client, stream=stream)
-                assert_refused(answer, 429, "queue_full", None)
-                assert int(answer.headers["Retry-After"]) > 0
-            assert jobs(client) == []
-        with parts.changes.watching("a"), working(worker):
-            assert generate(client).status_code == 200
-            assert len(events(generate(client, stream=True))) == 1
-
-    def test_every_place_is_given_back(self, app: Flask, client: FlaskClient, worker: Worker) -> None:
-        parts: Services = app.extensions["qwen-image-studio"]
-        with working(worker):
-            for _ in range(3):
-                assert generate(client).status_code == 200
-                assert generate(client, model="none").status_code == 400
-                assert generate(client, "bug@1 always").status_code == 500
-                unread = client.post("/v1/images/generations", json={"prompt": "a", "stream": True}, buffered=False)
-                unread.close()
-        with parts.changes.watching("a") as one, parts.changes.watching("b") as two:
-            assert (one.patient, two.patient) == (True, True)
+def test_nobody_waits_on_who_has_left(app: Flask, client: FlaskClient, worker: Worker) -> None:
+    parts: Services = app.extensions["qwen-image-studio"]
+    with working(worker):
+        assert generate(client).status_code == 200
+        assert generate(client, model="none").status_code == 400
+        assert generate(client, "bug@1 always").status_code == 500
+        unread = client.post("/v1/images/generations", json={"prompt": "a", "stream": True}, buffered=False)
+        assert parts.changes.watches == 1
+        unread.close()
+    assert parts.changes.watches == 0
 
 
 def test_a_full_queue_is_429(client: FlaskClient, store: JobStore) -> None:
@@ -609,20 +584,25 @@ def test_a_mask_has_the_limits_of_an_image() -> None:
     assert (caught.value.code, caught.value.param) == ("image_too_large", "mask")
 
 
+class Caller:
+    """A connection as the web server shows it, whose caller has left or not."""
+
+    def __init__(self, *, left: bool) -> None:
+        self._left = left
+
+    def has_left(self) -> bool:
+        """Whether the caller has closed it."""
+        return self._left
+
+
 def test_a_caller_that_is_gone_is_not_waited_for(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No worker runs here: whoever stays would wait for minutes, with a thread that others want."""
+    """No worker runs here: whoever stays would wait for minutes."""
     monkeypatch.setattr("qwen_image_studio.web.waiting.LOOK_S", 0.05)
-    ours, theirs = socket.socketpair()
-    theirs.close()
-    with ours:
-        answer: Any = client.post(
-            "/v1/images/generations", json={"prompt": "a cup"}, environ_overrides={"gunicorn.socket": ours}
-        )
+    body = {"prompt": "a cup"}
+    gone = {"gunicorn.socket": Caller(left=True)}
+    answer: Any = client.post("/v1/images/generations", json=body, environ_overrides=gone)
     assert (answer.status_code, answer.json["error"]["code"]) == (504, "still_working")
-    staying, other = socket.socketpair()
     monkeypatch.setattr("qwen_image_studio.web.waiting.WAIT_S", 0.3)
-    with staying, other:
-        answer = client.post(
-            "/v1/images/generations", json={"prompt": "a cup"}, environ_overrides={"gunicorn.socket": staying}
-        )
+    staying = {"gunicorn.socket": Caller(left=False)}
+    answer = client.post("/v1/images/generations", json=body, environ_overrides=staying)
     assert "within 0.3 seconds" in answer.json["error"]["message"]

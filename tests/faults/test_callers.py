@@ -1,9 +1,10 @@
 """Callers that misbehave on the wire: the server answers them, forgets them, and serves everybody else meanwhile."""
 
 import contextlib
+import json
 import socket
-import threading
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Iterator
 from io import BytesIO
 
 import psutil
@@ -13,6 +14,16 @@ from PIL import Image
 
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
+from tests.support.crowds import (
+    DRIPPING_BODY,
+    DRIPPING_CHUNK,
+    DRIPPING_HEAD,
+    SMALL_BUFFER,
+    Dripping,
+    NotReading,
+    Waiting,
+    get,
+)
 from tests.support.studio import SCRIPTED, Studio
 from tests.support.waiting import until
 
@@ -20,6 +31,8 @@ HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/
 
 END = b"0\r\n\r\n"
 ENDLESS_MB = 500
+MANY = 80
+"""More callers of a kind than the threads that a server of threads would have for them."""
 
 
 def exchange(studio: Studio, data: bytes, timeout: float = 10) -> bytes:
@@ -64,29 +77,36 @@ def assert_answers(studio: Studio) -> None:
     assert requests.get(f"{studio.url}/v1/health", timeout=60).status_code == 200
 
 
-def wait_for_callers(studio: Studio, threads: Collection[threading.Thread]) -> None:
-    """Return once each thread is connected to the server, or has been answered already."""
-
-    def connected() -> bool:
-        mine = psutil.Process().net_connections("tcp4")
-        callers = sum(bool(each.raddr) and each.raddr.port == studio.port for each in mine)
-        return callers >= sum(thread.is_alive() for thread in threads)
-
-    until(connected)
-
-
 @pytest.fixture(scope="module")
-def few_threads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    """A server whose threads are taken by four callers, each for a second without a word at most."""
-    with Studio(tmp_path_factory.mktemp("few"), **SCRIPTED, web_threads=4, read_timeout_s=1) as server:
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """A server with a key, by which callers may fall behind for a second."""
+    folder = tmp_path_factory.mktemp("impatient")
+    with Studio(folder, with_key=True, **SCRIPTED, read_timeout_s=1, shutdown_grace_s=0.5) as server:
         yield server
 
 
-@pytest.fixture(scope="module")
-def more_threads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    """A server with fewer threads than callers who wait."""
-    with Studio(tmp_path_factory.mktemp("more"), **SCRIPTED, web_threads=20, shutdown_grace_s=0.5) as server:
-        yield server
+HUGE = b"x" * 2**20
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (CHUNKED + b"-1\r\n{}\r\n0\r\n\r\n", 400),
+        (CHUNKED + b"zz\r\n", 400),
+        (CHUNKED + b"2;" + HUGE + b"\r\n{}\r\n0\r\n\r\n", 400),
+        (CHUNKED + b"2\r\n{}\r\n0\r\nX: " + HUGE + b"\r\n\r\n", 400),
+        (b"GET /" + HUGE + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nX: " + HUGE + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nno header\r\n\r\n", 400),
+    ],
+)
+def test_what_is_no_request_is_refused_in_the_contracts_shape(scripted: Studio, data: bytes, status: int) -> None:
+    """B12: also what only the web server sees; nothing of it is a 500 with a traceback."""
+    head, _, body = exchange(scripted, data).partition(b"\r\n\r\n")
+    assert int(head[9:12]) == status
+    assert json.loads(body)["error"]["code"] == "malformed_body"
+    assert "Traceback" not in scripted.log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -96,76 +116,75 @@ def test_what_is_not_http_is_400(scripted: Studio, data: bytes) -> None:
     assert exchange(scripted, data).split()[1:2] in ([b"400"], [b"505"])
 
 
-def test_callers_that_fall_silent_keep_nobody_else_waiting(few_threads: Studio) -> None:
-    studio = few_threads
-    stalled = [socket.create_connection(("127.0.0.1", studio.port)) for _ in range(12)]
-    for number, caller in enumerate(stalled):
-        caller.sendall(HEAD + b"Content-Length: 100\r\n\r\n{" if number % 2 else HEAD)
-    try:
-        assert_answers(studio)
-    finally:
-        for caller in stalled:
-            caller.close()
+@pytest.mark.parametrize("beginning", [DRIPPING_HEAD, DRIPPING_BODY, DRIPPING_CHUNK])
+def test_senders_of_a_byte_at_a_time_are_given_up_and_keep_nobody_waiting(impatient: Studio, beginning: bytes) -> None:
+    """B1: no thread is held, and a time-out is not renewed by every byte; the body comes without a key."""
+    with Dripping(impatient.port, [beginning] * MANY) as crowd:
+        assert_answers(impatient)
+        until(lambda: crowd.held == 0)
 
 
-def test_many_waiters_leave_room_for_submits(more_threads: Studio) -> None:
-    studio = more_threads
-    job = studio.submit(prompt="forever")
-    waiters = [threading.Thread(target=studio.job, args=(job["id"], 60)) for _ in range(40)]
-    streams = [threading.Thread(target=follow, args=(studio, job["id"])) for _ in range(10)]
-    for thread in (*waiters, *streams):
-        thread.start()
-    wait_for_callers(studio, [*waiters, *streams])
-    for _ in range(5):
-        studio.submit(prompt="a cup")
-    assert [thread for thread in (*waiters, *streams) if thread.is_alive()], "somebody waits still"
-    studio.request("POST", f"/v1/jobs/{job['id']}/cancel")
-    for thread in (*waiters, *streams):
-        thread.join(60)
-        assert not thread.is_alive()
+def test_a_sender_that_keeps_up_is_heard_out(impatient: Studio) -> None:
+    """B1: what counts is the rate, not the time."""
+    body = b'{"operation": "generate", "prompt": "a cup", "steps": 2}'
+    padded = body + b" " * (60_000 - len(body))
+    head = HEAD + f"Authorization: Bearer {impatient.api_key}\r\nConnection: close\r\n".encode()
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=60) as caller:
+        caller.sendall(head + b"Content-Length: 60000\r\n\r\n")
+        for start in range(0, 60_000, 12_000):
+            caller.sendall(padded[start : start + 12_000])
+            time.sleep(0.5)  # longer in all than the time of grace
+        assert caller.recv(65536).startswith(b"HTTP/1.1 202")
 
 
-def test_event_streams_leave_room_too(more_threads: Studio) -> None:
-    studio = more_threads
-    job = studio.submit(prompt="forever")
-    streams = [studio.request("GET", f"/v1/jobs/{job['id']}/events", stream=True) for _ in range(30)]
-    try:
-        assert_answers(studio)
-    finally:
-        for stream in streams:
-            stream.close()
-        studio.request("POST", f"/v1/jobs/{job['id']}/cancel")
+def test_a_large_body_that_is_refused_gets_its_answer(impatient: Studio) -> None:
+    """B1: what is left of a refused body is thrown away for a moment, so that the sender sees why."""
+    answer = requests.post(f"{impatient.url}/v1/jobs", data=b"x" * 5_000_000, timeout=60)
+    assert answer.status_code == 401
 
 
-def test_callers_that_stop_reading_keep_nobody_else_waiting(few_threads: Studio) -> None:
-    studio = few_threads
-    noise = Image.effect_noise((2048, 1536), 200).convert("RGB")
+def test_readers_that_stop_are_given_up_and_keep_nobody_waiting(impatient: Studio) -> None:
+    """B2: neither threads nor memory are held by who does not read."""
+    studio = impatient
+    noise = Image.effect_noise((1500, 1000), 200).convert("RGB")
     buffer = BytesIO()
     noise.save(buffer, "PNG", compress_level=0)
     job = studio.finished(studio.edit(buffer.getvalue(), steps=2).json()["id"])
-    image_id = large_image(studio, job["id"])
-    head = f"GET /v1/images/{image_id}/content HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-    stalled = []
-    for _ in range(10):
-        caller = socket.socket()
-        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        caller.connect(("127.0.0.1", studio.port))
-        caller.sendall(head)
-        stalled.append(caller)
-    try:
+    request = get(f"/v1/images/{large_image(studio, job['id'])}/content", Authorization=f"Bearer {studio.api_key}")
+    web = studio.processes("web")[-1]
+    before = web.memory_info().rss
+    with NotReading(studio.port, [request] * MANY, buffer=SMALL_BUFFER):
         assert_answers(studio)
-    finally:
-        for caller in stalled:
-            caller.close()
+        until(lambda: connections(web) >= MANY)
+        assert web.memory_info().rss - before < 50 * 2**20
+        until(lambda: connections(web) < MANY)
+
+
+def connections(process: psutil.Process) -> int:
+    """The callers that a process is connected to."""
+    return sum(each.status == psutil.CONN_ESTABLISHED for each in process.net_connections("tcp4"))
+
+
+def test_waiters_hold_no_threads_and_leave_room_for_submits(impatient: Studio) -> None:
+    """B4: long polls and event streams, several times as many as there are threads."""
+    studio = impatient
+    key = f"Bearer {studio.api_key}"
+    job = studio.submit(prompt="forever")
+    polls = [get(f"/v1/jobs/{job['id']}?wait=30", Authorization=key)] * (2 * MANY)
+    streams = [get(f"/v1/jobs/{job['id']}/events", Authorization=key)] * MANY
+    web = studio.processes("web")[-1]
+    with Waiting(studio.port, polls) as polling, Waiting(studio.port, streams) as following:
+        until(lambda: connections(web) >= 3 * MANY)
+        assert_answers(studio)
+        assert studio.submit(prompt="a cup")["state"] == "queued"
+        assert web.num_threads() < MANY
+        assert (polling.held, following.held) == (2 * MANY, MANY)
+        studio.request("POST", f"/v1/jobs/{job['id']}/cancel")
+        until(lambda: len(polling.answers) >= 2 * MANY and not following.held)
+        assert set(polling.answers) == {200}
 
 
 def large_image(studio: Studio, job_id: str) -> str:
     """The id of the job's input, which is many megabytes."""
     store = open_store(Settings(data_dir=studio.folder / "data"))
     return store.jobs.get(job_id).inputs[0]
-
-
-def follow(studio: Studio, job_id: str) -> None:
-    """Read a job's events to the end."""
-    for _ in studio.request("GET", f"/v1/jobs/{job_id}/events", stream=True).iter_lines():
-        pass

@@ -209,7 +209,7 @@ def test_a_word_that_was_lost_is_made_good_however_much_else_is_rung(
                 toy.ring(JOBS, {"job_of_another"})
 
         others = threading.Thread(target=chatter)
-        with Changes(here, settings).watching(job.id, sees=Sees.STATE) as watch:
+        with Changes(here).watching(job.id, sees=Sees.STATE) as watch:
             others.start()
             elsewhere.jobs.cancel(job.id, "ann")
             assert watch.wait(Tag(job.version), PATIENCE_S)

@@ -1,15 +1,14 @@
-"""The web process: gunicorn with the Flask application, one process with many threads."""
+"""The web process: gunicorn with the Flask application, one process with an event loop."""
 
 import gc
 import os
-import socket
-import struct
 from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
+from qwen_image_studio.host.connections import Worker
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.processes import die_with_parent
@@ -29,8 +28,8 @@ class WebServer(BaseApplication):  # type: ignore[misc] # gunicorn has no types
         options = {
             "bind": f"{host}:{self._settings.port}",
             "workers": 1,
-            "threads": self._settings.web_threads,
-            "worker_class": "gthread",
+            "worker_class": Worker,
+            "worker_connections": self._settings.web_connections,
             "timeout": 120,
             "graceful_timeout": 3,
             "keepalive": 30,
@@ -39,22 +38,14 @@ class WebServer(BaseApplication):  # type: ignore[misc] # gunicorn has no types
             "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 - gunicorn's heartbeat
             "pre_fork": _keep_shared,
             "post_fork": _tie_to_master,
-            "post_worker_init": self._limit_silence,
+            "post_worker_init": self._set_grace,
             "control_socket_disable": True,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
 
-    def _limit_silence(self, worker: Any) -> None:
-        """Limit how long a caller that stops sending or reading keeps a thread; gunicorn's threads have no such limit.
-
-        Accepted sockets inherit the listener's SO_RCVTIMEO and SO_SNDTIMEO (socket(7)).
-        """
-        seconds, fraction = divmod(self._settings.read_timeout_s, 1)
-        limit = struct.pack("ll", int(seconds), int(fraction * 1e6))
-        for listener in worker.sockets:
-            listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-            listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    def _set_grace(self, worker: Worker) -> None:
+        worker.grace_s = self._settings.read_timeout_s
 
     def load(self) -> Flask:
         """Return the application; gunicorn calls this."""

@@ -126,7 +126,7 @@ class Jobs:
             found = connection.execute(_TAGS, {"ids": list(job_ids)}).all()
             queued = [row.id for row in found if row.state == State.QUEUED and row.rows is None]
             placed = places(connection, queued) if with_places and queued else {}
-        return {row.id: Tag(row.version, row.phase, row.step, placed.get(row.id)) for row in found}
+        return {row.id: Tag(row.version, row.phase, row.step, placed.get(row.id), State(row.state)) for row in found}
 
     def counts(self) -> tuple[int, int]:
         """Return how many jobs are queued and how many are running; batches are not counted, their rows are."""

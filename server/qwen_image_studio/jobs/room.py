@@ -5,10 +5,10 @@ a person whom an owner names may have up to the same share of what the owner may
 their owner alone. A server without keys has one owner, for whom there is no other.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
 
 from qwen_image_studio.contract.caller import LOCAL_OWNER
 from qwen_image_studio.contract.errors import StudioError
@@ -35,15 +35,18 @@ def check_room(connection: Connection, limit: int, share: float, new: NewJob) ->
     What waits in one lane is counted, without rows of batches; batches are counted by themselves, since they spend most
     of their time waiting for their rows.
     """
-    is_batch = new.rows is not None
-    everybodys = _of_batches() if is_batch else _of_lane(new)
-    total = _number(connection, limit, *everybodys)
+    counts, is_batch = (_JOBS, False) if new.rows is None else (_BATCHES, True)
+
+    def number(of: Select[Any]) -> int:
+        return connection.scalar(of, {"limit": limit, "lane": new.lane, "owner": new.owner, "user": new.user}) or 0
+
+    total = number(counts.everybodys)
     if total >= limit:
         what = "batches that have not ended" if is_batch else "jobs that wait"
         raise _full(f"The queue is full ({what}: {total}). Send it again later.")
     if share >= 1:
         return
-    own = _number(connection, limit, *everybodys, _is_owner(new.owner, is_batch=is_batch))
+    own = number(counts.owners)
     owners = limit - (total - own) if new.owner == LOCAL_OWNER else allowed(limit, total - own, share)
     if own >= owners:
         what = "batches have not ended" if is_batch else "jobs wait"
@@ -51,23 +54,9 @@ def check_room(connection: Connection, limit: int, share: float, new: NewJob) ->
             f"Your share of the queue is full: {own} of your {what}, and the rest of the {limit} places is kept for "
             "other owners. Wait until some have ended, or cancel one; the share is STUDIO_QUEUE_SHARE."
         )
-    if new.user is not None:
-        _check_person(connection, limit, owners, own, share, new, everybodys)
-
-
-def _check_person(
-    connection: Connection,
-    limit: int,
-    owners: int,
-    own: int,
-    share: float,
-    new: NewJob,
-    everybodys: Sequence[ColumnElement[bool]],
-) -> None:
-    is_batch = new.rows is not None
-    # Not the index of persons, which holds all that they ever asked for.
-    is_person = func.coalesce(jobs.c.user, "") == new.user
-    mine = _number(connection, limit, *everybodys, _is_owner(new.owner, is_batch=is_batch), is_person)
+    if new.user is None:
+        return
+    mine = number(counts.persons)
     if mine >= allowed(owners, own - mine, share):
         what = "batches of this person have not ended" if is_batch else "jobs of this person wait"
         raise _full(
@@ -77,23 +66,35 @@ def _check_person(
         )
 
 
-def _of_lane(new: NewJob) -> Sequence[ColumnElement[bool]]:
-    return QUEUED, jobs.c.rows.is_(None), jobs.c.lane == new.lane, jobs.c.party == ORDINARY
+def _counted(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Return a query that counts no further than to the limit: the exact number of a longer queue is of no interest."""
+    return select(func.count()).select_from(select(jobs.c.seq).where(*conditions).limit(bindparam("limit")).subquery())
 
 
-def _of_batches() -> Sequence[ColumnElement[bool]]:
-    return OPEN, jobs.c.rows.is_not(None)
+_OF_LANE = (QUEUED, jobs.c.rows.is_(None), jobs.c.lane == bindparam("lane"), jobs.c.party == ORDINARY)
+_OF_BATCHES = (OPEN, jobs.c.rows.is_not(None))
+_OF_OWNER = jobs.c.owner == bindparam("owner")
+_BATCHES_OF_OWNER = func.coalesce(jobs.c.owner, "") == bindparam("owner")
+"""Not by the index of owners, which holds all their past jobs; that of what waits is sorted by them."""
+_OF_PERSON = func.coalesce(jobs.c.user, "") == bindparam("user")
+"""Not by the index of persons, which holds all that they ever asked for."""
 
 
-def _is_owner(owner: str, *, is_batch: bool) -> ColumnElement[bool]:
-    # The index of what waits is sorted by owners. That of batches is not, and the owner's own holds all past jobs.
-    return func.coalesce(jobs.c.owner, "") == owner if is_batch else jobs.c.owner == owner
+@dataclass(frozen=True)
+class _Counts:
+    """Queries that count what takes room: everybody's, an owner's, a person's."""
+
+    everybodys: Select[Any]
+    owners: Select[Any]
+    persons: Select[Any]
 
 
-def _number(connection: Connection, limit: int, *conditions: ColumnElement[bool]) -> int:
-    """Count no further than to the limit, since the exact number of a longer queue is of no interest."""
-    found: Select[Any] = select(jobs.c.seq).where(*conditions).limit(limit)
-    return connection.scalar(select(func.count()).select_from(found.subquery())) or 0
+_JOBS = _Counts(_counted(*_OF_LANE), _counted(*_OF_LANE, _OF_OWNER), _counted(*_OF_LANE, _OF_OWNER, _OF_PERSON))
+_BATCHES = _Counts(
+    _counted(*_OF_BATCHES),
+    _counted(*_OF_BATCHES, _BATCHES_OF_OWNER),
+    _counted(*_OF_BATCHES, _BATCHES_OF_OWNER, _OF_PERSON),
+)
 
 
 def _full(message: str, param: str | None = None) -> StudioError:

@@ -209,5 +209,7 @@ class Tag:
     phase: str = ""
     step: int = 0
     """The progress, which has no version."""
-    place: int | None = field(default=None)
+    place: int | None = None
     """Place in the queue, from 1; None for a job that does not wait in it."""
+    state: State | None = field(default=None, compare=False)
+    """State as its owner sees it, which the version changes with; None for a job that was deleted."""

@@ -42,7 +42,7 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
         gallery=gallery,
         keys=KeyStore(store.database),
         models=models,
-        changes=Changes(store, settings),
+        changes=Changes(store),
         intake=Intake(settings, store, gallery, models),
     )
     parts.keep_in(app)

@@ -13,6 +13,7 @@ from flask import Flask, g, request
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.threads import LOOKS
 from qwen_image_studio.web.routing import SAFE_METHODS, declared, services
 
 _OWN_SITE = frozenset({"same-origin", "none"})
@@ -29,7 +30,8 @@ def protect(app: Flask, settings: Settings) -> None:
     """Require a key before every view, except where the route is declared to need none."""
     # Host has to be one of these, so that a web page whose own name leads to 127.0.0.1 cannot get in.
     own_names = frozenset({"localhost", "127.0.0.1", "::1", urlsplit(settings.address).hostname})
-    app.before_request(partial(_authenticate, own_names, _authority(settings.address)))
+    authenticate = partial(_authenticate, own_names, _authority(settings.address))
+    app.before_request(lambda: LOOKS.run(authenticate))
 
 
 def caller() -> Caller:

@@ -15,6 +15,7 @@ from qwen_image_studio.gallery.archive import archive
 from qwen_image_studio.gallery.names import archived_job
 from qwen_image_studio.gallery.store import StoredFile
 from qwen_image_studio.jobs import Job
+from qwen_image_studio.system.threads import FILES
 from qwen_image_studio.web.routing import route, services
 
 if TYPE_CHECKING:
@@ -75,7 +76,12 @@ def file_response(found: StoredFile, *, max_age_s: int, tag: str | None = None) 
 
 
 class _Pieces(FileWrapper):
-    """A file read in pieces. It is closed with its last reference at the latest, since not every server closes it."""
+    """A file read in pieces, each in a thread. It is closed with its last reference at the latest, since not every
+    server closes it.
+    """
+
+    def __next__(self) -> bytes:
+        return FILES.run(super().__next__)
 
     def __del__(self) -> None:
         self.close()
@@ -83,7 +89,8 @@ class _Pieces(FileWrapper):
 
 def archive_response(job: Job) -> Response:
     """Return a response with the ZIP of a job's images, written as it is read. Raises StudioError ``not_found``."""
-    response = Response(archive(job, services().store, services().gallery), mimetype="application/zip")
+    pieces = FILES.each(archive(job, services().store, services().gallery))
+    response = Response(pieces, mimetype="application/zip")
     response.headers["Cache-Control"] = "no-store"  # that of a batch grows
     response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.zip"'
     return response

@@ -1,7 +1,7 @@
 """Jobs over HTTP: submit, look, wait, follow, cancel, list, delete."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, request, stream_with_context, url_for
@@ -15,6 +15,7 @@ from qwen_image_studio.jobs import Job, Tag
 from qwen_image_studio.operations import JobRequest
 from qwen_image_studio.operations.request import validated
 from qwen_image_studio.prompts.table import read_file
+from qwen_image_studio.system.threads import LOOKS
 from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.files import archive_response
 from qwen_image_studio.web.forms import IMAGE_FIELDS, check_names, is_image, read_uploads
@@ -34,8 +35,6 @@ PACE_S = 1.0
 """Least time between two answers about mere progress, in seconds; a change of state is told at once."""
 KEEP_ALIVE_S = 15.0
 """Time after which a silent event stream sends a sign of life, in seconds."""
-CROWDED_RETRY_MS = 2000
-"""Pause before a browser reconnects to an event stream that had to end, in milliseconds."""
 SUBMIT_ERRORS = (
     "unknown_model", "unsupported_operation", "unsupported_image", "image_too_large", "image_not_found",
     "image_not_ready", "url_not_allowed", "url_not_fetched", "content_blocked", "idempotency_key_reused", "queue_full",
@@ -137,23 +136,13 @@ def index(query: JobsQuery) -> JobList:
     return job_list(found, has_more)
 
 
-@route(blueprint, "GET", "/<job_id>", errors=("not_found",))
+@route(blueprint, "GET", "/<job_id>", errors=("not_found",), waits=True)
 def show(job_id: str, query: JobQuery) -> JobView:
     """Look at one job, waiting for news of it where asked to."""
     with services().changes.watching(job_id) as watch:
-        job, view = _look(job_id)
-        deadline = time.monotonic() + query.wait
-        pace = min(deadline, time.monotonic() + PACE_S)
-        seen, first = tag_of(job, view), view
-        while not job.state.final and (left := deadline - time.monotonic()) > 0:
-            news = watch.wait(seen, left)
-            job, view = _look(job_id, watch.tag)
-            if not news:
-                break
-            seen = tag_of(job, view)
-            if view.state is not first.state or time.monotonic() >= pace:
-                break
-            deadline = pace  # only progress so far: wait for more until it may be told
+        job, view = LOOKS.run(partial(_look, job_id))
+        if not job.state.final and watch.wait(tag_of(job, view), query.wait, PACE_S):
+            _, view = LOOKS.run(partial(_look, job_id, watch.tag))
         return view
 
 
@@ -221,14 +210,11 @@ def _look(job_id: str, known: Tag | None = None) -> tuple[Job, JobView]:
 def _events(job_id: str, last: str) -> Iterator[str]:
     with services().changes.watching(job_id) as watch:
         while True:
-            job, view = _look(job_id, watch.tag)
+            job, view = LOOKS.run(partial(_look, job_id, watch.tag))
             if (event_id := _event_id(tag_of(job, view))) != last:
                 yield f"id: {event_id}\nevent: job\ndata: {view.model_dump_json()}\n\n"
                 last = event_id
             if job.state.final:
-                return
-            if not watch.patient:  # free the thread; browsers reconnect with Last-Event-ID
-                yield f"retry: {CROWDED_RETRY_MS}\n\n"
                 return
             if not watch.wait(tag_of(job, view), KEEP_ALIVE_S):
                 yield ": still here\n\n"

@@ -69,7 +69,7 @@ def job_list(found: Sequence[Job], has_more: bool) -> JobList:
 def tag_of(job: Job, view: JobView) -> Tag:
     """Return the tag that belongs to a job and the view made of it."""
     place = view.queue_position if job.state is State.QUEUED and job.rows is None else None
-    return Tag(job.version, job.progress.phase, job.progress.step, place)
+    return Tag(job.version, job.progress.phase, job.progress.step, place, view.state)
 
 
 def image_view(image: StoredImage) -> ImageView:

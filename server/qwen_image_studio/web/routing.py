@@ -26,6 +26,7 @@ from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.threads import INTAKE, LOOKS
 from qwen_image_studio.web.waiting import Changes
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -77,6 +78,8 @@ class Form:
     """Names of the fields that hold files; one that ends with [] may come several times."""
     max_files: int | None = None
     """Largest number of files in a field that may come several times."""
+    max_parts: int = 20
+    """Largest number of parts."""
     params: str | None = None
     """Name of the field that holds the parameters as JSON; None where each has a field of its own."""
 
@@ -90,6 +93,18 @@ class Body(Generic[Read]):
     schema: type[BaseModel]
     """Model of the JSON."""
     form: Form | None = None
+    max_json: int | None = MAX_JSON_BYTES
+    """Largest JSON in bytes; None where images in it count as files do."""
+
+    def receive(self) -> None:
+        """Receive what can be read of the current request, however slowly it comes. Raises HTTPException."""
+        if request.mimetype == "application/json":
+            if self.max_json is not None:
+                request.max_content_length = min(self.max_json, request.max_content_length or self.max_json)
+            request.get_data()
+        elif request.mimetype == "multipart/form-data" and self.form is not None:
+            request.max_form_parts = self.form.max_parts
+            _ = request.files
 
 
 @dataclass(frozen=True)
@@ -112,6 +127,8 @@ class Route:
     """Whether fields without a value are left out of the JSON."""
     bad_request: int = 422
     """Status of an answer to a request whose values cannot be used."""
+    waits: bool = False
+    """Whether the view waits for news; it stays on the event loop then, and has its looks made in threads."""
 
     @property
     def all_errors(self) -> tuple[str, ...]:
@@ -127,11 +144,28 @@ class Route:
 
     def __call__(self, **arguments: Any) -> ResponseReturnValue:
         """Read the request, run the view and turn its answer into JSON. Raises StudioError."""
-        if self.query is not None:
-            arguments["query"] = read_query(self.query)
         if self.body is not None:
-            arguments["body"] = self.body.read()
-        answer = self.view(**arguments)
+            self.body.receive()
+        threads = LOOKS if self.body is None else INTAKE
+        if not self.waits:
+            return threads.run(lambda: self._finished(self.view(**arguments, **self._read())))
+        answer = self.view(**arguments, **threads.run(self._read))
+        return threads.run(lambda: self._finished(answer))
+
+    def _read(self) -> dict[str, Any]:
+        """Return what the view gets of the request: the query and the body."""
+        read: dict[str, Any] = {}
+        if self.query is not None:
+            read["query"] = read_query(self.query)
+        if self.body is not None:
+            read["body"] = self.body.read()
+        return read
+
+    def _finished(self, answer: Answer) -> ResponseReturnValue:
+        """Return an answer that holds bytes: writing JSON of pictures takes a while."""
+        return current_app.make_response(self._as_json(answer))
+
+    def _as_json(self, answer: Answer) -> ResponseReturnValue:
         if isinstance(answer, tuple) and isinstance(answer[0], BaseModel):
             return cast(ResponseReturnValue, (self._dumped(answer[0]), *answer[1:]))
         return self._dumped(answer) if isinstance(answer, BaseModel) else answer
@@ -153,12 +187,13 @@ def route(
     needs_key: bool = True,
     null_is_left_out: bool = False,
     bad_request: int = 422,
+    waits: bool = False,
 ) -> Callable[[View], Route]:
     """Declare the view of a method and path; the view's docstring becomes the summary in the OpenAPI document.
 
     The view gets the variables of the path; ``query``, read into the model of its annotation; and ``body``, as returned
     by ``body.read``. ``returns`` is by default the view's return annotation, with status 200. ``errors`` are the codes
-    that this route alone can end with.
+    that this route alone can end with. A view that ``waits`` runs on the event loop, any other in a thread.
     """
 
     def declare(view: View) -> Route:
@@ -175,6 +210,7 @@ def route(
             needs_key=needs_key,
             null_is_left_out=null_is_left_out,
             bad_request=bad_request,
+            waits=waits,
         )
         blueprint.add_url_rule(path, endpoint=view.__name__, view_func=declared, methods=[method])
         return declared

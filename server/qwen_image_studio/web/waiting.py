@@ -1,17 +1,18 @@
-"""Waiting for jobs: one thread hears of changes for all long polls, event streams and façades of the process.
+"""Waiting for jobs: one listener hears of changes for all long polls, event streams and façades of the process, which
+wait on the event loop and hold no thread.
 
 A job does not depend on its caller: it is painted even if the caller goes away.
 """
 
 import logging
-import socket
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 
 from flask import request
 
@@ -21,20 +22,16 @@ from qwen_image_studio.contract.words import State
 from qwen_image_studio.intake import Intake, Submission
 from qwen_image_studio.jobs import Job, JobStore, Tag
 from qwen_image_studio.jobs.news import JOBS, QUEUE, Ear
-from qwen_image_studio.settings import Settings
+from qwen_image_studio.system import threads
 
 _log = logging.getLogger(__name__)
 
-RESERVED_THREADS = 16
-"""Number of web threads that no waiter may take, so that submits and health always get an answer."""
-CROWDED_PAUSE_S = 1.0
-"""Longest sleep of a waiter without a place of its own, in seconds."""
-CROWDED_RETRY_S = 5
-"""Time after which a caller who finds no place is to ask again, in seconds."""
 LOST_NEWS_S = 1.0
 """Time after which all watched jobs are looked at, whatever was heard, in case a word was lost, in seconds."""
 WAIT_S = 590.0
 """Time after which a waiting caller is told where to look, in seconds. OpenAI's own client gives up at 600 s."""
+CROWD_PER_S = 200.0
+"""Number of watches that may be told of mere progress in a second: where more wait, each hears of it less often."""
 LOOK_S = 5.0
 """Time between two checks that the caller is still there, and two signs of life of a silent stream, in seconds."""
 _DELETED = Tag(-1)
@@ -54,53 +51,45 @@ class Sees(Enum):
 
 
 class Changes:
-    """The watch over all jobs that views wait for: one thread hears of every change, looks at the jobs concerned with
+    """The watch over all jobs that views wait for: one listener hears of every change, looks at the jobs concerned with
     one query, and wakes only those who wait for them.
     """
 
-    def __init__(self, store: JobStore, settings: Settings) -> None:
+    def __init__(self, store: JobStore) -> None:
         self._store = store
-        self._places = threading.Semaphore(max(1, settings.web_threads - RESERVED_THREADS))
         self._lock = threading.Lock()
         self._watches: dict[str, list[Watch]] = defaultdict(list)
-        self._thread: threading.Thread | None = None
-
-    @contextmanager
-    def place(self) -> Iterator[bool]:
-        """Hold a place for a thread that waits for long; the value is False where all places are taken."""
-        has_place = self._places.acquire(blocking=False)
-        try:
-            yield has_place
-        finally:
-            if has_place:
-                self._places.release()
+        self.watches = 0
+        """Number of those who wait."""
+        self._listens = False
 
     @contextmanager
     def watching(self, job_id: str, *, sees: Sees = Sees.ALL) -> Iterator["Watch"]:
         """Watch one job within the block. Read the job inside of it, so that no change after the read is missed."""
-        with self.place() as has_place:
-            watch = Watch(sees, patient=has_place)
+        watch = Watch(sees, lambda: self.watches)
+        with self._lock:
+            self._listen()
+            self._watches[job_id].append(watch)
+            self.watches += 1
+        try:
+            yield watch
+        finally:
             with self._lock:
-                self._ensure_thread()
-                self._watches[job_id].append(watch)
-            try:
-                yield watch
-            finally:
-                with self._lock:
-                    self._watches[job_id].remove(watch)
-                    if not self._watches[job_id]:
-                        del self._watches[job_id]
+                self.watches -= 1
+                self._watches[job_id].remove(watch)
+                if not self._watches[job_id]:
+                    del self._watches[job_id]
 
-    def _ensure_thread(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
+    def _listen(self) -> None:
+        if not self._listens:
+            self._listens = True
             ear = self._store.bell.listen(JOBS)  # before the first view reads its job
-            self._thread = threading.Thread(target=self._run, args=(ear,), daemon=True, name="changes")
-            self._thread.start()
+            threads.start(partial(self._run, ear), "changes")
 
     def _run(self, ear: Ear) -> None:
         complete_at = time.monotonic()
         while True:
-            words = ear.wait(LOST_NEWS_S)
+            words = threads.EAR.run(partial(ear.wait, LOST_NEWS_S))
             if time.monotonic() - complete_at >= LOST_NEWS_S:
                 words = frozenset()
             with self._lock:
@@ -108,7 +97,8 @@ class Changes:
                 with_places = any(watch.sees is Sees.ALL for job_id in concerned for watch in self._watches[job_id])
             try:
                 if concerned:
-                    tags = self._store.jobs.tags(concerned, with_places=with_places)
+                    look = partial(self._store.jobs.tags, concerned, with_places=with_places)
+                    tags = threads.LOOKS.run(look)
                     self._publish({job_id: tags.get(job_id, _DELETED) for job_id in concerned})
                 if not words:
                     complete_at = time.monotonic()
@@ -131,13 +121,13 @@ class Changes:
 class Watch:
     """The watch of one view over one job."""
 
-    def __init__(self, sees: Sees, *, patient: bool) -> None:
-        self.patient = patient
-        """Whether this watch may wait for long; false while so many wait that they would take every thread."""
+    def __init__(self, sees: Sees, crowd: Callable[[], int]) -> None:
+        """`crowd` returns how many watches there are."""
+        self._crowd = crowd
         self.tag: Tag | None = None
         """The job's tag as it was last heard of; None before there was news."""
         self.sees = sees
-        self._news = threading.Event()
+        self._news = threads.new_event()
 
     @property
     def waits(self) -> bool:
@@ -150,21 +140,25 @@ class Watch:
             self.tag = tag
             self._news.set()
 
-    def wait(self, seen: Tag, timeout: float) -> bool:
-        """Sleep until there is more to see than in the tag ``seen``, for ``timeout`` seconds at most, and only shortly
-        if not `patient`; return whether there is.
+    def wait(self, seen: Tag, timeout: float, pace_s: float = 0.0) -> bool:
+        """Sleep until there is more to see than in the tag ``seen``, for ``timeout`` seconds at most; return whether
+        there is. What is mere progress is told after ``pace_s`` seconds at the earliest, and later in a crowd.
         """
-        deadline = time.monotonic() + (timeout if self.patient else min(timeout, CROWDED_PAUSE_S))
-        while self._news.wait(max(0.0, deadline - time.monotonic())):
-            self._news.clear()
-            if self.tag is not None and self._seen(self.tag) != self._seen(seen):
-                return True
-        return False
+        began = time.monotonic()
+        deadline, due = began + timeout, began + max(pace_s, self._crowd() / CROWD_PER_S)
+        while True:
+            tag = self.tag or seen
+            has_news = self._seen(tag) != self._seen(seen)
+            end = min(due, deadline) if has_news else deadline
+            if (has_news and tag.state is not seen.state) or time.monotonic() >= end:
+                return has_news
+            if self._news.wait(max(0.0, end - time.monotonic())):
+                self._news.clear()
 
     def _seen(self, tag: Tag) -> Tag:
         """Return what this watch sees of a tag."""
         if self.sees is Sees.STATE:
-            return Tag(tag.version)
+            return Tag(tag.version, state=tag.state)
         return tag if self.sees is Sees.ALL else replace(tag, place=None)
 
 
@@ -184,7 +178,7 @@ class Waiting:
         """
         deadline = time.monotonic() + WAIT_S
         while True:
-            job = self._store.jobs.get(self._job_id, self._owner)
+            job = threads.LOOKS.run(partial(self._store.jobs.get, self._job_id, self._owner))
             _check_end(job)
             yield job
             left = deadline - time.monotonic()
@@ -192,8 +186,10 @@ class Waiting:
                 return
             if left <= 0:
                 raise _still_working(job.id, f"The job {job.id} goes on, but has not ended within {WAIT_S:g} seconds")
-            self._watch.wait(Tag(job.version, job.progress.phase, job.progress.step), min(left, LOOK_S))
-            if _has_left():  # nobody reads the answer, and others need the thread
+            self._watch.wait(
+                Tag(job.version, job.progress.phase, job.progress.step, state=job.state), min(left, LOOK_S)
+            )
+            if _has_left():  # nobody reads the answer
                 raise _still_working(job.id, f"The job {job.id} goes on")
 
     def end(self) -> Job:
@@ -206,24 +202,12 @@ class Waiting:
 def waiting_for(
     submission: Submission, caller: Caller, intake: Intake, store: JobStore, changes: Changes, sees: Sees
 ) -> Iterator[Waiting]:
-    """Queue the submission, and hold a place for the waiting thread until the end of the block.
-
-    Raises StudioError ``queue_full`` where too many wait already, before anything is queued; and what intake raises.
-    """
-    with ExitStack() as first:
-        # A place is taken before the job has an id, since a job that nobody can wait for must not be queued.
-        if not first.enter_context(changes.place()):
-            raise StudioError(
-                "queue_full",
-                "Too many callers wait for pictures here at once. Send it again later, or use POST /v1/jobs, which "
-                "answers without waiting.",
-                retry_after=CROWDED_RETRY_S,
-            )
-        job = _sent_before(submission, caller.owner, store) or intake.accept(submission, caller)[0]
-        with changes.watching(job.id, sees=sees) as watch:
-            if watch.patient:  # the job's own watch has a place
-                first.close()
-            yield Waiting(job.id, caller.owner, store, watch)
+    """Queue the submission, and watch its job until the end of the block. Raises what intake raises."""
+    job = threads.INTAKE.run(
+        lambda: _sent_before(submission, caller.owner, store) or intake.accept(submission, caller)[0]
+    )
+    with changes.watching(job.id, sees=sees) as watch:
+        yield Waiting(job.id, caller.owner, store, watch)
 
 
 def _sent_before(submission: Submission, owner: str, store: JobStore) -> Job | None:
@@ -245,14 +229,7 @@ def _check_end(job: Job) -> None:
 def _has_left() -> bool:
     """Return whether the caller has closed the connection; False where the web server does not show its socket."""
     connection = request.environ.get("gunicorn.socket")
-    if connection is None:
-        return False
-    try:
-        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+    return connection is not None and connection.has_left()
 
 
 def _still_working(job_id: str, why: str) -> StudioError:

@@ -17,8 +17,6 @@ from qwen_image_studio.web.openai.pictures import read_body, with_pictures
 from qwen_image_studio.web.openai.requests import ImagesEditRequest, ImagesGenerateRequest
 from qwen_image_studio.web.routing import read_idempotency_key, services
 
-MAX_FORM_PARTS = 60
-"""Largest number of parts in a form; in these forms every parameter is a part of its own."""
 _Request = TypeVar("_Request", ImagesGenerateRequest, ImagesEditRequest)
 _PART_OF = re.compile(r"(slots|region)\[(\w{1,64})\]")
 
@@ -69,7 +67,6 @@ def read_edit() -> Asked:
 
 def _form() -> tuple[dict[str, Any], list[Upload]]:
     """Return the fields of a multipart form, and its files in order. Images may also be fields, with ids or URLs."""
-    request.max_form_parts = MAX_FORM_PARTS
     check_names()
     return _fields(), read_uploads()
 

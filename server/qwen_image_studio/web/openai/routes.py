@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from flask import Blueprint, Response, g, stream_with_context
@@ -16,6 +17,7 @@ from qwen_image_studio.contract.words import OutputFormat
 from qwen_image_studio.imaging.opening import read_header
 from qwen_image_studio.intake import Submission
 from qwen_image_studio.jobs import Job, StoredImage
+from qwen_image_studio.system.threads import LOOKS
 from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.jobs import SUBMIT_ERRORS
 from qwen_image_studio.web.openai.reading import Asked, read_edit, read_generation
@@ -34,6 +36,7 @@ _ERRORS = (
 )  # fmt: skip
 BAD_REQUEST = 400
 """Status of an answer to a request whose values cannot be used."""
+_EDIT_FORM = Form(files=("image", "image[]", "mask"), max_parts=60)  # every parameter is a part of its own
 _HEADERS = {"Idempotency-Key": "A request sent again with the same key gives the same images."}
 
 
@@ -41,13 +44,14 @@ _HEADERS = {"Idempotency-Key": "A request sent again with the same key gives the
     blueprint,
     "POST",
     "/generations",
-    body=Body(read_generation, ImagesGenerateRequest),
+    body=Body(read_generation, ImagesGenerateRequest, max_json=None),
     streams=ImagesEvent,
     returns=ImagesResponse,
     errors=_ERRORS,
     headers=_HEADERS,
     null_is_left_out=True,
     bad_request=BAD_REQUEST,
+    waits=True,
 )
 def generate(body: Asked) -> ImagesResponse | Response:
     """Generate images as OpenAI's clients ask for it, and wait for them.
@@ -62,13 +66,14 @@ def generate(body: Asked) -> ImagesResponse | Response:
     blueprint,
     "POST",
     "/edits",
-    body=Body(read_edit, ImagesEditRequest, Form(files=("image", "image[]", "mask"))),
+    body=Body(read_edit, ImagesEditRequest, _EDIT_FORM, max_json=None),
     streams=ImagesEvent,
     returns=ImagesResponse,
     errors=_ERRORS,
     headers=_HEADERS,
     null_is_left_out=True,
     bad_request=BAD_REQUEST,
+    waits=True,
 )
 def edit(body: Asked) -> ImagesResponse | Response:
     """Edit images as OpenAI's clients ask for it, and wait for them.
@@ -131,7 +136,7 @@ def _answered(call: _Call, submission: Submission) -> ImagesResponse | Response:
         place = waiting_for(submission, caller(), parts.intake, parts.store, parts.changes, sees)
         waiting = stack.enter_context(place)
         if not call.asked.stream:
-            return _response(call, waiting.end())
+            return LOOKS.run(partial(_response, call, waiting.end()))
         events = stream_with_context(_events(call, waiting))
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         response = Response(events, mimetype="text/event-stream", headers=headers)
@@ -200,14 +205,13 @@ def _events(call: _Call, waiting: Waiting) -> Iterator[str]:
     partials, spoken = _Partials(call), time.monotonic()
     try:
         for job in waiting.states():
-            if (event := partials.due(job)) is not None:
+            if (event := LOOKS.run(partial(partials.due, job))) is not None:
                 yield _sent(event)
                 spoken = time.monotonic()
             elif time.monotonic() - spoken >= LOOK_S:
                 yield ": still here\n\n"
                 spoken = time.monotonic()
-        for picture in _pictures(job):
-            yield _sent(_completed(call, job, picture))
+        yield from LOOKS.each(_sent(_completed(call, job, picture)) for picture in _pictures(job))
     except StudioError as error:
         yield f"event: error\ndata: {json.dumps(error.body(g.request_id), ensure_ascii=False)}\n\n"
 
