@@ -152,6 +152,12 @@ def ours(folder: Path) -> Studio:
 
 def earlier(folder: Path, commit: str) -> Studio | None:
     """The server of an earlier commit, in the same environment; None where the checkout has no history."""
+    source = source_of(folder, commit)
+    return None if source is None else _studio(commit, folder, "server", str(source))
+
+
+def source_of(folder: Path, commit: str) -> Path | None:
+    """Unpack the server of an earlier commit; None where the checkout has no history."""
     git = shutil.which("git")
     if git is None:
         return None
@@ -161,7 +167,7 @@ def earlier(folder: Path, commit: str) -> Studio | None:
     source = folder / "source"
     with tarfile.open(fileobj=BytesIO(packed.stdout)) as archive:
         archive.extractall(source, filter="data")
-    return _studio(commit, folder, "server", str(source))
+    return source
 
 
 def naive(folder: Path) -> Server:
