@@ -1,5 +1,6 @@
 """Health in words for people, and in statuses for probes; nothing untrue in either."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from qwen_image_studio.contract.answers import Health
 from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
 from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import worker_lock, worker_name
+from qwen_image_studio.system.devices import holding, worker_lock, worker_name, worker_since
 from qwen_image_studio.system.processes import is_locked, lock
 from qwen_image_studio.web.routing import Services
 
@@ -91,6 +92,37 @@ def test_a_worker_of_this_host_lives_for_as_long_as_its_lock_is_held(
 def test_a_worker_that_starts_may_not_hold_its_lock_yet(client: FlaskClient, report: Report) -> None:
     report(STARTING, "Starting.", device="cpu", name=worker_name("cpu"))
     assert health_of(client).state == "starting"
+
+
+def test_a_worker_that_was_started_again_is_not_ready_by_the_report_of_the_one_before(
+    client: FlaskClient, report: Report, settings: Settings
+) -> None:
+    """B10: the report of a worker that was killed stays, where the database is too busy to note its end."""
+    with holding(settings.data_dir, "cpu"):
+        report(READY, device="cpu", name=worker_name("cpu"))
+        assert health_of(client).state == "ready"
+    with holding(settings.data_dir, "cpu"):
+        health = health_of(client)
+        assert (health.state, health.workers[0].state) == ("starting", STARTING)
+        assert "has not reported yet" in health.message
+        report(READY, device="cpu", name=worker_name("cpu"))
+        assert health_of(client).state == "ready"
+
+
+@pytest.mark.parametrize("state", [READY, BUSY, STARTING])
+def test_a_worker_that_lives_and_cannot_report_is_not_said_to_be_started_again(
+    client: FlaskClient, report: Report, settings: Settings, state: WorkerState
+) -> None:
+    """B10: a full disk or a locked database keeps reports from being written, and nothing is restarted then."""
+    with holding(settings.data_dir, "cpu"):
+        os.utime(worker_since(settings.data_dir, "cpu"), (0, 0))
+        report(state, device="cpu", name=worker_name("cpu"), age=20)
+        health = health_of(client)
+        assert health.state == "failed"
+        assert "lives, but has not reported for 20 seconds" in health.message
+        for cause in ("full disk", "locked database"):
+            assert cause in health.message
+        assert "started again" not in health.message
 
 
 def test_looking_at_a_lock_keeps_nobody_from_taking_it(tmp_path: Path) -> None:

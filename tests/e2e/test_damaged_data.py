@@ -116,6 +116,19 @@ def test_damage_that_no_first_look_meets_is_found_before_jobs_are_taken(tmp_path
     assert "cannot be used" in run_here(tmp_path, "doctor").stdout
 
 
+def test_a_database_that_another_process_keeps_locked_is_told_in_one_line(
+    tmp_path: Path, taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = database_in(tmp_path)
+    monkeypatch.setattr("qwen_image_studio.database.connection.BUSY_TIMEOUT_MS", 10)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        for command in (COMMANDS["serve"], COMMANDS["keys"]):
+            assert_one_line(run_here(tmp_path, *command, port=taken), str(path), "locked by another process")
+        assert "locked by another process" in run_here(tmp_path, "doctor").stdout
+
+
 BLANK = [b"", b"\n", b"\0" * 64, b"\xff\xfe" * 30]
 
 

@@ -38,12 +38,14 @@ def damaged(url: URL, sign: str) -> CannotServe:
 
 @contextmanager
 def usable(url: URL) -> Iterator[None]:
-    """Raise CannotServe where the block finds that the database cannot be used; one that is busy is busy."""
+    """Raise CannotServe where the block finds that the database cannot be used."""
     try:
         yield
     except StudioError as error:
-        if error.code != "storage_failed":
-            raise
+        if error.code == "database_busy":
+            raise CannotServe(
+                f"The database {_name(url)} is locked by another process; end that, or try again in a moment."
+            ) from error
         cause = error.__cause__
         raise unusable(url, cause.orig if isinstance(cause, DBAPIError) else cause) from error
 

@@ -34,6 +34,8 @@ LONGEST_PAUSE_S = 10.0
 """Longest pause before a process is started again, in seconds."""
 STEADY_S = 10.0
 """Time after which a web process counts as started, in seconds."""
+VOUCH_S = 5.0
+"""Age in seconds from which the report of a worker that is starting is renewed for it."""
 WORRYING_PAUSE_S = 1.0
 """Pause in seconds; a worker whose restart waits longer than this has died several times in a row."""
 
@@ -74,13 +76,13 @@ class Supervisor:
     def __init__(self, settings: Settings, store: JobStore) -> None:
         self._settings, self._store = settings, store
         self._stopping = False
-        self._children = [Child("web", _command("web")), Child("light worker", _command("light"), LIGHT_DEVICE)]
+        self.children = [Child("web", _command("web")), Child("light worker", _command("light"), LIGHT_DEVICE)]
         found = devices(settings)
         store.workers.forget([worker_name(name) for name in (LIGHT_DEVICE, *(each.id for each in found))])
         self._note(LIGHT_DEVICE, WorkerState.STARTING, "Starting.")
         for device in found:
             child = Child(f"worker {device.id}", _command("worker", "--device", device.id), device.id)
-            self._children.append(child)
+            self.children.append(child)
             self._note(device.id, WorkerState.STARTING, "Starting.")
 
     def run(self) -> None:
@@ -94,34 +96,45 @@ class Supervisor:
         try:
             while not self._stopping:
                 try:
-                    self._tend()
+                    self.tend()
                 except StudioError as busy:  # it is the database; the next look may succeed
                     _log.warning("%s", busy)
                 if select.select([alarm], [], [], self._pause_s())[0]:
                     alarm.recv(4096)
         finally:
-            self._stop_children()
+            self.stop_children()
             signal.set_wakeup_fd(-1)
             alarm.close()
             rung.close()
 
     def _pause_s(self) -> float:
         """Return the time until the next look, in seconds: less than usual where a process is to be started before."""
-        starts = [child.start_at - time.monotonic() for child in self._children if child.process is None]
+        starts = [child.start_at - time.monotonic() for child in self.children if child.process is None]
         return max(FIRST_PAUSE_S, min([LOOK_S, *starts]))
 
-    def _tend(self) -> None:
-        for child in self._children:
+    def tend(self) -> None:
+        """Look at every process once: bury the dead, start those whose pause is over, end those that are stuck."""
+        for child in self.children:
             if child.died():
                 self._bury(child)
             if child.process is None and time.monotonic() >= child.start_at:
                 child.start()
         self._end_stuck()
+        self._vouch()
+
+    def _vouch(self) -> None:
+        """Keep the reports of workers fresh that are starting, since a process that still imports reports nothing."""
+        now = time.time()
+        living = {worker_name(child.device) for child in self.children if child.device and child.process}
+        for report in self._store.workers.all():
+            is_starting = report.name in living and report.state in {WorkerState.STARTING, WorkerState.FAILED}
+            if is_starting and now - report.seen_at > VOUCH_S:
+                self._store.workers.vouch(report, now)
 
     def _end_stuck(self) -> None:
         """End the workers that let a lease run out, even though they have not ended themselves."""
         overdue = set(self._store.leases.overdue())
-        for child in self._children:
+        for child in self.children:
             # It has neither renewed its lease nor ended, so it is stuck where no thread of its own can help.
             if child.process and child.device and worker_name(child.device) in overdue:
                 _log.error("%s let its lease run out; ending it", child.name)
@@ -144,7 +157,7 @@ class Supervisor:
         if child.pause_s > WORRYING_PAUSE_S:
             self._note(child.device, WorkerState.FAILED, "The worker keeps dying; the server's log says why.")
         else:
-            self._note(child.device, WorkerState.LOST, f"The worker {ending}; it is started again.")
+            self._note(child.device, WorkerState.STARTING, f"The worker {ending}; it is started again.")
 
     def _note(self, device: str, state: WorkerState, message: str) -> None:
         name = worker_name(device)
@@ -153,8 +166,9 @@ class Supervisor:
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
-    def _stop_children(self) -> None:
-        running = [child.process for child in self._children if child.process is not None]
+    def stop_children(self) -> None:
+        """End all processes, workers after their grace period."""
+        running = [child.process for child in self.children if child.process is not None]
         for process in running:
             process.terminate()
         deadline = time.monotonic() + self._settings.shutdown_grace_s + 5

@@ -25,6 +25,12 @@ class Workers:
             statement = upsert(connection, workers).values(asdict(worker))
             connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=asdict(worker)))
 
+    def vouch(self, report: WorkerReport, now: float) -> None:
+        """Renew a report, unless the worker has made another one since: its process lives, whoever says so."""
+        newest = (workers.c.name == report.name) & (workers.c.seen_at == report.seen_at)
+        with self._database.writing() as connection:
+            connection.execute(workers.update().where(newest).values(seen_at=now))
+
     def forget(self, others_than: Collection[str]) -> None:
         """Delete the reports of all workers but these."""
         with self._database.writing() as connection:

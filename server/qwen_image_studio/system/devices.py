@@ -2,8 +2,9 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import psutil
 
 from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.processes import is_locked, lock
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,34 @@ def worker_name(device: str) -> str:
 def worker_lock(data_dir: Path, device: str) -> Path:
     """Return the file that the worker of a device keeps locked for as long as its process lives."""
     return data_dir / f"worker-{device.replace(':', '-')}.lock"
+
+
+def worker_since(data_dir: Path, device: str) -> Path:
+    """Return the file whose time of change is when the process that holds `worker_lock` got it."""
+    return worker_lock(data_dir, device).with_suffix(".since")
+
+
+@contextmanager
+def holding(data_dir: Path, device: str) -> Iterator[None]:
+    """Hold the lock of a device's worker, waiting for it, and note since when: reports from before are another's."""
+    with lock(worker_lock(data_dir, device)):
+        now, since = time.time_ns(), worker_since(data_dir, device)
+        with suppress(OSError):  # the disk is full
+            since.touch()
+            os.utime(since, ns=(now, now))
+        yield
+
+
+def held_since(data_dir: Path, device: str) -> float | None:
+    """Return since when (Unix seconds) a process holds the lock of a device's worker, 0 where that was not noted; None
+    where no process does.
+    """
+    if not is_locked(worker_lock(data_dir, device)):
+        return None
+    try:
+        return worker_since(data_dir, device).stat().st_mtime_ns / 1e9
+    except OSError:
+        return 0.0
 
 
 def largest_card_gib(settings: Settings) -> float:

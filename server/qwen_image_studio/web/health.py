@@ -9,8 +9,7 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
 from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import worker_lock, worker_name
-from qwen_image_studio.system.processes import is_locked
+from qwen_image_studio.system.devices import held_since, worker_name
 
 SILENT_S = 15.0
 """Time without a report after which a worker counts as lost, in seconds."""
@@ -50,20 +49,26 @@ def workers_now(store: JobStore, settings: Settings) -> list[WorkerView]:
 
 def _view(report: WorkerReport, silent_s: float, settings: Settings) -> WorkerView:
     state, message = report.state, report.message
-    if _has_ended(report, settings):
+    is_here = report.name == worker_name(report.device)
+    since = held_since(settings.data_dir, report.device) if is_here else None
+    # In other states a missing lock tells nothing: the supervisor reports them before a process holds it.
+    if is_here and since is None and state in _UP:
         state = WorkerState.LOST
         message = "The worker's process has ended; if it was started by hand, start it again."
+    elif since is not None and report.seen_at < since and state in _UP:
+        state, message = WorkerState.STARTING, "The worker was started again and has not reported yet."
     elif silent_s > SILENT_S and state is not WorkerState.LOST:
-        state, message = WorkerState.LOST, f"The worker has not been heard of for {silent_s:.0f} seconds."
+        state, message = WorkerState.LOST, _of_silence(silent_s, lives=since is not None)
     return WorkerView(device=report.device, state=state, model=report.model, message=message)
 
 
-def _has_ended(report: WorkerReport, settings: Settings) -> bool:
-    """Return whether a worker of this host has ended without a report; then no process holds its lock."""
-    # In other states the lock tells nothing: the supervisor reports them before and after a process holds it.
-    if report.state not in _UP or report.name != worker_name(report.device):
-        return False
-    return not is_locked(worker_lock(settings.data_dir, report.device))
+def _of_silence(silent_s: float, *, lives: bool) -> str:
+    if not lives:
+        return f"The worker has not been heard of for {silent_s:.0f} seconds."
+    return (
+        f"The worker lives, but has not reported for {silent_s:.0f} seconds: it hangs, or its reports cannot be "
+        "written (a full disk, a locked database)."
+    )
 
 
 def _judge(workers: Sequence[WorkerView], queued: int) -> tuple[HealthState, str]:

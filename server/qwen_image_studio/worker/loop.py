@@ -32,8 +32,7 @@ from qwen_image_studio.models.table import Model, configured_models
 from qwen_image_studio.planning.engine import Engine, open_engine
 from qwen_image_studio.planning.plan import read_plan
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import largest_card_gib, worker_lock, worker_name
-from qwen_image_studio.system.processes import lock
+from qwen_image_studio.system.devices import holding, largest_card_gib, worker_name
 from qwen_image_studio.worker.batches import Batches
 from qwen_image_studio.worker.faults import contained
 from qwen_image_studio.worker.keeper import EXIT_HUNG, LeaseKeeper
@@ -267,7 +266,7 @@ class Worker:
 
 def run_worker(settings: Settings, models: Mapping[str, Model], device: str) -> None:
     """Run the worker of one device until SIGTERM. A lock allows one such process per device and DATA_DIR."""
-    with lock(worker_lock(settings.data_dir, device)):
+    with holding(settings.data_dir, device):
         store = open_store(settings)
         starting = WorkerReport(worker_name(device), device, WorkerState.STARTING, None, "Starting.", time.time())
         store.workers.note(starting)
@@ -282,7 +281,7 @@ def run_light_worker(settings: Settings, server_started_at: float = 0.0) -> None
 
     `server_started_at` is when the whole server was started (Unix seconds), where it was started as one.
     """
-    with lock(worker_lock(settings.data_dir, LIGHT_DEVICE)):
+    with holding(settings.data_dir, LIGHT_DEVICE):
         models = configured_models(settings, card_gib=largest_card_gib(settings))
         _run_until_stopped(light_worker(settings, models, open_store(settings), server_started_at))
 
