@@ -38,7 +38,7 @@ def store(settings: Settings) -> Iterator[JobStore]:
 @pytest.fixture
 def supervisor(settings: Settings, store: JobStore) -> Iterator[Supervisor]:
     """A supervisor whose children have all been started, and never come to the end of their imports."""
-    supervisor = Supervisor(settings.model_copy(update={"shutdown_grace_s": 0}), store)
+    supervisor = Supervisor(settings.model_copy(update={"shutdown_grace_s": 0}), store, ["miniature"])
     for child in supervisor.children:
         child.command = IMPORTS_FOR_LONG
     supervisor.tend()

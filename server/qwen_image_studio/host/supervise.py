@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -17,12 +18,14 @@ from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
 from qwen_image_studio.database.connection import check_database
 from qwen_image_studio.gallery.links import open_links
 from qwen_image_studio.host.checks import check_data_dir, check_port, refuse_open_door
+from qwen_image_studio.host.stalled import StalledJobs
 from qwen_image_studio.intake import check_files
 from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import devices, largest_card_gib, worker_name
+from qwen_image_studio.system.logs import TELL_THREADS
 from qwen_image_studio.system.processes import lock
 
 _log = logging.getLogger(__name__)
@@ -73,8 +76,10 @@ class Child:
 class Supervisor:
     """The supervisor of the processes of one DATA_DIR, which keeps them running until it is stopped."""
 
-    def __init__(self, settings: Settings, store: JobStore) -> None:
+    def __init__(self, settings: Settings, store: JobStore, models: Collection[str]) -> None:
+        """`models` are those that the workers serve."""
         self._settings, self._store = settings, store
+        self._stalled = StalledJobs(store, models, settings.data_dir)
         self._stopping = False
         self.children = [Child("web", _command("web")), Child("light worker", _command("light"), LIGHT_DEVICE)]
         found = devices(settings)
@@ -121,6 +126,14 @@ class Supervisor:
                 child.start()
         self._end_stuck()
         self._vouch()
+        self._watch_idle()
+
+    def _watch_idle(self) -> None:
+        """Have workers that leave a job waiting, for no known reason, write what their threads do."""
+        stalled = self._stalled.look()
+        for child in self.children:
+            if child.device and child.process and worker_name(child.device) in stalled and not child.died():
+                child.process.send_signal(TELL_THREADS)
 
     def _vouch(self) -> None:
         """Keep the reports of workers fresh that are starting, since a process that still imports reports nothing."""
@@ -200,7 +213,7 @@ def serve(settings: Settings) -> None:
             _log.warning("%d waiting jobs were for models that are no longer served; they have failed", refused)
         check_port(settings)
         _log.info("Qwen-Image Studio on %s, data in %s; Ctrl-C stops it", settings.address, settings.data_dir)
-        Supervisor(settings, store).run()
+        Supervisor(settings, store, list(models)).run()
 
 
 def _ending(code: int) -> str:

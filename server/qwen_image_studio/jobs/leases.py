@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, bindparam, select, text, update
 
@@ -16,6 +17,9 @@ from qwen_image_studio.jobs.states import Lease, Progress, StoredImage
 from qwen_image_studio.planning.plan import Variant
 from qwen_image_studio.settings import Settings
 
+_HOLDERS = text("SELECT DISTINCT leased_by FROM jobs WHERE state = 'running'")
+_SERVED = text("SELECT MAX(served_at) FROM turns WHERE lane = :lane AND served_at <= :now")
+_UNCLAIMED = select(jobs.c.id, jobs.c.created_at, jobs.c.variant).where(jobs.c.seq == bindparam("seq"))
 _OVERDUE = text("SELECT leased_by FROM jobs WHERE state = 'running' AND leased_until < :now")
 # Progress is no change of state: it has no version and no event, and one statement writes it.
 _RENEW = (
@@ -24,6 +28,16 @@ _RENEW = (
     .values(leased_until=bindparam("until"), **{name: bindparam(f"new_{name}") for name in asdict(Progress())})
     .returning(jobs.c.cancel_requested)
 )
+
+
+class Unclaimed(NamedTuple):
+    """A job that a worker could claim; the times are in Unix seconds."""
+
+    job_id: str
+    queued_at: float
+    variant: str
+    lane_served_at: float
+    """When a job of its lane was claimed last; 0 for never."""
 
 
 class Leases:
@@ -144,6 +158,22 @@ class Leases:
         """Return the names of the workers that hold an expired lease."""
         with self._database.reading() as connection:
             return [str(name) for name in connection.scalars(_OVERDUE, {"now": clock(now)})]
+
+    def holders(self) -> Sequence[str]:
+        """Return the names of the workers that hold a lease."""
+        with self._database.reading() as connection:
+            return [str(name) for name in connection.scalars(_HOLDERS)]
+
+    def unclaimed(self, lane: Lane, models: Collection[str], now: float | None = None) -> Unclaimed | None:
+        """Return a job that a worker of the lane with these models could claim, or None; nothing is changed."""
+        now = clock(now)
+        with self._database.reading() as connection:
+            seq = next_job(connection, lane, models, None, now - self._patience_s, now)
+            if seq is None:
+                return None
+            row = connection.execute(_UNCLAIMED, {"seq": seq}).one()
+            served_at = connection.scalar(_SERVED, {"lane": lane, "now": now})
+        return Unclaimed(row.id, row.created_at, row.variant, served_at or 0.0)
 
     def refuse_unserved(self, models: Collection[str], now: float | None = None) -> int:
         """Fail the queued jobs that need a model other than these, since no worker would ever claim them; return how

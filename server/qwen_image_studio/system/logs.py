@@ -4,7 +4,9 @@ Messages are made safe where they are made, so that it holds for the loggers and
 terminal would obey, or a reader take for the beginning of another entry, is written as an escape.
 """
 
+import faulthandler
 import logging
+import signal
 import sys
 import traceback
 from types import TracebackType
@@ -15,6 +17,8 @@ MOST_CHARS = 4000
 """Longest message, in characters; of a longer one the beginning is kept."""
 _BESIDE = "  | "
 """The beginning of the lines of a traceback, which no entry begins with."""
+TELL_THREADS = signal.SIGUSR1
+"""Signal at which a process that has called `write_threads_when_told` does so; any other process would end."""
 
 _Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
@@ -24,6 +28,11 @@ def write_log(stream: TextIO | None = None) -> None:
     logging.setLogRecordFactory(Entry)
     logging.basicConfig(level=logging.INFO, format=_FORMAT, stream=stream or sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def write_threads_when_told() -> None:
+    """Have this process write to standard error what each of its threads does, whenever it gets TELL_THREADS."""
+    faulthandler.register(TELL_THREADS, file=sys.__stderr__ or sys.stderr)
 
 
 class Entry(logging.LogRecord):

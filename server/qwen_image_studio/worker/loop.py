@@ -33,6 +33,7 @@ from qwen_image_studio.planning.engine import Engine, open_engine
 from qwen_image_studio.planning.plan import read_plan
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import holding, largest_card_gib, worker_name
+from qwen_image_studio.system.logs import write_threads_when_told
 from qwen_image_studio.worker.batches import Batches
 from qwen_image_studio.worker.faults import contained
 from qwen_image_studio.worker.keeper import EXIT_HUNG, LeaseKeeper
@@ -308,6 +309,7 @@ def _attempts_to_clear(lease: Lease, state: State) -> range:
 
 
 def _run_until_stopped(worker: Worker) -> None:
+    write_threads_when_told()
     signal.signal(signal.SIGTERM, worker.stop)
     signal.signal(signal.SIGINT, worker.stop)
     worker.run()
