@@ -104,6 +104,7 @@ def test_more_formats_are_taken(client: FlaskClient, light: Worker, data: bytes,
         (b"PK\3\4", "is a ZIP archive or an Office document"),
         (b"\0\0\0\x18ftypmp42\0\0\0\0", "is a video"),
         (saved(FRAMES[0].convert("F"), "TIFF"), "32 bits a channel. Save it with 8 or 16"),
+        (b"BM" + bytes(28) + b"\1\0\0\0" + bytes(90), "run-length encoding, which is not taken. Save it as PNG"),
     ],
 )
 def test_what_is_not_taken_is_called_by_its_name(client: FlaskClient, data: bytes, said: str) -> None:

@@ -65,8 +65,7 @@ def pq_light(value: float) -> float:
     """SMPTE ST 2084, as a share of the 203 cd/m2 of BT.2408's white, clipped there."""
     m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 4096 * 128, 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
     root = value ** (1 / m2)
-    light: float = 10_000 * (max(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1) / 203
-    return min(1.0, light)
+    return min(1.0, float(10_000 * (max(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1) / 203))
 
 
 def hlg_light(value: float) -> float:
