@@ -210,6 +210,12 @@ def test_other_kinds_of_file_are_refused_by_name(data: bytes, said: str) -> None
     assert "PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF or BMP" in error.message
 
 
+def test_a_server_without_a_reader_for_heic_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A15: the operator may have left pi-heif out."""
+    monkeypatch.setattr("qwen_image_studio.imaging.formats.HEIC_READER", ("no_such_module", "Reader"))
+    assert "installed without pi-heif. Save it as JPEG or PNG" in refusal(b"\0\0\0\x18ftypheic\0\0\0\0").message
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_cut_off_files_are_refused(file_format: str) -> None:
     noise = Image.frombytes("RGB", (64, 64), random.Random(2).randbytes(64 * 64 * 3))

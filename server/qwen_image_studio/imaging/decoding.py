@@ -151,14 +151,14 @@ class _Decoder:
                 rest = rest[os.write(sink, rest[: 1 << 20]) :]
 
         def read(count: int) -> bytes:
-            got = bytearray()
-            while len(got) < count:
+            got = bytearray(count)
+            rest = memoryview(got)
+            while rest:
                 _wait(source, select.POLLIN, deadline)
-                piece = os.read(source, min(1 << 20, count - len(got)))
-                if not piece:
+                if not (length := os.readv(source, [rest[: 1 << 20]])):
                     raise EOFError
-                got += piece
-            return bytes(got)
+                rest = rest[length:]
+            return got  # type: ignore[return-value]  # as bytes it would be there twice, and it may be large
 
         return unpacked(read)
 

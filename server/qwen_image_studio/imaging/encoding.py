@@ -18,6 +18,7 @@ THUMBNAIL_SIDE = 320
 _PNG_LEVEL = 4
 _PACKED_BYTES = 1 << 20  # of rows that are compressed at once
 _UP = b"\2"
+_VERY_LARGE = 3  # as a multiple of the thinned picture's side
 QUALITY = 95
 """Quality of JPEG and WebP files unless another is asked for, 1 to 100."""
 
@@ -50,7 +51,10 @@ def encode(
 
 def thumbnail(image: Image.Image) -> bytes:
     """Encode a small copy of the picture as WebP, its long side at most 320 pixels."""
-    small = _plain(image)
+    # A very large picture is thinned out first, to what still has four pixels for each of the copy's.
+    thin = max(1, max(image.size) // (4 * THUMBNAIL_SIDE))
+    size = (max(1, image.width // thin), max(1, image.height // thin))
+    small = _plain(image if thin < _VERY_LARGE else image.resize(size, Image.Resampling.NEAREST))
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     file = io.BytesIO()
     small.save(file, "WEBP", quality=80)

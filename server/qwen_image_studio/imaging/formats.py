@@ -17,7 +17,7 @@ from qwen_image_studio.contract.errors import StudioError
 TAKEN = "Send a PNG, JPEG, WebP, AVIF, HEIC, TIFF, GIF or BMP picture."
 HEIC = "HEIC"
 _START = 4096  # bytes in which a format that is not taken is recognised
-_HEIC_READER = ("pi_heif.as_plugin", "HeifImageFile")  # libheif without encoders; imported only for such a file
+HEIC_READER = ("pi_heif.as_plugin", "HeifImageFile")  # libheif without encoders; imported only for such a file
 
 _READERS: dict[str, type[ImageFile]] = {
     "PNG": PngImageFile,
@@ -82,7 +82,7 @@ def reader_of(name: str, param: str) -> type[ImageFile]:
     """Return Pillow's reader of a format. Raises StudioError where this server has none for HEIC."""
     if name != HEIC:
         return _READERS[name]
-    module, attribute = _HEIC_READER
+    module, attribute = HEIC_READER
     try:
         reader: type[ImageFile] = getattr(import_module(module), attribute)
     except ImportError:
