@@ -242,6 +242,9 @@ def specimens() -> tuple[bytes, ...]:
         *[saved(frames[0], kind, save_all=True, append_images=frames[1:]) for kind in ("GIF", "WEBP", "PNG")],
         *[saved(image.convert(mode), "BMP") for mode in ("1", "L", "P", "RGB", "RGBA")],
         saved(image.convert("P"), "GIF", transparency=0, comment="a comment"),
+        *[saved(image.convert(mode), "TIFF", **meta) for mode in ("1", "L", "P", "RGB", "RGBA", "CMYK", "I;16")],
+        *[saved(image, "TIFF", compression=packed) for packed in ("tiff_lzw", "tiff_adobe_deflate", "jpeg")],
+        *[saved(image.convert(mode), "AVIF", **meta) for mode in ("RGB", "RGBA")],
     )
 
 

@@ -222,9 +222,10 @@ def _too_much(param: str) -> StudioError:
 
 
 def _wait(end: int, event: int, deadline: float) -> None:
+    left = deadline - time.monotonic()
     poller = select.poll()
     poller.register(end, event)
-    if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+    if left <= 0 or not poller.poll(left * 1000):
         raise TimeoutError
 
 
