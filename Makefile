@@ -7,7 +7,7 @@ PROCESSES ?= 3
 # One output after the other, where make can do that: macOS has 3.81, which cannot.
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help setup setup-tests setup-bench setup-package demo serve check quick-tests test test-training coverage lint bench bench-queue bench-load bench-pictures trace declare package clean
+.PHONY: help setup setup-tests setup-bench setup-package demo serve check quick-tests test test-training coverage lint bench bench-queue bench-load bench-limits bench-pictures fuzz trace declare package clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -71,6 +71,12 @@ bench-load: setup-tests ## measure health and submits beside many, slow and host
 bench-pictures: setup-bench ## measure what regions save, and judge the pictures of the miniature
 	$(RUN) -m benchmarks.regions
 	$(RUN) -m benchmarks.miniature
+
+bench-limits: setup-tests ## measure what the dearest request costs that is taken, field by field
+	$(RUN) -m benchmarks.worst_requests
+
+fuzz: setup-tests ## send many random requests to every route and check each answer against the contract
+	FUZZ_EXAMPLES=100 $(RUN) -m pytest tests/contract/test_schemathesis.py --timeout 7200 --quiet
 
 trace: setup-tests ## print which files a request touches, from the Dify node to the picture and back
 	@$(RUN) -m benchmarks.trace

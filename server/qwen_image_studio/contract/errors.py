@@ -84,6 +84,10 @@ ERRORS: Mapping[str, ErrorKind] = {
 }
 
 
+PAUSE_S = 5
+"""Seconds after which to try again where a store failed for a moment, unless the error knows better."""
+
+
 class StudioError(Exception):
     """An error with a code from :data:`ERRORS`, a sentence for a person, and the parameter at fault."""
 
@@ -92,7 +96,7 @@ class StudioError(Exception):
         self.code = code
         self.message = message
         self.param = param
-        self.retry_after = retry_after
+        self.retry_after = PAUSE_S if retry_after is None and self.status == 503 else retry_after
 
     @property
     def status(self) -> int:

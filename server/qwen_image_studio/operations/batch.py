@@ -16,6 +16,8 @@ from qwen_image_studio.prompts.filling import check_job, fill, is_of_row
 from qwen_image_studio.prompts.table import Row, Table, check_rows, of_row, read_table
 from qwen_image_studio.prompts.written import only_reference
 
+MAX_FILLED_TOTAL = 4_000_000
+"""Largest number of characters in the texts of all rows: as many rows as there may be, with the longest prompt."""
 SHEET_QUALITY = 90
 """JPEG quality of the contact sheet, 1 to 100; it is only for looking at."""
 
@@ -47,7 +49,14 @@ class BatchRequest(Request):
         """Return the plan. Each row is checked first, as far as that is possible without its images."""
         read = read_table(self.rows) if isinstance(self.rows, str) else Table(check_rows(self.rows))
         check_job(self.job, read.rows)
-        requests = [_foreseen(number, self.job, row, given) for number, row in enumerate(read.rows)]
+        requests = []
+        left = MAX_FILLED_TOTAL
+        for number, row in enumerate(read.rows):
+            requests.append(_foreseen(number, self.job, row, given))
+            left -= _chars_of(requests[-1])
+            if left < 0:
+                message = f"their texts have more than {MAX_FILLED_TOTAL} characters once they are filled in"
+                raise refusal("rows", f"{message}; send several batches")
         images = sum(_images_of(request) for request in requests)
         if images > MAX_ROWS:
             raise refusal("rows", f"they make {images} images; at most {MAX_ROWS} are taken, send several batches")
@@ -104,6 +113,13 @@ def _foreseen(number: int, job: Mapping[str, Any], row: Row, given: Given) -> Re
 def _references(request: Request) -> list[str]:
     """Return ids and URLs of the images that a row names."""
     return [*request.images, *([request.marked] if isinstance(request.marked, str) else [])]
+
+
+def _chars_of(request: Request) -> int:
+    """Return the number of characters in the texts of a request, which are cleaned and looked through."""
+    if not isinstance(request, PaintRequest):
+        return 0
+    return len(request.prompt) + len(request.negative_prompt or "") + sum(map(len, request.slots.values()))
 
 
 def _images_of(request: Request) -> int:
