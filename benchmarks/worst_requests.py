@@ -1,8 +1,9 @@
 """``make bench-limits``: what the dearest request costs, with each field of each route at its limit.
 
-Each request is answered by the application in this process, as the web process answers it, up to the job that is queued
-or the refusal. For tables, the work of the light worker is measured as well. Figures are CPU seconds of the process, the
-least of a few tries; images are small here, since what decoding costs depends on the files and is bounded elsewhere.
+Each request is answered by the application in this process, as the web process answers it, up to the job that is
+queued or the refusal. For tables, the work of the light worker is measured as well. Figures are CPU seconds of the
+process, the least of a few tries; images are small here, since what decoding costs depends on the files and is bounded
+elsewhere.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from qwen_image_studio.contract.words import (
     MAX_SLOTS,
 )
 from qwen_image_studio.models.table import configured_models
-from qwen_image_studio.prompts.filling import MAX_DEPTH, MAX_JOB_CHARS, MAX_VALUES
+from qwen_image_studio.prompts.filling import MAX_DEPTH, MAX_JOB_CHARS, MAX_PLACES, MAX_VALUES
 from qwen_image_studio.prompts.table import MAX_LINES
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
@@ -52,6 +53,7 @@ HOSTILE: Mapping[str, Callable[[int], str]] = {
     "nested marks": lambda length: "<|" * (length // 4) + "|>" * (length // 4),
     "marks": lambda length: "<|a|>" * (length // 5),
     "opening marks": lambda length: "<|" * (length // 2),
+    "no thoughts": lambda length: "think" + "< " * (length // 2 - 4),
     "thoughts": lambda length: "<think>" * (length // 7),
     "braces": lambda length: "{{ a" * (length // 4),
     "control": lambda length: "\0" * length,
@@ -190,16 +192,16 @@ def of_tables() -> Iterator[Attempt]:
     wide = {f"c{number}": "x" for number in range(MAX_COLUMNS)}
     yield batch("rows: columns", f"{MAX_ROWS} of {MAX_COLUMNS}", JOB, [wide] * (MAX_JSON_BYTES // 1200))
     yield batch("rows: one long cell", f"{MAX_CELL_CHARS} characters", JOB, [{"c1": "x" * MAX_CELL_CHARS}] * 9)
-    text = io.StringIO()
-    csv.writer(text).writerows([list(wide)] + [["x"] * MAX_COLUMNS] * MAX_ROWS)
-    yield batch("rows: CSV with all cells", f"{MAX_ROWS} of {MAX_COLUMNS}", JOB, text.getvalue())
+    table = io.StringIO()
+    csv.writer(table).writerows([list(wide)] + [["x"] * MAX_COLUMNS] * MAX_ROWS)
+    yield batch("rows: CSV with all cells", f"{MAX_ROWS} of {MAX_COLUMNS}", JOB, table.getvalue())
     yield batch("rows: Python's notation", f"{MAX_ROWS} rows", JOB, str([wide] * (MAX_JSON_BYTES // 1200)))
     for name, part in (("lines", "\n"), ("quotes", '"'), ("commas", ","), ("bars", "|"), ("fences", "```\n")):
         yield batch(
             f"rows: {name}", f"{MAX_JSON_BYTES} bytes", JOB, "c1\n" + part * ((MAX_JSON_BYTES - 99) // len(part))
         )
     yield batch("rows: lines with a value", f"{MAX_LINES} lines", JOB, "c1\n" + '"\n\n"\n' * (MAX_LINES // 3 - 1))
-    columns = {"operation": "generate", "prompt": "{{c1}}" * (MAX_PROMPT_CHARS // 12)}
+    columns = {"operation": "generate", "prompt": "{{c1}}" * MAX_PLACES}
     yield batch("batch prompt: columns", "columns in a prompt", columns, [{"c1": "xx"}] * MAX_ROWS)
     chinese = ("名称,颜色\n" + "苹果,红色\n" * 400_000).encode("gb18030")[:MAX_TABLE_BYTES]
     for name, data in (
@@ -239,7 +241,8 @@ def of_nesting() -> Iterator[Attempt]:
     for opening, closing in (("[", "]"), ('{"a":', "}")):
         depth = MAX_JSON_BYTES // (len(opening) + len(closing)) - 50
         for name, count in (("as deep as it may be", MAX_DEPTH - 2), ("as deep as the JSON goes", depth)):
-            text = f'{{"operation": "batch", "rows": "a\\nx", "job": {{"operation": {opening * count}1{closing * count}}}}}'
+            nested = f"{opening * count}1{closing * count}"
+            text = f'{{"operation": "batch", "rows": "a\\nx", "job": {{"operation": {nested}}}}}'
             yield Attempt(f"job {opening}: {name}", f"{count}", "/v1/jobs", data=text, content_type="application/json")
             text = text.replace('"job"', '"prompt"')
             yield Attempt(f"{opening}: {name}", f"{count}", "/v1/jobs", data=text, content_type="application/json")
@@ -256,7 +259,7 @@ def of_nesting() -> Iterator[Attempt]:
     yield Attempt("adjustments: long texts", "", "/v1/jobs", {"operation": "adjust", "adjustments": [steps] * 8})
     rotate = [{"do": "rotate", "degrees": 90}] * 20_000
     yield Attempt("adjustments: very many", "", "/v1/jobs", {"operation": "adjust", "adjustments": rotate})
-    unknown = {f"name{number}": 1 for number in range(60_000)}
+    unknown: dict[str, Any] = {f"name{number}": 1 for number in range(60_000)}
     yield Attempt(
         "unknown names: very many", f"{MAX_JSON_BYTES} bytes", "/v1/jobs", unknown | {"operation": "generate"}
     )

@@ -8,7 +8,9 @@ from qwen_image_studio.prompts import cleaning
 from qwen_image_studio.prompts.cleaning import CONTROL_REPLACED, THOUGHTS_CUT, TOKENS_REMOVED, clean, cleaned
 
 
-@pytest.mark.parametrize("text", ["<|" * 3000 + "|>" * 3000, "<|a" * 3000 + "b|>" * 3000, "<|" * 6000, "<|a|>" * 3000])
+@pytest.mark.parametrize(
+    "text", ["<|" * 100 + "|>" * 100, "<|a" * 100 + "b|>" * 100, "<|" * 3000 + "|>" * 3000, "<|" * 6000, "<|a|>" * 3000]
+)
 def test_no_text_is_passed_over_more_than_a_few_times(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """B3: a nested text of 64 kB took 2.3 s and one of 1 MB ten minutes, a pass over all of it for every two letters.
 
@@ -58,16 +60,22 @@ def test_whatever_is_nested_no_special_token_is_left(text: str) -> None:
 )
 def test_a_language_models_thoughts_are_not_painted(sent: str, painted: str) -> None:
     """A7: they stood in the prompt, and were painted with it."""
-    assert cleaned(sent) == (painted, (THOUGHTS_CUT,))
+    assert cleaned(sent)[:2] == (painted, (THOUGHTS_CUT,))
+
+
+def test_what_has_more_marks_than_anybody_writes_ends_there() -> None:
+    """B3: each mark costs a step of its own."""
+    assert clean("a cat" + "<think>x</think>" * 5000 + " on a mat") == "a cat"
+    assert clean("a cat" + "<think>x</think>" * 50 + " on a mat") == "a cat on a mat"
 
 
 def test_words_about_thinking_stay() -> None:
     for text in ("a man who thinks", "a sign <thin>", "x < y and think > z", "◁ ▷"):
-        assert cleaned(text) == (text, ())
+        assert cleaned(text)[:2] == (text, ())
 
 
 def test_a_control_character_parts_words_and_is_called_by_its_name() -> None:
     """A18: "apple\\0on" became "appleon", and special tokens were blamed."""
-    assert cleaned("apple\0on\ta\nplate\x1b") == ("apple on\ta\nplate", (CONTROL_REPLACED,))
-    assert cleaned("a <|im_end|>cup") == ("a cup", (TOKENS_REMOVED,))
-    assert cleaned(" a cup ") == ("a cup", ())
+    assert cleaned("apple\0on\ta\nplate\x1b")[:2] == ("apple on\ta\nplate", (CONTROL_REPLACED,))
+    assert cleaned("a <|im_end|>cup")[:2] == ("a cup", (TOKENS_REMOVED,))
+    assert cleaned(" a cup ")[:2] == ("a cup", ())

@@ -25,6 +25,8 @@ class Given:
     """The file of the operator's own templates."""
     blocked_terms: Path | None = None
     """The file of the operator's blocked terms."""
+    is_foreseen: bool = False
+    """Whether only errors are looked for, as for each row of a batch that is submitted; warnings may be left out."""
     store_input: Callable[[str], str] = str
     """Function that fetches and stores the image behind a URL and returns its id, for images that rows share."""
 

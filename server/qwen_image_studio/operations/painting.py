@@ -96,6 +96,8 @@ def plan_painting(
         way=chosen.way,
         **asdict(shape),
     )
+    if given.is_foreseen:
+        return Planned(plan, [])
     texts = _text_warnings(request, chosen, plan, len(given.inputs))
     notes = [*_model_warnings(request, chosen), *warnings, *texts]
     if request.output_quality is not None and request.output_format is OutputFormat.PNG:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -42,7 +43,7 @@ from qwen_image_studio.contract.words import (
 from qwen_image_studio.guard.terms import check_words
 from qwen_image_studio.models.table import find_model
 from qwen_image_studio.operations.given import Given, Planned
-from qwen_image_studio.prompts.cleaning import THOUGHTS_CUT, cleaned, glued, told, without_thoughts
+from qwen_image_studio.prompts.cleaning import THOUGHTS_CUT, cleaned, glued, told
 from qwen_image_studio.prompts.templates import fill
 
 
@@ -117,7 +118,7 @@ class Request(BaseModel, ABC):
     def foresee(self, given: Given) -> None:
         """Raise StudioError where no plan can be made, as far as that shows without the images."""
         if not self.images and not self.TAKES_IMAGES[0]:
-            self.plan(given)
+            self.plan(replace(given, is_foreseen=True))
 
     @abstractmethod
     def plan(self, given: Given) -> Planned:
@@ -250,7 +251,7 @@ class PaintRequest(ImageRequest):
             raise refusal("prompt", "nothing of it is left without thoughts, special tokens and control characters")
         texts: dict[str, Any] = {"prompt": kept.text, "negative_prompt": negative.text, "template": None, "slots": {}}
         asked = self.model_copy(update=texts)
-        asked._as_sent = without_thoughts(prompt).strip()
+        asked._as_sent = kept.spoken
         asked._cleaning = told([*map(cleaned, self.slots.values()), kept, negative])
         return asked
 

@@ -12,6 +12,8 @@ MAX_DEPTH = 20
 """Levels to which lists and objects of a job may be nested; no operation needs more than four."""
 MAX_VALUES = 500
 """Largest number of values in a job, nested ones counted; they are looked at again for each row."""
+MAX_PLACES = 100
+"""Largest number of times that the texts of a job name a column."""
 MAX_FILLED_CHARS = 2 * MAX_PROMPT_CHARS
 """Longest text in characters once it is filled in: more than any parameter takes."""
 MAX_JOB_CHARS = 50_000
@@ -28,11 +30,14 @@ def check_job(job: Mapping[str, Any], rows: Sequence[Row] | None = None) -> None
     With `rows`, a column is wrong that no row has, or that stands in single braces, which would be painted with it.
     """
     columns = None if rows is None else {name for row in rows for name in row}
-    left = MAX_JOB_CHARS
+    left, places = MAX_JOB_CHARS, MAX_PLACES
     for text in _texts(job, _Values()):
         left -= len(text)
         if left < 0:
             raise table_refusal(f"its texts have more than {MAX_JOB_CHARS} characters; shorten them", "job")
+        places -= len(_COLUMN.findall(text))
+        if places < 0:
+            raise table_refusal(f"its texts name columns more than {MAX_PLACES} times; name fewer", "job")
         check_text(text, "job")
         if columns is not None:
             _check_columns(text, columns)

@@ -23,6 +23,8 @@ MAX_UNPACKED_BYTES = 5_000_000
 MAX_PARTS = 200
 MAX_LINES, MAX_CELLS_OF_LINE = 2 * MAX_ROWS, 2 * MAX_COLUMNS
 """Largest number of rows and columns of a sheet, empty ones counted; a table may have half as many."""
+MAX_ELEMENTS = 300_000
+"""Largest number of XML elements of a part: twice as many as all cells of the largest table need."""
 _BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError)
 """What Python raises for a ZIP that is damaged, encrypted or packed in a way that it does not know."""
 _PART = re.compile(r"\[Content_Types\]\.xml|_rels/\.rels|xl/[^/]+\.xml|xl/_rels/[^/]+|xl/worksheets/[^/]+\.xml")
@@ -95,10 +97,13 @@ class _Places:
     """Looks where the filled cells of a sheet lie, while its XML is read."""
 
     def __init__(self) -> None:
-        self._row = self._column = 0
+        self._row = self._column = self._seen = 0
 
     def look(self, element: str, attributes: dict[str, str]) -> None:
         """Note a row or a cell, and its content. Raises StudioError for content that lies too far out."""
+        self._seen += 1
+        if self._seen > MAX_ELEMENTS:
+            raise _too_large()
         match element.rpartition(":")[2]:
             case "row":
                 self._row, self._column = _number(attributes.get("r", ""), self._row + 1), 0

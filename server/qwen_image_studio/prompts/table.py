@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from qwen_image_studio.prompts.written import (
 
 Row = dict[str, Cell]
 """Values of one row by column."""
+_HALF = re.compile("[\ud800-\udfff]")
 MAX_LINES = 50_000
 """Largest number of lines; a cell may hold some."""
 _THOUGHTS_CUT = "The thoughts of a language model (<think> ... </think>) were cut off before the table."
@@ -77,10 +79,13 @@ def read_table(text: str) -> Table:
     if not _is_list(answer):
         answer = list_within(answer) or answer
     if _is_list(answer):
-        return Table(check_rows(_read_list(answer)), thoughts)
-    cells = markdown_table(answer)
-    read = _read_csv(answer) if cells is None else _rows_of(_numbered(cells))
-    return Table(check_rows(read.rows), thoughts + read.warnings)
+        read = Table(_read_list(answer))
+    else:
+        cells = markdown_table(answer)
+        read = _read_csv(answer) if cells is None else _rows_of(_numbered(cells))
+    if not read.rows:
+        raise _no_row()
+    return Table(read.rows, thoughts + read.warnings)
 
 
 def _is_list(text: str) -> bool:
@@ -90,9 +95,13 @@ def _is_list(text: str) -> bool:
 def check_rows(rows: Sequence[Mapping[str, Cell]]) -> list[Row]:
     """Return the rows with stripped column names. Raises StudioError ``invalid_value`` for rows that cannot be used."""
     if not rows:
-        raise table_refusal(f"there is no row; send at least one, as {_SUCH_AS}")
+        raise _no_row()
     _check_count(rows)
     return [_checked(number, list(row.items())) for number, row in enumerate(rows)]
+
+
+def _no_row() -> StudioError:
+    return table_refusal(f"there is no row; send at least one, as {_SUCH_AS}")
 
 
 def _check_count(rows: Sequence[object]) -> None:
@@ -242,7 +251,7 @@ def _skipped(lines: Sequence[Line]) -> tuple[str, ...]:
 
 def check_text(text: str, param: str) -> None:
     """Raise StudioError for half a surrogate pair, which neither files nor databases can store."""
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
+    if _HALF.search(text):
         raise table_refusal("a text holds half a character (a lone surrogate such as \\ud800); take it out", param)
 
 
