@@ -395,3 +395,23 @@ def test_what_the_tool_refuses_is_what_the_app_says(
     told = engine.try_to_run(app, conversation="8", **inputs)
     assert said in told["error"]
     assert told["outputs"] == {}
+
+
+def test_a_note_about_this_picture_is_said_each_time_and_one_about_all_once(engine: Engine) -> None:
+    """D7: what changed too much must be read of every picture that it is true of."""
+    every, this = "Painted by the miniature, a stand-in for machines without a GPU.", "Nearly everything changed."
+    with ScriptedStudio() as server:
+        server.warnings, server.states = [every, this], [{"state": "succeeded"}]
+        how: dict[str, Any] = {"conversation": "noted", "credentials": {"server_url": server.url}}
+        seen = [shown(engine.run("edit_last_picture.yml", query=query, **how)) for query in ("a cat", "a dog", "blue")]
+    assert [text.count(f"\n> {every}") for text in seen] == [1, 0, 0]
+    assert [text.count(f"\n> {this}") for text in seen] == [1, 1, 1]
+
+
+def test_a_chat_remembers_where_there_is_nothing_to_note(engine: Engine) -> None:
+    with ScriptedStudio() as server:
+        server.states = [{"state": "succeeded"}]
+        how: dict[str, Any] = {"conversation": "no notes", "credentials": {"server_url": server.url}}
+        told = [engine.run("edit_last_picture.yml", query=query, **how) for query in ("a cat", "make it blue")]
+    assert [each["order"][-1] for each in told] == ["remember_paint", "remember_edit"]
+    assert "\n>" not in shown(told[1])
