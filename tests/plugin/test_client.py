@@ -141,8 +141,12 @@ def test_a_long_poll_ends_before_the_budget_so_that_its_answer_still_comes(
     assert max(waits) <= 15 - 1.5
 
 
-def test_a_job_that_is_queued_when_the_budget_ends_is_named_and_no_host_is_blamed(scripted: ScriptedStudio) -> None:
+def test_a_job_that_is_queued_when_the_budget_ends_is_named_and_no_host_is_blamed(
+    scripted: ScriptedStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """E2: the server holds the poll as long as it was asked to."""
+    monkeypatch.setattr(exchange, "LAST_BYTES_S", 0.1)
+    monkeypatch.setattr(client_module, "QUIET_S", 0.0)
     scripted.states = [QUEUED]
     scripted.holds_polls = True
     with pytest.raises(StillRunning, match=r"job job0 was queued.*image_job and job_id job0"):
