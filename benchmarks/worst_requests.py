@@ -40,7 +40,7 @@ from qwen_image_studio.prompts.table import MAX_LINES
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.jobs import MAX_TABLE_BYTES
-from qwen_image_studio.web.openai.reading import MAX_FORM_PARTS
+from qwen_image_studio.web.openai.routes import EDIT_FORM
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import light_worker
 from tests.support.database import with_tables
@@ -278,14 +278,16 @@ def of_openai() -> Iterator[Attempt]:
         ("images: very many", {"images": [{"file_id": "img_1"}] * 30_000}),
     ):
         yield Attempt(f"/v1/images/edits: {name}", "", "/v1/images/edits", {"prompt": "x", **body})
-    fields = {f"slots[{number}]": "x" * 10_000 for number in range(MAX_FORM_PARTS)}
-    yield Attempt("form: all its parts", f"{MAX_FORM_PARTS} parts", "/v1/images/edits", data=again(fields))
+    fields = {f"slots[{number}]": "x" * 10_000 for number in range(EDIT_FORM.max_parts)}
+    yield Attempt("form: all its parts", f"{EDIT_FORM.max_parts} parts", "/v1/images/edits", data=again(fields))
     one = {"slots": json.dumps({"a": "x" * 900_000}), "prompt": "x"}
     yield Attempt("form: slots as JSON", "1 MB", "/v1/images/edits", data=again(one))
     boundary = "x" * 70
     parts = f"--{boundary}\r\n\r\n" * 200_000
     kind = f"multipart/form-data; boundary={boundary}"
-    yield Attempt("form: very many parts", f"{MAX_FORM_PARTS} parts", "/v1/images/edits", data=parts, content_type=kind)
+    yield Attempt(
+        "form: very many parts", f"{EDIT_FORM.max_parts} parts", "/v1/images/edits", data=parts, content_type=kind
+    )
 
 
 def of_headers_and_queries() -> Iterator[Attempt]:

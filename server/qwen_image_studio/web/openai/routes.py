@@ -36,7 +36,7 @@ _ERRORS = (
 )  # fmt: skip
 BAD_REQUEST = 400
 """Status of an answer to a request whose values cannot be used."""
-_EDIT_FORM = Form(files=("image", "image[]", "mask"), max_parts=60)  # every parameter is a part of its own
+EDIT_FORM = Form(files=("image", "image[]", "mask"), max_parts=60)  # every parameter is a part of its own
 _HEADERS = {"Idempotency-Key": "A request sent again with the same key gives the same images."}
 
 
@@ -66,7 +66,7 @@ def generate(body: Asked) -> ImagesResponse | Response:
     blueprint,
     "POST",
     "/edits",
-    body=Body(read_edit, ImagesEditRequest, _EDIT_FORM, max_json=None),
+    body=Body(read_edit, ImagesEditRequest, EDIT_FORM, max_json=None),
     streams=ImagesEvent,
     returns=ImagesResponse,
     errors=_ERRORS,
