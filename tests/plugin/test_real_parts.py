@@ -87,7 +87,7 @@ def test_a_region_changes_and_nothing_else(
     in_pixels = {"prompt": "把它变成绿色", "region": "96，32，64，64", "images": [file], "seed": 5}
     first = called(plugin, "image_edit", credentials, **in_pixels)
     assert_only_changed(first, photo, white)
-    assert first.texts[0].startswith("Edited 1 image, 192x128")
+    assert first.texts[0].startswith("已编辑 1 张图片, 192x128")
     assert first.variables["change_inside"] > 0.1
     assert first.variables["change_outside"] == 0
     assert 0 < first.variables["compute_saved"] < 1
