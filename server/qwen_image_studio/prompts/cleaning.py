@@ -18,7 +18,7 @@ MAX_MARKS = 200
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]+")
 # How reasoning models fence off their thoughts: DeepSeek, Qwen, GLM (think), Claude (thinking), Gemma (thought),
 # Seed (seed:think) and Kimi (the triangles).
-_THOUGHT = re.compile(r"<\s?(/?)\s?(?:seed:)?(?:think(?:ing)?|thoughts?|reasoning)\s?/?>", re.IGNORECASE)
+_THOUGHT = re.compile(r"<(?:(/)\s?)?(?:seed:)?(?:think(?:ing)?|thoughts?|reasoning)\s?/?>", re.IGNORECASE)
 _HINTS = ("think", "thought", "reasoning")
 
 THOUGHTS_CUT = "The thoughts of a language model (<think> ... </think>) were cut out of the prompt."
