@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -42,6 +42,9 @@ VOUCH_S = 5.0
 WORRYING_PAUSE_S = 1.0
 """Pause in seconds; a worker whose restart waits longer than this has died several times in a row."""
 
+_ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
+"""Environment in which the C library keeps freed memory once, and not once for each thread."""
+
 
 @dataclass
 class Child:
@@ -50,6 +53,7 @@ class Child:
     name: str
     command: list[str]
     device: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     pause_s: float = 0.0
@@ -58,7 +62,7 @@ class Child:
     def start(self) -> None:
         """Start the process; it dies with this one (``child``)."""
         # Without this setting CUDA numbers the cards by speed, and not as their driver does.
-        environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **os.environ}
+        environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **self.environment, **os.environ}
         self.process = subprocess.Popen([*self.command, "--parent", str(os.getpid())], env=environment)
         self.started_at = time.monotonic()
 
@@ -81,7 +85,10 @@ class Supervisor:
         self._settings, self._store = settings, store
         self._stalled = StalledJobs(store, models, settings.data_dir)
         self._stopping = False
-        self.children = [Child("web", _command("web")), Child("light worker", _command("light"), LIGHT_DEVICE)]
+        self.children = [
+            Child("web", _command("web"), environment=_ONE_ARENA),
+            Child("light worker", _command("light"), LIGHT_DEVICE),
+        ]
         found = devices(settings)
         store.workers.forget([worker_name(name) for name in (LIGHT_DEVICE, *(each.id for each in found))])
         self._note(LIGHT_DEVICE, WorkerState.STARTING, "Starting.")

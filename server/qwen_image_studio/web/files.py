@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("files", __name__, url_prefix="/files")
 
-PIECE_BYTES = 256 * 1024
+PIECE_BYTES = 64 * 1024
 FILE_ANSWERS = {200: "image/*", 206: "image/*", 304: None}
 FILE_ERRORS = ("not_found", "storage_failed", "precondition_failed", "range_not_satisfiable")
 
