@@ -41,7 +41,7 @@ def test_a_running_server_goes_on_in_another_folder(tmp_path: Path) -> None:
         links = [image[name] for image in images for name in ("url", "thumbnail_url")]
         links.append(edited["images"][0]["comparison_url"])
         before = {link: opened(old, link) for link in links}
-        running = old.submit(steps=150, size="128x128", n=4, seed=7)["id"]
+        running = old.submit(steps=100, size="128x128", seed=7)["id"]
         waiting = old.submit(steps=2, size="64x64", seed=8)["id"]
         while old.job(running, wait=5)["state"] == "queued":
             pass

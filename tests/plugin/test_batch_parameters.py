@@ -261,7 +261,7 @@ def test_a_size_replaces_the_aspect_ratio(operation: str, size: str) -> None:
         ({"operation": "inpaint"}, "operation: .*generate.*edit.*outpaint"),
         ({"operation": "outpaint"}, "Say how far to extend the images: .*aspect_ratio, or size"),
         ({"operation": "outpaint", "aspect_ratio": "30:1"}, "aspect_ratio: write WIDTH:HEIGHT"),
-        ({"aspect_ratio": "21:9"}, "aspect_ratio: must be one of 1:1, .*or {{column}}"),
+        ({"aspect_ratio": "5:1"}, "aspect_ratio: must be one of auto, 1:1, .*or write {{column}}"),
         ({"rows_file": [SdkFile(), SdkFile()], "rows": None}, "rows_file: takes one file; there are 2"),
         ({"size": "1x1"}, "size: each side must be 64 to 4096"),
         ({"seed_mode": "each"}, "seed_mode: .*per_row.*fixed"),

@@ -1,7 +1,7 @@
 """The parameters of image_batch: one job for each row of a table."""
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -9,9 +9,9 @@ from tools.errors import Refused
 from tools.parameters.painting import (
     MAX_PROMPT_CHARS,
     Instructed,
-    NativeRatio,
     checked_ratio,
     checked_size,
+    painted_ratio,
     ratio,
     without_ratio_beside_size,
 )
@@ -135,10 +135,10 @@ class BatchParameters(Instructed):
 
 
 def _check_ratio(value: str, operation: Operation) -> None:
-    if operation == "outpaint":
-        try:
+    try:
+        if operation == "outpaint":
             checked_ratio(value)
-        except ValueError as error:
-            raise ValueError(f"aspect_ratio: {error}.") from None
-    elif value not in (named := get_args(NativeRatio)[1:]):
-        raise ValueError(f"aspect_ratio: must be one of {', '.join(named)}, or {{{{column}}}}.")
+        elif painted_ratio(value) == "auto":
+            raise ValueError("leave it out for the shape that the server chooses")
+    except ValueError as error:
+        raise ValueError(f"aspect_ratio: {error}; or write {{{{column}}}}.") from None

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, field_validator
 
@@ -14,6 +14,8 @@ from tools.wishes import Wish, Written
 MIN_SIDE = 64
 MAX_SEED = 2**32 - 1
 MAX_PROMPT_CHARS = 8000
+LONGEST_PAINTED = 4
+"""Largest ratio of the longer to the shorter side of a shape that is painted."""
 LONGEST_SHAPE = 20
 """Largest ratio of the longer to the shorter side of a shape."""
 
@@ -44,6 +46,21 @@ def ratio(value: object) -> object:
     if sides := re.fullmatch(r"(\d+)\s*[:/x×*]\s*(\d+)", plain, re.IGNORECASE):
         return ":".join(sides.groups())
     return _SHAPES.get(plain.lower(), plain)
+
+
+def painted_ratio(value: object) -> str:
+    """Return the shape of a painting: a native one, or any other, for which the server takes the nearest native size.
+
+    Raises ValueError for what is no shape, or longer than the server paints.
+    """
+    shape = ratio(lowered(value))
+    if shape in get_args(NativeRatio):
+        return str(shape)
+    sides = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", shape, re.ASCII) if isinstance(shape, str) else None
+    if sides is None or not 0 < max(map(int, sides.groups())) <= LONGEST_PAINTED * min(map(int, sides.groups())):
+        named = ", ".join(get_args(NativeRatio))
+        raise ValueError(f"must be one of {named}, or another WIDTH:HEIGHT up to {LONGEST_PAINTED}:1")
+    return str(shape)
 
 
 def file_format(value: object) -> object:
@@ -161,7 +178,7 @@ class GenerationParameters(OneImage, Painting):
 
     prompt: str = Field(max_length=MAX_PROMPT_CHARS)
     n: Whole = Field(1, ge=1, le=4)
-    aspect_ratio: Annotated[NativeRatio, BeforeValidator(lowered), BeforeValidator(ratio)] = "auto"
+    aspect_ratio: Annotated[str, BeforeValidator(painted_ratio)] = "auto"
     strength: Strength = None
     """How far to go from the image; it is not sent without an image, so that one app can serve both cases."""
     enhance: Annotated[Enhance, BeforeValidator(lowered)] = "off"
