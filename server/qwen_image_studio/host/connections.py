@@ -64,13 +64,13 @@ class Connection:
             self._since, self._received, self._answers = None, 0, False
             self._sock.settimeout(None)
 
-    def recv(self, size: int, *flags: int) -> bytes:
+    def recv(self, size: int) -> bytes:
         """Receive bytes. Raises TimeoutError as soon as the sender has fallen behind, however often it sends a byte."""
         if self._since is not None:
             until = self._since + self._grace_s + self._received / LEAST_RATE
             self._sock.settimeout(max(0.001, until - time.monotonic()))
         try:
-            received: bytes = self._sock.recv(size, *flags)
+            received: bytes = self._sock.recv(size)
         except TimeoutError as error:
             if self._answers:
                 raise

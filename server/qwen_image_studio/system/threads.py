@@ -65,8 +65,8 @@ def _first(items: Iterator[Result]) -> Iterator[Result]:
 
 LOOKS = Threads(8)
 """Threads of requests that are answered from the database."""
-INTAKE = Threads(24)
-"""Threads of requests with a body, which may have pictures to decode and addresses to fetch."""
+INTAKE = Threads(64)
+"""Threads of requests with a body, most of which wait: for a decoder, or for an address that they fetch."""
 FILES = Threads(8)
 """Threads that read files and archives piece by piece."""
 EAR = Threads(1)
