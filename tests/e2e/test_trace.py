@@ -8,7 +8,7 @@ import pytest
 from benchmarks.calls import ROOT
 from benchmarks.trace import STAGES, Journey, trace
 
-SUBMIT_FILES = 20
+SUBMIT_FILES = 25
 """Files of the server that a submit may touch."""
 SPINE_FILES = 12
 """Files that may hand a generate on."""

@@ -241,9 +241,8 @@ def test_a_toy_bell_rings_a_server_from_submit_to_cancel(tmp_path: Path, monkeyp
         return str(job["state"])
 
     assert ended(submitted(steps=2)) == "succeeded"
-    long = submitted(prompt="pace=0.05", steps=50, n=4)
-    while client.get(f"/v1/jobs/{long}?wait=20").get_json()["state"] != "running":
-        pass
+    long = submitted(prompt="forever")
+    until(lambda: client.get(f"/v1/jobs/{long}").get_json()["state"] == "running")
     client.post(f"/v1/jobs/{long}/cancel")
     assert ended(long) == "cancelled"
     worker.stop(0, None)

@@ -243,13 +243,6 @@ def test_what_is_transparent_stands_on_white(engine: QwenEngine) -> None:
     assert painted(engine, [clear]) == painted(engine, [Image.new("RGB", (64, 64), "white")])
 
 
-def test_a_picture_is_turned_as_its_exif_says(engine: QwenEngine) -> None:
-    upright = picture(size=(64, 96))
-    lying = upright.transpose(Image.Transpose.ROTATE_90)
-    lying.getexif()[0x0112] = 6  # turn by a quarter, clockwise
-    assert painted(engine, [lying]) == painted(engine, [upright])
-
-
 def test_a_hair_thin_picture_is_refused(engine: QwenEngine) -> None:
     with pytest.raises(StudioError) as caught:
         painted(engine, [Image.new("RGB", (4000, 10))])

@@ -203,7 +203,7 @@ def test_configured_models() -> None:
 )
 def test_the_miniature_says_what_it_knows(prompt: str, known: bool) -> None:
     _, warnings = planned(SMALL, prompt=prompt)
-    assert "GET /v1/models" in warnings[0]
+    assert warnings[0] == "Painted by the miniature, a stand-in for machines without a GPU."
     assert [warning for warning in warnings if "knows nothing in this prompt" in warning] == warnings[1:]
     assert len(warnings) == (1 if known else 2)
 
