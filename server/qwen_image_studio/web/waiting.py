@@ -30,7 +30,7 @@ LOST_NEWS_S = 1.0
 """Time after which all watched jobs are looked at, whatever was heard, in case a word was lost, in seconds."""
 WAIT_S = 590.0
 """Time after which a waiting caller is told where to look, in seconds. OpenAI's own client gives up at 600 s."""
-CROWD_PER_S = 200.0
+CROWD_PER_S = 40.0
 """Number of watches that may be told of mere progress in a second: where more wait, each hears of it less often."""
 LOOK_S = 5.0
 """Time between two checks that the caller is still there, and two signs of life of a silent stream, in seconds."""
