@@ -82,9 +82,16 @@ class Changes:
 
     def _listen(self) -> None:
         if not self._listens:
-            self._listens = True
             ear = self._store.bell.listen(JOBS)  # before the first view reads its job
-            threads.start(partial(self._run, ear), "changes")
+            threads.start(partial(self._hear, ear), "changes")
+            self._listens = True
+
+    def _hear(self, ear: Ear) -> None:
+        try:
+            self._run(ear)
+        finally:
+            self._listens = False  # the next who waits starts it anew
+            ear.close()
 
     def _run(self, ear: Ear) -> None:
         complete_at = time.monotonic()
