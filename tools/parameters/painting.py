@@ -178,7 +178,7 @@ class GenerationParameters(OneImage, Painting):
 
     prompt: str = Field(max_length=MAX_PROMPT_CHARS)
     n: Whole = Field(1, ge=1, le=4)
-    aspect_ratio: Annotated[str, BeforeValidator(painted_ratio)] = "auto"
+    aspect_ratio: Annotated[NativeRatio | str, BeforeValidator(painted_ratio)] = "auto"
     strength: Strength = None
     """How far to go from the image; it is not sent without an image, so that one app can serve both cases."""
     enhance: Annotated[Enhance, BeforeValidator(lowered)] = "off"
