@@ -6,7 +6,6 @@ caller asks for health and submits a job in turns. The same is done to the serve
 """
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -24,10 +23,10 @@ import requests
 from PIL import Image
 
 from benchmarks import Row, show
-from benchmarks.servers import OURS, Studio, source_of
+from benchmarks.servers import Studio, earlier, ours
 from tests.support.crowds import DRIPPING_BODY, DRIPPING_HEAD, SMALL_BUFFER, Crowd, Dripping, NotReading, Waiting, get
 
-EARLIER = "b9bab95"
+EARLIER = "1fe6586"
 """The commit whose server held a thread for each caller."""
 ALONE = "alone"
 MEMORY_MB = 250.0
@@ -44,22 +43,14 @@ def main() -> int:
     options = arguments.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        studio = _studio(folder, EARLIER if options.earlier else None)
+        studio = earlier(folder, EARLIER, **SETTINGS) if options.earlier else ours(folder, **SETTINGS)
+        if studio is None:
+            sys.exit(f"bench-load: no git history here, so {EARLIER} cannot be measured")
         stack.enter_context(studio)
         memory = stack.enter_context(Memory(studio))
         rows = list(measured(studio, memory, options.seconds, options.attack))
     show(rows)
     return 0 if all(good for *_, good in rows) else 1
-
-
-def _studio(folder: Path, commit: str | None) -> Studio:
-    path, module = (OURS, "qwen_image_studio")
-    if commit is not None and (source := source_of(folder, commit)) is not None:
-        path, module = f"{source}{os.pathsep}{OURS.split(os.pathsep)[0]}", "server"
-    settings = {**SETTINGS, "PYTHONPATH": path, "STUDIO_MODELS": "miniature", "STUDIO_DEVICES": "cpu"}
-    studio = Studio("studio", folder, lambda _port: [sys.executable, "-m", module, "serve"], settings)
-    settings |= {"STUDIO_PORT": str(studio.port), "STUDIO_DATA_DIR": str(folder / "studio" / "data")}
-    return studio
 
 
 def measured(studio: Studio, memory: "Memory", seconds: float, attack: float) -> Iterator[Row]:

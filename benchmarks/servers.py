@@ -145,19 +145,13 @@ class Studio(Server):
         requests.post(f"{self.url}/v1/jobs/{job_id}/cancel", timeout=ANSWER_S)
 
 
-def ours(folder: Path) -> Studio:
+def ours(folder: Path, **settings: str) -> Studio:
     """The server of this checkout."""
-    return _studio("ours", folder, "qwen_image_studio", OURS)
+    return _studio("ours", folder, "qwen_image_studio", OURS, settings)
 
 
-def earlier(folder: Path, commit: str) -> Studio | None:
+def earlier(folder: Path, commit: str, **settings: str) -> Studio | None:
     """The server of an earlier commit, in the same environment; None where the checkout has no history."""
-    source = source_of(folder, commit)
-    return None if source is None else _studio(commit, folder, "server", str(source))
-
-
-def source_of(folder: Path, commit: str) -> Path | None:
-    """Unpack the server of an earlier commit; None where the checkout has no history."""
     git = shutil.which("git")
     if git is None:
         return None
@@ -167,7 +161,9 @@ def source_of(folder: Path, commit: str) -> Path | None:
     source = folder / "source"
     with tarfile.open(fileobj=BytesIO(packed.stdout)) as archive:
         archive.extractall(source, filter="data")
-    return source
+    package = "qwen_image_studio"  # before 0.2.0 the package was the folder server/ itself
+    path, module = (source / "server", package) if (source / "server" / package).is_dir() else (source, "server")
+    return _studio(commit, folder, module, f"{path}{os.pathsep}{ROOT}", settings)
 
 
 def naive(folder: Path) -> Server:
@@ -176,8 +172,9 @@ def naive(folder: Path) -> Server:
     return Server("naive", folder, lambda port: [*command, str(port)], {"PYTHONPATH": OURS})
 
 
-def _studio(name: str, folder: Path, module: str, path: str) -> Studio:
+def _studio(name: str, folder: Path, module: str, path: str, more: Mapping[str, str]) -> Studio:
     settings = {"PYTHONPATH": path, "STUDIO_MODELS": "miniature", "STUDIO_DEVICES": "cpu", "STUDIO_QUEUE_LIMIT": "1000"}
+    settings |= more
     studio = Studio(name, folder, lambda _port: [sys.executable, "-m", module, "serve"], settings)
     settings |= {"STUDIO_PORT": str(studio.port), "STUDIO_DATA_DIR": str(folder / name / "data")}
     return studio
