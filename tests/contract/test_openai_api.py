@@ -5,7 +5,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from typing import Any
 
@@ -31,6 +30,7 @@ from tests.contract.test_bad_input import ANY_JSON, assert_refused
 from tests.support.pictures import png
 from tests.support.studio import Studio
 from tests.support.waiting import until
+from tests.support.worker import working
 
 QUICK = {"steps": 4}
 
@@ -271,25 +271,6 @@ def test_a_client_that_goes_away_leaves_a_job_that_is_painted(official: OpenAI, 
 
 
 # -- without a model: what becomes of the job -----------------------------------------------------------------------
-
-
-@contextmanager
-def working(worker: Worker) -> Iterator[None]:
-    """The worker takes jobs in the background until the end of the block."""
-    done = threading.Event()
-
-    def work() -> None:
-        while not done.is_set():
-            if not worker.run_next():
-                done.wait(0.01)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def generate(client: FlaskClient, prompt: str = "a cup", headers: dict[str, str] | None = None, **more: Any) -> Any:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -15,23 +14,14 @@ from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.worker.loop import Worker
 from tests.contract.test_bad_input import assert_refused
 from tests.support.pictures import png
+from tests.support.worker import working
 
 
 @pytest.fixture(autouse=True)
-def working(worker: Worker) -> Iterator[None]:
+def _painting(worker: Worker) -> Iterator[None]:
     """A worker takes jobs in the background until the end of the test."""
-    done = threading.Event()
-
-    def work() -> None:
-        while not done.is_set():
-            if not worker.run_next():
-                done.wait(0.01)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    done.set()
-    thread.join()
+    with working(worker):
+        yield
 
 
 def generated(client: FlaskClient, **more: Any) -> dict[str, Any]:

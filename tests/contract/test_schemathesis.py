@@ -1,7 +1,6 @@
 """Schemathesis with all its checks against the routes as the OpenAPI document promises them, in this process."""
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Services
 from tests.support.database import with_tables
-from tests.support.worker import scripted_worker
+from tests.support.worker import scripted_worker, working
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "2"))
 """Number of random requests to each route; `make fuzz` sends more."""
@@ -53,18 +52,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     for device in ("cuda:0", LIGHT_DEVICE):
         report = WorkerReport(f"far/{device}", device, WorkerState.READY, None, "", time.time() + 3600)
         parts.store.workers.note(report)
-    worker, done = scripted_worker(parts), threading.Event()
-
-    def work() -> None:
-        while not done.is_set():
-            if not worker.run_next():
-                done.wait(0.05)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield app
-    done.set()
-    thread.join()
+    with working(scripted_worker(parts)):
+        yield app
 
 
 def test_every_answer_is_one_that_the_contract_promises(whole: Flask) -> None:
