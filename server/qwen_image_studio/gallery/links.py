@@ -7,7 +7,6 @@ The signature, by itsdangerous, covers the whole link: the key, the step of a pr
 import hashlib
 import hmac
 import math
-import os
 import re
 import secrets
 import time
@@ -21,6 +20,7 @@ from itsdangerous import Signer
 from qwen_image_studio.contract.errors import CannotServe, StudioError
 from qwen_image_studio.gallery.names import check_key
 from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.files import sync_folder, write_durably
 
 HOUR_S = 3600
 _KEPT_IN = "secret_key"
@@ -134,20 +134,12 @@ def _make_secret(path: Path) -> None:
     """Make a key, which is durable before it has its name: after a power cut there is all of it or nothing."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        fresh.touch(mode=0o600)
-        with fresh.open("w") as file:
-            file.write(secrets.token_urlsafe(48))
-            file.flush()
-            os.fsync(file.fileno())
+        write_durably(fresh, secrets.token_urlsafe(48).encode(), 0o600)
         with suppress(FileExistsError):  # if two processes start together, the first one wins, with a complete key
             path.hardlink_to(fresh)
     finally:
         fresh.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def _read_secret(path: Path) -> str:

@@ -13,6 +13,7 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.gallery.names import check_key, no_such_image
 from qwen_image_studio.gallery.store import StoredFile
 from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.files import sync_folder, write_durably
 
 _INCOMING = ".incoming"  # no key begins with a dot, so a file that is still being written has no URL
 _ABANDONED_S = 3600
@@ -35,12 +36,12 @@ class LocalStore:
         fresh = self._root / _INCOMING / secrets.token_hex(16)
         with _as_storage_failed():
             try:
-                _write_durably(fresh, data)
+                write_durably(fresh, data)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 fresh.replace(path)
                 # Every folder up to the root: another put may just have made one whose name is not on the disk yet.
                 for folder in path.relative_to(self._root).parents:
-                    _sync_folder(self._root / folder)
+                    sync_folder(self._root / folder)
             finally:
                 fresh.unlink(missing_ok=True)
 
@@ -93,22 +94,6 @@ def open_local(settings: Settings) -> LocalStore:
     """Open the folder that STUDIO_STORAGE_URL names, such as ``file:///srv/images``; else DATA_DIR/images."""
     named = unquote(urlsplit(settings.storage_url).path)
     return LocalStore(Path(named) if named else settings.data_dir / "images")
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in ``folder`` durable: fsync of a file does not store its name (fsync(2))."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
