@@ -9,12 +9,14 @@ from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.web.routing import declared
 
 _log = logging.getLogger(__name__)
 _CODES = {
     400: ("malformed_body", "The request cannot be read; send JSON, or multipart with a 'params' field."),
     404: ("not_found", "There is nothing at this address; /openapi.json lists what there is."),
     405: ("method_not_allowed", "This address does not take this method; /openapi.json lists what it takes."),
+    408: ("malformed_body", "The request came too slowly and was given up; send it again, or something smaller."),
     412: ("precondition_failed", "If-Match: the file is another one; ask without it to get the file as it is."),
     413: ("body_too_large", "The body is larger than this server takes; send smaller images or fewer."),
     415: ("unsupported_media_type", "Send application/json, or multipart/form-data with a 'params' field."),
@@ -53,7 +55,8 @@ def _end(response: Response) -> Response:
 
 def _studio_error(error: StudioError) -> Response:
     response = jsonify(error.body(g.get("request_id", "")))
-    response.status_code = error.status
+    route = declared(request.endpoint)
+    response.status_code = error.status if route is None else route.status_of(error.code)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     return response

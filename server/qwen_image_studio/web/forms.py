@@ -26,7 +26,7 @@ def is_image(name: str) -> bool:
 
 def in_order(names: Iterable[str]) -> list[int]:
     """Return the positions of the images' fields in the order of their numbers; those without come first."""
-    numbered = [(int(match[1] or -1) if (match := _IMAGE.fullmatch(name)) and match[1] else -1) for name in names]
+    numbered = [int(match[1]) if (match := _IMAGE.fullmatch(name)) and match[1] else -1 for name in names]
     return sorted(range(len(numbered)), key=numbered.__getitem__)
 
 

@@ -172,8 +172,7 @@ def _response(shape: Shape, streams: type[BaseModel] | None) -> Response:
 def _errors(route: Route) -> dict[str, Response]:
     by_status: dict[str, list[str]] = {}
     for code in route.all_errors:
-        status = route.bad_request if ERRORS[code].status == 422 else ERRORS[code].status
-        by_status.setdefault(str(status), []).append(f"`{code}`: {ERRORS[code].meaning}")
+        by_status.setdefault(str(route.status_of(code)), []).append(f"`{code}`: {ERRORS[code].meaning}")
     return {
         status: Response(
             description=" ".join(texts),

@@ -18,7 +18,7 @@ from flask import Blueprint, Flask, current_app, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ValidationError
 
-from qwen_image_studio.contract.errors import StudioError, from_validation
+from qwen_image_studio.contract.errors import ERRORS, StudioError, from_validation
 from qwen_image_studio.contract.words import MAX_JSON_BYTES
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.guard.keys import KeyStore
@@ -142,15 +142,22 @@ class Route:
             codes += ("invalid_api_key", "database_busy", "storage_failed")
         return tuple(dict.fromkeys((*codes, "internal_error")))
 
+    def status_of(self, code: str) -> int:
+        """Return the HTTP status of an error with this code."""
+        status = ERRORS[code].status
+        return self.bad_request if status == 422 else status
+
     def __call__(self, **arguments: Any) -> ResponseReturnValue:
         """Read the request, run the view and turn its answer into JSON. Raises StudioError."""
         if self.body is not None:
             self.body.receive()
-        threads = LOOKS if self.body is None else INTAKE
         if not self.waits:
+            threads = LOOKS if self.body is None else INTAKE
             return threads.run(lambda: self._finished(self.view(**arguments, **self._read())))
-        answer = self.view(**arguments, **threads.run(self._read))
-        return threads.run(lambda: self._finished(answer))
+        if self.body is None:  # a query and one job: too little for a thread
+            return self._finished(self.view(**arguments, **self._read()))
+        answer = self.view(**arguments, **INTAKE.run(self._read))
+        return INTAKE.run(lambda: self._finished(answer))
 
     def _read(self) -> dict[str, Any]:
         """Return what the view gets of the request: the query and the body."""

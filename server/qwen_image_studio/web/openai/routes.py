@@ -15,10 +15,11 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.openai import ImagesEvent, ImagesItem, ImagesResponse
 from qwen_image_studio.contract.words import OutputFormat
 from qwen_image_studio.imaging.opening import read_header
-from qwen_image_studio.intake import Submission
+from qwen_image_studio.intake import MASK, Submission
 from qwen_image_studio.jobs import Job, StoredImage
 from qwen_image_studio.system.threads import LOOKS
 from qwen_image_studio.web.auth import caller
+from qwen_image_studio.web.forms import IMAGE_FIELDS
 from qwen_image_studio.web.jobs import SUBMIT_ERRORS
 from qwen_image_studio.web.openai.reading import Asked, read_edit, read_generation
 from qwen_image_studio.web.openai.requests import LESSER, ImagesEditRequest, ImagesGenerateRequest
@@ -36,7 +37,7 @@ _ERRORS = (
 )  # fmt: skip
 BAD_REQUEST = 400
 """Status of an answer to a request whose values cannot be used."""
-EDIT_FORM = Form(files=("image", "image[]", "mask"), max_parts=60)  # every parameter is a part of its own
+EDIT_FORM = Form(files=(*IMAGE_FIELDS, MASK), max_parts=60)  # every parameter is a part of its own
 _HEADERS = {"Idempotency-Key": "A request sent again with the same key gives the same images."}
 
 
@@ -87,12 +88,8 @@ def edit(body: Asked) -> ImagesResponse | Response:
 
 
 @blueprint.after_request
-def _as_openai(response: Response) -> Response:
-    """Answer 400 where other routes answer 422: clients expect a BadRequestError for a value that cannot be used. And
-    tell them not to try again, which they would after any 409 and 500, and fail in the same way.
-    """
-    if response.status_code == 422:
-        response.status_code = BAD_REQUEST
+def _no_second_try(response: Response) -> Response:
+    """Tell OpenAI's clients not to try again: they would after any 409 and 500, and fail in the same way."""
     if response.status_code in {409, 500}:
         response.headers["X-Should-Retry"] = "false"
     return response
