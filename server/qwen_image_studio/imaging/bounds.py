@@ -34,17 +34,21 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _BMP_RUNS = {1, 2}
 
 
-def check_bounds(data: bytes, name: str, param: str) -> None:
-    """Raise StudioError ``unsupported_image`` where decoding a file of that format would cost out of all proportion."""
+def check_bounds(data: bytes, name: str, param: str) -> int:
+    """Return how many times a decoder goes over the picture: the scans of a JPEG, 1 for any other format.
+
+    Raises StudioError ``unsupported_image`` where decoding the file would cost out of all proportion.
+    """
     if name == "PNG":
         _check_png(data, param)
     elif name == "JPEG":
         _check_jpeg_header(data, param)
-        jpeg_scans(data, param)
+        return _jpeg_scans(data, param)
     elif name == "GIF":
         _check_gif(data, param)
     elif name == "BMP" and len(data) >= 34 and int.from_bytes(data[30:34], "little") in _BMP_RUNS:
         raise unsupported(param, "is a BMP with run-length encoding, which is not taken. Save it as PNG.")
+    return 1
 
 
 def frames(data: bytes, name: str) -> int:
@@ -112,7 +116,7 @@ def _check_jpeg_header(data: bytes, param: str) -> None:
     )
 
 
-def jpeg_scans(data: bytes, param: str) -> int:
+def _jpeg_scans(data: bytes, param: str) -> int:
     """Return the number of scans of a JPEG.
 
     Raises StudioError ``unsupported_image`` for more than 100, or for so many over so many pixels: a small file of them

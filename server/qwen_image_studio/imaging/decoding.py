@@ -21,7 +21,7 @@ from typing import Any
 from qwen_image_studio.contract.adjustments import Region
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Size
-from qwen_image_studio.imaging.bounds import check_bounds, jpeg_scans, png_notes
+from qwen_image_studio.imaging.bounds import check_bounds, png_notes
 from qwen_image_studio.imaging.decoder import packed, unpacked
 from qwen_image_studio.imaging.formats import format_of, reader_of, unsupported
 from qwen_image_studio.imaging.masks import Marked
@@ -89,8 +89,7 @@ def is_small(data: bytes, param: str) -> bool:
     name = format_of(data, param)
     if len(data) > SMALL_BYTES or name not in _SMALL_FORMATS:
         return False
-    check_bounds(data, name, param)
-    if name == "JPEG" and jpeg_scans(data, param) > _SMALL_SCANS:
+    if check_bounds(data, name, param) > _SMALL_SCANS:
         return False
     if name == "PNG" and png_notes(data) > _SMALL_NOTES:
         return False
