@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from tools.views import Image, Job, Painted, Rows
+from tools.views import Job, Painted, Rows
 from tools.wishes import Language
 from tools.words import said
 
@@ -28,14 +28,10 @@ def summary(job: Job, language: Language) -> str:
     how = "without a model" if job.engine == "cv" else "with {model}"
     line = (
         f"{made.format(count=count)}, {first.width}x{first.height}, {said(language, how, model=job.model)}: "
-        f"image_id {', '.join(map(_named, job.images))}. "
+        f"image_id {', '.join(image.id for image in job.images)}. "
     )
     to_change = "To change it, call image_edit." if count == 1 else "To change one, call image_edit with its image_id."
     return _noted(line + said(language, to_change), job.warnings, language)
-
-
-def _named(image: Image) -> str:
-    return image.id
 
 
 def _noted(line: str, warnings: Sequence[str], language: Language, longest: int = _LONGEST_NOTE) -> str:

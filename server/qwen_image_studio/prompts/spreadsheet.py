@@ -9,7 +9,7 @@ import io
 import re
 import zipfile
 import zlib
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from typing import Any
 from xml.parsers import expat
 
@@ -40,8 +40,8 @@ def csv_of(data: bytes) -> str:
     """Return the first visible sheet of an Excel file (.xlsx) as CSV.
 
     A formula gives the value that it was saved with, a date YYYY-MM-DD, and a number its digits without the cell's
-    number format, so that 25% is 0.25. Raises
-    StudioError ``invalid_value`` for a file that cannot be read, or is too large.
+    number format, so that 25% is 0.25. Raises StudioError ``invalid_value`` for a file that cannot be read, or is too
+    large.
     """
     parts = _unpacked(data)
     for name, content in parts.items():
@@ -151,8 +151,6 @@ def _shown(value: Any) -> str:
         return value.isoformat(" ", "minutes") if value.time() != time() else value.date().isoformat()
     if isinstance(value, date | time):
         return value.isoformat()
-    if isinstance(value, timedelta):
-        return str(value)
     return str(value)
 
 
