@@ -14,18 +14,18 @@ import psutil
 from pydantic import ValidationError
 
 from qwen_image_studio import __version__
+from qwen_image_studio.commands.keys import keys
 from qwen_image_studio.contract.errors import BadTemplates, CannotServe, StudioError
 from qwen_image_studio.contract.words import Anchor, AspectRatio, Prefer
 from qwen_image_studio.database.connection import open_database
 from qwen_image_studio.gallery import open_gallery
 from qwen_image_studio.gallery.pruning import prune as prune_old
-from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.host.supervise import serve as run_server
-from qwen_image_studio.intake import check_files
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.local.files import batch_to_files, paint_to_files
 from qwen_image_studio.local.options import painting_options, part_options, region
 from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.recipe import check_files
 from qwen_image_studio.settings import Settings, described, example, unknown_variables
 from qwen_image_studio.system.devices import devices, largest_card_gib
 from qwen_image_studio.system.logs import write_log
@@ -45,6 +45,10 @@ def _age(_context: click.Context, _option: click.Parameter, value: str) -> float
 @click.version_option(__version__)
 def cli() -> None:
     """Qwen-Image Studio: a self-hosted image server for Dify and for any HTTP client."""
+
+
+for _group in (keys,):
+    cli.add_command(_group)
 
 
 def main() -> None:
@@ -211,38 +215,6 @@ def adjust(prompt: str, image: Path, output: Path) -> None:
 def batch(table: Path, prompt: str, folder: Path, operation: str, name: str, **options: Any) -> None:
     """Paint PROMPT for each row of TABLE (CSV or JSON), whose values replace {{column}} in it, without a server."""
     batch_to_files(operation, table, folder, f".{name}", {"prompt": prompt, **options})
-
-
-@cli.group()
-def keys() -> None:
-    """Make, list and revoke API keys."""
-
-
-def _keys() -> KeyStore:
-    return KeyStore(open_database(Settings()))
-
-
-@keys.command("add")
-@click.argument("name")
-@click.option("--owner", default=None, help="Who its jobs and images belong to; default: NAME.")
-def keys_add(name: str, owner: str | None) -> None:
-    """Make a key and print it, this once."""
-    click.echo(_keys().add(name, owner))
-
-
-@keys.command("list")
-def keys_list() -> None:
-    """List the keys' names and owners."""
-    for key in _keys().all():
-        click.echo(f"{key.name}\t{key.owner}\t{'revoked' if key.revoked_at else 'active'}")
-
-
-@keys.command("revoke")
-@click.argument("name")
-def keys_revoke(name: str) -> None:
-    """End a key at once."""
-    if not _keys().revoke(name):
-        raise StudioError("invalid_value", f"There is no active key '{name}'.")
 
 
 @cli.command()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from qwen_image_studio.contract.answers import Health
+from qwen_image_studio.contract.service import Health
 from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
 from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.settings import Settings

@@ -19,9 +19,11 @@ FLOORS = [
     {"gallery"},
     {"operations"},
     {"painting", "adjusting"},
+    {"recipe"},
     {"intake"},
     {"web", "worker", "local"},
     {"host"},
+    {"commands"},
     {"__main__"},
 ]
 """Rooms from the ground up; a room imports only from floors below its own."""

@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from openapi_pydantic.v3.v3_1 import OpenAPI
 
-from qwen_image_studio.contract.answers import ModelList
+from qwen_image_studio.contract.service import ModelList
 from qwen_image_studio.contract.words import WorkerState
 from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.web.health import SILENT_S

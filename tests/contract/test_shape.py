@@ -86,9 +86,9 @@ def callers(function: str) -> set[str]:
 
 
 def test_the_recipe_stands_once() -> None:
-    assert callers("ready") == {"intake.py", "operations/batch.py"}, "a batch tries its rows before they are jobs"
+    assert callers("ready") == {"recipe.py", "operations/batch.py"}, "a batch tries its rows before they are jobs"
     for function in ("receive_image", "receive_mask"):
-        assert {name for name in callers(function) if not name.startswith("imaging/")} == {"intake.py"}
+        assert {name for name in callers(function) if not name.startswith("imaging/")} == {"recipe.py"}
     for function in ("open_mask", "region_mask"):
         assert all(name.startswith("imaging/") for name in callers(function))
 

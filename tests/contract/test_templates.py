@@ -9,8 +9,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from qwen_image_studio.contract.answers import TemplateList
 from qwen_image_studio.contract.errors import BadTemplates, StudioError
+from qwen_image_studio.contract.service import TemplateList
 from qwen_image_studio.contract.words import Language, Operation, SlotType
 from qwen_image_studio.prompts.templates import fill, library
 from qwen_image_studio.web.routing import Services

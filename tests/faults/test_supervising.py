@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qwen_image_studio.contract.answers import HealthState
+from qwen_image_studio.contract.service import HealthState
 from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
 from qwen_image_studio.host.supervise import Child, Supervisor
 from qwen_image_studio.jobs import JobStore, WorkerReport

@@ -1,20 +1,16 @@
-"""Answers: the models of everything that the server sends back."""
+"""Answers about jobs and images, errors, and the queries beside them."""
 
-from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from qwen_image_studio.contract.fields import NamedUser
-from qwen_image_studio.contract.words import AspectRatio, Language, Operation, SlotType, State, Tier, WorkerState
+from qwen_image_studio.contract.view import View
+from qwen_image_studio.contract.words import Operation, State, Tier
 
 
-class _View(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-
-class ProgressView(_View):
+class ProgressView(View):
     """How far a running job is."""
 
     phase: str = ""
@@ -28,7 +24,7 @@ class ProgressView(_View):
     """A small picture of the state in between; null where the engine makes none."""
 
 
-class ChangeView(_View):
+class ChangeView(View):
     """How much an edit changed, as the eye sees it: mean LDR-FLIP (Andersson et al. 2020), 0 nothing to 1."""
 
     inside: float | None
@@ -37,7 +33,7 @@ class ChangeView(_View):
     """Beyond it; null where the whole image was to change."""
 
 
-class ImageView(_View):
+class ImageView(View):
     """One stored image."""
 
     id: str
@@ -68,14 +64,14 @@ class ImageRecord(ImageView):
     created_at: float
 
 
-class JobError(_View):
+class JobError(View):
     """Why a job failed."""
 
     code: str
     message: str
 
 
-class RowsView(_View):
+class RowsView(View):
     """How the rows of a batch stand; each is a job, listed by /v1/jobs?parent_id=."""
 
     total: int
@@ -86,7 +82,7 @@ class RowsView(_View):
     cancelled: int
 
 
-class JobView(_View):
+class JobView(View):
     """One job as its owner sees it."""
 
     object: Literal["job"] = "job"
@@ -121,7 +117,7 @@ class JobView(_View):
     finished_at: float | None
 
 
-class JobList(_View):
+class JobList(View):
     """One page of the owner's jobs, newest first; rows of a batch are listed first row first."""
 
     object: Literal["list"] = "list"
@@ -130,156 +126,7 @@ class JobList(_View):
     """Ask again with after=<id of the last one>."""
 
 
-class SizeView(_View):
-    """Width and height in pixels."""
-
-    width: int
-    height: int
-
-
-class WordsView(_View):
-    """What one thing is called, the usual name first."""
-
-    en: list[str]
-    zh: list[str]
-
-
-class VocabularyView(_View):
-    """All that a very small model knows."""
-
-    objects: list[WordsView]
-    texts: list[str]
-    backgrounds: list[WordsView]
-    materials: list[WordsView]
-    layouts: WordsView
-    edits: dict[str, WordsView]
-    """Instructions of each kind."""
-
-
-class TierView(_View):
-    """One speed/quality setting of a model."""
-
-    tier: Tier
-    steps: int
-    guidance_scale: float
-
-
-class ModelView(_View):
-    """One model and what it takes."""
-
-    object: Literal["model"] = "model"
-    id: str
-    repository: str
-    created: int
-    """When this server began to offer it, in Unix seconds."""
-    owned_by: str
-    licence: str
-    """Licence of the weights, as an SPDX identifier where there is one."""
-    operations: list[Operation]
-    sizes: dict[AspectRatio, SizeView]
-    """Native size of each aspect ratio."""
-    min_side: int
-    max_side: int
-    max_pixels: int
-    max_aspect: float
-    max_inputs: int
-    """How many images an edit takes."""
-    max_images: int
-    """Largest n."""
-    min_steps: int
-    max_steps: int
-    default_steps: int
-    default_guidance_scale: float
-    tiers: list[TierView]
-    """What a job may ask for as `tier`."""
-    vocabulary: VocabularyView | None
-    """All that the miniature knows; null for the large models, which know the world."""
-    loaded: bool
-    """Whether a worker holds it in memory now."""
-
-
-class ModelList(_View):
-    """Models of this server; the first that does an operation is its default."""
-
-    object: Literal["list"] = "list"
-    data: list[ModelView]
-
-
-class SlotView(_View):
-    """One slot of a template."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
-
-    type: SlotType
-    about: dict[Language, str]
-    default: str | None = None
-    """Taken where the slot is left out; without one it has to be filled."""
-    choices: dict[str, dict[Language, str]] = Field(default_factory=dict)
-    """What a slot of type choice takes, by name."""
-
-
-class TemplateView(_View):
-    """One instruction template."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
-
-    id: str = Field(pattern=r"^[a-z0-9_]{1,64}$")
-    version: int = Field(ge=1)
-    operation: Operation
-    title: dict[Language, str]
-    text: dict[Language, str]
-    slots: dict[str, SlotView] = Field(default_factory=dict)
-
-
-class TemplateList(_View):
-    """The templates of this server."""
-
-    object: Literal["list"] = "list"
-    data: list[TemplateView]
-
-
-class HealthState(StrEnum):
-    """The server in one word."""
-
-    STARTING = "starting"
-    READY = "ready"
-    BUSY = "busy"
-    DEGRADED = "degraded"
-    FAILED = "failed"
-
-
-class WorkerView(_View):
-    """One worker process."""
-
-    device: str
-    state: WorkerState
-    model: str | None
-    message: str
-
-
-class Health(_View):
-    """How the server is."""
-
-    service: Literal["qwen-image-studio"] = "qwen-image-studio"
-    version: str
-    state: HealthState
-    message: str
-    """The state in a sentence."""
-    queued: int | None
-    """Jobs that wait; null while the job store cannot be read."""
-    running: int | None
-    """Jobs under way; null likewise."""
-    workers: list[WorkerView]
-
-
-class Liveness(_View):
-    """That the web process answers; nothing about its workers."""
-
-    service: Literal["qwen-image-studio"] = "qwen-image-studio"
-    version: str
-
-
-class ErrorDetail(_View):
+class ErrorDetail(View):
     """What went wrong and what to do."""
 
     code: str
@@ -289,7 +136,7 @@ class ErrorDetail(_View):
     request_id: str
 
 
-class ErrorBody(_View):
+class ErrorBody(View):
     """The shape of every error."""
 
     error: ErrorDetail

@@ -59,19 +59,25 @@ ERRORS: Mapping[str, ErrorKind] = {
     # who sent it
     "invalid_api_key": ErrorKind(401, "authentication_error", "The API key is missing or wrong."),
     "foreign_page": ErrorKind(403, "permission_error", "A page of another site sent it, without an API key."),
+    "scope_missing": ErrorKind(403, "permission_error", "The API key lacks the scope that this needs."),
+    "held_for_review": ErrorKind(403, "permission_error", "The image is withheld until a reviewer has decided."),
     "link_refused": ErrorKind(403, "permission_error", "The link is expired or was changed."),
     # what is there
     "not_found": ErrorKind(404, "not_found_error", "Nothing of this owner's has that name."),
     "method_not_allowed": ErrorKind(405, "invalid_request_error", "The route does not take this method."),
     "job_finished": ErrorKind(409, "conflict_error", "The job has ended and cannot be changed."),
     "job_not_ended": ErrorKind(409, "conflict_error", "The job has not ended and cannot be deleted."),
+    "already_reviewed": ErrorKind(409, "conflict_error", "Another reviewer has decided on the image."),
     "image_in_use": ErrorKind(409, "conflict_error", "A job that has not ended waits for the image, or makes it."),
     "precondition_failed": ErrorKind(412, "invalid_request_error", "If-Match names another version of the file."),
     "range_not_satisfiable": ErrorKind(416, "invalid_request_error", "The file has no byte in the Range."),
     # how the server is
     "queue_full": ErrorKind(429, "rate_limit_error", "Too many jobs are waiting."),
+    "rate_limited": ErrorKind(429, "rate_limit_error", "Too many requests within a minute, or jobs at once."),
+    "quota_exceeded": ErrorKind(429, "rate_limit_error", "The images of the day or the month are used up."),
     "database_busy": ErrorKind(503, "server_error", "The job store could not be written in time."),
     "storage_failed": ErrorKind(503, "server_error", "The image store could not be written."),
+    "safety_unavailable": ErrorKind(503, "server_error", "The classifier cannot run, and the policy asks for it."),
     "internal_error": ErrorKind(500, "server_error", "A fault of the server's own."),
     "still_working": ErrorKind(504, "server_error", "The job goes on; the answer could wait for it no longer."),
     # how a job ends (in JobView.error, never as an HTTP status)
@@ -80,6 +86,7 @@ ERRORS: Mapping[str, ErrorKind] = {
     "engine_failed": ErrorKind(500, "job_error", "The engine raised an error."),
     "out_of_memory": ErrorKind(500, "job_error", "The device has too little memory for the job."),
     "model_unavailable": ErrorKind(500, "job_error", "The model's weights could not be loaded."),
+    "rejected": ErrorKind(500, "job_error", "A reviewer rejected all images."),
     "rows_failed": ErrorKind(500, "job_error", "No row of the batch succeeded."),
 }
 

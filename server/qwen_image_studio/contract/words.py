@@ -159,6 +159,46 @@ class State(StrEnum):
         return self in {State.SUCCEEDED, State.FAILED, State.CANCELLED}
 
 
+class Scope(StrEnum):
+    """What an API key may do beyond looking at what belongs to its owner."""
+
+    GENERATE = "generate"
+    """Paint from texts."""
+    EDIT = "edit"
+    """Change pictures."""
+    REVIEW = "review"
+    """See held images of its owner, and approve or reject them."""
+    OPERATE = "operate"
+    """See and steer the whole server: queue, usage, call log, callbacks, held images of all owners."""
+
+
+class Review(StrEnum):
+    """Whether an image waits for a person's verdict."""
+
+    NONE = "none"
+    """Nobody was asked."""
+    HELD = "held"
+    """Withheld from everybody but reviewers until one of them decides."""
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+    @property
+    def withheld(self) -> bool:
+        """Return whether bytes and links are withheld from everybody but reviewers."""
+        return self in {Review.HELD, Review.REJECTED}
+
+
+class HeldFor(StrEnum):
+    """Why an image is held."""
+
+    SAFETY = "safety"
+    """The classifier's score is in the band for review."""
+    CHANGE = "change"
+    """The edit changed more than the operator's threshold."""
+    ASKED = "asked"
+    """The request had ``hold: true``."""
+
+
 class OutputFormat(StrEnum):
     """File format of the images of a job."""
 

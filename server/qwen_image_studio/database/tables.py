@@ -15,11 +15,12 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     literal_column,
     text,
 )
 
-REVISION = "0007"
+REVISION = "0008"
 """Number of the newest migration; a test compares it with Alembic's head."""
 
 metadata = MetaData()
@@ -71,6 +72,17 @@ jobs = Table(
     Column("lane", String(16), nullable=False, server_default=""),
     Column("variant", String(255), nullable=False, server_default=""),
     Column("weights", String(160), nullable=False, server_default=""),
+    Column("key", String(64)),
+    Column("person", String(64), nullable=False, server_default=""),
+    Column("peer", String(64)),
+    Column("request_id", String(64)),
+    Column("request", JSON),
+    Column("prompt", Text),
+    Column("hold", Boolean, nullable=False, server_default=false()),
+    Column("safety", String(16), nullable=False, server_default=""),
+    Column("webhook_url", Text),
+    Column("retried_for", String(64)),
+    Column("measured", JSON),
     Index("jobs_by_key", "owner", "idempotency_key", unique=True),
     Index("jobs_by_owner", "owner", "seq"),
     Index("jobs_by_parent", "parent_id", "row", unique=True),
@@ -82,6 +94,7 @@ jobs = Table(
         "jobs_waiting",
         "lane",
         "owner",
+        "person",
         "party",
         "variant",
         "seq",
@@ -122,9 +135,21 @@ images = Table(
     Column("change_outside", Float),
     Column("comparison_key", String(255)),
     Column("deleted_at", Float),
+    Column("review", String(16), nullable=False, server_default="none"),
+    Column("held_for", String(16)),
+    Column("scores", JSON, nullable=False, server_default="{}"),
+    Column("review_reasons", JSON, nullable=False, server_default="[]"),
+    Column("review_note", Text),
+    Column("review_by", String(255)),
+    Column("review_at", Float),
+    Column("expires_at", Float),
+    Column("idempotency_key", String(255)),
     Index("images_by_key", "key"),
     Index("images_by_thumbnail_key", "thumbnail_key"),
     Index("images_by_comparison_key", "comparison_key"),
+    Index("images_by_owner", "owner", "created_at", "id"),
+    Index("images_by_idempotency_key", "owner", "idempotency_key", unique=True),
+    Index("images_held", "owner", "created_at", **_where("review = 'held'")),
 )
 
 workers = Table(
@@ -136,6 +161,8 @@ workers = Table(
     Column("model", String(128)),
     Column("message", Text, nullable=False),
     Column("seen_at", Float, nullable=False),
+    Column("memory_used", BigInteger),
+    Column("memory_total", BigInteger),
 )
 
 api_keys = Table(
@@ -146,6 +173,13 @@ api_keys = Table(
     Column("hash", String(64), nullable=False, unique=True),
     Column("created_at", Float, nullable=False),
     Column("revoked_at", Float),
+    Column("scopes", JSON, nullable=False, server_default='["generate", "edit"]'),
+    Column("limits", JSON, nullable=False, server_default="{}"),
+    Column("policy", String(16)),
+    Column("webhook_url", Text),
+    Column("old_hash", String(64)),
+    Column("old_until", Float),
+    Index("api_keys_by_old_hash", "old_hash", unique=True),
 )
 
 installation = Table(
@@ -168,6 +202,7 @@ turns = Table(
     metadata,
     Column("lane", String(16), primary_key=True),
     Column("owner", String(64), primary_key=True),
+    Column("person", String(64), primary_key=True),
     Column("party", String(64), primary_key=True),
     Column("served_at", Float, nullable=False),
 )
@@ -177,8 +212,102 @@ paintings = Table(
     "paintings",
     metadata,
     Column("owner", String(64), primary_key=True),
+    Column("person", String(64), primary_key=True),
     Column("party", String(64), primary_key=True),
     Column("variant", String(255), primary_key=True),
     Column("painted_at", Float, nullable=False),
 )
 """When a variant last painted for a party."""
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("job_id", String(64), primary_key=True),
+    Column("parent_id", String(64)),
+    Column("key", String(64), nullable=False),
+    Column("owner", String(64), nullable=False),
+    Column("person", String(64), nullable=False),
+    Column("operation", String(32), nullable=False),
+    Column("model", String(128), nullable=False),
+    Column("tier", String(32), nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("pictures", Integer, nullable=False, server_default="0"),
+    Column("megapixel_steps", Float, nullable=False, server_default="0"),
+    Column("device_s", Float, nullable=False, server_default="0"),
+    Column("cached", Boolean, nullable=False, server_default=false()),
+    Column("submitted_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Index("usage_by_key", "key", "submitted_at", "images"),
+    Index("usage_by_person", "key", "person", "submitted_at", "images"),
+    Index("usage_open", "key", "person", **_where("ended_at IS NULL")),
+    Index("usage_by_time", "submitted_at"),
+)
+"""What each job uses: `images` count against limits until the end settles them; it outlives the job. The row of a batch
+counts for all its rows, which have rows of their own here for what they cost. `key` is empty without keys."""
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("request_id", String(64), nullable=False),
+    Column("key", String(64)),
+    Column("owner", String(64)),
+    Column("person", String(64)),
+    Column("peer", String(64)),
+    Column("method", String(16), nullable=False),
+    Column("route", String(200), nullable=False),
+    Column("status", Integer),
+    Column("job_id", String(64)),
+    Column("operation", String(32)),
+    Column("model", String(128)),
+    Column("tier", String(32)),
+    Column("variant", String(255)),
+    Column("seed", BigInteger),
+    Column("prompt", Text),
+    Column("phases", JSON),
+    Column("took_ms", Float),
+    Column("outcome", String(64), nullable=False),
+    Column("attempt", Integer),
+    Column("safety", String(16)),
+    Column("cached", Boolean),
+    Column("bytes", BigInteger),
+    Index("calls_by_time", "at"),
+    Index("calls_by_owner", "owner", "at"),
+    Index("calls_by_job", "job_id"),
+)
+"""The call log: a row per job, when it has ended, and per request that was refused or changed something."""
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("job_id", String(64), nullable=False),
+    Column("owner", String(64), nullable=False),
+    Column("key", String(64)),
+    Column("url", Text, nullable=False),
+    Column("event", String(64), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("next_at", Float),
+    Column("delivered_at", Float),
+    Column("dead_at", Float),
+    Column("status", Integer),
+    Column("error", Text),
+    Index("deliveries_due", "next_at", **_where("next_at IS NOT NULL")),
+    Index("deliveries_by_job", "job_id"),
+)
+"""The outbox of callbacks: a row is written by the transaction that ends its job. `next_at` is when to try next; empty
+once it was delivered or is dead."""
+
+webhook_secrets = Table(
+    "webhook_secrets",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("key", String(64), nullable=False),
+    Column("secret", String(128), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Index("webhook_secrets_by_key", "key"),
+)
+"""The secrets that sign the callbacks of an API key, newest last; more than one while an old one is phased out."""

@@ -19,10 +19,10 @@ from qwen_image_studio.database.connection import check_database
 from qwen_image_studio.gallery.links import open_links
 from qwen_image_studio.host.checks import check_data_dir, check_port, refuse_open_door
 from qwen_image_studio.host.stalled import StalledJobs
-from qwen_image_studio.intake import check_files
 from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.recipe import check_files
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import devices, largest_card_gib, worker_name
 from qwen_image_studio.system.logs import TELL_THREADS

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, select, text, update
 
+from qwen_image_studio.contract.caller import person_of
 from qwen_image_studio.contract.errors import LeaseLost
 from qwen_image_studio.contract.words import Lane, State
 from qwen_image_studio.database.connection import Database
@@ -48,12 +49,12 @@ _LEASED = (
     .with_for_update()
 )
 _SERVED = text(
-    "INSERT INTO turns (lane, owner, party, served_at) VALUES (:lane, :owner, :party, :now)"
-    " ON CONFLICT (lane, owner, party) DO UPDATE SET served_at = excluded.served_at"
+    "INSERT INTO turns (lane, owner, person, party, served_at) VALUES (:lane, :owner, '', :party, :now)"
+    " ON CONFLICT (lane, owner, person, party) DO UPDATE SET served_at = excluded.served_at"
 )
 _PAINTED = text(
-    "INSERT INTO paintings (owner, party, variant, painted_at) VALUES (:owner, :party, :variant, :now)"
-    " ON CONFLICT (owner, party, variant) DO UPDATE SET painted_at = excluded.painted_at"
+    "INSERT INTO paintings (owner, person, party, variant, painted_at) VALUES (:owner, '', :party, :variant, :now)"
+    " ON CONFLICT (owner, person, party, variant) DO UPDATE SET painted_at = excluded.painted_at"
 )
 _ENDED_PARTY = tuple(
     text(f"DELETE FROM {table} WHERE owner = :owner AND party = :party")  # noqa: S608 - names of our own tables
@@ -224,6 +225,14 @@ def _columns(new: NewJob, now: float) -> dict[str, Any]:
         "idempotency_key": new.idempotency_key,
         "conversation": new.conversation,
         "user": new.user,
+        "key": new.key,
+        "person": person_of(new.user),
+        "peer": new.peer,
+        "request_id": new.request_id,
+        "request": None if new.request is None else dict(new.request),
+        "prompt": new.prompt,
+        "hold": new.hold,
+        "webhook_url": new.webhook_url,
         "fingerprint": new.fingerprint,
         "created_at": now,
         "parent_id": None,

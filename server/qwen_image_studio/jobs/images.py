@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, or_, select
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import OPEN, images, jobs
-from qwen_image_studio.jobs.records import NOT_DELETED
+from qwen_image_studio.jobs.records import NOT_DELETED, as_image
 from qwen_image_studio.jobs.states import ACTIVE, StoredImage
 
 _IMAGE = select(images).where(images.c.id == bindparam("image_id"), NOT_DELETED)
@@ -33,7 +33,7 @@ class Images:
             row = connection.execute(_IMAGE, {"image_id": image_id}).one_or_none()
         if row is None or owner not in {None, row.owner}:
             raise StudioError("not_found", f"There is no image '{image_id}' of yours on this server.", param="image")
-        return StoredImage(**row._mapping)
+        return as_image(row)
 
     def among(self, ids: Collection[str], keys: Collection[str], owner: str) -> Sequence[str]:
         """Return the ids of the owner's images that are among these ids, or whose picture is among these keys."""
@@ -51,7 +51,7 @@ class Images:
         found: dict[str, list[StoredImage]] = defaultdict(list)
         with self._database.reading() as connection:
             for row in connection.execute(query, {"ids": list(job_ids)}):
-                found[row.job_id].append(StoredImage(**row._mapping))
+                found[row.job_id].append(as_image(row))
         return found
 
     def last(self, owner: str, conversation: str, since: float, *, before: str | None = None) -> StoredImage | None:
@@ -103,7 +103,7 @@ class Images:
                 f"the last job of this conversation is batch {last.id} with {len(found)} images; name the one that you "
                 "mean by its id",
             )
-        return StoredImage(**found[0]._mapping)
+        return as_image(found[0])
 
 
 def _refusal(code: str, problem: str) -> StudioError:

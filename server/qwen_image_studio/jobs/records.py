@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, bindparam, case, func, select
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import Lane, State
+from qwen_image_studio.contract.words import Lane, Review, State
 from qwen_image_studio.database.tables import OPEN, images, jobs
-from qwen_image_studio.jobs.states import Job, Progress
+from qwen_image_studio.jobs.states import Job, Measured, Progress, StoredImage
 
 _row = jobs.alias("of_batch")
 _rows = select(func.coalesce(func.sum(_row.c.version), 0)).where(_row.c.parent_id == jobs.c.id).scalar_subquery()
@@ -46,6 +46,7 @@ def as_job(row: Row[Any]) -> Job:
     values["progress"] = Progress(*(values.pop(field) for field in ("phase", "step", "steps", "preview_key")))
     values |= {"lane": Lane(row.lane), "state": State(row.state)}
     values |= {"inputs": tuple(row.inputs), "warnings": tuple(row.warnings)}
+    values["measured"] = None if row.measured is None else Measured(**row.measured)
     return Job(**values)
 
 
@@ -59,3 +60,8 @@ def check_inputs(connection: Connection, image_ids: Sequence[str]) -> None:
     if missing := [image_id for image_id in image_ids if image_id not in found]:
         message = f"image: there is no image '{missing[0]}' any more; send another one."
         raise StudioError("image_not_found", message, param="image")
+
+
+def as_image(row: Row[Any]) -> StoredImage:
+    """Return the image of a whole row."""
+    return StoredImage(**{**row._mapping, "review": Review(row.review), "review_reasons": tuple(row.review_reasons)})

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from qwen_image_studio.contract.words import Lane, State, WorkerState
+from qwen_image_studio.contract.words import Lane, Review, State, WorkerState
 
 OPEN_ROWS = 20
 """Largest number of rows of one batch that are jobs and have not ended; it is low, since every claim ranks the open
@@ -72,6 +72,34 @@ class NewJob:
     """Number of rows of a batch; None for any other job."""
     names: Sequence[str] = ()
     """Ids of images that the rows of a batch name, and that have to stay until then."""
+    key: str | None = None
+    """Name of the API key that it came with."""
+    peer: str | None = None
+    """Address that the request came from."""
+    request_id: str | None = None
+    """Id of the HTTP request."""
+    request: Mapping[str, Any] | None = None
+    """The parameters that ask for it again."""
+    prompt: str | None = None
+    """The text by which it is found."""
+    hold: bool = False
+    """Whether its images are to be held for a reviewer."""
+    webhook_url: str | None = None
+    """Address that is told of its end."""
+    images: int = 1
+    """Number of images that it asks for; for a batch those of all its rows."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an attempt cost."""
+
+    device_s: float = 0.0
+    """Seconds for which the device worked on it."""
+    megapixel_steps: float = 0.0
+    """Painted pixels in millions times the steps that painted them."""
+    phases: Mapping[str, float] = field(default_factory=dict)
+    """Milliseconds of each phase (loading, encoding, denoising, decoding, storing ...)."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +148,23 @@ class Job:
     """The owner's name for the conversation that this job belongs to."""
     user: str | None = None
     """The owner's name for the person it asked for."""
+    key: str | None = None
+    """Name of the API key that it came with."""
+    person: str = ""
+    """Whose it is among the people of its owner (`contract.caller.person_of`)."""
+    peer: str | None = None
+    request_id: str | None = None
+    request: Mapping[str, Any] | None = None
+    """The parameters that ask for it again."""
+    prompt: str | None = None
+    """The text by which it is found; None where prompts are not kept."""
+    hold: bool = False
+    safety: str = ""
+    """The classifier's verdict on its inputs and images; empty where it was not asked."""
+    webhook_url: str | None = None
+    retried_for: str | None = None
+    """Why the attempt before this one ended, where there was one."""
+    measured: Measured | None = None
 
 
 @dataclass(frozen=True)
@@ -187,6 +232,19 @@ class StoredImage:
     """Key of the file that shows before and after side by side."""
     deleted_at: float | None = None
     """When the owner deleted it, in Unix seconds; its job still lists it, and its files are gone."""
+    review: Review = Review.NONE
+    held_for: str | None = None
+    """Why it is or was held (`contract.words.HeldFor`)."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """The classifier's scores by name, 0 to 1."""
+    review_reasons: Sequence[str] = ()
+    review_note: str | None = None
+    review_by: str | None = None
+    """The API key, and the person where one was named, that decided."""
+    review_at: float | None = None
+    expires_at: float | None = None
+    """When an upload that no job uses is deleted, in Unix seconds."""
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -199,6 +257,9 @@ class WorkerReport:
     model: str | None
     message: str
     seen_at: float
+    memory_used: int | None = None
+    memory_total: int | None = None
+    """Bytes of the device's memory."""
 
 
 @dataclass(frozen=True)

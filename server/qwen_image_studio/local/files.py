@@ -11,13 +11,13 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import OutputFormat
 from qwen_image_studio.gallery.attempt import origin_of
 from qwen_image_studio.imaging import Origin, encode
-from qwen_image_studio.intake import MASK, Prepared, Upload, check_files
 from qwen_image_studio.local.studio import LocalStudio
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.operations.request import validated
 from qwen_image_studio.planning.engine import Painted
 from qwen_image_studio.prompts.filling import check_job, fill
 from qwen_image_studio.prompts.table import of_row, read_file, read_table
+from qwen_image_studio.recipe import MASK, Prepared, Upload, check_files
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import devices, largest_card_gib
 

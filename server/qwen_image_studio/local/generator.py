@@ -11,13 +11,13 @@ from PIL import Image, ImageOps
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Operation, Precision, Prefer
-from qwen_image_studio.intake import MASK, Upload, image_params
 from qwen_image_studio.local.studio import LocalStudio
 from qwen_image_studio.models.table import MODELS, find_model
 from qwen_image_studio.models.weights import DTYPES
 from qwen_image_studio.operations.request import validated
 from qwen_image_studio.painting.qwen import QwenEngine
 from qwen_image_studio.planning.engine import Report, silent
+from qwen_image_studio.recipe import MASK, Upload, image_params
 from qwen_image_studio.settings import Settings
 
 _PNG_MODES = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from PIL import Image
 
 from qwen_image_studio.adjusting.engine import AdjustEngine
-from qwen_image_studio.intake import Prepared, Recipe, Submission, Upload
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.operations.request import Request
 from qwen_image_studio.planning.engine import Engine, Painted, Report, open_engine, silent
 from qwen_image_studio.planning.plan import AdjustPlan, PaintPlan
+from qwen_image_studio.recipe import Prepared, Recipe, Submission, Upload
 from qwen_image_studio.settings import Settings
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from qwen_image_studio.contract.answers import VocabularyView
+from qwen_image_studio.contract.service import VocabularyView
 from qwen_image_studio.models.table import Model
 
 FILE = "vocabulary.json"

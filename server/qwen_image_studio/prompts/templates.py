@@ -9,8 +9,8 @@ from string import Formatter
 
 from pydantic import ValidationError
 
-from qwen_image_studio.contract.answers import SlotView, TemplateList, TemplateView
 from qwen_image_studio.contract.errors import BadTemplates, StudioError, refusal
+from qwen_image_studio.contract.service import SlotView, TemplateList, TemplateView
 from qwen_image_studio.contract.words import MAX_SLOT_CHARS, Language, Operation, SlotType
 from qwen_image_studio.prompts.cleaning import clean, has_chinese
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from flask import request
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.intake import MASK, Upload, image_params
+from qwen_image_studio.recipe import MASK, Upload, image_params
 
 IMAGE_FIELDS = ("image", "image[]")
 """Names of the fields that hold images; image[0], image[1] and so on say their order."""

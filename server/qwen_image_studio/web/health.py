@@ -4,8 +4,8 @@ import time
 from collections.abc import Collection, Sequence
 
 from qwen_image_studio import __version__
-from qwen_image_studio.contract.answers import Health, HealthState, WorkerView
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.service import Health, HealthState, WorkerView
 from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
 from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.settings import Settings

@@ -10,11 +10,11 @@ from pydantic import RootModel
 from qwen_image_studio.contract.answers import JobList, JobQuery, JobsQuery, JobView
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import MAX_INPUTS, MAX_JSON_BYTES
-from qwen_image_studio.intake import MASK, Submission, Upload
 from qwen_image_studio.jobs import Job, Tag
 from qwen_image_studio.operations import JobRequest
 from qwen_image_studio.operations.request import validated
 from qwen_image_studio.prompts.table import read_file
+from qwen_image_studio.recipe import MASK, Submission, Upload
 from qwen_image_studio.system.threads import LOOKS
 from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.files import archive_response

@@ -7,8 +7,8 @@ from flask import Blueprint, current_app
 from pydantic import BaseModel
 
 from qwen_image_studio import __version__
-from qwen_image_studio.contract.answers import Health, Liveness, ModelList, ModelView, TemplateList
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.service import Health, Liveness, ModelList, ModelView, TemplateList
 from qwen_image_studio.contract.words import WorkerState
 from qwen_image_studio.models.table import Model, find_model
 from qwen_image_studio.prompts.templates import listed

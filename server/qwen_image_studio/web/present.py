@@ -10,12 +10,10 @@ from qwen_image_studio.contract.answers import (
     JobError,
     JobList,
     JobView,
-    ModelView,
     ProgressView,
     RowsView,
-    SizeView,
-    TierView,
 )
+from qwen_image_studio.contract.service import ModelView, SizeView, TierView
 from qwen_image_studio.contract.words import (
     ADJUSTED,
     MAX_IMAGES,

@@ -19,9 +19,10 @@ from flask import request
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import State
-from qwen_image_studio.intake import Intake, Submission
+from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs import Job, JobStore, Tag
 from qwen_image_studio.jobs.news import JOBS, QUEUE, Ear
+from qwen_image_studio.recipe import Submission
 from qwen_image_studio.system import threads
 
 _log = logging.getLogger(__name__)

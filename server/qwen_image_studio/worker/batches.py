@@ -16,13 +16,14 @@ from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.gallery.attempt import Attempt
 from qwen_image_studio.imaging import open_image, read_origin
 from qwen_image_studio.imaging.encoding import THUMBNAIL_SIDE
-from qwen_image_studio.intake import Intake, Submission
+from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs import OPEN_ROWS, Job, JobStore, Lease, NewJob, StoredImage
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.operations.batch import row_request
 from qwen_image_studio.planning.engine import Painted
 from qwen_image_studio.planning.plan import BatchPlan
 from qwen_image_studio.prompts.filling import fill
+from qwen_image_studio.recipe import Submission
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.worker.faults import contained
 from qwen_image_studio.worker.keeper import LeaseKeeper

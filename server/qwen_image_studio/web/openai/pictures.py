@@ -10,7 +10,7 @@ from flask import request
 
 from qwen_image_studio.contract.errors import refusal
 from qwen_image_studio.contract.words import MAX_DATA_URLS
-from qwen_image_studio.intake import MASK, Upload, image_params
+from qwen_image_studio.recipe import MASK, Upload, image_params
 from qwen_image_studio.web.routing import read_json
 
 _IN_JSON = re.compile(rb'(?<!\\)"(data:image[^"\\]*(?:\\/[^"\\]*)*)"')

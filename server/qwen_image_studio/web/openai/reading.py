@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from qwen_image_studio.contract.errors import StudioError, from_validation
 from qwen_image_studio.imaging.decoding import receive_white_mask
-from qwen_image_studio.intake import MASK, Submission, Upload
+from qwen_image_studio.recipe import MASK, Submission, Upload
 from qwen_image_studio.web.forms import check_names, in_order, is_image, read_uploads
 from qwen_image_studio.web.openai.pictures import read_body, with_pictures
 from qwen_image_studio.web.openai.requests import ImagesEditRequest, ImagesGenerateRequest

@@ -15,8 +15,8 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.openai import ImagesEvent, ImagesItem, ImagesResponse
 from qwen_image_studio.contract.words import OutputFormat
 from qwen_image_studio.imaging.opening import read_header
-from qwen_image_studio.intake import MASK, Submission
 from qwen_image_studio.jobs import Job, StoredImage
+from qwen_image_studio.recipe import MASK, Submission
 from qwen_image_studio.system.threads import LOOKS
 from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.forms import IMAGE_FIELDS
