@@ -144,9 +144,9 @@ class Change:
         for statement in _ENDED_PARTY:
             self.connection.execute(statement, {"owner": row.owner, "party": row.party})
 
-    def fail(self, job_id: str, code: str, message: str, now: float) -> None:
+    def fail(self, job_id: str, code: str, message: str, now: float, **more: Any) -> None:
         """End a job with an error."""
-        self.end(job_id, State.FAILED, now, error_code=code, error_message=message)
+        self.end(job_id, State.FAILED, now, error_code=code, error_message=message, **more)
 
     def cancel_rows(self, batch_id: str, now: float) -> None:
         """End the rows of a batch that no worker holds, and ask the running ones to stop; ended rows stay as they

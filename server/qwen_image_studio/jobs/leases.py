@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, bindparam, select, text, update
 
@@ -13,7 +13,7 @@ from qwen_image_studio.database.tables import QUEUED, RUNNING, images, jobs
 from qwen_image_studio.jobs.events import Change, Events, JobEvent, Listener, clock
 from qwen_image_studio.jobs.ranking import HAS_WORK, next_job
 from qwen_image_studio.jobs.records import as_job
-from qwen_image_studio.jobs.states import Lease, Progress, StoredImage
+from qwen_image_studio.jobs.states import Lease, Measured, Progress, StoredImage
 from qwen_image_studio.planning.plan import Variant
 from qwen_image_studio.settings import Settings
 
@@ -100,35 +100,39 @@ class Leases:
         warnings: Sequence[str],
         compute_saved: float | None = None,
         now: float | None = None,
+        measured: Measured | None = None,
     ) -> State:
         """End the job with its images and return its state: succeeded, or cancelled, without the images, where a cancel
-        came first. `compute_saved` is the share of the model's work that was not needed, 0 to 1. Raises LeaseLost.
+        came first. `compute_saved` is the share of the model's work that was not needed, 0 to 1; `measured`, here and
+        in other ends, is what the attempt cost. Raises LeaseLost.
         """
         now = clock(now)
         with self._events.changing() as change:
             if change.check_lease(lease):
-                change.end(lease.job.id, State.CANCELLED, now)
+                change.end(lease.job.id, State.CANCELLED, now, **_cost(measured))
                 return State.CANCELLED
-            result = {"warnings": list(warnings), "compute_saved": compute_saved}
+            result = {"warnings": list(warnings), "compute_saved": compute_saved, **_cost(measured)}
             change.end(lease.job.id, State.SUCCEEDED, now, **result)
             if images_:
                 rows = [asdict(replace(image, created_at=now)) for image in images_]
                 change.connection.execute(images.insert(), rows)
             return State.SUCCEEDED
 
-    def fail(self, lease: Lease, code: str, message: str, now: float | None = None) -> None:
+    def fail(
+        self, lease: Lease, code: str, message: str, now: float | None = None, measured: Measured | None = None
+    ) -> None:
         """End the job with an error; as cancelled where a cancel came first. Raises LeaseLost."""
         with self._events.changing() as change:
             if change.check_lease(lease):
-                change.end(lease.job.id, State.CANCELLED, clock(now))
+                change.end(lease.job.id, State.CANCELLED, clock(now), **_cost(measured))
             else:
-                change.fail(lease.job.id, code, message, clock(now))
+                change.fail(lease.job.id, code, message, clock(now), **_cost(measured))
 
-    def stop(self, lease: Lease, now: float | None = None) -> None:
+    def stop(self, lease: Lease, now: float | None = None, measured: Measured | None = None) -> None:
         """End the job as cancelled. Raises LeaseLost."""
         with self._events.changing() as change:
             change.check_lease(lease)
-            change.end(lease.job.id, State.CANCELLED, clock(now))
+            change.end(lease.job.id, State.CANCELLED, clock(now), **_cost(measured))
 
     def release(self, lease: Lease, now: float | None = None) -> None:
         """Put the job back in the queue; this attempt does not count. It ends as cancelled where a cancel came first.
@@ -208,6 +212,11 @@ class Leases:
                 )
                 change.fail(row.id, "worker_lost", message, now)
         return len(rows)
+
+
+def _cost(measured: Measured | None) -> dict[str, Any]:
+    """Return the column of what an attempt cost; none where that was not measured."""
+    return {} if measured is None else {"measured": asdict(measured)}
 
 
 def _expired(now: float) -> ColumnElement[bool]:

@@ -138,6 +138,15 @@ class PaintPlan(_Plan):
         """Return the denoising steps of one image, over all its passes."""
         return self.run_steps * max(1, len(self.passes))
 
+    def megapixel_steps(self, step: int) -> float:
+        """Return the painted pixels, in millions, times their steps, after so many steps over all images and passes."""
+        sizes = [(each.width, each.height) for each in self.passes] or [(self.paint_width, self.paint_height)]
+        megapixels = [width * height / 1e6 for width, height in sizes]
+        images, rest = divmod(min(step, self.steps_of_one * self.images), self.steps_of_one)
+        passes, left = divmod(rest, self.run_steps)
+        done = images * sum(megapixels) + sum(megapixels[:passes])
+        return done * self.run_steps + (megapixels[passes] * left if left else 0.0)
+
 
 class AdjustPlan(_Plan):
     """Adjustments of one picture, without a model."""

@@ -18,6 +18,7 @@ from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.gallery.attempt import Attempt
 from qwen_image_studio.jobs import JobStore, Lease, Progress
 from qwen_image_studio.settings import Settings
+from qwen_image_studio.worker.stopwatch import Stopwatch
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +31,11 @@ EXIT_HUNG = 70
 class LeaseKeeper:
     """The keeper of one lease, with a thread of its own while the job runs."""
 
-    def __init__(self, store: JobStore, lease: Lease, gallery: Gallery, settings: Settings) -> None:
+    def __init__(
+        self, store: JobStore, lease: Lease, gallery: Gallery, settings: Settings, stopwatch: Stopwatch | None = None
+    ) -> None:
+        """`stopwatch` is told of the phases that are reported."""
+        self.stopwatch = stopwatch or Stopwatch(lease.job)
         self._store, self._lease, self._gallery, self._settings = store, lease, gallery, settings
         self._attempt = Attempt(gallery, lease)
         self._progress = Progress()
@@ -68,6 +73,7 @@ class LeaseKeeper:
     def report(self, phase: str, step: int, steps: int) -> None:
         """Note the progress. Raises Cancelled, Released or LeaseLost where the attempt has to end."""
         self._progress = Progress(phase, step, steps)
+        self.stopwatch.enter(phase, step)
         if self._verdict is not None:
             raise self._verdict
         if self.release_at is not None and time.monotonic() >= self.release_at:
@@ -108,6 +114,6 @@ class LeaseKeeper:
         )
         _log.error("job %s hangs; this process ends", self._lease.job.id)
         try:
-            self._store.leases.fail(self._lease, "engine_timeout", message)
+            self._store.leases.fail(self._lease, "engine_timeout", message, measured=self.stopwatch.read())
         finally:
             os._exit(EXIT_HUNG)  # nothing else ends a thread that is stuck in native code

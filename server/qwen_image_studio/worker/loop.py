@@ -27,6 +27,7 @@ from qwen_image_studio.imaging import open_image, read_origin
 from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs import JobStore, Lease, StoredImage, WorkerReport
 from qwen_image_studio.jobs.news import CANCELS, work
+from qwen_image_studio.jobs.states import Measured
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import Model, configured_models
 from qwen_image_studio.planning.engine import Engine, open_engine
@@ -37,6 +38,7 @@ from qwen_image_studio.system.logs import write_threads_when_told
 from qwen_image_studio.worker.batches import Batches
 from qwen_image_studio.worker.faults import contained
 from qwen_image_studio.worker.keeper import EXIT_HUNG, LeaseKeeper
+from qwen_image_studio.worker.stopwatch import Stopwatch
 
 Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
@@ -174,19 +176,22 @@ class Worker:
 
     def _attempt(self, lease: Lease) -> None:
         """Run one attempt to its end, and write every end except LeaseLost to the table."""
+        stopwatch = Stopwatch(lease.job)
         try:
             with contained("job %s failed", lease.job.id, message=_FAULT_MESSAGE):
-                with LeaseKeeper(self._store, lease, self._gallery, self._settings) as self._keeper:
+                with LeaseKeeper(self._store, lease, self._gallery, self._settings, stopwatch) as self._keeper:
                     self._keeper.release_at = self._stopping_at
                     result = self._paint(lease, self._keeper)
                 state = self._settle(
-                    lambda: self._store.leases.finish(lease, result.images, result.warnings, result.compute_saved)
+                    lambda: self._store.leases.finish(
+                        lease, result.images, result.warnings, result.compute_saved, measured=stopwatch.read()
+                    )
                 )
         except LeaseLost:
             raise
         except Cancelled:
             state = State.CANCELLED
-            self._settle(lambda: self._store.leases.stop(lease))
+            self._settle(lambda: self._store.leases.stop(lease, measured=stopwatch.read()))
         except Released:
             state = State.QUEUED
             self._settle(lambda: self._store.leases.release(lease))
@@ -195,15 +200,15 @@ class Worker:
             os._exit(EXIT_HUNG)
         except StudioError as error:
             state = State.FAILED
-            self._fail(lease, error)
+            self._fail(lease, error, stopwatch.read())
         finally:
             self._keeper = None
         clear_attempts(self._gallery, lease, _attempts_to_clear(lease, state))
 
-    def _fail(self, lease: Lease, error: StudioError) -> None:
+    def _fail(self, lease: Lease, error: StudioError, measured: Measured) -> None:
         _log.warning("job %s: %s: %s", lease.job.id, error.code, error.message)
         self._message = error.message
-        self._settle(lambda: self._store.leases.fail(lease, error.code, error.message))
+        self._settle(lambda: self._store.leases.fail(lease, error.code, error.message, measured=measured))
 
     def _settle(self, write: Callable[[], Result]) -> Result:
         """Write how an attempt ended; where the database is busy, try again for as long as a lease lasts."""
@@ -226,6 +231,7 @@ class Worker:
         inputs = [self._opened(file) for file in files]
         before = read_origin(files[0]) if files else {}
         attempt = Attempt(self._gallery, lease)
+        keeper.stopwatch.begin(plan)
         keeper.report("loading", 0, 0)
         saved: list[float] = []
         warnings = list(lease.job.warnings)
