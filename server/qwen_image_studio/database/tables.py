@@ -284,7 +284,8 @@ deliveries = Table(
     Column("id", String(64), primary_key=True),
     Column("job_id", String(64), nullable=False),
     Column("owner", String(64), nullable=False),
-    Column("key", String(64)),
+    Column("key", String(64), nullable=False, server_default=""),
+    Column("host", String(270), nullable=False),
     Column("url", Text, nullable=False),
     Column("event", String(64), nullable=False),
     Column("created_at", Float, nullable=False),
@@ -294,11 +295,11 @@ deliveries = Table(
     Column("dead_at", Float),
     Column("status", Integer),
     Column("error", Text),
-    Index("deliveries_due", "next_at", **_where("next_at IS NOT NULL")),
+    Index("deliveries_due", "key", "host", "next_at", **_where("next_at IS NOT NULL")),
     Index("deliveries_by_job", "job_id"),
 )
 """The outbox of callbacks: a row is written by the transaction that ends its job. `next_at` is when to try next; empty
-once it was delivered or is dead."""
+once it was delivered or is dead. `host` is that of the URL, with its port; `key` is empty without keys."""
 
 webhook_secrets = Table(
     "webhook_secrets",

@@ -66,7 +66,7 @@ _INDEXES: list[tuple[str, str, list[str], str | None, bool]] = [
     ("calls_by_time", "calls", ["at"], None, False),
     ("calls_by_owner", "calls", ["owner", "at"], None, False),
     ("calls_by_job", "calls", ["job_id"], None, False),
-    ("deliveries_due", "deliveries", ["next_at"], "next_at IS NOT NULL", False),
+    ("deliveries_due", "deliveries", ["key", "host", "next_at"], "next_at IS NOT NULL", False),
     ("deliveries_by_job", "deliveries", ["job_id"], None, False),
     ("webhook_secrets_by_key", "webhook_secrets", ["key"], None, False),
 ]
@@ -151,7 +151,8 @@ def _make_tables() -> None:
         sa.Column("id", sa.String(64), primary_key=True),
         sa.Column("job_id", sa.String(64), nullable=False),
         sa.Column("owner", sa.String(64), nullable=False),
-        sa.Column("key", sa.String(64)),
+        sa.Column("key", sa.String(64), nullable=False, server_default=""),
+        sa.Column("host", sa.String(270), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("event", sa.String(64), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
