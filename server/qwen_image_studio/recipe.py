@@ -139,6 +139,7 @@ class Recipe:
         settings = self._settings
         return Given(
             self._models,
+            caller,
             font=settings.font,
             templates=settings.templates,
             blocked_terms=settings.blocked_terms,

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Scope
 
 LOCAL_OWNER = "local"
@@ -21,6 +22,18 @@ class Caller:
     """Name of the key; None while the server has no keys."""
     scopes: Collection[Scope] = frozenset(Scope)
     """What the key may do."""
+
+    def check_scope(self, *any_of: Scope) -> None:
+        """Raise StudioError ``scope_missing`` where the key has none of these scopes."""
+        if set(any_of) & set(self.scopes):
+            return
+        has, needed = [scope.value for scope in Scope if scope in self.scopes], [scope.value for scope in any_of]
+        raise StudioError(
+            "scope_missing",
+            f"The API key '{self.key}' lacks the scope {' or '.join(needed)} that this needs; it has "
+            f"{', '.join(has) or 'none'}. The operator gives it with "
+            f"'qwen-image-studio keys scopes {self.key} {','.join([*has, needed[0]])}'.",
+        )
 
 
 LOCAL = Caller()

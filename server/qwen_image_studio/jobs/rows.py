@@ -48,8 +48,9 @@ class Rows:
             if change.connection.execute(_EXISTING, {"batch_id": batch.id, "number": number}).one_or_none() is None:
                 if refusal is None:
                     check_inputs(change.connection, new.inputs)
-                place = {"parent_id": batch.id, "party": batch.id, "row": number, "user": batch.user}
-                row = change.add(new, clock(now), **place)
+                place = {"parent_id": batch.id, "party": batch.id, "row": number}
+                whose = {"key": batch.key, "user": batch.user, "person": batch.person}
+                row = change.add(new, clock(now), **place, **whose)
                 if refusal is not None:
                     change.fail(row.id, *refusal, clock(now))
                 # Attempts are counted anew after each row that was added: a long batch may live through many restarts.

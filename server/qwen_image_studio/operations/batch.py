@@ -8,7 +8,15 @@ from pydantic import Field
 
 from qwen_image_studio.contract.errors import StudioError, refusal
 from qwen_image_studio.contract.fields import Cell, ConversationName, SentRow
-from qwen_image_studio.contract.words import MAX_JSON_BYTES, MAX_ROWS, MAX_SEED, Operation, OutputFormat, SeedMode
+from qwen_image_studio.contract.words import (
+    MAX_JSON_BYTES,
+    MAX_ROWS,
+    MAX_SEED,
+    Operation,
+    OutputFormat,
+    Scope,
+    SeedMode,
+)
 from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.request import PaintRequest, Request, ready, validated
 from qwen_image_studio.planning.plan import BatchPlan
@@ -27,6 +35,7 @@ class BatchRequest(Request):
 
     # Texts are not stripped: in a table, a tab at the end of a line is an empty cell.
     NAME: ClassVar[str] = Operation.BATCH
+    SCOPE: ClassVar[Scope | None] = None
     operation: Literal[Operation.BATCH]
     conversation: ConversationName = None
     """A name of the caller's own, to which the images belong; a `job` that goes on with the last one names it, too."""

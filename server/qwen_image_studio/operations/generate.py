@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from qwen_image_studio.contract.errors import refusal
-from qwen_image_studio.contract.words import Operation, Size, Way
+from qwen_image_studio.contract.words import Operation, Scope, Size, Way
 from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.painting import check_strength, choose, plan_painting, whole_shape
 from qwen_image_studio.operations.parameters import OneImage, Shaped
@@ -21,6 +21,7 @@ class GenerateRequest(OneImage, Shaped, PaintRequest):
 
     NAME: ClassVar[str] = Operation.GENERATE
     TEMPLATES: ClassVar[Operation] = Operation.GENERATE
+    SCOPE: ClassVar[Scope | None] = Scope.GENERATE
     TAKES_IMAGES: ClassVar[tuple[int, int]] = (0, 1)
     operation: Literal[Operation.GENERATE]
     strength: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from qwen_image_studio.contract.caller import LOCAL, Caller
 from qwen_image_studio.contract.words import Size
 from qwen_image_studio.imaging.masks import Marked
 from qwen_image_studio.models.table import Model
@@ -13,9 +14,10 @@ from qwen_image_studio.planning.plan import Plan
 
 @dataclass(frozen=True)
 class Given:
-    """The input of planning besides the request: models, facts about the images, and the operator's files."""
+    """The input of planning besides the request: models, who asks, facts about the images, and the operator's files."""
 
     models: Mapping[str, Model]
+    caller: Caller = LOCAL
     inputs: Sequence[Size] = ()
     """Sizes of the images that the request starts from, in pixels."""
     mask: Marked | None = None

@@ -38,6 +38,7 @@ from qwen_image_studio.contract.words import (
     Language,
     Operation,
     OutputFormat,
+    Scope,
     Tier,
 )
 from qwen_image_studio.guard.terms import check_words
@@ -61,6 +62,8 @@ class Request(BaseModel, ABC):
     """Name of the operation."""
     TAKES_IMAGES: ClassVar[tuple[int, int]] = (0, 0)
     """Least and largest number of images that it starts from."""
+    SCOPE: ClassVar[Scope | None] = Scope.EDIT
+    """Scope that the API key needs for it; None where that follows from each of its rows."""
 
     conversation: ConversationName = None
     """A name of the caller's own. Where an image is needed and none sent, it is the last one of this conversation."""
@@ -147,8 +150,10 @@ def validated(body: Mapping[str, Any], where: str = "") -> Request:
 def ready(request: Request, given: Given) -> Request:
     """Return the request with its texts as they will be used: filled in, cleaned and without blocked terms.
 
-    Raises StudioError, ``content_blocked`` for a blocked term.
+    Raises StudioError, ``content_blocked`` for a blocked term, ``scope_missing`` where the caller may not ask for it.
     """
+    if request.SCOPE is not None:
+        given.caller.check_scope(request.SCOPE)
     asked = request.ready(given.templates)
     if given.blocked_terms is not None:
         check_words(asked.texts(), given.blocked_terms)

@@ -1,4 +1,5 @@
-"""Who is the caller: routes need a key unless declared otherwise; where no keys exist, only this machine is served.
+"""Who is the caller: routes need a key, and many a scope of it, unless declared otherwise; where no keys exist, only
+this machine is served.
 
 Without a key a browser on this machine could be made to send requests by any page that it shows. It tells where such a
 request comes from, in Sec-Fetch-Site or at least in Origin, and other sites may change nothing.
@@ -27,7 +28,7 @@ _FOREIGN_PAGE = (
 
 
 def protect(app: Flask, settings: Settings) -> None:
-    """Require a key before every view, except where the route is declared to need none."""
+    """Require a key, with the route's scope, before every view that is not declared to need none."""
     # Host has to be one of these, so that a web page whose own name leads to 127.0.0.1 cannot get in.
     own_names = frozenset({"localhost", "127.0.0.1", "::1", urlsplit(settings.address).hostname})
     authenticate = partial(_authenticate, own_names, _authority(settings.address))
@@ -63,6 +64,8 @@ def _authenticate(own_names: Collection[str | None], own_authority: tuple[str | 
     if found is None and request.method not in SAFE_METHODS and not _is_own_page(own_authority):
         raise StudioError("foreign_page", _FOREIGN_PAGE)
     g.caller = found or Caller()
+    if route is not None and route.scope:
+        g.caller.check_scope(*route.scope)
 
 
 def _is_own_page(own_authority: tuple[str | None, int | None] | None) -> bool:

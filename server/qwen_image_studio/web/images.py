@@ -7,6 +7,7 @@ from werkzeug.routing import BaseConverter
 from qwen_image_studio.contract.answers import ImageRecord
 from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.files import FILE_ANSWERS, FILE_ERRORS, file_response
+from qwen_image_studio.web.jobs import PAINTS
 from qwen_image_studio.web.present import image_record
 from qwen_image_studio.web.routing import route, services
 
@@ -33,7 +34,14 @@ def show(image_id: str) -> ImageRecord:
     return image_record(services().store.images.get(image_id, caller().owner))
 
 
-@route(blueprint, "DELETE", "/<image:image_id>", returns={204: None}, errors=("not_found", "image_in_use"))
+@route(
+    blueprint,
+    "DELETE",
+    "/<image:image_id>",
+    returns={204: None},
+    errors=("not_found", "image_in_use"),
+    scope=PAINTS,
+)
 def delete(image_id: str) -> tuple[str, int]:
     """Delete one image with its files; doing it again changes nothing.
 

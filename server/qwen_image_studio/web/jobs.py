@@ -9,7 +9,7 @@ from pydantic import RootModel
 
 from qwen_image_studio.contract.answers import JobList, JobQuery, JobsQuery, JobView
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import MAX_INPUTS, MAX_JSON_BYTES
+from qwen_image_studio.contract.words import MAX_INPUTS, MAX_JSON_BYTES, Scope
 from qwen_image_studio.jobs import Job, Tag
 from qwen_image_studio.operations import JobRequest
 from qwen_image_studio.operations.request import validated
@@ -40,6 +40,8 @@ SUBMIT_ERRORS = (
     "image_not_ready", "url_not_allowed", "url_not_fetched", "content_blocked", "idempotency_key_reused", "queue_full",
 )  # fmt: skip
 """Codes of errors that refuse a job once its request has been read."""
+PAINTS = (Scope.GENERATE, Scope.EDIT)
+"""Scopes of which one is needed to make something; which, is decided by the operation."""
 _FILES = (*IMAGE_FIELDS, MASK, "rows")
 MAX_TABLE_BYTES = 2_000_000
 """Largest file of rows as it is sent, in bytes; UTF-16 takes up to twice as many as the UTF-8 it is kept in."""
@@ -108,6 +110,7 @@ def _read_rows(body: Mapping[str, Any]) -> tuple[dict[str, str], Sequence[str]]:
     body=Body(_read_submission, JobBody, Form(files=_FILES, max_files=MAX_INPUTS, params="params")),
     returns={202: JobView},
     errors=("unknown_operation", *SUBMIT_ERRORS),
+    scope=PAINTS,
     headers={"Idempotency-Key": "A request sent again with the same key gives the same job."},
 )
 def submit(body: Submission) -> tuple[JobView, int, dict[str, str]]:
@@ -168,7 +171,7 @@ def events(job_id: str) -> Response:
     return Response(stream_with_context(_events(job_id, last)), mimetype="text/event-stream", headers=headers)
 
 
-@route(blueprint, "POST", "/<job_id>/cancel", errors=("not_found", "job_finished"))
+@route(blueprint, "POST", "/<job_id>/cancel", errors=("not_found", "job_finished"), scope=PAINTS)
 def cancel(job_id: str) -> JobView:
     """Cancel a job: a queued one at once, a running one at its next step, a batch with all its rows.
 
@@ -183,6 +186,7 @@ def cancel(job_id: str) -> JobView:
     "/<job_id>",
     returns={204: None},
     errors=("not_found", "job_not_ended", "image_in_use", "invalid_value"),
+    scope=PAINTS,
 )
 def delete(job_id: str) -> tuple[str, int]:
     """Delete a job that has ended, with its images and files, and what was uploaded for it alone.

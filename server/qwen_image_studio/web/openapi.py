@@ -88,6 +88,8 @@ def _describe(operation: Operation, route: Route) -> None:
     }
     if not route.needs_key:
         operation.security = []
+    elif route.scope:
+        operation.security = [{"key": [scope.value]} for scope in route.scope]
 
 
 # -- what is read --------------------------------------------------------------------------------------------------

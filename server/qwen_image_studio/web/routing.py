@@ -19,7 +19,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ValidationError
 
 from qwen_image_studio.contract.errors import ERRORS, StudioError, from_validation
-from qwen_image_studio.contract.words import MAX_JSON_BYTES
+from qwen_image_studio.contract.words import MAX_JSON_BYTES, Scope
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.intake import Intake
@@ -123,6 +123,8 @@ class Route:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Meaning of each header that the route reads."""
     needs_key: bool = True
+    scope: tuple[Scope, ...] = ()
+    """Scopes of which the key needs one, before the body is read; none where any key will do."""
     null_is_left_out: bool = False
     """Whether fields without a value are left out of the JSON."""
     bad_request: int = 422
@@ -140,6 +142,8 @@ class Route:
             codes += _BODY_ERRORS
         if self.needs_key:  # keys are looked up in the database
             codes += ("invalid_api_key", "database_busy", "storage_failed")
+        if self.scope:
+            codes += ("scope_missing",)
         return tuple(dict.fromkeys((*codes, "internal_error")))
 
     def status_of(self, code: str) -> int:
@@ -192,6 +196,7 @@ def route(
     streams: type[BaseModel] | None = None,
     headers: Mapping[str, str] | None = None,
     needs_key: bool = True,
+    scope: Scope | tuple[Scope, ...] = (),
     null_is_left_out: bool = False,
     bad_request: int = 422,
     waits: bool = False,
@@ -200,7 +205,8 @@ def route(
 
     The view gets the variables of the path; ``query``, read into the model of its annotation; and ``body``, as returned
     by ``body.read``. ``returns`` is by default the view's return annotation, with status 200. ``errors`` are the codes
-    that this route alone can end with. A view that ``waits`` runs on the event loop, any other in a thread.
+    that this route alone can end with. The key needs ``scope``, or one of several; without, any key will do. A view
+    that ``waits`` runs on the event loop, any other in a thread.
     """
 
     def declare(view: View) -> Route:
@@ -215,6 +221,7 @@ def route(
             streams=streams,
             headers=headers or {},
             needs_key=needs_key,
+            scope=(scope,) if isinstance(scope, Scope) else scope,
             null_is_left_out=null_is_left_out,
             bad_request=bad_request,
             waits=waits,

@@ -13,7 +13,7 @@ from flask import Blueprint, Response, g, stream_with_context
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.openai import ImagesEvent, ImagesItem, ImagesResponse
-from qwen_image_studio.contract.words import OutputFormat
+from qwen_image_studio.contract.words import OutputFormat, Scope
 from qwen_image_studio.imaging.opening import read_header
 from qwen_image_studio.jobs import Job, StoredImage
 from qwen_image_studio.recipe import MASK, Submission
@@ -49,6 +49,7 @@ _HEADERS = {"Idempotency-Key": "A request sent again with the same key gives the
     streams=ImagesEvent,
     returns=ImagesResponse,
     errors=_ERRORS,
+    scope=Scope.GENERATE,
     headers=_HEADERS,
     null_is_left_out=True,
     bad_request=BAD_REQUEST,
@@ -71,6 +72,7 @@ def generate(body: Asked) -> ImagesResponse | Response:
     streams=ImagesEvent,
     returns=ImagesResponse,
     errors=_ERRORS,
+    scope=Scope.EDIT,
     headers=_HEADERS,
     null_is_left_out=True,
     bad_request=BAD_REQUEST,
