@@ -7,7 +7,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from qwen_image_studio.contract.fields import NamedUser
 from qwen_image_studio.contract.view import View
-from qwen_image_studio.contract.words import Operation, State, Tier
+from qwen_image_studio.contract.words import HeldFor, Operation, Review, State, Tier
 
 
 class ProgressView(View):
@@ -62,6 +62,13 @@ class ImageRecord(ImageView):
     job_id: str | None
     bytes: int
     created_at: float
+    review: Review
+    """Whether it waits for a reviewer's verdict, and which one fell. Held and rejected images are shown to reviewers
+    alone."""
+    held_for: HeldFor | None
+    """Why it is or was held; null where nobody was asked."""
+    review_reasons: list[str]
+    """Why it was rejected, in the reviewer's words."""
 
 
 class JobError(View):

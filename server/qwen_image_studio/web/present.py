@@ -22,6 +22,7 @@ from qwen_image_studio.contract.words import (
     MAX_STEPS,
     MIN_SIDE,
     MIN_STEPS,
+    HeldFor,
     Lane,
     State,
     Tier,
@@ -98,7 +99,13 @@ def _change(image: StoredImage) -> ChangeView | None:
 def image_record(image: StoredImage) -> ImageRecord:
     """Return one image with its job, size in bytes and time."""
     return ImageRecord(
-        **image_view(image).model_dump(), job_id=image.job_id, bytes=image.bytes, created_at=image.created_at
+        **image_view(image).model_dump(),
+        job_id=image.job_id,
+        bytes=image.bytes,
+        created_at=image.created_at,
+        review=image.review,
+        held_for=HeldFor(image.held_for) if image.held_for else None,
+        review_reasons=list(image.review_reasons),
     )
 
 
