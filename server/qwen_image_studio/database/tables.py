@@ -271,12 +271,27 @@ calls = Table(
     Column("attempt", Integer),
     Column("safety", String(16)),
     Column("cached", Boolean),
+    Column("images", Integer),
     Column("bytes", BigInteger),
     Index("calls_by_time", "at"),
-    Index("calls_by_owner", "owner", "at"),
+    Index("calls_by_owner", "owner", "seq"),
     Index("calls_by_job", "job_id"),
+    Index(
+        "calls_measured", "model", "tier", "operation", "seq", **_where("outcome = 'succeeded' AND phases IS NOT NULL")
+    ),
 )
 """The call log: a row per job, when it has ended, and per request that was refused or changed something."""
+
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("model", String(128), primary_key=True),
+    Column("label", String(64), primary_key=True),
+    Column("value", Float, nullable=False),
+)
+"""Numbers for /metrics, which only grow: what ended is counted in the transaction that ends it, and counted still once
+its rows are gone."""
 
 deliveries = Table(
     "deliveries",

@@ -64,8 +64,15 @@ _INDEXES: list[tuple[str, str, list[str], str | None, bool]] = [
     ("usage_open", "usage", ["key", "person"], "ended_at IS NULL", False),
     ("usage_by_time", "usage", ["submitted_at"], None, False),
     ("calls_by_time", "calls", ["at"], None, False),
-    ("calls_by_owner", "calls", ["owner", "at"], None, False),
+    ("calls_by_owner", "calls", ["owner", "seq"], None, False),
     ("calls_by_job", "calls", ["job_id"], None, False),
+    (
+        "calls_measured",
+        "calls",
+        ["model", "tier", "operation", "seq"],
+        "outcome = 'succeeded' AND phases IS NOT NULL",
+        False,
+    ),
     ("deliveries_due", "deliveries", ["key", "host", "next_at"], "next_at IS NOT NULL", False),
     ("deliveries_by_job", "deliveries", ["job_id"], None, False),
     ("webhook_secrets_by_key", "webhook_secrets", ["key"], None, False),
@@ -144,7 +151,13 @@ def _make_tables() -> None:
         sa.Column("attempt", sa.Integer()),
         sa.Column("safety", sa.String(16)),
         sa.Column("cached", sa.Boolean()),
+        sa.Column("images", sa.Integer()),
         sa.Column("bytes", sa.BigInteger()),
+    )
+    op.create_table(
+        "tallies",
+        *(sa.Column(name, sa.String(size), primary_key=True) for name, size in (("name", 64), ("model", 128), ("label", 64))),
+        sa.Column("value", sa.Float(), nullable=False),
     )
     op.create_table(
         "deliveries",
@@ -178,7 +191,7 @@ def downgrade() -> None:
     op.drop_index("jobs_waiting", "jobs")
     for name, table, *_ in reversed(_INDEXES):
         op.drop_index(name, table)
-    for table in ("webhook_secrets", "deliveries", "calls", "usage"):
+    for table in ("webhook_secrets", "deliveries", "tallies", "calls", "usage"):
         op.drop_table(table)
     for table, columns in _new_columns().items():
         for column in reversed(columns):
