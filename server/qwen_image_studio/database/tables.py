@@ -144,10 +144,22 @@ images = Table(
     Column("review_at", Float),
     Column("expires_at", Float),
     Column("idempotency_key", String(255)),
+    Column("is_mask", Boolean, nullable=False, server_default=false()),
     Index("images_by_key", "key"),
     Index("images_by_thumbnail_key", "thumbnail_key"),
     Index("images_by_comparison_key", "comparison_key"),
-    Index("images_by_owner", "owner", "created_at", "id"),
+    # What a list shows; the last two are for counting it without the table.
+    Index(
+        "images_by_owner",
+        "owner",
+        "created_at",
+        "id",
+        "review",
+        "job_id",
+        **_where("deleted_at IS NULL AND NOT is_mask"),
+    ),
+    Index("images_deleted", "owner", "deleted_at", **_where("deleted_at IS NOT NULL")),
+    Index("images_reviewed", "owner", "review_at", **_where("review_at IS NOT NULL")),
     Index("images_by_idempotency_key", "owner", "idempotency_key", unique=True),
     Index("images_held", "owner", "created_at", **_where("review = 'held'")),
 )

@@ -245,6 +245,8 @@ class StoredImage:
     expires_at: float | None = None
     """When an upload that no job uses is deleted, in Unix seconds."""
     idempotency_key: str | None = None
+    is_mask: bool = False
+    """Whether it says where another image may change, and is no picture to be listed."""
 
 
 @dataclass(frozen=True)

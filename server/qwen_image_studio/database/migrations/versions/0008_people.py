@@ -12,6 +12,7 @@ depends_on = None
 
 _WAITS = "state = 'queued' AND rows IS NULL"
 _WAITING = ["lane", "owner", "party", "variant", "seq", "state", "rows"]
+_LISTED = ["owner", "created_at", "id", "review", "job_id"]
 _TEXT: dict[str, int] = {"lane": 16, "owner": 64, "person": 64, "party": 64, "variant": 255}
 _TURNS = {"turns": (["lane", "owner", "party"], "served_at"), "paintings": (["owner", "party", "variant"], "painted_at")}
 
@@ -41,6 +42,7 @@ def _new_columns() -> dict[str, list[sa.Column[Any]]]:
             sa.Column("review_at", sa.Float()),
             sa.Column("expires_at", sa.Float()),
             sa.Column("idempotency_key", sa.String(255)),
+            sa.Column("is_mask", sa.Boolean(), nullable=False, server_default=sa.false()),
         ],
         "workers": [sa.Column("memory_used", sa.BigInteger()), sa.Column("memory_total", sa.BigInteger())],
         "api_keys": [
@@ -55,7 +57,9 @@ def _new_columns() -> dict[str, list[sa.Column[Any]]]:
 
 
 _INDEXES: list[tuple[str, str, list[str], str | None, bool]] = [
-    ("images_by_owner", "images", ["owner", "created_at", "id"], None, False),
+    ("images_by_owner", "images", _LISTED, "deleted_at IS NULL AND NOT is_mask", False),
+    ("images_deleted", "images", ["owner", "deleted_at"], "deleted_at IS NOT NULL", False),
+    ("images_reviewed", "images", ["owner", "review_at"], "review_at IS NOT NULL", False),
     ("images_by_idempotency_key", "images", ["owner", "idempotency_key"], None, True),
     ("images_held", "images", ["owner", "created_at"], "review = 'held'", False),
     ("api_keys_by_old_hash", "api_keys", ["old_hash"], None, True),
@@ -80,11 +84,12 @@ _INDEXES: list[tuple[str, str, list[str], str | None, bool]] = [
 
 
 def upgrade() -> None:
-    """Add what is new; a person is known of jobs that named a user."""
+    """Add what is new; a person is known of jobs that named a user, and masks are the last inputs of inpaints."""
     for table, added in _new_columns().items():
         for column in added:
             op.add_column(table, column)
     op.execute("UPDATE jobs SET person = substr(\"user\", 1, 64) WHERE \"user\" IS NOT NULL")
+    _mark_masks()
     _make_tables()
     for name, table, columns, condition, unique in _INDEXES:
         _index(name, table, columns, condition, unique=unique)
@@ -92,6 +97,16 @@ def upgrade() -> None:
     _index("jobs_waiting", "jobs", [*_WAITING[:2], "person", *_WAITING[2:]], _WAITS)
     for name, (keys, time) in _TURNS.items():
         _remake(name, [*keys[: keys.index("party")], "person", *keys[keys.index("party") :]], time, keys)
+
+
+def _mark_masks() -> None:
+    connection = op.get_bind()
+    jobs = sa.table("jobs", sa.column("operation"), sa.column("inputs", sa.JSON))
+    images = sa.table("images", sa.column("id"), sa.column("is_mask"))
+    inpaints = sa.select(jobs.c.inputs).where(jobs.c.operation == "inpaint")
+    masks = [{"mask": inputs[-1]} for inputs in connection.scalars(inpaints).all() if inputs]
+    if masks:
+        connection.execute(sa.update(images).where(images.c.id == sa.bindparam("mask")).values(is_mask=True), masks)
 
 
 def _index(name: str, table: str, columns: list[str], condition: str | None, *, unique: bool = False) -> None:
