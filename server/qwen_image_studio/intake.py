@@ -105,7 +105,7 @@ class Intake(Recipe):
         """Return the id of an input; store the input first where it is new."""
         if each.id is not None or each.received is None:
             return str(each.id)
-        return self._gallery.add(each.received, caller.owner).id
+        return self._gallery.add(each.received, caller.owner, is_mask=each.is_mask).id
 
     def _remembered(self, conversation: str, caller: Caller, before: str | None) -> Input:
         since = time.time() - self._settings.memory_s

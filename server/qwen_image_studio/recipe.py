@@ -77,6 +77,7 @@ class Input:
     id: str | None = None
     received: Received | None = None
     """A new image; None for a stored one."""
+    is_mask: bool = False
 
     @property
     def image(self) -> Image.Image | None:
@@ -132,7 +133,7 @@ class Recipe:
         planned = asked.plan(replace(given, inputs=[each.size for each in inputs], mask=marked))
         warnings = [*_of_frames(inputs), *planned.warnings]
         if mask is not None:
-            inputs.append(Input(mask.size, received=mask))
+            inputs.append(Input(mask.size, received=mask, is_mask=True))
         return Prepared(planned.plan, warnings, inputs, planned.conversation, planned.references)
 
     def _given(self, caller: Caller) -> Given:

@@ -30,7 +30,7 @@ class Gallery:
 
     # -- add and open ----------------------------------------------------------------------------------------------
 
-    def add(self, received: Received, owner: str) -> StoredImage:
+    def add(self, received: Received, owner: str, *, is_mask: bool = False) -> StoredImage:
         """Store an image that was taken in, its thumbnail and its row."""
         now = time.time()
         image_id = f"img_{token_hex(12)}"
@@ -48,6 +48,7 @@ class Gallery:
             bytes=len(received.png),
             sha256=hashlib.sha256(received.png).hexdigest(),
             created_at=now,
+            is_mask=is_mask,
         )
         self._store.images.add(image)
         return image
