@@ -54,7 +54,7 @@ ERRORS: Mapping[str, ErrorKind] = {
     "url_not_fetched": ErrorKind(422, "invalid_request_error", "The address did not deliver an image."),
     "body_too_large": ErrorKind(413, "invalid_request_error", "The body is larger than the server takes."),
     "unsupported_media_type": ErrorKind(415, "invalid_request_error", "The Content-Type is not served."),
-    "content_blocked": ErrorKind(422, "invalid_request_error", "The operator's list of terms forbids what is asked."),
+    "content_blocked": ErrorKind(422, "invalid_request_error", "The operator's terms or the classifier forbid it."),
     "idempotency_key_reused": ErrorKind(422, "invalid_request_error", "The key came before with another request."),
     # who sent it
     "invalid_api_key": ErrorKind(401, "authentication_error", "The API key is missing or wrong."),

@@ -35,6 +35,8 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 LIGHT_DEVICE = "light"
 """Device name of the worker that needs no model."""
+SAFETY_DEVICE = "safety"
+"""Device name under which the classifier's process reports."""
 ADJUSTED = "cv"
 """Name that callers read as engine and model of jobs that need no model; inside the server their lane tells them."""
 
@@ -197,6 +199,27 @@ class HeldFor(StrEnum):
     """The edit changed more than the operator's threshold."""
     ASKED = "asked"
     """The request had ``hold: true``."""
+
+
+class Policy(StrEnum):
+    """What is done with the classifier's scores of the pictures of an API key."""
+
+    OFF = "off"
+    """The classifier is not asked."""
+    STANDARD = "standard"
+    """What is in the band for review is held, what is above is blocked; where it cannot run, a warning says so."""
+    STRICT = "strict"
+    """Likewise, and what the classifier has not seen is not given out."""
+
+
+class Band(StrEnum):
+    """The classifier's verdict, from the best to the worst."""
+
+    PASS = "pass"
+    UNAVAILABLE = "unavailable"
+    """It did not answer."""
+    REVIEW = "review"
+    BLOCK = "block"
 
 
 class OutputFormat(StrEnum):
