@@ -59,7 +59,8 @@ class Settings(BaseSettings):
         gt=0,
         le=1,
         description="Share that one API key's owner may fill of the places in the queue that others leave free, and "
-        "one person (`user`) of what the owner may; so there is room for the next. 1: no such limit.",
+        "one person (`user`; all requests that name nobody are one person's) of what the owner may; so there is room "
+        "for the next. 1: no such limit.",
     )
     max_attempts: int = Field(3, ge=1, le=10, description="How often a job is tried when its worker dies.")
     lease_s: float = Field(30.0, gt=0, description="Seconds after which a silent worker loses its job.")

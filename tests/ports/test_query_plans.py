@@ -18,7 +18,7 @@ from tests.ports.test_job_store import LIMIT, new, picture, submit, variant_of
 
 _SMALL = ("jobs_waiting", "jobs_running", "jobs_open")
 """Indexes that hold only what has not ended: reading one of them whole is no look at the past."""
-_OF_STATEMENTS = {"heads", "first", "waiting", "parties", "sought", "other", "anon_1", "CONSTANT"}
+_OF_STATEMENTS = {"heads", "first", "waiting", "parties", "own", "other", "sought", "places_2", "anon_1", "CONSTANT"}
 """Tables that a statement makes for itself, of what waits."""
 
 
@@ -64,8 +64,12 @@ def test_a_claim_reads_what_waits_by_its_index(store: JobStore) -> None:
         light = store.leases.claim("light", Lane.LIGHT)
     assert lease is not None
     assert light is not None
-    for step in ("owner=? AND party=? AND variant>?", "owner=? AND party>?", "owner>?"):
+    of_party = "owner=? AND person=? AND party=? AND variant>?"
+    for step in (of_party, "owner=? AND person=? AND party>?", "owner=? AND person>?", "owner>?"):
         assert f"SEARCH jobs USING COVERING INDEX jobs_waiting (lane=? AND {step})" in steps
+    of_turn = "lane=? AND owner=? AND person=? AND party=?"
+    for turn in ("of_owner", "of_person", "of_kind", "its_own"):
+        assert f"SEARCH {turn} USING INDEX sqlite_autoindex_turns_1 ({of_turn}) LEFT-JOIN" in steps
     assert any("batch USING INDEX batches (state=? AND lane=?)" in step for step in steps)
     assert reads_of_the_past(steps) == []
 
@@ -76,7 +80,7 @@ def test_a_place_is_counted_in_the_index_of_what_waits(store: JobStore) -> None:
         tags = store.jobs.tags(waiting)
     assert [tags[job_id].place for job_id in waiting] == [4, 5, 6]
     assert "SCAN jobs USING COVERING INDEX jobs_waiting" in steps
-    assert "SEARCH before USING COVERING INDEX jobs_waiting (lane=? AND owner=? AND party=?)" in steps
+    assert "SEARCH before USING COVERING INDEX jobs_waiting (lane=? AND owner=? AND person=? AND party=?)" in steps
     assert reads_of_the_past(steps) == []
 
 

@@ -40,14 +40,22 @@ def filled(store: JobStore, one: NewJob) -> tuple[int, StudioError]:
 
 
 def test_one_owner_fills_its_share_and_the_next_one_can_still_submit(store: JobStore) -> None:
-    taken, refused = filled(store, new("ann"))
-    assert (taken, refused.code, refused.retry_after is not None) == (16, "queue_full", True)
+    assert [filled(store, new("ann", user=user))[0] for user in ("mia", "noa", "ida")] == [12, 3, 1]
+    refused = filled(store, new("ann", user="eva"))[1]
+    assert (refused.code, refused.retry_after is not None) == ("queue_full", True)
     assert "16 of your jobs wait" in refused.message
     assert "other owners" in refused.message
     assert "cancel" in refused.message
-    assert [filled(store, new(owner))[0] for owner in ("bob", "cid", "dan")] == [3, 1, 0]
+    assert [filled(store, new(owner))[0] for owner in ("bob", "cid", "dan", "eli")] == [2, 1, 1, 0]
     _, refused = filled(store, new("ann"))
     assert re.search(r"The queue is full \(jobs that wait: 20\)", refused.message)
+
+
+def test_all_jobs_of_an_owner_that_name_nobody_are_one_persons(store: JobStore) -> None:
+    taken, refused = filled(store, new("dify"))
+    assert (taken, refused.param) == (12, "user")
+    assert refused.message.startswith("user: 12 jobs that name no user wait, and the rest of the 16 places")
+    assert filled(store, new("dify", user="ann"))[0] == 3
 
 
 def test_a_person_fills_a_share_of_the_owners_and_the_next_one_can_still_submit(store: JobStore) -> None:
@@ -82,11 +90,15 @@ def test_a_share_of_one_is_no_share(tmp_path: Path) -> None:
 
 def test_lanes_and_batches_have_shares_of_their_own(store: JobStore) -> None:
     filled(store, new("ann"))
-    assert filled(store, new("ann", lane=Lane.LIGHT, model=""))[0] == 16
+    assert filled(store, new("ann", lane=Lane.LIGHT, model=""))[0] == 12
     taken, refused = filled(store, new("ann", lane=Lane.LIGHT, model="", rows=2))
-    assert taken == 16
+    assert taken == 12
+    assert "12 batches that name no user have not ended" in refused.message
+    assert filled(store, new("ann", user="mia", lane=Lane.LIGHT, model="", rows=2))[0] == 3
+    assert filled(store, new("ann", user="noa", lane=Lane.LIGHT, model="", rows=2))[0] == 1
+    refused = filled(store, new("ann", user="eva", lane=Lane.LIGHT, model="", rows=2))[1]
     assert "16 of your batches have not ended" in refused.message
-    assert filled(store, new("bob", lane=Lane.LIGHT, model="", rows=2))[0] == 3
+    assert filled(store, new("bob", lane=Lane.LIGHT, model="", rows=2))[0] == 2
 
 
 def test_a_request_that_is_sent_again_needs_no_room(store: JobStore) -> None:

@@ -9,6 +9,8 @@ from qwen_image_studio.contract.words import Scope
 
 LOCAL_OWNER = "local"
 """Owner of all requests while the server has no keys, and therefore listens on loopback only."""
+NOBODY = ""
+"""Person of all requests of an owner that name no `user`."""
 _PERSON_CHARS = 64
 """Longest name of a person that is kept as it is, in characters."""
 
@@ -42,10 +44,10 @@ LOCAL = Caller()
 
 def person_of(user: str | None) -> str:
     """Return the person of a key whom a request names in `user`, as limits and turns know them, in at most 64
-    characters; the empty person is the one of all requests that name nobody.
+    characters.
     """
     if user is None:
-        return ""
+        return NOBODY
     if len(user) <= _PERSON_CHARS:
         return user
     return hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()

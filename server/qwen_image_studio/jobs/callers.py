@@ -120,12 +120,14 @@ class Jobs:
             found = [as_job(row) for row in connection.execute(query)]
         return found[:limit], len(found) > limit
 
-    def tags(self, job_ids: Collection[str], *, with_places: bool = True) -> Mapping[str, Tag]:
+    def tags(
+        self, job_ids: Collection[str], *, with_places: bool = True, now: float | None = None
+    ) -> Mapping[str, Tag]:
         """Return the tags of several jobs, by id, read at one moment, and places where they are asked for."""
         with self._database.reading() as connection:
             found = connection.execute(_TAGS, {"ids": list(job_ids)}).all()
             queued = [row.id for row in found if row.state == State.QUEUED and row.rows is None]
-            placed = places(connection, queued) if with_places and queued else {}
+            placed = places(connection, queued, clock(now)) if with_places and queued else {}
         return {row.id: Tag(row.version, row.phase, row.step, placed.get(row.id), State(row.state)) for row in found}
 
     def counts(self) -> tuple[int, int]:

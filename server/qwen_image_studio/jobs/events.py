@@ -15,17 +15,17 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, select, text, update
 
-from qwen_image_studio.contract.caller import person_of
+from qwen_image_studio.contract.caller import NOBODY, person_of
 from qwen_image_studio.contract.errors import LeaseLost
 from qwen_image_studio.contract.words import Lane, State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import job_inputs, jobs
-from qwen_image_studio.jobs.states import BATCHES, ORDINARY, Lease, NewJob, Progress
+from qwen_image_studio.jobs.states import ANY_JOB, ANY_PERSON, BATCHES, ORDINARY, Lease, NewJob, Progress
 
 _NO_LEASE: Mapping[str, Any] = {"leased_by": None, "leased_until": None}
 _SHOWN = (
-    jobs.c.id, jobs.c.parent_id, jobs.c.owner, jobs.c.party, jobs.c.variant, jobs.c.lane, jobs.c.state, jobs.c.rows,
-    jobs.c.cancel_requested, jobs.c.claimed_at,
+    jobs.c.id, jobs.c.parent_id, jobs.c.owner, jobs.c.person, jobs.c.party, jobs.c.variant, jobs.c.lane, jobs.c.state,
+    jobs.c.rows, jobs.c.cancel_requested, jobs.c.claimed_at,
 )  # fmt: skip
 _CLAIM = (
     update(jobs)
@@ -49,15 +49,15 @@ _LEASED = (
     .with_for_update()
 )
 _SERVED = text(
-    "INSERT INTO turns (lane, owner, person, party, served_at) VALUES (:lane, :owner, '', :party, :now)"
+    "INSERT INTO turns (lane, owner, person, party, served_at) VALUES (:lane, :owner, :person, :party, :now)"
     " ON CONFLICT (lane, owner, person, party) DO UPDATE SET served_at = excluded.served_at"
 )
 _PAINTED = text(
-    "INSERT INTO paintings (owner, person, party, variant, painted_at) VALUES (:owner, '', :party, :variant, :now)"
+    "INSERT INTO paintings (owner, person, party, variant, painted_at) VALUES (:owner, :person, :party, :variant, :now)"
     " ON CONFLICT (owner, person, party, variant) DO UPDATE SET painted_at = excluded.painted_at"
 )
 _ENDED_PARTY = tuple(
-    text(f"DELETE FROM {table} WHERE owner = :owner AND party = :party")  # noqa: S608 - names of our own tables
+    text(f"DELETE FROM {table} WHERE owner = :owner AND person = :person AND party = :party")  # noqa: S608 - names of our own tables
     for table in ("turns", "paintings")
 )
 
@@ -116,8 +116,9 @@ class Change:
         values = {"of_seq": seq, "worker": worker, "until": until, "now": now}
         row = self.connection.execute(_CLAIM, values).one_or_none()
         if row is not None:
-            for party in {row.party, BATCHES if row.party else ORDINARY}:
-                turn = {"lane": row.lane, "owner": row.owner, "party": party, "now": now}
+            of_person = {row.party, BATCHES if row.party else ORDINARY, ANY_JOB}
+            for person, party in ((NOBODY, ANY_PERSON), *((row.person, party) for party in of_person)):
+                turn = {"lane": row.lane, "owner": row.owner, "person": person, "party": party, "now": now}
                 self.connection.execute(_SERVED, turn)
             self._note_painting(row, now)
             self._note(row)
@@ -142,7 +143,7 @@ class Change:
         if state is not State.SUCCEEDED:
             self.cancel_rows(job_id, now)
         for statement in _ENDED_PARTY:
-            self.connection.execute(statement, {"owner": row.owner, "party": row.party})
+            self.connection.execute(statement, {"owner": row.owner, "person": row.person, "party": row.party})
 
     def fail(self, job_id: str, code: str, message: str, now: float, **more: Any) -> None:
         """End a job with an error."""
@@ -193,8 +194,8 @@ class Change:
     def _note_painting(self, row: Row[Any], now: float) -> None:
         """Note that the job's variant paints or has painted for its party, if the party is to go on."""
         if row.variant and row.claimed_at is not None and not (row.parent_id and row.cancel_requested):
-            painting = {"owner": row.owner, "party": row.party, "variant": row.variant, "now": now}
-            self.connection.execute(_PAINTED, painting)
+            party = {"owner": row.owner, "person": row.person, "party": row.party}
+            self.connection.execute(_PAINTED, {**party, "variant": row.variant, "now": now})
 
 
 def clock(now: float | None) -> float:

@@ -1,12 +1,14 @@
 """The ranking of jobs: the claim and the places in the queue that people see, each one SQL text.
 
-A *party* is what takes turns in a lane: all ordinary jobs of one owner (the column `party` is empty), or one batch with
-its rows (`party` is the batch's id). Owners take turns, and an owner's batches take turns with the owner's other jobs:
-the first job of every party comes before the second of any. Among the first ones goes the owner who was served longest
-ago, an ordinary job before a row, and the batch that was served longest ago.
+Turns are taken on four levels, and on each goes first what was served longest ago: the owners of a lane; the persons of
+an owner, of whom the empty one has all jobs without a `user`; of a person the ordinary jobs and the batches; and the
+batches among themselves. So an owner with fifty persons gets what an owner with one gets, and whoever comes anew waits
+for one job at most, whatever the others of his level have queued.
 
-When a party was served stands in `turns`, and under the party ``*`` when any batch of the owner was. So neither text
-looks at jobs that have ended, and both read what waits from an index that holds nothing else.
+A *party* is what takes a turn at last: all ordinary jobs of one person (the column `party` is empty), or one batch with
+its rows (`party` is the batch's id). When it was served stands in `turns`, beside it under marks of `states` when any
+batch of the person was, any job of the person, and any of the owner. So neither text looks at jobs that have ended, and
+both read what waits from an index that holds nothing else.
 """
 
 from collections.abc import Collection, Mapping
@@ -26,35 +28,60 @@ HAS_WORK = text(
 )
 """Whether a claim may find anything: an idle worker asks this, and writes nothing while no batch is under way."""
 
+# What jobs are sorted by, level by level, and the joins that it comes from. Who was never served goes in the order of
+# arrival, an ordinary job before a row.
+_TURN = """
+    COALESCE(of_owner.served_at, 0), COALESCE(of_person.served_at, 0), COALESCE(of_kind.served_at, 0),
+    {job}.party <> '', COALESCE(its_own.served_at, 0), {job}.seq
+"""
+_TURNS = """
+    LEFT JOIN turns AS of_owner
+        ON of_owner.lane = {lane} AND of_owner.owner = {job}.owner
+        AND of_owner.person = '' AND of_owner.party = '***' AND of_owner.served_at <= :now
+    LEFT JOIN turns AS of_person
+        ON of_person.lane = {lane} AND of_person.owner = {job}.owner AND of_person.person = {job}.person
+        AND of_person.party = '**' AND of_person.served_at <= :now
+    LEFT JOIN turns AS of_kind
+        ON of_kind.lane = {lane} AND of_kind.owner = {job}.owner AND of_kind.person = {job}.person
+        AND of_kind.party = CASE WHEN {job}.party = '' THEN '' ELSE '*' END AND of_kind.served_at <= :now
+    LEFT JOIN turns AS its_own
+        ON its_own.lane = {lane} AND its_own.owner = {job}.owner AND its_own.person = {job}.person
+        AND its_own.party = {job}.party AND its_own.served_at <= :now
+"""
+
 # Of each party only the oldest job of each variant can be the next one. The recursion finds these heads one after the
-# other: each step looks into the index `jobs_waiting` for the party's next variant, else the owner's next party, else
-# the next owner, so its cost grows with the number of parties and not with the number of jobs. A batch is a head itself
-# while it wants to make more rows, or when all its rows have ended.
+# other: each step looks into the index `jobs_waiting` for the party's next variant, else the person's next party, else
+# the owner's next person, else the next owner, so its cost grows with the number of parties and not with the number of
+# jobs. A batch is a head itself while it wants to make more rows, or when all its rows have ended.
 #
 # The loaded variant goes before all turns, and after it variants with the same weights, since swapping 40 GB costs more
 # than a picture. But a party's job that has waited since `:since`, while its variant has not painted for the party, is
 # as good as loaded (`paintings`).
-_NEXT = """
+_NEXT = f"""
     WITH RECURSIVE heads (seq) AS (
         SELECT seq FROM (
             SELECT seq FROM jobs
             WHERE state = 'queued' AND rows IS NULL AND lane = :lane
-            ORDER BY owner, party, variant, seq LIMIT 1
+            ORDER BY owner, person, party, variant, seq LIMIT 1
         ) AS first
         UNION ALL
         SELECT COALESCE(
             (
                 SELECT seq FROM jobs WHERE state = 'queued' AND rows IS NULL AND lane = :lane
-                    AND owner = head.owner AND party = head.party AND variant > head.variant
+                    AND owner = head.owner AND person = head.person AND party = head.party AND variant > head.variant
                 ORDER BY variant, seq LIMIT 1
             ), (
                 SELECT seq FROM jobs WHERE state = 'queued' AND rows IS NULL AND lane = :lane
-                    AND owner = head.owner AND party > head.party
+                    AND owner = head.owner AND person = head.person AND party > head.party
                 ORDER BY party, variant, seq LIMIT 1
             ), (
                 SELECT seq FROM jobs WHERE state = 'queued' AND rows IS NULL AND lane = :lane
+                    AND owner = head.owner AND person > head.person
+                ORDER BY person, party, variant, seq LIMIT 1
+            ), (
+                SELECT seq FROM jobs WHERE state = 'queued' AND rows IS NULL AND lane = :lane
                     AND owner > head.owner
-                ORDER BY owner, party, variant, seq LIMIT 1
+                ORDER BY owner, person, party, variant, seq LIMIT 1
             )
         )
         FROM heads JOIN jobs AS head ON head.seq = heads.seq
@@ -76,16 +103,10 @@ _NEXT = """
     SELECT head.seq
     FROM (SELECT seq FROM heads UNION ALL SELECT seq FROM batches) AS first
     JOIN jobs AS head ON head.seq = first.seq
-    LEFT JOIN turns AS its_own
-        ON its_own.lane = :lane AND its_own.owner = head.owner AND its_own.party = head.party
-        AND its_own.served_at <= :now
-    LEFT JOIN turns AS of_owner
-        ON of_owner.lane = :lane AND of_owner.owner = head.owner
-        AND of_owner.party = CASE WHEN head.party = '' THEN '' ELSE '*' END
-        AND of_owner.served_at <= :now
+    {_TURNS.format(job="head", lane=":lane")}
     LEFT JOIN paintings AS painted
-        ON painted.owner = head.owner AND painted.party = head.party AND painted.variant = head.variant
-        AND painted.painted_at <= :now
+        ON painted.owner = head.owner AND painted.person = head.person AND painted.party = head.party
+        AND painted.variant = head.variant AND painted.painted_at <= :now
     WHERE :lane <> 'paint' OR head.model IN :models
     ORDER BY
         CASE
@@ -94,62 +115,73 @@ _NEXT = """
             WHEN head.weights = :weights THEN 1
             ELSE 2
         END,
-        COALESCE(of_owner.served_at, 0), head.party <> '', COALESCE(its_own.served_at, 0), head.seq
+        {_TURN.format(job="head")}
     LIMIT 1
-"""
+"""  # noqa: S608 - our own texts
 # PostgreSQL has to know the type of an empty list, which is that of the light worker.
 NEXT = text(_NEXT).bindparams(bindparam("models", expanding=True, type_=String))
 """The number (`seq`) of the job that a worker of a lane goes on with."""
 
-# A job that is the third of its party has before it the first two of every other party, and the third of those parties
-# whose turn comes before its own. So parties are counted once, places follow from the counts, and nothing is sorted.
-# `seq + 0` keeps SQLite from counting in the index of all jobs of the owner, past ones too. What is loaded, and that
-# batches make rows in between, is left out: nobody could foresee it.
-_PLACES = """
+# On each level there are streams that are served in turns: the parties of a kind (batches, or the ordinary jobs alone),
+# the kinds of a person, the persons of an owner, the owners of a lane. The third job of a stream has before it the
+# first two of every other stream of its level, and the third of those whose turn comes before that of its own. That is
+# its place in the stream of the next level, whose turn is that of the first of its parties. So parties are counted and
+# sorted once, and jobs never. `seq + 0` keeps SQLite from counting in the index of all jobs of the owner, past ones
+# too. What is loaded, and that batches make rows in between, is left out: nobody could foresee it.
+_STREAM = ("lane", "owner", "person", "kind", "party")
+
+
+def _merged(level: int) -> str:
+    """Return the tables of one level: its `streams`, named by so many columns, and the `places` in the next level."""
+    names, below = _STREAM[:level], f"places_{level + 1}"
+    kept = ", ".join(f"sought.{name}" for name in ["id", *names])
+    own, others = (
+        " AND ".join(f"{stream}.{name} = sought.{name}" for name in of)
+        for stream, of in (("own", names), ("other", names[:-1]))
+    )
+    return f"""
+    streams_{level} AS MATERIALIZED (
+        SELECT {", ".join(names)}, SUM(number) AS number, MIN(turn) AS turn FROM parties GROUP BY {", ".join(names)}
+    ),
+    places_{level} AS MATERIALIZED (
+        SELECT {kept}, SUM(
+            CASE
+                WHEN other.number < sought.place THEN other.number
+                WHEN other.turn <= own.turn THEN sought.place
+                ELSE sought.place - 1
+            END
+        ) AS place
+        FROM {below} AS sought
+        JOIN streams_{level} AS own ON {own}
+        JOIN streams_{level} AS other ON {others}
+        GROUP BY {kept}, sought.place
+    )"""  # noqa: S608 - our own texts
+
+
+_PLACES = f"""
     WITH waiting AS (
-        SELECT lane, owner, party, COUNT(*) AS number, MIN(seq) AS seq FROM jobs
+        SELECT lane, owner, person, party, COUNT(*) AS number, MIN(seq) AS seq FROM jobs
         WHERE state = 'queued' AND rows IS NULL
-        GROUP BY lane, owner, party
+        GROUP BY lane, owner, person, party
     ),
     parties AS MATERIALIZED (
-        SELECT waiting.*, COALESCE(of_owner.served_at, 0) AS of_owner, COALESCE(its_own.served_at, 0) AS its_own
-        FROM waiting
-        LEFT JOIN turns AS its_own
-            ON its_own.lane = waiting.lane AND its_own.owner = waiting.owner AND its_own.party = waiting.party
-        LEFT JOIN turns AS of_owner
-            ON of_owner.lane = waiting.lane AND of_owner.owner = waiting.owner
-            AND of_owner.party = CASE WHEN waiting.party = '' THEN '' ELSE '*' END
+        SELECT waiting.*, waiting.party <> '' AS kind,
+            ROW_NUMBER() OVER (ORDER BY {_TURN.format(job="waiting")}) AS turn
+        FROM waiting {_TURNS.format(job="waiting", lane="waiting.lane")}
     ),
-    sought AS MATERIALIZED (
-        SELECT job.id, job.lane, job.owner, job.party,
-            COALESCE(of_owner.served_at, 0) AS of_owner, COALESCE(its_own.served_at, 0) AS its_own, (
-                SELECT COUNT(*) FROM jobs AS before
-                WHERE before.state = 'queued' AND before.rows IS NULL AND before.lane = job.lane
-                    AND before.owner = job.owner AND before.party = job.party AND before.seq + 0 <= job.seq
-            ) AS turn, (
-                SELECT MIN(before.seq + 0) FROM jobs AS before
-                WHERE before.state = 'queued' AND before.rows IS NULL AND before.lane = job.lane
-                    AND before.owner = job.owner AND before.party = job.party
-            ) AS seq
+    places_6 AS MATERIALIZED (
+        SELECT job.id, job.lane, job.owner, job.person, job.party <> '' AS kind, job.party, (
+            SELECT COUNT(*) FROM jobs AS before
+            WHERE before.state = 'queued' AND before.rows IS NULL AND before.lane = job.lane
+                AND before.owner = job.owner AND before.person = job.person AND before.party = job.party
+                AND before.seq + 0 <= job.seq
+        ) AS place
         FROM jobs AS job
-        LEFT JOIN turns AS its_own
-            ON its_own.lane = job.lane AND its_own.owner = job.owner AND its_own.party = job.party
-        LEFT JOIN turns AS of_owner
-            ON of_owner.lane = job.lane AND of_owner.owner = job.owner
-            AND of_owner.party = CASE WHEN job.party = '' THEN '' ELSE '*' END
         WHERE job.id IN :ids AND job.state = 'queued' AND job.rows IS NULL
-    )
-    SELECT sought.id, SUM(
-        CASE
-            WHEN other.number < sought.turn THEN other.number
-            WHEN (other.of_owner, other.party <> '', other.its_own, other.seq)
-                <= (sought.of_owner, sought.party <> '', sought.its_own, sought.seq) THEN sought.turn
-            ELSE sought.turn - 1
-        END
-    ) AS place
-    FROM sought JOIN parties AS other ON other.lane = sought.lane
-    GROUP BY sought.id
-"""
+    ),
+    {", ".join(_merged(level) for level in (5, 4, 3, 2))}
+    SELECT id, place FROM places_2
+"""  # noqa: S608 - our own texts
 PLACES = text(_PLACES).bindparams(bindparam("ids", expanding=True))
 """The place of each of several queued jobs in its lane, from 1."""
 
@@ -174,6 +206,6 @@ def next_job(
     return connection.execute(NEXT, values).scalar()
 
 
-def places(connection: Connection, job_ids: Collection[str]) -> Mapping[str, int]:
-    """Return the places of those of the jobs that are queued, by id; a batch has none."""
-    return {row.id: int(row.place) for row in connection.execute(PLACES, {"ids": list(job_ids)})}
+def places(connection: Connection, job_ids: Collection[str], now: float) -> Mapping[str, int]:
+    """Return the places of those of the jobs that are queued, by id; a batch has none. `now` is as in `next_job`."""
+    return {row.id: int(row.place) for row in connection.execute(PLACES, {"ids": list(job_ids), "now": now})}

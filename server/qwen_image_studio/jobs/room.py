@@ -1,8 +1,9 @@
 """Room in the queue: a limit for all, and within it a share for each owner and for each person of an owner.
 
 An owner may have up to a share of what the others leave free, so that whoever fills the queue leaves room for the next;
-a person whom an owner names may have up to the same share of what the owner may. Jobs that name no person count for
-their owner alone. A server without keys has one owner, for whom there is no other.
+a person of an owner may have up to the same share of what the owner may. All jobs of an owner that name nobody are one
+person's, like any other's, so that a script leaves room for the people who share its key. A server without keys has one
+owner, for whom there is no other, and who is no other person where nobody is named.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
 
-from qwen_image_studio.contract.caller import LOCAL_OWNER
+from qwen_image_studio.contract.caller import LOCAL_OWNER, NOBODY, person_of
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.database.tables import OPEN, QUEUED, jobs
 from qwen_image_studio.jobs.states import ORDINARY, NewJob
@@ -35,10 +36,11 @@ def check_room(connection: Connection, limit: int, share: float, new: NewJob) ->
     What waits in one lane is counted, without rows of batches; batches are counted by themselves, since they spend most
     of their time waiting for their rows.
     """
+    person = person_of(new.user)
     counts, is_batch = (_JOBS, False) if new.rows is None else (_BATCHES, True)
 
     def number(of: Select[Any]) -> int:
-        return connection.scalar(of, {"limit": limit, "lane": new.lane, "owner": new.owner, "user": new.user}) or 0
+        return connection.scalar(of, {"limit": limit, "lane": new.lane, "owner": new.owner, "person": person}) or 0
 
     total = number(counts.everybodys)
     if total >= limit:
@@ -54,11 +56,12 @@ def check_room(connection: Connection, limit: int, share: float, new: NewJob) ->
             f"Your share of the queue is full: {own} of your {what}, and the rest of the {limit} places is kept for "
             "other owners. Wait until some have ended, or cancel one; the share is STUDIO_QUEUE_SHARE."
         )
-    if new.user is None:
+    if new.owner == LOCAL_OWNER and person == NOBODY:
         return
     mine = number(counts.persons)
     if mine >= allowed(owners, own - mine, share):
-        what = "batches of this person have not ended" if is_batch else "jobs of this person wait"
+        whose = "that name no user" if person == NOBODY else "of this person"
+        what = f"batches {whose} have not ended" if is_batch else f"jobs {whose} wait"
         raise _full(
             f"user: {mine} {what}, and the rest of the {owners} places of this API key is kept for other persons. "
             "Wait until some have ended, or cancel one; the share is STUDIO_QUEUE_SHARE.",
@@ -76,8 +79,7 @@ _OF_BATCHES = (OPEN, jobs.c.rows.is_not(None))
 _OF_OWNER = jobs.c.owner == bindparam("owner")
 _BATCHES_OF_OWNER = func.coalesce(jobs.c.owner, "") == bindparam("owner")
 """Not by the index of owners, which holds all their past jobs; that of what waits is sorted by them."""
-_OF_PERSON = func.coalesce(jobs.c.user, "") == bindparam("user")
-"""Not by the index of persons, which holds all that they ever asked for."""
+_OF_PERSON = jobs.c.person == bindparam("person")
 
 
 @dataclass(frozen=True)

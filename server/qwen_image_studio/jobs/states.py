@@ -28,8 +28,9 @@ ACTIVE = (State.QUEUED, State.RUNNING, State.REVIEW)
 """States of jobs that have not ended."""
 ORDINARY = ""
 """The party (see `ranking`) of a job that belongs to no batch."""
-BATCHES = "*"
-"""The party under which is kept when any batch of an owner was served."""
+BATCHES, ANY_JOB, ANY_PERSON = "*", "**", "***"
+"""Parties under which is kept when any batch of a person was served, any of the person's jobs, and, for the empty
+person, any job of the owner."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """People of a key with their limits, usage and turns; the call log; review of images; callbacks."""
 
+import hashlib
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +15,10 @@ _WAITS = "state = 'queued' AND rows IS NULL"
 _WAITING = ["lane", "owner", "party", "variant", "seq", "state", "rows"]
 _LISTED = ["owner", "created_at", "id", "review", "job_id"]
 _TEXT: dict[str, int] = {"lane": 16, "owner": 64, "person": 64, "party": 64, "variant": 255}
+_MARKS = ("**", "***")
+"""Parties under which is kept when any job of a person, and of an owner, was served."""
 _TURNS = {"turns": (["lane", "owner", "party"], "served_at"), "paintings": (["owner", "party", "variant"], "painted_at")}
+_PERSON_OF_PARTY = "COALESCE((SELECT jobs.person FROM jobs WHERE jobs.id = old.party), '')"
 
 
 def _new_columns() -> dict[str, list[sa.Column[Any]]]:
@@ -88,7 +92,7 @@ def upgrade() -> None:
     for table, added in _new_columns().items():
         for column in added:
             op.add_column(table, column)
-    op.execute("UPDATE jobs SET person = substr(\"user\", 1, 64) WHERE \"user\" IS NOT NULL")
+    _fill_persons()
     _mark_masks()
     _make_tables()
     for name, table, columns, condition, unique in _INDEXES:
@@ -97,6 +101,23 @@ def upgrade() -> None:
     _index("jobs_waiting", "jobs", [*_WAITING[:2], "person", *_WAITING[2:]], _WAITS)
     for name, (keys, time) in _TURNS.items():
         _remake(name, [*keys[: keys.index("party")], "person", *keys[keys.index("party") :]], time, keys)
+    for mark in _MARKS:  # until now an owner was one person
+        op.execute(
+            "INSERT INTO turns (lane, owner, person, party, served_at)"
+            f" SELECT lane, owner, '', '{mark}', MAX(served_at)"
+            " FROM turns WHERE party IN ('', '*') GROUP BY lane, owner"
+        )
+
+
+def _fill_persons() -> None:
+    """Fill in the persons of the jobs that named a user; a long name is kept as its hash."""
+    op.execute(f'UPDATE jobs SET person = "user" WHERE length("user") <= {_TEXT["person"]}')  # noqa: S608 - a number
+    jobs = sa.table("jobs", sa.column("user"), sa.column("person"))
+    connection = op.get_bind()
+    long = sa.select(jobs.c.user).where(sa.func.length(jobs.c.user) > _TEXT["person"]).distinct()
+    for user in connection.scalars(long).all():
+        person = hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
+        connection.execute(sa.update(jobs).where(jobs.c.user == user).values(person=person))
 
 
 def _mark_masks() -> None:
@@ -120,9 +141,9 @@ def _remake(name: str, keys: list[str], time: str, kept: list[str]) -> None:
     columns = [sa.Column(key, sa.String(_TEXT[key]), primary_key=True) for key in keys]
     op.create_table(name, *columns, sa.Column(time, sa.Float(), nullable=False))
     both = [key for key in kept if key in keys]
-    read = ", ".join("''" if key not in kept else key for key in keys)
+    read = ", ".join(key if key in kept else _PERSON_OF_PARTY for key in keys)
     op.execute(
-        f"INSERT INTO {name} ({', '.join(keys)}, {time}) SELECT {read}, MAX({time}) FROM old GROUP BY {', '.join(both)}"  # noqa: S608 - names of our own
+        f"INSERT INTO {name} ({', '.join(keys)}, {time}) SELECT {read}, MAX({time}) FROM old GROUP BY {', '.join(both)}"  # noqa: S608 - our own names
     )
     op.drop_table("old")
 
@@ -201,6 +222,7 @@ def _make_tables() -> None:
 
 def downgrade() -> None:
     """Take it away; of several people's turns the last one stays for their owner."""
+    op.execute("DELETE FROM turns WHERE party IN ('**', '***')")
     for name, (keys, time) in _TURNS.items():
         _remake(name, keys, time, keys)
     op.drop_index("jobs_waiting", "jobs")
