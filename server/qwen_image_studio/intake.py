@@ -14,6 +14,7 @@ from qwen_image_studio.contract.words import Tier
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.guard.fetch import fetch
 from qwen_image_studio.jobs import Job, JobStore, NewJob, StoredImage
+from qwen_image_studio.jobs.held import held_for_review
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.recipe import Input, Recipe, Submission
 from qwen_image_studio.settings import Settings
@@ -75,6 +76,7 @@ class Intake(Recipe):
             rows=plan.rows,
             conversation=request.conversation or prepared.conversation,
             user=request.user,
+            hold=request.hold,
             warnings=[*submission.warnings, *prepared.warnings],
             names=self._named(prepared.references, caller),
         )
@@ -99,7 +101,10 @@ class Intake(Recipe):
             return []
         keys = [key for each in references if (key := self._gallery.key_behind(each)) is not None]
         ids = [each for each in references if "://" not in each]
-        return self._store.images.among(ids, keys, caller.owner)
+        found = self._store.images.among(ids, keys, caller.owner)
+        for image_id in found:
+            _check_given_out(self._store.images.get(image_id), "rows")
+        return found
 
     def _id_of(self, each: Input, caller: Caller) -> str:
         """Return the id of an input; store the input first where it is new."""
@@ -137,7 +142,7 @@ class Intake(Recipe):
 
     def _image(self, reference: str, caller: Caller, param: str) -> StoredImage:
         try:
-            return self._store.images.get(reference, caller.owner)
+            return _check_given_out(self._store.images.get(reference, caller.owner), param)
         except StudioError as error:
             if error.code != "not_found":
                 raise
@@ -146,3 +151,10 @@ class Intake(Recipe):
 
     def _stored(self, reference: str, caller: Caller) -> str:
         return self._id_of(self._referred(reference, caller, "image"), caller)
+
+
+def _check_given_out(image: StoredImage, param: str) -> StoredImage:
+    """Return the image. Raises StudioError ``held_for_review`` for a withheld one: nobody makes anything of it."""
+    if image.review.withheld:
+        raise held_for_review(f"image {image.id}", image.job_id, param)
+    return image

@@ -94,6 +94,13 @@ class Settings(BaseSettings):
         description="Days after which ended jobs are deleted with their images, and uploads that no job uses. "
         "Empty: never.",
     )
+    review_change: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Change (mean LDR-FLIP, 0 to 1) above which an edit is held for a reviewer: that beyond its mask, "
+        "or without one that of the whole image. Empty: never.",
+    )
     memory_s: float = Field(
         86400.0, ge=0, description="Seconds for which a conversation's last image can be edited without naming it."
     )
@@ -117,7 +124,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("retention_days", "font", "templates", "blocked_terms", mode="before")
+    @field_validator("retention_days", "review_change", "font", "templates", "blocked_terms", mode="before")
     @classmethod
     def _read_empty(cls, value: object) -> object:
         return None if value == "" else value

@@ -82,7 +82,8 @@ def test_a_table_becomes_pictures_a_sheet_and_a_zip(client: FlaskClient, light: 
     assert (batch["state"], batch["operation"], batch["model"], batch["queue_position"]) == (
         "queued", "batch", "cv", None,
     )  # fmt: skip
-    assert batch["rows"] == {"total": 3, "queued": 3, "running": 0, "succeeded": 0, "failed": 0, "cancelled": 0}
+    nothing_yet = dict.fromkeys(("running", "review", "succeeded", "failed", "cancelled"), 0)
+    assert batch["rows"] == {"total": 3, "queued": 3, **nothing_yet}
     run(light, worker)
     done = look(client, batch["id"])
     assert (done["state"], said(done), done["error"], done["attempt"]) == ("succeeded", [], None, 1)

@@ -20,6 +20,7 @@ NEEDS: dict[str, set[Scope]] = {
     "jobs.cancel": PAINTS,
     "jobs.delete": PAINTS,
     "images.delete": PAINTS,
+    "review.decide": {Scope.REVIEW, Scope.OPERATE},
     "openai.generate": {Scope.GENERATE},
     "openai.edit": {Scope.EDIT},
 }

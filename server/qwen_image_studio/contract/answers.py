@@ -84,6 +84,8 @@ class RowsView(View):
     total: int
     queued: int
     running: int
+    review: int
+    """Painted, with images that wait for a reviewer."""
     succeeded: int
     failed: int
     cancelled: int
@@ -103,6 +105,9 @@ class JobView(View):
     progress: ProgressView
     attempt: int
     images: list[ImageView]
+    """Those that may be given out; what is held for a reviewer is not among them, whoever asks."""
+    held: int
+    """How many images of it, or of a batch's rows, wait for a reviewer; the job ends with the last verdict."""
     warnings: list[str]
     compute_saved: float | None
     """Share of the model's work that was not needed, 0 to 1; null where nothing was saved by design."""
@@ -155,7 +160,8 @@ class JobQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     wait: float = Field(0, ge=0, le=60, allow_inf_nan=False)
-    """Answer when the job ends, changes state or moves, at the latest after this many seconds (long poll)."""
+    """Answer when the job ends, changes state or moves, at the latest after this many seconds (long poll); after 2 s
+    where it is in review."""
 
 
 class JobsQuery(BaseModel):

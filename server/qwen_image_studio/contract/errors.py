@@ -68,6 +68,7 @@ ERRORS: Mapping[str, ErrorKind] = {
     "job_finished": ErrorKind(409, "conflict_error", "The job has ended and cannot be changed."),
     "job_not_ended": ErrorKind(409, "conflict_error", "The job has not ended and cannot be deleted."),
     "already_reviewed": ErrorKind(409, "conflict_error", "Another reviewer has decided on the image."),
+    "not_held": ErrorKind(409, "conflict_error", "The image waits for no reviewer."),
     "image_in_use": ErrorKind(409, "conflict_error", "A job that has not ended waits for the image, or makes it."),
     "precondition_failed": ErrorKind(412, "invalid_request_error", "If-Match names another version of the file."),
     "range_not_satisfiable": ErrorKind(416, "invalid_request_error", "The file has no byte in the Range."),

@@ -10,7 +10,7 @@ from itertools import chain
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.fields import Cell
-from qwen_image_studio.contract.words import State
+from qwen_image_studio.contract.words import Review, State
 from qwen_image_studio.gallery.gallery import Gallery
 from qwen_image_studio.jobs import Job, JobStore, StoredImage
 
@@ -21,12 +21,12 @@ Injection)."""
 
 
 def archive(job: Job, store: JobStore, gallery: Gallery) -> Iterator[bytes]:
-    """Return the ZIP in pieces. Raises StudioError ``not_found`` where the job has no image yet or none any more, and
-    ``storage_failed``; before the first piece where that can be known.
+    """Return the ZIP in pieces, without what is withheld. Raises StudioError ``not_found`` where the job has no image
+    yet or none any more, and ``storage_failed``; before the first piece where that can be known.
     """
     rows = store.rows.of_batch(job.id) if job.rows is not None else []
     images = store.images.of_jobs([job.id, *(row.id for row in rows)], with_deleted=True)
-    if all(image.deleted_at is not None for group in images.values() for image in group):
+    if not any(_is_given_out(image) for group in images.values() for image in group):
         raise StudioError("not_found", f"Job {job.id} has no image yet, or none any more; ask again once it has.")
     pieces = _written(job, rows, images, gallery)
     return chain([next(pieces)], pieces)
@@ -43,8 +43,8 @@ def _written(
             owner, stem = (job, stem) if row is None else (row, f"row-{(row.row or 0) + 1:03d}")
             names, gone = [], []
             for name, image in _named(stem, images.get(owner.id, ())):
-                if image.deleted_at is not None:
-                    gone.append(f"Image {image.id} was deleted.")
+                if not _is_given_out(image):
+                    gone.append(_why_not(image))
                     continue
                 try:
                     data = gallery.open(image.key)
@@ -99,6 +99,18 @@ def _named(stem: str, images: Sequence[StoredImage]) -> Iterator[tuple[str, Stor
         yield f"{stem}.{kind}" if len(images) == 1 else f"{stem}-{number}.{kind}", image
 
 
+def _is_given_out(image: StoredImage) -> bool:
+    return image.deleted_at is None and not image.review.withheld
+
+
+def _why_not(image: StoredImage) -> str:
+    if image.review is Review.HELD:
+        return f"Image {image.id} is held for a reviewer."
+    if image.review is Review.REJECTED:
+        return f"Image {image.id} was rejected: {', '.join(image.review_reasons) or 'no reason given'}."
+    return f"Image {image.id} was deleted."
+
+
 def _info(name: str, created_at: float) -> zipfile.ZipInfo:
     info = zipfile.ZipInfo(name, time.gmtime(created_at)[:6])
     info.external_attr = 0o644 << 16
@@ -109,7 +121,7 @@ def _info(name: str, created_at: float) -> zipfile.ZipInfo:
 
 
 def _line(row: Job, names: Sequence[str], images: Sequence[StoredImage], gone: Sequence[str]) -> list[str]:
-    images = [image for image in images if image.deleted_at is None]
+    images = [image for image in images if _is_given_out(image)]
     seeds = [str(image.seed) for image in images if image.seed is not None]
     errors = [row.error_message] if row.error_message else []
     cells = (row.id, " ".join(image.id for image in images), " ".join(seeds), " ".join([*errors, *gone]))

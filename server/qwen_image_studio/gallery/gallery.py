@@ -14,6 +14,7 @@ from qwen_image_studio.gallery.names import archive_key, no_such_image, upload_k
 from qwen_image_studio.gallery.store import FileStore, StoredFile
 from qwen_image_studio.imaging.received import Received
 from qwen_image_studio.jobs import JobStore, StoredImage
+from qwen_image_studio.jobs.held import held_for_review
 from qwen_image_studio.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -63,20 +64,26 @@ class Gallery:
         with file.stream:
             return file.stream.read()
 
-    def stream(self, key: str) -> StoredFile:
-        """Open the file of an existing image or of a running job's preview, to be read piece by piece.
+    def stream(self, key: str, *, review: bool = False) -> StoredFile:
+        """Open the file of an existing image or of a running job's preview, to be read piece by piece; that of a
+        withheld image for `review` alone.
 
-        Raises StudioError ``not_found`` where no row names the file, even if the file still exists.
+        Raises StudioError ``not_found`` where no row names the file, even if the file still exists, and
+        ``held_for_review``.
         """
         if not self._store.forgetting.named_keys([key]):
             raise no_such_image()
+        if not review and (held := self._store.images.held_behind(key)) is not None:
+            raise held_for_review(f"image {held.id}", held.job_id)
         return self.files.open(key)
 
     # -- links -----------------------------------------------------------------------------------------------------
 
-    def link(self, key: str) -> str:
-        """Return a link to the file, which expires. Whether the file exists is not checked."""
-        return self._links.link(key)
+    def link(self, key: str, *, review: bool = False) -> str:
+        """Return a link to the file, which expires; for `review` one that opens a withheld image too. Whether the file
+        exists is not checked.
+        """
+        return self._links.link(key, review=review)
 
     def preview_link(self, key: str, step: int) -> str:
         """Return a link to a preview. It differs at each step, since the file behind it changes."""
@@ -105,7 +112,9 @@ class Gallery:
             return None
 
     def linked(self, url: str, param: str = "image") -> bytes:
-        """Return the file behind a link of this server. Raises StudioError ``image_not_found``, which names `param`."""
+        """Return the file behind a link of this server. Raises StudioError ``image_not_found``, which names `param`,
+        and ``held_for_review``, also for a reviewer's link.
+        """
         try:
             with self.stream(self._links.key_of(url)).stream as stream:
                 return stream.read()

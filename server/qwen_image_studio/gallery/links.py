@@ -1,7 +1,8 @@
 """Signed links to files: whoever has a link can read that one file until the link expires.
 
-The signature, by itsdangerous, covers the whole link: the key, the step of a preview and the expiry. Links of version
-0.1 were signed by HMAC-SHA256, in hex, over expiry and key; they are accepted until they expire.
+The signature, by itsdangerous, covers the whole link: the key, whether it is a reviewer's, the step of a preview and
+the expiry. Links of version 0.1 were signed by HMAC-SHA256, in hex, over expiry and key; they are accepted until they
+expire.
 """
 
 import hashlib
@@ -23,6 +24,10 @@ from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.files import sync_folder, write_durably
 
 HOUR_S = 3600
+REVIEW_S = 600
+"""Time for which a reviewer's link works at least, in seconds."""
+FOR_REVIEW = "review"
+"""Query parameter of links that open withheld images; it is inside the signature."""
 _KEPT_IN = "secret_key"
 _EXPIRES = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
 # The last of 43 letters carries only four of the 256 bits. Its other two must be 0, else one signature would have
@@ -46,14 +51,17 @@ class Links:
         # itsdangerous signs with the last of its keys.
         self._signer = Signer(self._keys[::-1], salt="file link", digest_method=hashlib.sha256)
 
-    def link(self, key: str, *, step: int | None = None, now: float | None = None) -> str:
-        """Return the URL under which the file at `key` can be read; `step` makes the links to one preview differ.
+    def link(self, key: str, *, step: int | None = None, review: bool = False, now: float | None = None) -> str:
+        """Return the URL under which the file at `key` can be read; `step` makes the links to one preview differ. A
+        link for `review` opens a withheld image too, and works for a quarter of an hour at most.
 
         The expiry is rounded up to the full hour, so that a page that asks again gets the same URL and browsers can
         cache it.
         """
-        asked = (time.time() if now is None else now) + self._ttl_s
-        signed = _signed(check_key(key), str(math.ceil(asked / HOUR_S) * HOUR_S), "" if step is None else str(step))
+        lasts, unit = (REVIEW_S, REVIEW_S // 2) if review else (self._ttl_s, HOUR_S)
+        asked = (time.time() if now is None else now) + lasts
+        expires = str(math.ceil(asked / unit) * unit)
+        signed = _signed(check_key(key), expires, "" if step is None else str(step), "1" if review else "")
         return f"{self._beginning}{signed}&signature={self._signer.get_signature(signed).decode()}"
 
     def check(self, key: str, query: Mapping[str, str], now: float | None = None) -> int:
@@ -62,11 +70,11 @@ class Links:
         Raises:
             StudioError: ``link_refused``, with the same message whatever is wrong.
         """
-        expires, signature = query.get("expires", ""), query.get("signature", "")
+        expires, signature, review = (query.get(name, "") for name in ("expires", "signature", FOR_REVIEW))
         # Each value has exactly one spelling: a link with "+12" or "012" was never given out.
         genuine = _EXPIRES.fullmatch(expires) is not None and (
-            self._is_signed(_signed(key, expires, query.get("step", "")), signature)
-            or is_signed_by_0_1(key, expires, signature, self._keys)
+            self._is_signed(_signed(key, expires, query.get("step", ""), review), signature)
+            or (not review and is_signed_by_0_1(key, expires, signature, self._keys))
         )
         if not genuine or (time.time() if now is None else now) >= int(expires):
             raise StudioError("link_refused", "This link has expired or was changed. Ask for the image again.")
@@ -111,9 +119,10 @@ def open_links(settings: Settings) -> Links:
     return Links(settings.address, keys, settings.link_ttl_s)
 
 
-def _signed(key: str, expires: str, step: str) -> str:
+def _signed(key: str, expires: str, step: str, review: str) -> str:
     """Return the part of a link that is signed. Keys have no question mark, so it can be read in one way only."""
-    return f"{key}?{f'step={step}&' if step else ''}expires={expires}"
+    flag = f"{FOR_REVIEW}={review}&" if review else ""
+    return f"{key}?{flag}{f'step={step}&' if step else ''}expires={expires}"
 
 
 def check_secret_key(settings: Settings) -> None:

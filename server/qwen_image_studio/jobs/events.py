@@ -20,6 +20,7 @@ from qwen_image_studio.contract.errors import LeaseLost
 from qwen_image_studio.contract.words import Lane, State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import job_inputs, jobs
+from qwen_image_studio.jobs.held import IN_REVIEW, rows_in_review, withdraw
 from qwen_image_studio.jobs.states import ANY_JOB, ANY_PERSON, BATCHES, ORDINARY, Lease, NewJob, Progress
 
 _NO_LEASE: Mapping[str, Any] = {"leased_by": None, "leased_until": None}
@@ -134,10 +135,19 @@ class Change:
         """Put a leased job back in the queue."""
         self.update(job_id, {"state": State.QUEUED, **_NO_LEASE, **asdict(Progress()), **more})
 
+    def rest(self, job_id: str, now: float, **more: Any) -> None:
+        """Put a leased job aside until reviewers have decided; it ends with the last verdict (`review`)."""
+        row = self.update(job_id, {"state": State.REVIEW, **_NO_LEASE, "preview_key": None, **more})
+        self._note_painting(row, now)
+
     def end(self, job_id: str, state: State, now: float, **more: Any) -> None:
         """End a job. A batch that fails or is cancelled ends those of its rows that have not ended."""
+        if state is State.CANCELLED:
+            withdraw(self.connection, jobs.c.id == job_id, now)
         row = self.update(job_id, {**_ended(state, now), **more})
         self._note_painting(row, now)
+        if row.parent_id is not None:
+            self._wake(row.parent_id)
         if row.rows is None:
             return
         if state is not State.SUCCEEDED:
@@ -156,6 +166,7 @@ class Change:
         rows, version = update(jobs).where(jobs.c.parent_id == batch_id), {"version": jobs.c.version + 1}
         asked = {"cancel_requested": True, **version}
         running = rows.where(jobs.c.state == State.RUNNING).values(**asked)
+        withdraw(self.connection, jobs.c.parent_id == batch_id, now)
         idle = jobs.c.state.in_([State.QUEUED, State.REVIEW])
         waiting = rows.where(idle).values(**_ended(State.CANCELLED, now), **asked)
         for statement in (running, waiting):
@@ -172,6 +183,14 @@ class Change:
     def show(self, job_id: str | None) -> None:
         """Count up the version of a job, so that its watchers look again, where anything else about it has changed."""
         self._written(job_id, {})
+
+    def _wake(self, batch_id: str) -> None:
+        """Put a batch that waits for reviewers back in the queue, if none of its rows is in review any more."""
+        if not rows_in_review(self.connection, batch_id):
+            resting = update(jobs).where(jobs.c.id == batch_id, IN_REVIEW)
+            woken = resting.values(state=State.QUEUED, version=jobs.c.version + 1).returning(*_SHOWN)
+            if (row := self.connection.execute(woken).one_or_none()) is not None:
+                self._note(row)
 
     def _written(self, job_id: str | None, changes: Mapping[str, Any]) -> Row[Any] | None:
         statement = update(jobs).where(jobs.c.id == job_id).values(**changes, version=jobs.c.version + 1)

@@ -149,6 +149,8 @@ def _check_unused(connection: Connection, found: Iterable[Row[Any]]) -> None:
         raise _in_use(use.image_id, use.id)
     makers = select(images.c.id.label("image_id"), jobs).join(jobs, jobs.c.id == images.c.job_id)
     for maker in connection.execute(makers.where(images.c.id.in_(ids))):
+        if maker.state == State.REVIEW:
+            raise _in_use(maker.image_id, maker.id)
         if (batch_id := _waiting_batch(connection, maker)) is not None:
             raise _in_use(maker.image_id, batch_id)
 

@@ -7,12 +7,22 @@ from dataclasses import asdict
 from sqlalchemy import bindparam, or_, select
 
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import Review, State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import OPEN, images, jobs
+from qwen_image_studio.jobs.held import WITHHELD, held_for_review
 from qwen_image_studio.jobs.records import NOT_DELETED, as_image
-from qwen_image_studio.jobs.states import ACTIVE, StoredImage
+from qwen_image_studio.jobs.states import StoredImage
 
 _IMAGE = select(images).where(images.c.id == bindparam("image_id"), NOT_DELETED)
+_KEYS = (images.c.key, images.c.thumbnail_key, images.c.comparison_key)
+_BEHIND = (
+    select(images)
+    .where(or_(*(column == bindparam("key") for column in _KEYS)), NOT_DELETED)
+    .order_by(WITHHELD)
+    .limit(1)
+)
+_GIVEN_OUT = (NOT_DELETED, ~WITHHELD)
 _OF_JOBS = select(images).where(images.c.job_id.in_(bindparam("ids", expanding=True))).order_by(images.c.number)
 
 
@@ -43,6 +53,14 @@ class Images:
         with self._database.reading() as connection:
             return list(connection.scalars(query.where(images.c.owner == owner, NOT_DELETED)))
 
+    def held_behind(self, key: str) -> StoredImage | None:
+        """Return the withheld image that a file belongs to; None where it belongs to none, or also to one that may be
+        seen.
+        """
+        with self._database.reading() as connection:
+            row = connection.execute(_BEHIND, {"key": key}).first()
+        return None if row is None or not Review(row.review).withheld else as_image(row)
+
     def of_jobs(self, job_ids: Collection[str], *, with_deleted: bool = False) -> Mapping[str, Sequence[StoredImage]]:
         """Return the images of several jobs, by job id, in order; `with_deleted` includes the rows that deleted images
         have left.
@@ -59,15 +77,16 @@ class Images:
 
         With `before`, the id of a job, only jobs that were submitted before that one count.
 
-        Raises StudioError ``image_not_ready`` where a later job of the conversation has not ended, and
-        ``image_not_found`` where the last one is a batch with several images.
+        Withheld images do not count. Raises StudioError ``image_not_ready`` where a later job of the conversation has
+        not ended, ``held_for_review`` where reviewers have to decide on all that it made, and ``image_not_found`` where
+        the last one is a batch with several images.
         """
         rows = jobs.alias()
-        has_images = select(images.c.id).where(images.c.job_id == jobs.c.id, NOT_DELETED).exists()
+        has_images = select(images.c.id).where(images.c.job_id == jobs.c.id, *_GIVEN_OUT).exists()
         has_rows_images = (
             select(images.c.id)
             .join(rows, rows.c.id == images.c.job_id)
-            .where(rows.c.parent_id == jobs.c.id, NOT_DELETED)
+            .where(rows.c.parent_id == jobs.c.id, *_GIVEN_OUT)
             .correlate(jobs)
             .exists()
         )
@@ -88,7 +107,7 @@ class Images:
             last = connection.execute(query).one_or_none()
             if last is None:
                 return None
-            if last.state in ACTIVE:
+            if last.state in {State.QUEUED, State.RUNNING}:
                 raise _refusal(
                     "image_not_ready",
                     f"job {last.id}, which makes the last image of this conversation, has not ended; fetch it first "
@@ -96,7 +115,9 @@ class Images:
                 )
             of_rows = select(rows.c.id).where(rows.c.parent_id == last.id)
             of_job = images.c.job_id == last.id if last.rows is None else images.c.job_id.in_(of_rows)
-            found = connection.execute(select(images).where(of_job, NOT_DELETED).order_by(images.c.number)).all()
+            found = connection.execute(select(images).where(of_job, *_GIVEN_OUT).order_by(images.c.number)).all()
+        if not found or (last.rows is not None and last.state == State.REVIEW):
+            raise held_for_review(f"what job {last.id} made last in this conversation", last.id)
         if last.rows is not None and len(found) > 1:
             raise _refusal(
                 "image_not_found",

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, bindparam, select, text, update
 
 from qwen_image_studio.contract.errors import LeaseLost
-from qwen_image_studio.contract.words import Lane, State
+from qwen_image_studio.contract.words import Lane, Review, State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import QUEUED, RUNNING, images, jobs
 from qwen_image_studio.jobs.events import Change, Events, JobEvent, Listener, clock
+from qwen_image_studio.jobs.held import only_reviews_left
 from qwen_image_studio.jobs.ranking import HAS_WORK, next_job
 from qwen_image_studio.jobs.records import as_job
 from qwen_image_studio.jobs.states import Lease, Measured, Progress, StoredImage
@@ -102,20 +103,23 @@ class Leases:
         now: float | None = None,
         measured: Measured | None = None,
     ) -> State:
-        """End the job with its images and return its state: succeeded, or cancelled, without the images, where a cancel
-        came first. `compute_saved` is the share of the model's work that was not needed, 0 to 1; `measured`, here and
-        in other ends, is what the attempt cost. Raises LeaseLost.
+        """End the job with its images and return its state: succeeded; review, and no end yet, where an image is held;
+        or cancelled, without the images, where a cancel came first. `compute_saved` is the share of the model's work
+        that was not needed, 0 to 1; `measured`, here and in other ends, is what the attempt cost. Raises LeaseLost.
         """
         now = clock(now)
         with self._events.changing() as change:
             if change.check_lease(lease):
                 change.end(lease.job.id, State.CANCELLED, now, **_cost(measured))
                 return State.CANCELLED
-            result = {"warnings": list(warnings), "compute_saved": compute_saved, **_cost(measured)}
-            change.end(lease.job.id, State.SUCCEEDED, now, **result)
             if images_:
                 rows = [asdict(replace(image, created_at=now)) for image in images_]
                 change.connection.execute(images.insert(), rows)
+            result = {"warnings": list(warnings), "compute_saved": compute_saved, **_cost(measured)}
+            if any(image.review is Review.HELD for image in images_):
+                change.rest(lease.job.id, now, **result)
+                return State.REVIEW
+            change.end(lease.job.id, State.SUCCEEDED, now, **result)
             return State.SUCCEEDED
 
     def fail(
@@ -135,13 +139,16 @@ class Leases:
             change.end(lease.job.id, State.CANCELLED, clock(now), **_cost(measured))
 
     def release(self, lease: Lease, now: float | None = None) -> None:
-        """Put the job back in the queue; this attempt does not count. It ends as cancelled where a cancel came first.
+        """Put the job back in the queue; this attempt does not count. It ends as cancelled where a cancel came first; a
+        batch whose rows have ended but for those that reviewers decide on is put aside until they have.
 
         Raises LeaseLost.
         """
         with self._events.changing() as change:
             if change.check_lease(lease):
                 change.end(lease.job.id, State.CANCELLED, clock(now))
+            elif lease.job.rows is not None and only_reviews_left(change.connection, lease.job.id, lease.job.rows):
+                change.rest(lease.job.id, clock(now), attempt=jobs.c.attempt - 1)
             else:
                 change.requeue(lease.job.id, attempt=jobs.c.attempt - 1)
 

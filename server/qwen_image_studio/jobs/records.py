@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, case, func, select
+from sqlalchemy import Connection, Row, Select, bindparam, case, func, or_, select
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Lane, Review, State
-from qwen_image_studio.database.tables import OPEN, images, jobs
+from qwen_image_studio.database.tables import QUEUED, RUNNING, images, jobs
 from qwen_image_studio.jobs.states import Job, Measured, Progress, StoredImage
 
 _row = jobs.alias("of_batch")
@@ -15,7 +15,7 @@ _rows = select(func.coalesce(func.sum(_row.c.version), 0)).where(_row.c.parent_i
 VERSION = (jobs.c.version + case((jobs.c.rows.is_not(None), _rows), else_=0)).label("version")
 """The version that people see: a batch's own, and those of its rows. So a row that changes need not write its batch."""
 _begun = select(_row.c.id).where(_row.c.parent_id == jobs.c.id, _row.c.state != State.QUEUED).exists()
-_is_open = jobs.c.rows.is_not(None) & OPEN
+_is_open = jobs.c.rows.is_not(None) & or_(QUEUED, RUNNING)
 SHOWN_STATE = case((_is_open & _begun, State.RUNNING), (_is_open, State.QUEUED), else_=jobs.c.state).label("state")
 """The state that people see; `states.state_shown` is the same in Python."""
 JOBS: Select[Any] = select(*(column for column in jobs.c if column.name not in {"seq", "version"}), VERSION)

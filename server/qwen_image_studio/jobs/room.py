@@ -9,11 +9,11 @@ owner, for whom there is no other, and who is no other person where nobody is na
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, or_, select
 
 from qwen_image_studio.contract.caller import LOCAL_OWNER, NOBODY, person_of
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.database.tables import OPEN, QUEUED, jobs
+from qwen_image_studio.database.tables import QUEUED, RUNNING, jobs
 from qwen_image_studio.jobs.states import ORDINARY, NewJob
 
 _RETRY_S = 5
@@ -75,7 +75,8 @@ def _counted(*conditions: ColumnElement[bool]) -> Select[Any]:
 
 
 _OF_LANE = (QUEUED, jobs.c.rows.is_(None), jobs.c.lane == bindparam("lane"), jobs.c.party == ORDINARY)
-_OF_BATCHES = (OPEN, jobs.c.rows.is_not(None))
+_OF_BATCHES = (or_(QUEUED, RUNNING), jobs.c.rows.is_not(None))
+"""Those that wait for reviewers take no place."""
 _OF_OWNER = jobs.c.owner == bindparam("owner")
 _BATCHES_OF_OWNER = func.coalesce(jobs.c.owner, "") == bindparam("owner")
 """Not by the index of owners, which holds all their past jobs; that of what waits is sorted by them."""

@@ -1,15 +1,16 @@
 """The rows of batches: they become jobs one after the other, and are counted by state."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from qwen_image_studio.contract.words import State
 from qwen_image_studio.database.connection import Database
-from qwen_image_studio.database.tables import jobs
+from qwen_image_studio.database.tables import images, jobs
 from qwen_image_studio.jobs.events import Events, clock
-from qwen_image_studio.jobs.records import JOBS, as_job, check_inputs, get_job
+from qwen_image_studio.jobs.held import HELD
+from qwen_image_studio.jobs.records import JOBS, NOT_DELETED, as_job, check_inputs, get_job
 from qwen_image_studio.jobs.states import Job, Lease, NewJob, RowCounts
 
 _BATCHES = select(jobs.c.id, jobs.c.rows, jobs.c.state, jobs.c.cancel_requested).where(
@@ -21,6 +22,12 @@ _MADE = (
     )
     .where(jobs.c.parent_id.in_(bindparam("ids", expanding=True)))
     .group_by(jobs.c.parent_id, jobs.c.state)
+)
+_HELD_OF_ROWS = (
+    select(jobs.c.parent_id, func.count().label("number"))
+    .join(images, images.c.job_id == jobs.c.id)
+    .where(jobs.c.parent_id.in_(bindparam("ids", expanding=True)), jobs.c.state == State.REVIEW, HELD, NOT_DELETED)
+    .group_by(jobs.c.parent_id)
 )
 _EXISTING = select(jobs.c.id).where(jobs.c.parent_id == bindparam("batch_id"), jobs.c.row == bindparam("number"))
 
@@ -35,7 +42,7 @@ class Rows:
         self, lease: Lease, number: int, new: NewJob, refusal: tuple[str, str] | None = None, now: float | None = None
     ) -> bool:
         """Add the job of one row (from 0) to the leased batch, and return True; where the batch is to be cancelled, add
-        nothing and return False.
+        nothing and return False. What the batch holds for reviewers, its rows do.
 
         With a `refusal` (an error's code and message) the new job has failed from the start. A row that is a job
         already stays as it is. Raises LeaseLost, and StudioError ``image_not_found`` for an input that was deleted
@@ -49,7 +56,7 @@ class Rows:
                 if refusal is None:
                     check_inputs(change.connection, new.inputs)
                 place = {"parent_id": batch.id, "party": batch.id, "row": number}
-                whose = {"key": batch.key, "user": batch.user, "person": batch.person}
+                whose = {"key": batch.key, "user": batch.user, "person": batch.person, "hold": new.hold or batch.hold}
                 row = change.add(new, clock(now), **place, **whose)
                 if refusal is not None:
                     change.fail(row.id, *refusal, clock(now))
@@ -67,10 +74,13 @@ class Rows:
             for row in connection.execute(_MADE, ids) if found else ():
                 counted[row.parent_id][row.state] = row.number
                 started[row.parent_id] += [row.started_at] if row.started_at is not None else []
+            resting = [batch_id for batch_id, states in counted.items() if states[State.REVIEW]]
+            held = _held_of(connection, resting) if resting else {}
         return {
             batch.id: _row_counts(
                 batch.rows,
                 counted[batch.id],
+                held=held.get(batch.id, 0),
                 expects_more=not (State(batch.state).final or batch.cancel_requested),
                 started_at=min(started[batch.id], default=None),
             )
@@ -85,13 +95,21 @@ class Rows:
             return [as_job(row) for row in connection.execute(query)]
 
 
-def _row_counts(total: int, made: Mapping[str, int], *, expects_more: bool, started_at: float | None) -> RowCounts:
+def _held_of(connection: Connection, batch_ids: Sequence[str]) -> Mapping[str, int]:
+    return {row.parent_id: row.number for row in connection.execute(_HELD_OF_ROWS, {"ids": batch_ids})}
+
+
+def _row_counts(
+    total: int, made: Mapping[str, int], *, held: int, expects_more: bool, started_at: float | None
+) -> RowCounts:
     missing = total - sum(made.values())
     return RowCounts(
         total=total,
         missing=missing,
         queued=made.get(State.QUEUED, 0) + (missing if expects_more else 0),
-        running=made.get(State.RUNNING, 0) + made.get(State.REVIEW, 0),
+        running=made.get(State.RUNNING, 0),
+        review=made.get(State.REVIEW, 0),
+        held=held,
         succeeded=made.get(State.SUCCEEDED, 0),
         failed=made.get(State.FAILED, 0),
         cancelled=made.get(State.CANCELLED, 0) + (0 if expects_more else missing),

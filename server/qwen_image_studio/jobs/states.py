@@ -1,7 +1,7 @@
 """The records of the job store, and the states that a job goes through.
 
-    queued ──claim──> running ──finish──> succeeded
-      │  ^              │  │ └──fail────> failed
+    queued ──claim──> running ──finish──> succeeded, or review ──last verdict──> succeeded or failed
+      │  ^              │  │ └──fail────> failed         └─────────cancel──> cancelled
       │  └─release, ────┘  └────stop────> cancelled
       │    lease expired (until max_attempts, then failed / worker_lost)
       └──cancel──> cancelled
@@ -10,7 +10,8 @@ A claim gives a lease with a fencing token, and every later call of the worker p
 has the lease, the store raises LeaseLost and changes nothing. A job whose cancel was accepted ends cancelled.
 
 A batch is a job too, and so is each of its rows. A worker that holds the batch's lease makes the rows into jobs one
-after the other and then gives the lease back; the batch can be claimed again once no row is under way any more.
+after the other and then gives the lease back; the batch can be claimed again once no row is under way any more. Where
+rows then wait for reviewers, it is put aside, in review itself, until the last of them has ended.
 """
 
 from collections.abc import Mapping, Sequence
@@ -180,6 +181,10 @@ class RowCounts:
     succeeded: int
     failed: int
     cancelled: int
+    review: int = 0
+    """Rows that wait for a reviewer."""
+    held: int = field(default=0, compare=False)
+    """Images of theirs that do."""
     started: bool = field(default=False, compare=False)
     """Whether one of the rows that are jobs was begun or has ended."""
     started_at: float | None = field(default=None, compare=False)
@@ -193,9 +198,9 @@ class RowCounts:
 
 def state_shown(job: Job, rows: RowCounts | None) -> State:
     """Return the state that people see: a batch is shown as running from the start of its first row until the batch
-    ends, whether or not a worker holds the lease of the batch itself.
+    ends or waits for reviewers alone, whether or not a worker holds the lease of the batch itself.
     """
-    if rows is None or job.state.final:
+    if rows is None or job.state.final or job.state is State.REVIEW:
         return job.state
     return State.RUNNING if rows.started else State.QUEUED
 

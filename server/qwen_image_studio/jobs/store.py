@@ -9,6 +9,7 @@ from qwen_image_studio.jobs.forgetting import Forgetting
 from qwen_image_studio.jobs.images import Images
 from qwen_image_studio.jobs.leases import Leases
 from qwen_image_studio.jobs.news import Announcer, Bell, open_bell
+from qwen_image_studio.jobs.review import Reviews
 from qwen_image_studio.jobs.rows import Rows
 from qwen_image_studio.jobs.workers import Workers
 from qwen_image_studio.settings import Settings
@@ -28,6 +29,8 @@ class JobStore:
         self.rows = Rows(database, events)
         """What is done with the rows of batches."""
         self.images = Images(database)
+        self.reviews = Reviews(database, events)
+        """What reviewers do."""
         self.forgetting = Forgetting(database, events)
         self.workers = Workers(database)
 

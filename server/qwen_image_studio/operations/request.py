@@ -67,6 +67,8 @@ class Request(BaseModel, ABC):
 
     conversation: ConversationName = None
     """A name of the caller's own. Where an image is needed and none sent, it is the last one of this conversation."""
+    hold: bool = False
+    """Withhold the images until a reviewer has approved them, and make no previews; for a batch, those of all rows."""
     user: Annotated[UserName, BeforeValidator(_trimmed)] = None
     """A name of the caller's own for the person it asks for; /v1/jobs?user= lists that one's jobs alone."""
 

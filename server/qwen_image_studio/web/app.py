@@ -11,7 +11,7 @@ from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.web import files, images, jobs, ops
+from qwen_image_studio.web import files, images, jobs, ops, review
 from qwen_image_studio.web.auth import protect
 from qwen_image_studio.web.edge import guard_edge
 from qwen_image_studio.web.openai import routes as openai
@@ -48,6 +48,6 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
     parts.keep_in(app)
     guard_edge(app)
     protect(app, settings)
-    for module in (jobs, images, openai, files, ops):
+    for module in (jobs, images, review, openai, files, ops):
         app.register_blueprint(module.blueprint)
     return app

@@ -12,6 +12,7 @@ from werkzeug.wsgi import FileWrapper
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.gallery.archive import archive
+from qwen_image_studio.gallery.links import FOR_REVIEW
 from qwen_image_studio.gallery.names import archived_job
 from qwen_image_studio.gallery.store import StoredFile
 from qwen_image_studio.jobs import Job
@@ -33,13 +34,14 @@ FILE_ERRORS = ("not_found", "storage_failed", "precondition_failed", "range_not_
     "GET",
     "/<path:key>",
     returns=FILE_ANSWERS,
-    errors=("link_refused", "database_busy", *FILE_ERRORS),
+    errors=("link_refused", "database_busy", "held_for_review", *FILE_ERRORS),
     needs_key=False,
 )
 def file(key: str) -> Response:
     """Get the image or the ZIP of a link from a JobView.
 
-    Images answer If-None-Match and Range; a ZIP is written while it is read, and is always whole.
+    Images answer If-None-Match and Range; a ZIP is written while it is read, and is always whole. A withheld image
+    opens by a reviewer's link alone.
     """
     if ".." in key.split("/"):
         raise StudioError("not_found", "There is no such file.")
@@ -47,7 +49,8 @@ def file(key: str) -> Response:
     expires = gallery.check_link(key, request.args)
     if job_id := archived_job(key):
         return archive_response(services().store.jobs.get(job_id))
-    response = file_response(gallery.stream(key), max_age_s=int(expires - time.time()))
+    found = gallery.stream(key, review=FOR_REVIEW in request.args)
+    response = file_response(found, max_age_s=int(expires - time.time()))
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return response
 

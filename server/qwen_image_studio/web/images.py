@@ -28,10 +28,13 @@ def _know_ids(state: BlueprintSetupState) -> None:
     state.app.url_map.converters["image"] = ImageId
 
 
-@route(blueprint, "GET", "/<image:image_id>", errors=("not_found",))
+@route(blueprint, "GET", "/<image:image_id>", errors=("not_found", "held_for_review"))
 def show(image_id: str) -> ImageRecord:
-    """Look at one image's record."""
-    return image_record(services().store.images.get(image_id, caller().owner))
+    """Look at one image's record.
+
+    That of a withheld image is for reviewers, whose links to it open for them alone, a quarter of an hour at most.
+    """
+    return image_record(services().store.reviews.look(image_id, caller()))
 
 
 @route(
@@ -51,8 +54,10 @@ def delete(image_id: str) -> tuple[str, int]:
     return "", 204
 
 
-@route(blueprint, "GET", "/<image:image_id>/content", returns=FILE_ANSWERS, errors=FILE_ERRORS)
+@route(blueprint, "GET", "/<image:image_id>/content", returns=FILE_ANSWERS, errors=(*FILE_ERRORS, "held_for_review"))
 def content(image_id: str) -> Response:
     """Get one image's bytes, whole or a range of them; If-None-Match is answered."""
-    image = services().store.images.get(image_id, caller().owner)
-    return file_response(services().gallery.stream(image.key), max_age_s=YEAR_S, tag=image.sha256)
+    image = services().store.reviews.look(image_id, caller())
+    withheld = image.review.withheld
+    found = services().gallery.stream(image.key, review=withheld)
+    return file_response(found, max_age_s=0 if withheld else YEAR_S, tag=image.sha256)

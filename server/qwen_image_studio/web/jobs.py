@@ -9,7 +9,7 @@ from pydantic import RootModel
 
 from qwen_image_studio.contract.answers import JobList, JobQuery, JobsQuery, JobView
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import MAX_INPUTS, MAX_JSON_BYTES, Scope
+from qwen_image_studio.contract.words import MAX_INPUTS, MAX_JSON_BYTES, Scope, State
 from qwen_image_studio.jobs import Job, Tag
 from qwen_image_studio.operations import JobRequest
 from qwen_image_studio.operations.request import validated
@@ -33,11 +33,14 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 
 PACE_S = 1.0
 """Least time between two answers about mere progress, in seconds; a change of state is told at once."""
+REVIEW_WAIT_S = 2.0
+"""Longest wait for a job that waits for a person; whoever goes on asking does not do so in a tight loop."""
 KEEP_ALIVE_S = 15.0
 """Time after which a silent event stream sends a sign of life, in seconds."""
 SUBMIT_ERRORS = (
     "unknown_model", "unsupported_operation", "unsupported_image", "image_too_large", "image_not_found",
-    "image_not_ready", "url_not_allowed", "url_not_fetched", "content_blocked", "idempotency_key_reused", "queue_full",
+    "image_not_ready", "held_for_review", "url_not_allowed", "url_not_fetched", "content_blocked",
+    "idempotency_key_reused", "queue_full",
 )  # fmt: skip
 """Codes of errors that refuse a job once its request has been read."""
 PAINTS = (Scope.GENERATE, Scope.EDIT)
@@ -141,10 +144,11 @@ def index(query: JobsQuery) -> JobList:
 
 @route(blueprint, "GET", "/<job_id>", errors=("not_found",), waits=True)
 def show(job_id: str, query: JobQuery) -> JobView:
-    """Look at one job, waiting for news of it where asked to."""
+    """Look at one job, waiting for news of it where asked to; what waits for a reviewer is news enough."""
     with services().changes.watching(job_id) as watch:
         job, view = LOOKS.run(partial(_look, job_id))
-        if not job.state.final and watch.wait(tag_of(job, view), query.wait, PACE_S):
+        wait = min(query.wait, REVIEW_WAIT_S) if view.state is State.REVIEW else query.wait
+        if not job.state.final and watch.wait(tag_of(job, view), wait, PACE_S):
             _, view = LOOKS.run(partial(_look, job_id, watch.tag))
         return view
 
@@ -160,7 +164,8 @@ def show(job_id: str, query: JobQuery) -> JobView:
 def events(job_id: str) -> Response:
     """Follow one job as server-sent events.
 
-    Each event is named `job` and carries the whole JobView; the stream ends with the job. A client that reconnects
+    Each event is named `job` and carries the whole JobView; the stream ends with the job, and goes on while it is in
+    review. A client that reconnects
     after the end is answered 204, which tells browsers to stop.
     """
     last = request.headers.get("Last-Event-ID", "")
@@ -175,7 +180,7 @@ def events(job_id: str) -> Response:
 def cancel(job_id: str) -> JobView:
     """Cancel a job: a queued one at once, a running one at its next step, a batch with all its rows.
 
-    Images that rows have painted already stay.
+    Images that rows have painted already stay; those that wait for a reviewer are deleted.
     """
     return job_view(services().store.jobs.cancel(job_id, caller().owner))
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from qwen_image_studio.contract.answers import (
     ChangeView,
@@ -24,6 +25,7 @@ from qwen_image_studio.contract.words import (
     MIN_STEPS,
     HeldFor,
     Lane,
+    Review,
     State,
     Tier,
 )
@@ -72,13 +74,13 @@ def tag_of(job: Job, view: JobView) -> Tag:
 
 
 def image_view(image: StoredImage) -> ImageView:
-    """Return one image with fresh links."""
+    """Return one image with fresh links; those of a withheld one, which only reviewers see, open for them alone."""
     compared = None if image.deleted_at is not None else image.comparison_key
-    gallery = services().gallery
+    link = partial(services().gallery.link, review=image.review.withheld)
     return ImageView(
         id=image.id,
-        url=gallery.link(image.key),
-        thumbnail_url=gallery.link(image.thumbnail_key),
+        url=link(image.key),
+        thumbnail_url=link(image.thumbnail_key),
         width=image.width,
         height=image.height,
         mime_type=image.mime_type,
@@ -86,7 +88,7 @@ def image_view(image: StoredImage) -> ImageView:
         sha256=image.sha256,
         deleted=image.deleted_at is not None,
         change=_change(image),
-        comparison_url=gallery.link(compared) if compared else None,
+        comparison_url=link(compared) if compared else None,
     )
 
 
@@ -141,8 +143,8 @@ def model_view(model: Model, *, loaded: bool) -> ModelView:
 def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: RowCounts | None) -> JobView:
     state = job.state if rows is None else state_shown(job, rows)
     position = place if state is State.QUEUED and rows is None else (0 if state is State.RUNNING else None)
-    gallery = services().gallery
-    has_images = any(image.deleted_at is None for image in images) or (rows is not None and rows.succeeded > 0)
+    gallery, seen = services().gallery, [image for image in images if not image.review.withheld]
+    has_images = any(image.deleted_at is None for image in seen) or (rows is not None and rows.succeeded > 0)
     return JobView(
         id=job.id,
         operation=job.operation,
@@ -152,7 +154,8 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: 
         queue_position=position,
         progress=_progress(job) if rows is None else _progress_of_rows(state, rows),
         attempt=job.attempt,
-        images=[image_view(image) for image in images],
+        images=[image_view(image) for image in seen],
+        held=sum(image.review is Review.HELD for image in images) if rows is None else rows.held,
         warnings=list(job.warnings),
         compute_saved=job.compute_saved,
         cached=False,
@@ -175,6 +178,7 @@ def _rows_view(rows: RowCounts | None) -> RowsView | None:
         total=rows.total,
         queued=rows.queued,
         running=rows.running,
+        review=rows.review,
         succeeded=rows.succeeded,
         failed=rows.failed,
         cancelled=rows.cancelled,

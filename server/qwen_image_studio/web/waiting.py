@@ -180,7 +180,7 @@ class Waiting:
         self._job_id, self._owner, self._store, self._watch = job_id, owner, store, watch
 
     def states(self) -> Iterator[Job]:
-        """Yield the job now, at each change and at least every 5 s; the last one has succeeded.
+        """Yield the job now, at each change and at least every 5 s; the last one has succeeded, or is in review.
 
         Raises StudioError where the job ends otherwise or not soon enough.
         """
@@ -190,7 +190,7 @@ class Waiting:
             _check_end(job)
             yield job
             left = deadline - time.monotonic()
-            if job.state is State.SUCCEEDED:
+            if job.state in {State.SUCCEEDED, State.REVIEW}:
                 return
             if left <= 0:
                 raise _still_working(job.id, f"The job {job.id} goes on, but has not ended within {WAIT_S:g} seconds")
@@ -201,7 +201,9 @@ class Waiting:
                 raise _still_working(job.id, f"The job {job.id} goes on")
 
     def end(self) -> Job:
-        """Return the job once it has succeeded. Raises StudioError where it ends otherwise or not soon enough."""
+        """Return the job once it has succeeded or is in review. Raises StudioError where it ends otherwise or not soon
+        enough.
+        """
         *_, last = self.states()
         return last
 
@@ -230,8 +232,6 @@ def _check_end(job: Job) -> None:
         raise StudioError(job.error_code or "internal_error", f"{job.error_message} (job {job.id})")
     if job.state is State.CANCELLED:
         raise StudioError("job_finished", f"The job {job.id} was cancelled before it was done.")
-    if job.state is State.REVIEW:
-        raise _still_working(job.id, f"The images of job {job.id} wait for a person's approval")
 
 
 def _has_left() -> bool:

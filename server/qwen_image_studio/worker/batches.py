@@ -83,10 +83,12 @@ class Batches:
         counts = self._store.rows.counts([lease.job.id])[lease.job.id]
         was_poisoned = lease.job.attempt > 1 and lease.job.attempt >= self._settings.max_attempts
         if not counts.missing:
+            if counts.review:  # they are for reviewers to end; until then the batch is put aside
+                raise Released
             return self._gather(lease, plan, keeper, with_sheet=not was_poisoned)
         # Rows are made in order, so the existing ones are the first ones. Only OPEN_ROWS of them are made ahead of the
         # painting.
-        open_rows = counts.total - counts.missing - counts.ended
+        open_rows = counts.queued + counts.running - counts.missing
         until = time.monotonic() + TURN_S
         for number in range(counts.total - counts.missing, counts.total):
             keeper.report("rows", number, counts.total)
@@ -159,9 +161,12 @@ class Batches:
     # -- gathering -------------------------------------------------------------------------------------------------
 
     def _gather(self, lease: Lease, plan: BatchPlan, keeper: LeaseKeeper, *, with_sheet: bool) -> Gathered:
-        """Return the result of a batch whose rows have all ended. It succeeds even where its contact sheet fails."""
+        """Return the result of a batch whose rows have all ended, without what reviewers rejected. It succeeds even
+        where its contact sheet fails.
+        """
         rows = self._store.rows.of_batch(lease.job.id)
-        images = self._store.images.of_jobs([row.id for row in rows if row.state is State.SUCCEEDED])
+        made = self._store.images.of_jobs([row.id for row in rows if row.state is State.SUCCEEDED])
+        images = {row_id: seen for row_id, each in made.items() if (seen := _given_out(each))}
         lost = _loss_warnings(rows)
         if not images:
             raise StudioError("rows_failed", " ".join(lost) or "No row has a picture.")
@@ -274,6 +279,10 @@ def _origin_of_sheet(
             if (model := read_origin(files.opened(image.key)).get("model")) is not None:
                 return {"model": model}
     return {}
+
+
+def _given_out(images: Sequence[StoredImage]) -> list[StoredImage]:
+    return [image for image in images if not image.review.withheld]
 
 
 def _submission(plan: BatchPlan, number: int) -> Submission:

@@ -22,6 +22,7 @@ from qwen_image_studio.contract.errors import Cancelled, DeviceLost, LeaseLost, 
 from qwen_image_studio.contract.words import ADJUSTED, LIGHT_DEVICE, MAX_SIDE, Lane, State, WorkerState
 from qwen_image_studio.gallery import Gallery, open_gallery
 from qwen_image_studio.gallery.attempt import Attempt, clear_attempts
+from qwen_image_studio.gallery.holding import held
 from qwen_image_studio.gallery.pruning import Retention
 from qwen_image_studio.imaging import open_image, read_origin
 from qwen_image_studio.intake import Intake
@@ -235,12 +236,14 @@ class Worker:
         keeper.report("loading", 0, 0)
         saved: list[float] = []
         warnings = list(lease.job.warnings)
-        for number, painted in enumerate(self._engine.paint(plan, inputs, keeper.report, keeper.show), start=1):
+        show = None if lease.job.hold else keeper.show
+        for number, painted in enumerate(self._engine.paint(plan, inputs, keeper.report, show), start=1):
             keeper.report("storing", plan.steps_of_one * number, plan.steps_of_one * plan.images)
             attempt.store(painted, plan, inputs, before)
             saved += [painted.compute_saved] if painted.compute_saved is not None else []
             warnings += [warning for warning in (*painted.warnings, *attempt.warnings) if warning not in warnings]
-        return _Result(attempt.stored, warnings, sum(saved) / len(saved) if saved else None)
+        images = held(attempt.stored, lease.job, self._settings)
+        return _Result(images, warnings, sum(saved) / len(saved) if saved else None)
 
     def _opened(self, file: bytes) -> Image.Image:
         """Return the pixels of an input, which was accepted at its upload or is a picture of ours."""
@@ -311,7 +314,7 @@ def _attempts_to_clear(lease: Lease, state: State) -> range:
     if state is State.QUEUED:
         return range(lease.token, lease.token + (not is_batch))
     first = max(1, lease.token - LAST_CLAIMS) if is_batch else 1
-    return range(first, lease.token + (state is not State.SUCCEEDED))
+    return range(first, lease.token + (state not in {State.SUCCEEDED, State.REVIEW}))
 
 
 def _run_until_stopped(worker: Worker) -> None:

@@ -13,9 +13,10 @@ from flask import Blueprint, Response, g, stream_with_context
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.openai import ImagesEvent, ImagesItem, ImagesResponse
-from qwen_image_studio.contract.words import OutputFormat, Scope
+from qwen_image_studio.contract.words import OutputFormat, Scope, State
 from qwen_image_studio.imaging.opening import read_header
 from qwen_image_studio.jobs import Job, StoredImage
+from qwen_image_studio.jobs.held import held_for_review
 from qwen_image_studio.recipe import MASK, Submission
 from qwen_image_studio.system.threads import LOOKS
 from qwen_image_studio.web.auth import caller
@@ -32,7 +33,7 @@ blueprint = Blueprint("openai", __name__, url_prefix="/v1/images")
 Kind = Literal["image_generation", "image_edit"]
 _ERRORS = (
     *SUBMIT_ERRORS,
-    "job_finished", "not_found", "still_working",
+    "job_finished", "not_found", "still_working", "rejected",
     "worker_lost", "engine_timeout", "engine_failed", "out_of_memory", "model_unavailable",
 )  # fmt: skip
 BAD_REQUEST = 400
@@ -116,6 +117,8 @@ class _Call:
             warnings.append(
                 f"quality {asked.quality} was painted as high; steps says how much work goes into an image."
             )
+        if job.state is State.REVIEW:
+            warnings.append(f"More images wait for a reviewer; GET /v1/jobs/{job.id} has them after that.")
         if isinstance(asked, ImagesGenerateRequest) and asked.style is not None:
             warnings.append("style has no effect; say it in the prompt.")
         if job.plan.get("mask") and asked.size not in {None, "auto", size}:
@@ -171,8 +174,12 @@ def _item(call: _Call, job: Job, picture: StoredImage) -> ImagesItem:
 
 
 def _pictures(job: Job) -> list[StoredImage]:
-    if pictures := list(services().store.images.of_jobs([job.id]).get(job.id, ())):
+    """Return the images of a job that may be given out. Raises StudioError where there is none."""
+    made = services().store.images.of_jobs([job.id]).get(job.id, ())
+    if pictures := [each for each in made if not each.review.withheld]:
         return pictures
+    if made:
+        raise held_for_review("what you asked for", job.id)
     raise StudioError("not_found", f"The images of job {job.id} are not there any more.")
 
 
