@@ -16,6 +16,7 @@ from qwen_image_studio.guard.fetch import fetch
 from qwen_image_studio.jobs import Job, JobStore, NewJob, StoredImage
 from qwen_image_studio.jobs.held import held_for_review
 from qwen_image_studio.models.table import Model
+from qwen_image_studio.operations.again import said_again
 from qwen_image_studio.recipe import Input, Recipe, Submission
 from qwen_image_studio.settings import Settings
 
@@ -77,6 +78,7 @@ class Intake(Recipe):
             conversation=request.conversation or prepared.conversation,
             user=request.user,
             hold=request.hold,
+            prompt=getattr(plan, "prompt", None),
             warnings=[*submission.warnings, *prepared.warnings],
             names=self._named(prepared.references, caller),
         )
@@ -85,7 +87,8 @@ class Intake(Recipe):
                 undo.callback(self.withdraw_inputs, new, began)
                 self._store.jobs.check_room(self._settings.queue_limit, new)
                 undo.pop_all()
-        return replace(new, inputs=[self._id_of(each, caller) for each in prepared.inputs])
+        inputs = [self._id_of(each, caller) for each in prepared.inputs]
+        return replace(new, inputs=inputs, request=said_again(request, plan, inputs))
 
     def withdraw_inputs(self, new: NewJob, began: float) -> None:
         """Delete the inputs that were stored since `began` (Unix seconds) for a job that was not added."""

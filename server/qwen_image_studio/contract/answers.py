@@ -1,6 +1,6 @@
 """Answers about jobs and images, errors, and the queries beside them."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
@@ -127,6 +127,12 @@ class JobView(View):
     """Unix seconds, as all times."""
     started_at: float | None
     finished_at: float | None
+    user: str | None
+    """Whom the request named as the person it asks for."""
+    request: dict[str, Any] | None = None
+    """The parameters that ask for the same pictures again: what was sent, with the seed and all else that was decided,
+    and inputs as image ids. A batch has its job and the number of its rows. Its prompt is null where the server does
+    not keep prompts; left out of events."""
 
 
 class JobList(View):

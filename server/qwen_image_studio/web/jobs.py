@@ -221,7 +221,7 @@ def _events(job_id: str, last: str) -> Iterator[str]:
         while True:
             job, view = LOOKS.run(partial(_look, job_id, watch.tag))
             if (event_id := _event_id(tag_of(job, view))) != last:
-                yield f"id: {event_id}\nevent: job\ndata: {view.model_dump_json()}\n\n"
+                yield f"id: {event_id}\nevent: job\ndata: {view.model_dump_json(exclude={'request'})}\n\n"
                 last = event_id
             if job.state.final:
                 return

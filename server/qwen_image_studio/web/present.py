@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from qwen_image_studio.contract.answers import (
     ChangeView,
@@ -32,6 +33,7 @@ from qwen_image_studio.contract.words import (
 from qwen_image_studio.jobs import Job, RowCounts, StoredImage, Tag, state_shown
 from qwen_image_studio.models.known_words import vocabulary_of
 from qwen_image_studio.models.table import Model
+from qwen_image_studio.operations.again import recovered
 from qwen_image_studio.web.routing import services
 
 _SINCE = int(time.time())
@@ -168,7 +170,13 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: 
         created_at=job.created_at,
         started_at=job.started_at if rows is None else rows.started_at,
         finished_at=job.finished_at,
+        user=job.user,
+        request=_request(job),
     )
+
+
+def _request(job: Job) -> dict[str, Any] | None:
+    return recovered(job.operation, job.plan, job.inputs) if job.request is None else dict(job.request)
 
 
 def _rows_view(rows: RowCounts | None) -> RowsView | None:
