@@ -159,6 +159,7 @@ def edit(prompt: str, images: tuple[Path, ...], output: Path, **options: Any) ->
 @_images(help="The image to change; after it, images to take things from.")
 @click.option("--mask", type=_FILE, help="White may change, black stays.")
 @click.option("--region", callback=region, help="Instead: X,Y,WIDTH,HEIGHT in pixels, or in fractions of the image.")
+@click.option("--feather", type=int, help="Width of the soft edge in pixels, inwards, 0 to 256; default: narrow.")
 @part_options
 def inpaint(prompt: str, images: tuple[Path, ...], mask: Path | None, output: Path, **options: Any) -> None:
     """Change a part of an image as PROMPT says, and no pixel beyond it, without a server."""

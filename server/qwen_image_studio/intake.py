@@ -2,6 +2,7 @@
 images.  8. Submit.
 """
 
+import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ from qwen_image_studio.recipe import Input, Recipe, Submission
 from qwen_image_studio.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+HOUR_S = 3600.0
 
 
 class Intake(Recipe):
@@ -89,6 +92,25 @@ class Intake(Recipe):
                 undo.pop_all()
         inputs = [self._id_of(each, caller) for each in prepared.inputs]
         return replace(new, inputs=inputs, request=said_again(request, plan, inputs))
+
+    def take(self, sent: bytes | str, caller: Caller, key: str | None = None) -> tuple[StoredImage, bool]:
+        """Store an image that is sent by itself, as bytes or as a URL, and return it; the flag is false where it was
+        sent before with the same idempotency key. It is kept for STUDIO_UPLOADS_HOURS, and longer where a job names
+        it.
+
+        Raises StudioError, ``idempotency_key_reused`` where another image came with that key.
+        """
+        earlier = self._store.images.replay(caller.owner, key)
+        if earlier is not None and isinstance(sent, str):
+            return earlier, False
+        new = self._referred(sent, caller, "image") if isinstance(sent, str) else self._opened(sent, "image")
+        assert new.received is not None  # noqa: S101 - ids are refused before
+        until = time.time() + self._settings.uploads_hours * HOUR_S
+        kept = earlier or self._gallery.add(new.received, caller.owner, expires_at=until, idempotency_key=key)
+        if kept.sha256 != hashlib.sha256(new.received.png).hexdigest():
+            message = f"This Idempotency-Key came before with another image ({kept.id}); use a new key for a new one."
+            raise StudioError("idempotency_key_reused", message, param="Idempotency-Key")
+        return kept, kept.expires_at == until
 
     def withdraw_inputs(self, new: NewJob, began: float) -> None:
         """Delete the inputs that were stored since `began` (Unix seconds) for a job that was not added."""

@@ -101,6 +101,9 @@ class Settings(BaseSettings):
         description="Change (mean LDR-FLIP, 0 to 1) above which an edit is held for a reviewer: that beyond its mask, "
         "or without one that of the whole image. Empty: never.",
     )
+    uploads_hours: float = Field(
+        24.0, gt=0, description="Hours for which an image that was sent by itself is kept where no job uses it."
+    )
     memory_s: float = Field(
         86400.0, ge=0, description="Seconds for which a conversation's last image can be edited without naming it."
     )

@@ -62,6 +62,8 @@ class ImageRecord(ImageView):
     job_id: str | None
     bytes: int
     created_at: float
+    expires_at: float | None
+    """When an image that was sent by itself is deleted, unless a job names it by then; null for all others."""
     review: Review
     """Whether it waits for a reviewer's verdict, and which one fell. Held and rejected images are shown to reviewers
     alone."""

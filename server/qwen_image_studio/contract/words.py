@@ -7,6 +7,8 @@ MAX_SIDE = 4096
 MAX_SEED = 2**32 - 1
 MAX_IMAGES = 10
 MAX_INPUTS = 3
+MAX_FEATHER = 256
+"""Widest soft edge of what may change, in pixels."""
 MAX_SENT_SEED = 2**64 - 1
 """Largest seed that is taken; one above MAX_SEED is folded into what the painting takes."""
 MAX_PROMPT_CHARS = 8000
@@ -188,6 +190,15 @@ class Review(StrEnum):
     def withheld(self) -> bool:
         """Return whether bytes and links are withheld from everybody but reviewers."""
         return self in {Review.HELD, Review.REJECTED}
+
+
+class Source(StrEnum):
+    """Where an image comes from."""
+
+    UPLOAD = "upload"
+    """It was sent, by itself or with a job."""
+    MADE = "made"
+    """A job made it."""
 
 
 class HeldFor(StrEnum):

@@ -31,8 +31,20 @@ class Gallery:
 
     # -- add and open ----------------------------------------------------------------------------------------------
 
-    def add(self, received: Received, owner: str, *, is_mask: bool = False) -> StoredImage:
-        """Store an image that was taken in, its thumbnail and its row."""
+    def add(
+        self,
+        received: Received,
+        owner: str,
+        *,
+        is_mask: bool = False,
+        expires_at: float | None = None,
+        idempotency_key: str | None = None,
+    ) -> StoredImage:
+        """Store an image that was taken in, its thumbnail and its row; where the owner has sent one with the same key
+        before, return that one.
+
+        One that `expires_at` a time (Unix seconds) is deleted then, unless a job names it.
+        """
         now = time.time()
         image_id = f"img_{token_hex(12)}"
         keys = upload_keys(image_id, now)
@@ -50,9 +62,13 @@ class Gallery:
             sha256=hashlib.sha256(received.png).hexdigest(),
             created_at=now,
             is_mask=is_mask,
+            expires_at=expires_at,
+            idempotency_key=idempotency_key,
         )
-        self._store.images.add(image)
-        return image
+        kept = self._store.images.add(image)
+        if kept.id != image_id:
+            self.clear(keys.picture, keys.thumbnail)
+        return kept
 
     def withdraw(self, image_id: str, since: float = 0.0) -> None:
         """Delete an image that was added at or after `since` (Unix seconds), unless a job names it."""

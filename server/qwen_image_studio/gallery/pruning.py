@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -61,11 +61,14 @@ class Pruning:
         self.pruned = Pruned()
 
     def pieces(self, older_than_s: float | None, now: float | None = None) -> Iterator[None]:
-        """Prune, and yield after each small piece; without an age only leftovers are pruned."""
+        """Prune, and yield after each small piece; without an age only leftovers are pruned, and uploads whose time is
+        over.
+        """
         now = time.time() if now is None else now
         if older_than_s is not None:
             yield from self._prune_jobs(now - older_than_s)
-            yield from self._prune_uploads(now - older_than_s)
+            yield from self._prune_uploads(self._store.forgetting.unused_uploads(now - older_than_s))
+        yield from self._prune_uploads(self._store.forgetting.expired_uploads(now))
         yield from self._prune_leftovers(now)
 
     def _prune_jobs(self, before: float) -> Iterator[None]:
@@ -80,8 +83,8 @@ class Pruning:
                 self.pruned.kept += error.code != "not_found"
             yield
 
-    def _prune_uploads(self, before: float) -> Iterator[None]:
-        for image_id in self._store.forgetting.unused_uploads(before):
+    def _prune_uploads(self, unused: Sequence[str]) -> Iterator[None]:
+        for image_id in unused:
             if not self._dry_run:
                 self._gallery.withdraw(image_id)
             self.pruned.uploads += 1

@@ -33,6 +33,7 @@ class WebServer(BaseApplication):  # type: ignore[misc] # gunicorn has no types
             "timeout": 120,
             "graceful_timeout": 3,
             "keepalive": 30,
+            "forwarded_allow_ips": "",  # where it stands is said by STUDIO_PUBLIC_URL alone
             "loglevel": "warning",
             "proc_name": "qwen-image-studio-web",
             "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108 - gunicorn's heartbeat

@@ -5,7 +5,7 @@ left behind is found by its key. Several rows may name one file, so it is delete
 """
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, Row, bindparam, literal_column, or_, select, union, update
@@ -21,6 +21,8 @@ _KEYS = (images.c.key, images.c.thumbnail_key, images.c.comparison_key)
 _SOUGHT: BindParameter[str] = bindparam("keys", expanding=True)
 _NAMED = union(*(select(column).where(column.in_(_SOUGHT), NOT_DELETED) for column in _KEYS))
 _PREVIEWS = select(jobs.c.preview_key).where(RUNNING, jobs.c.preview_key.in_(_SOUGHT))
+_GONE: Mapping[str, Any] = {"sha256": "", "change_inside": None, "change_outside": None, "idempotency_key": None}
+"""What is left of a deleted image; the next one that is sent with its key is another one."""
 _IS_UPLOAD = images.c.job_id.is_(None)
 
 
@@ -45,8 +47,8 @@ class Forgetting:
                 raise StudioError("not_found", f"There is no image '{image_id}' of yours on this server.")
             if image.deleted_at is None:
                 _check_unused(change.connection, [image])
-                gone = {"deleted_at": clock(now), "sha256": "", "change_inside": None, "change_outside": None}
-                change.connection.execute(update(images).where(images.c.id == image_id).values(gone))
+                gone = update(images).where(images.c.id == image_id).values(**_GONE, deleted_at=clock(now))
+                change.connection.execute(gone)
                 change.show(image.job_id)
             return _unnamed(change.connection, [image])
 
@@ -65,7 +67,7 @@ class Forgetting:
             ids = _ended_family(connection, job_id)
             made = connection.execute(select(images).where(images.c.job_id.in_(ids)).with_for_update()).all()
             _check_unused(connection, made)
-            own = _own_uploads(connection, ids)
+            own = _own_uploads(connection, ids, clock(None))
             connection.execute(job_inputs.delete().where(job_inputs.c.job_id.in_(ids)))
             connection.execute(images.delete().where(images.c.id.in_([image.id for image in (*made, *own)])))
             connection.execute(jobs.delete().where(jobs.c.id.in_(ids)))
@@ -101,6 +103,12 @@ class Forgetting:
         with self._database.reading() as connection:
             return list(connection.scalars(query))
 
+    def expired_uploads(self, now: float) -> Sequence[str]:
+        """Return the ids of the images that were to be kept until then (Unix seconds) and that no job names."""
+        query = select(images.c.id).where(_IS_UPLOAD, images.c.expires_at < now, ~_is_named())
+        with self._database.reading() as connection:
+            return list(connection.scalars(query))
+
     def named_keys(self, keys: Collection[str]) -> set[str]:
         """Return those of the keys that belong to an image or to the preview of a running job."""
         sought = {"keys": list(keys)}
@@ -128,12 +136,15 @@ def _ended_family(connection: Connection, job_id: str) -> Sequence[str]:
     return [member.id for member in members]
 
 
-def _own_uploads(connection: Connection, ids: Sequence[str]) -> Sequence[Row[Any]]:
-    """Return the uploads that these jobs name and no other job does."""
+def _own_uploads(connection: Connection, ids: Sequence[str], now: float) -> Sequence[Row[Any]]:
+    """Return the uploads that these jobs name and no other job does; without those that were sent by themselves, while
+    their time is not over.
+    """
+    is_due = or_(images.c.expires_at.is_(None), images.c.expires_at < now)
     others = job_inputs.alias()
     named_by_others = select(others.c.job_id).where(others.c.image_id == images.c.id, others.c.job_id.not_in(ids))
     named = select(job_inputs.c.image_id).where(job_inputs.c.job_id.in_(ids))
-    query = select(images).where(images.c.id.in_(named), _IS_UPLOAD, ~named_by_others.correlate(images).exists())
+    query = select(images).where(images.c.id.in_(named), _IS_UPLOAD, is_due, ~named_by_others.correlate(images).exists())
     return connection.execute(query).all()
 
 

@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import Connection, bindparam, or_, select
+from sqlalchemy.exc import IntegrityError
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Review, State
@@ -23,6 +24,7 @@ _BEHIND = (
     .limit(1)
 )
 _GIVEN_OUT = (NOT_DELETED, ~WITHHELD)
+_SENT = select(images).where(images.c.owner == bindparam("owner"), images.c.idempotency_key == bindparam("key"))
 _OF_JOBS = select(images).where(images.c.job_id.in_(bindparam("ids", expanding=True))).order_by(images.c.number)
 
 
@@ -32,10 +34,25 @@ class Images:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, image: StoredImage) -> None:
-        """Record an uploaded image."""
-        with self._database.writing() as connection:
-            connection.execute(images.insert().values(asdict(image)))
+    def add(self, image: StoredImage) -> StoredImage:
+        """Record an uploaded image and return it; or the earlier one with the same owner and idempotency key."""
+        try:
+            with self._database.writing() as connection:
+                if earlier := _replayed(connection, image.owner, image.idempotency_key):
+                    return earlier
+                connection.execute(images.insert().values(asdict(image)))
+                return image
+        except IntegrityError:  # PostgreSQL: two requests with one key at the same moment
+            if earlier := self.replay(image.owner, image.idempotency_key):
+                return earlier
+            raise
+
+    def replay(self, owner: str, key: str | None) -> StoredImage | None:
+        """Return the image that was sent earlier with this owner and idempotency key, or None."""
+        if key is None:
+            return None
+        with self._database.reading() as connection:
+            return _replayed(connection, owner, key)
 
     def get(self, image_id: str, owner: str | None = None) -> StoredImage:
         """Return one image. Raises StudioError ``not_found``, also for an image of another owner."""
@@ -125,6 +142,13 @@ class Images:
                 "mean by its id",
             )
         return as_image(found[0])
+
+
+def _replayed(connection: Connection, owner: str, key: str | None) -> StoredImage | None:
+    if key is None:
+        return None
+    row = connection.execute(_SENT, {"owner": owner, "key": key}).one_or_none()
+    return None if row is None else as_image(row)
 
 
 def _refusal(code: str, problem: str) -> StudioError:

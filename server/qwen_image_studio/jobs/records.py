@@ -63,5 +63,6 @@ def check_inputs(connection: Connection, image_ids: Sequence[str]) -> None:
 
 
 def as_image(row: Row[Any]) -> StoredImage:
-    """Return the image of a whole row."""
-    return StoredImage(**{**row._mapping, "review": Review(row.review), "review_reasons": tuple(row.review_reasons)})
+    """Return the image of a row that has all its columns."""
+    values = {column.name: row._mapping[column.name] for column in images.c}
+    return StoredImage(**{**values, "review": Review(row.review), "review_reasons": tuple(row.review_reasons)})

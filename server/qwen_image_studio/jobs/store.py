@@ -10,6 +10,7 @@ from qwen_image_studio.jobs.images import Images
 from qwen_image_studio.jobs.leases import Leases
 from qwen_image_studio.jobs.news import Announcer, Bell, open_bell
 from qwen_image_studio.jobs.review import Reviews
+from qwen_image_studio.jobs.pictures import Pictures
 from qwen_image_studio.jobs.rows import Rows
 from qwen_image_studio.jobs.workers import Workers
 from qwen_image_studio.settings import Settings
@@ -31,6 +32,8 @@ class JobStore:
         self.images = Images(database)
         self.reviews = Reviews(database, events)
         """What reviewers do."""
+        self.pictures = Pictures(database)
+        """What a gallery shows."""
         self.forgetting = Forgetting(database, events)
         self.workers = Workers(database)
 

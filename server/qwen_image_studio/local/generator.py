@@ -127,13 +127,15 @@ class QwenImageGenerator:
         mask: Image.Image | None = None,
         region: tuple[float, float, float, float] | None = None,
         strength: float = 1.0,
+        feather: int | None = None,
         prompt_kind: Literal["instruction", "description"] | None = None,
         callback: Report = silent,
         **options: Unpack[Drawing],
     ) -> Pictures:
         """Change what is white in the mask, or what is within the region, and no pixel outside; see also :meth:`edit`.
 
-        The region is x, y, width and height in pixels, or in fractions of the image where all are at most 1.
+        The region is x, y, width and height in pixels, or in fractions of the image where all are at most 1. `feather`
+        is the width of the soft edge in pixels, inwards.
         """
         images = _listed(image)
         box = None if region is None else dict(zip(("x", "y", "width", "height"), region, strict=True))
@@ -141,6 +143,7 @@ class QwenImageGenerator:
             **_contract(options),
             "prompt": prompt,
             "strength": strength,
+            "feather": feather,
             "prompt_kind": prompt_kind,
             "region": box,
         }

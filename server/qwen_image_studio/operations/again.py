@@ -79,6 +79,8 @@ def _of_painting(plan: PaintPlan, has_images: bool) -> dict[str, Any]:
         said |= {"width": plan.width, "height": plan.height}
     else:
         said["prompt_kind"] = _KINDS[plan.way].value
+    if plan.feather is not None:
+        said["feather"] = plan.feather
     if plan.place is not None:
         left, top, right, bottom = plan.place
         said |= {"left": left, "top": top, "right": plan.width - right, "bottom": plan.height - bottom}

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from qwen_image_studio.contract.adjustments import Region
 from qwen_image_studio.contract.errors import StudioError, refusal
-from qwen_image_studio.contract.words import MAX_INPUTS, Operation, PromptKind, Size
+from qwen_image_studio.contract.words import MAX_FEATHER, MAX_INPUTS, Operation, PromptKind, Size
 from qwen_image_studio.imaging.masks import Marked
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.operations.given import Given, Planned
@@ -40,6 +40,9 @@ class InpaintRequest(SeveralImages, PaintRequest):
     """What the prompt is. Left out: an instruction where the model takes one."""
     strength: float = Field(1.0, gt=0, le=1, allow_inf_nan=False)
     """How far to go from what is there; at 1 nothing of it is left. Below, steps are saved."""
+    feather: int | None = Field(None, ge=0, le=MAX_FEATHER)
+    """Width of the soft edge in pixels of the image, inwards from the edge of what may change; 0 is a hard edge, and
+    nothing outside ever changes. Left out: a narrow one."""
 
     @property
     def marked(self) -> Region | str | None:
@@ -59,7 +62,7 @@ class InpaintRequest(SeveralImages, PaintRequest):
             raise _no_one_mask()
         frame, model = given.inputs[0], chosen.model
         once = region_pass(given.mask.box, frame, model.limits)
-        shape = Shape(*frame, once.width, once.height, strength=self.strength, mask=True, passes=(once,))
+        shape = Shape(*frame, once.width, once.height, strength=self.strength, mask=True, passes=(once,), feather=self.feather)
         warnings = [*_mask_warnings(given.mask, once, frame, model), *lossy(self.output_format)]
         return plan_painting(self, chosen, shape, warnings, given)
 

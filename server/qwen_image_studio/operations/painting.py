@@ -42,6 +42,7 @@ class Shape:
     mask: bool = False
     place: Box | None = None
     passes: tuple[Pass, ...] = ()
+    feather: int | None = None
 
 
 @dataclass(frozen=True)

@@ -108,9 +108,15 @@ class Canvas:
         if number not in self._edges:
             # A new strip lies beside the picture; only a changed part has something below it to blend with.
             soft = one.known is None
-            self._edges[number] = soft_inward(free, round(FEATHER * max(1.0, scale))) if soft else free
+            self._edges[number] = self._soft(free, scale) if soft else free
         self.image.paste(part, window[:2], self._edges[number])
         self._covered.paste(255, window[:2], self._edges[number])
+
+    def _soft(self, free: Image.Image, scale: float) -> Image.Image:
+        """Return what may change with the soft edge that was asked for, else with a narrow one."""
+        if self._plan.feather is None:
+            return soft_inward(free, round(FEATHER * max(1.0, scale)))
+        return soft_inward(free, self._plan.feather, most=True)
 
     def preview(self, number: int, small: Image.Image) -> Image.Image:
         """Return the image with a small picture of what pass `number` is painting, at most 512 pixels long."""
@@ -145,10 +151,11 @@ class Canvas:
         return free
 
 
-def soft_inward(mask: Image.Image, feather: int) -> Image.Image:
+def soft_inward(mask: Image.Image, feather: int, *, most: bool = False) -> Image.Image:
     """Return the mask (mode L, 0 or 255) with edges that rise to 255 over `feather` pixels inwards; outside stays 0.
 
     The mask stays full at the picture's edge, where there is nothing to blend with, and in pieces too thin to feather.
+    With `most`, a mask that is nowhere that deep is feathered as far as it goes.
     """
     box = mask.getbbox()
     if box is None or feather < 2:
@@ -159,6 +166,7 @@ def soft_inward(mask: Image.Image, feather: int) -> Image.Image:
     if white.all():
         return mask
     inward = ndimage.distance_transform_cdt(white, metric="chessboard")
+    feather = min(feather, int(inward.max())) if most else feather
     deep = ndimage.maximum_filter((inward >= feather).view(np.uint8), size=2 * feather - 1).astype(bool)
     alpha = np.where(white & ~deep, 1.0, np.minimum(1.0, inward / feather))
     soft = Image.new("L", mask.size)

@@ -117,6 +117,8 @@ class PaintPlan(_Plan):
     """Box of the input on a larger canvas, in pixels; None where there is no such canvas."""
     passes: tuple[Pass, ...] = ()
     """Parts that are painted one after the other; none where the whole image is painted at once."""
+    feather: int | None = None
+    """Width of the soft edge of what a mask marks, in pixels of the image, inwards; None for the engine's own."""
 
     @property
     def variant(self) -> Variant | None:

@@ -16,6 +16,7 @@ from qwen_image_studio.web.auth import protect
 from qwen_image_studio.web.edge import guard_edge
 from qwen_image_studio.web.openai import routes as openai
 from qwen_image_studio.web.routing import Services
+from qwen_image_studio.web.subpath import stand_below_path
 from qwen_image_studio.web.waiting import Changes
 
 
@@ -46,6 +47,7 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
         intake=Intake(settings, store, gallery, models),
     )
     parts.keep_in(app)
+    stand_below_path(app, settings)
     guard_edge(app)
     protect(app, settings)
     for module in (jobs, images, review, openai, files, ops):

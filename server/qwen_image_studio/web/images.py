@@ -1,15 +1,23 @@
-"""Images over HTTP: an image's record and bytes, for its owner."""
+"""Images over HTTP: upload, list, look, history, bytes, delete; for their owner."""
 
-from flask import Blueprint, Response
+from typing import Any, NamedTuple
+
+from flask import Blueprint, Response, request, url_for
 from flask.blueprints import BlueprintSetupState
+from pydantic import ValidationError
 from werkzeug.routing import BaseConverter
 
 from qwen_image_studio.contract.answers import ImageRecord
+from qwen_image_studio.contract.errors import StudioError, from_validation, refusal
+from qwen_image_studio.contract.pictures import ImageChain, ImageList, ImagesQuery, UploadRequest
+from qwen_image_studio.recipe import MASK
 from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.files import FILE_ANSWERS, FILE_ERRORS, file_response
+from qwen_image_studio.web.forms import check_names, read_uploads
 from qwen_image_studio.web.jobs import PAINTS
+from qwen_image_studio.web.pictures import image_chain, image_list
 from qwen_image_studio.web.present import image_record
-from qwen_image_studio.web.routing import route, services
+from qwen_image_studio.web.routing import Body, Form, read_idempotency_key, read_json, route, services
 
 blueprint = Blueprint("images", __name__, url_prefix="/v1/images")
 
@@ -26,6 +34,80 @@ class ImageId(BaseConverter):
 @blueprint.record_once
 def _know_ids(state: BlueprintSetupState) -> None:
     state.app.url_map.converters["image"] = ImageId
+
+
+class Sent(NamedTuple):
+    """An image that came by itself: its bytes or its URL, and the key under which it was sent."""
+
+    image: bytes | str
+    key: str | None
+
+
+def _read_image() -> Sent:
+    """Read the current request. Raises StudioError that names the parameter at fault."""
+    key = read_idempotency_key()
+    if request.mimetype == "application/json":
+        return Sent(_url_in(read_json(request.get_data(cache=False), '{"url": "https://..."}')), key)
+    if request.mimetype != "multipart/form-data":
+        raise StudioError("unsupported_media_type", "Send multipart/form-data with a file 'image', or JSON with a url.")
+    check_names()
+    uploads = read_uploads()
+    if request.form or any(upload.param == MASK for upload in uploads):
+        name = next(iter(request.form), MASK)[:60]
+        raise StudioError("unknown_parameter", f"'{name}' is not a field of the form; send one 'image'.", param=name)
+    if len(uploads) != 1:
+        raise refusal("image", f"send one file as 'image'; there are {len(uploads)}")
+    return Sent(uploads[0].data, key)
+
+
+def _url_in(body: dict[str, Any]) -> str:
+    try:
+        url = UploadRequest.model_validate(body).url
+    except ValidationError as error:
+        raise from_validation(error, where="upload", known=UploadRequest.model_fields) from error
+    if "://" not in url:
+        raise refusal("url", "send the http or https address of an image, or the image itself as a file")
+    return url
+
+
+@route(
+    blueprint,
+    "POST",
+    "",
+    body=Body(_read_image, UploadRequest, Form(files=("image",), only_files=True)),
+    returns={201: ImageRecord},
+    errors=(
+        "unsupported_image", "image_too_large", "image_not_found", "url_not_allowed", "url_not_fetched",
+        "idempotency_key_reused",
+    ),
+    headers={"Idempotency-Key": "An image sent again with the same key is the same image."},
+    scope=PAINTS,
+)  # fmt: skip
+def upload(body: Sent) -> tuple[ImageRecord, int, dict[str, str]]:
+    """Send an image by itself, as a file or as a URL, for jobs that name it by its id.
+
+    It is kept for a day (STUDIO_UPLOADS_HOURS), and longer where a job uses it; `expires_at` tells until when.
+    """
+    image, created = services().intake.take(body.image, caller(), body.key)
+    headers = {"Location": url_for("images.show", image_id=image.id)}
+    if not created:
+        headers["Idempotent-Replayed"] = "true"
+    return image_record(image), 201, headers
+
+
+@route(blueprint, "GET", "", errors=("not_found",))
+def index(query: ImagesQuery) -> ImageList:
+    """List the owner's images, newest first: what jobs made, rows of batches and contact sheets included, and uploads.
+
+    Held images are listed for reviewers alone; with `review=held`, operators find those of all owners.
+    """
+    return image_list(caller(), query)
+
+
+@route(blueprint, "GET", "/<image:image_id>/chain", errors=("not_found",))
+def chain(image_id: str) -> ImageChain:
+    """Look at an image's history: what it was made from, and what was made from it, over all steps."""
+    return image_chain(image_id, caller())
 
 
 @route(blueprint, "GET", "/<image:image_id>", errors=("not_found", "held_for_review"))

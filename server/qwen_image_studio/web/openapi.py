@@ -19,6 +19,7 @@ from openapi_pydantic.v3.v3_1 import (
     Response,
     Schema,
     SecurityScheme,
+    Server,
 )
 from pydantic import BaseModel
 from werkzeug.routing import Rule
@@ -26,20 +27,21 @@ from werkzeug.routing import Rule
 from qwen_image_studio import __version__
 from qwen_image_studio.contract.answers import ErrorBody
 from qwen_image_studio.contract.errors import ERRORS
-from qwen_image_studio.web.routing import Body, Form, Route, Shape
+from qwen_image_studio.web.routing import Body, Form, Route, Shape, services
 
 _TEXT = {"type": "string"}
 _FILE = {"type": "string", "format": "binary"}
 _BYTES = Schema.model_validate(_FILE)
 _NUMBERED = r"^image\[[0-9]{1,4}\]$"
 """Names of fields for images in a chosen order."""
+_CLOSED = {"additionalProperties": False}
 _PARTS = r"^(slots|region)\[\w{1,64}\]$"
 """Names of fields for the parts of an object, as OpenAI's client writes them."""
 
 
 def document(app: Flask) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the application's routes."""
-    paths: dict[str, PathItem] = {}
+    settings, paths = services().settings, dict[str, PathItem]()
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         item = paths.setdefault(path, PathItem())
@@ -52,6 +54,8 @@ def document(app: Flask) -> dict[str, Any]:
             version=__version__,
             description="Durable image jobs: generate and edit with Qwen-Image models.",
         ),
+        # Without a public address it is whoever serves the document.
+        servers=[Server(url=settings.address)] if settings.public_url else [Server(url="/")],
         paths=paths,
         components=Components(securitySchemes={"key": SecurityScheme(type="http", scheme="bearer")}),
         security=[{"key": []}],
@@ -137,10 +141,12 @@ def _form(model: type[BaseModel], form: Form) -> Schema:
             additionalProperties=False,
             patternProperties={_NUMBERED: _BYTES},
         )
+    if form.only_files:
+        return Schema.model_validate({"type": "object", "properties": files, "required": [*files], **_CLOSED})
     whole = model.model_json_schema()
     fields = _without_references(whole["properties"], whole.get("$defs", {}))
     numbered = {_NUMBERED: _FILE, _PARTS: _TEXT}
-    shape = {"type": "object", "additionalProperties": False, "patternProperties": numbered}
+    shape = {"type": "object", "patternProperties": numbered, **_CLOSED}
     return Schema.model_validate({**shape, "properties": {**fields, **files}})
 
 

@@ -34,6 +34,7 @@ from qwen_image_studio.jobs import Job, RowCounts, StoredImage, Tag, state_shown
 from qwen_image_studio.models.known_words import vocabulary_of
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.operations.again import recovered
+from qwen_image_studio.web.links import archive_link, link_to, preview_link
 from qwen_image_studio.web.routing import services
 
 _SINCE = int(time.time())
@@ -78,7 +79,7 @@ def tag_of(job: Job, view: JobView) -> Tag:
 def image_view(image: StoredImage) -> ImageView:
     """Return one image with fresh links; those of a withheld one, which only reviewers see, open for them alone."""
     compared = None if image.deleted_at is not None else image.comparison_key
-    link = partial(services().gallery.link, review=image.review.withheld)
+    link = partial(link_to, review=image.review.withheld)
     return ImageView(
         id=image.id,
         url=link(image.key),
@@ -107,6 +108,7 @@ def image_record(image: StoredImage) -> ImageRecord:
         job_id=image.job_id,
         bytes=image.bytes,
         created_at=image.created_at,
+        expires_at=image.expires_at,
         review=image.review,
         held_for=HeldFor(image.held_for) if image.held_for else None,
         review_reasons=list(image.review_reasons),
@@ -145,7 +147,7 @@ def model_view(model: Model, *, loaded: bool) -> ModelView:
 def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: RowCounts | None) -> JobView:
     state = job.state if rows is None else state_shown(job, rows)
     position = place if state is State.QUEUED and rows is None else (0 if state is State.RUNNING else None)
-    gallery, seen = services().gallery, [image for image in images if not image.review.withheld]
+    seen = [image for image in images if not image.review.withheld]
     has_images = any(image.deleted_at is None for image in seen) or (rows is not None and rows.succeeded > 0)
     return JobView(
         id=job.id,
@@ -166,7 +168,7 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: 
         parent_id=job.parent_id,
         row=job.row,
         rows=_rows_view(rows),
-        archive_url=gallery.archive_link(job.id) if has_images else None,
+        archive_url=archive_link(job.id) if has_images else None,
         created_at=job.created_at,
         started_at=job.started_at if rows is None else rows.started_at,
         finished_at=job.finished_at,
@@ -203,7 +205,7 @@ def _progress_of_rows(state: State, rows: RowCounts) -> ProgressView:
 
 def _progress(job: Job) -> ProgressView:
     now = job.progress
-    preview_url = services().gallery.preview_link(now.preview_key, now.step) if now.preview_key else None
+    preview_url = preview_link(now.preview_key, now.step) if now.preview_key else None
     return ProgressView(phase=now.phase, step=now.step, steps=now.steps, eta_s=_eta(job), preview_url=preview_url)
 
 

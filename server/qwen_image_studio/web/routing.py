@@ -82,6 +82,8 @@ class Form:
     """Largest number of parts."""
     params: str | None = None
     """Name of the field that holds the parameters as JSON; None where each has a field of its own."""
+    only_files: bool = False
+    """Whether it has no parameters, which stand in the JSON alone."""
 
 
 @dataclass(frozen=True)
