@@ -19,6 +19,7 @@ NEEDS: dict[str, set[Scope]] = {
     "jobs.submit": PAINTS,
     "jobs.cancel": PAINTS,
     "jobs.delete": PAINTS,
+    "images.upload": PAINTS,
     "images.delete": PAINTS,
     "review.decide": {Scope.REVIEW, Scope.OPERATE},
     "openai.generate": {Scope.GENERATE},

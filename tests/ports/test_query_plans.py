@@ -10,8 +10,10 @@ import pytest
 from sqlalchemy import Connection, event
 from sqlalchemy.dialects import postgresql
 
-from qwen_image_studio.contract.words import Lane, Operation, State
-from qwen_image_studio.jobs import JobStore, NewJob, Progress, open_store
+from qwen_image_studio.contract.caller import Caller
+from qwen_image_studio.contract.words import Lane, Operation, Scope, Source, State
+from qwen_image_studio.jobs import JobStore, NewJob, Progress, StoredImage, open_store
+from qwen_image_studio.jobs.pictures import Wanted
 from qwen_image_studio.jobs.ranking import NEXT
 from qwen_image_studio.settings import Settings
 from tests.ports.test_job_store import LIMIT, new, picture, submit, variant_of
@@ -132,3 +134,42 @@ def test_a_claim_without_models_is_one_that_postgresql_understands() -> None:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no types there
     sql = claim.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     assert "head.model IN (SELECT CAST(NULL AS VARCHAR) WHERE 1!=1)" in str(sql)
+
+
+def test_a_page_of_images_and_their_number_are_read_by_their_index(store: JobStore) -> None:
+    kept = [picture_of("ann", f"img_{number}", created_at=float(number)) for number in range(200)]
+    for image in kept:
+        store.images.add(image)
+    reader, caller = Caller("ann", "k", {Scope.REVIEW}), Caller("ann", "k", {Scope.GENERATE})
+    for who in (caller, reader):
+        for wanted in (Wanted(), Wanted(source=Source.UPLOAD)):
+            with planned(store) as steps:
+                page, has_more, total = store.pictures.page(who, wanted, limit=60, after="img_100", count_to=10_000)
+            assert ([each.image.id for each in page[:2]], has_more, total) == (["img_99", "img_98"], True, 200)
+            assert [step for step in steps if "images" in step] == [
+                "SEARCH images USING INDEX sqlite_autoindex_images_1 (id=?)",
+                "SEARCH images USING INDEX images_by_owner (owner=? AND (created_at,id)<(?,?))",
+                "SEARCH images USING COVERING INDEX images_by_owner (owner=?)",
+            ]
+            assert not [step for step in steps if "TEMP B-TREE" in step], "nothing is sorted"
+
+
+def test_history_is_followed_by_indexes(store: JobStore) -> None:
+    store.images.add(picture_of("ann", "img_1"))
+    job = submit(store, "ann", inputs=["img_1"])
+    while (lease := store.leases.claim("w1", Lane.PAINT, ["small"])) is not None and lease.job.id != job.id:
+        store.leases.finish(lease, [], [])
+    assert lease is not None
+    made = picture(job)
+    store.leases.finish(lease, [made], [])
+    with planned(store) as steps:
+        related = store.pictures.related("img_1", Caller("ann"))
+    assert [each.image.id for each in related.descendants] == [made.id]
+    assert reads_of_the_past(steps) == []
+
+
+def picture_of(owner: str, image_id: str, created_at: float = 1.0) -> StoredImage:
+    """An uploaded image."""
+    return StoredImage(
+        image_id, owner, f"{image_id}.png", f"{image_id}.webp", 8, 8, "image/png", 9, "0" * 64, created_at=created_at
+    )

@@ -195,6 +195,29 @@ def test_a_feather_is_soft_where_there_is_room() -> None:
     assert np.asarray(soft_inward(edge, 4))[0, 0] == 255  # beyond the picture there is nothing to blend with
 
 
+@pytest.mark.parametrize("feather", [0, 1, 16, 64, 256])
+def test_a_feather_that_is_asked_for_is_as_wide_as_that_and_inside(feather: int) -> None:
+    made, _ = planned(
+        MODELS["Qwen-Image"],
+        (256, 256),
+        region_mask(Region(x=64, y=64, width=128, height=128), (256, 256)),
+        operation="inpaint",
+        feather=feather,
+    )
+    mask = region_mask(Region(x=64, y=64, width=128, height=128), (256, 256)).image
+    before = Image.new("RGB", (256, 256), "black")
+    canvas = Canvas(made, [before, mask])
+    canvas.begin()
+    [one] = made.passes
+    canvas.put(0, Image.new("RGB", (one.width, one.height), "white"))
+    after = np.asarray(canvas.image)[:, :, 0].astype(int)
+    assert (after[np.asarray(mask) == 0] == 0).all(), "outside nothing changes, bit for bit"
+    row = after[128, 64:128]
+    assert (np.diff(row) >= 0).all()
+    assert (row < 255).sum() == max(0, min(feather, 64) - 1)
+    assert row[-1] == 255, "it is full where it is deepest"
+
+
 def test_beside_an_outpaints_seam_there_is_no_blur() -> None:
     """The ground below is a smooth smear; nothing of it may show."""
     made, _ = planned(MODELS["Qwen-Image"], (256, 256), operation="outpaint", right=64)

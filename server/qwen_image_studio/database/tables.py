@@ -148,7 +148,7 @@ images = Table(
     Index("images_by_key", "key"),
     Index("images_by_thumbnail_key", "thumbnail_key"),
     Index("images_by_comparison_key", "comparison_key"),
-    # What a list shows; the last two are for counting it without the table.
+    # What a list shows; the last four are for counting it without the table.
     Index(
         "images_by_owner",
         "owner",
@@ -156,6 +156,8 @@ images = Table(
         "id",
         "review",
         "job_id",
+        "deleted_at",
+        "is_mask",
         **_where("deleted_at IS NULL AND NOT is_mask"),
     ),
     Index("images_deleted", "owner", "deleted_at", **_where("deleted_at IS NOT NULL")),

@@ -144,7 +144,9 @@ def _own_uploads(connection: Connection, ids: Sequence[str], now: float) -> Sequ
     others = job_inputs.alias()
     named_by_others = select(others.c.job_id).where(others.c.image_id == images.c.id, others.c.job_id.not_in(ids))
     named = select(job_inputs.c.image_id).where(job_inputs.c.job_id.in_(ids))
-    query = select(images).where(images.c.id.in_(named), _IS_UPLOAD, is_due, ~named_by_others.correlate(images).exists())
+    query = select(images).where(
+        images.c.id.in_(named), _IS_UPLOAD, is_due, ~named_by_others.correlate(images).exists()
+    )
     return connection.execute(query).all()
 
 

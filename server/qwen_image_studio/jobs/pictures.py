@@ -4,7 +4,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, literal_column, select, text, tuple_
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    tuple_,
+)
 
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
@@ -17,14 +28,16 @@ from qwen_image_studio.jobs.states import StoredImage
 
 MOST_RELATED = 200
 """Largest number of ancestors, and of descendants, that are looked for."""
-_IS_PICTURE = text("NOT images.is_mask")
+_IS_PICTURE: ColumnElement[bool] = literal_column("NOT images.is_mask")
 """Literal, as the index has it."""
 _OF_JOB = ("operation", "model", "lane", "tier", "prompt", "inputs", "parent_id", "user")
 _LISTED: Select[Any] = select(images, *(jobs.c[name].label(f"job_{name}") for name in _OF_JOB)).select_from(
     images.outerjoin(jobs, jobs.c.id == images.c.job_id)
 )
-_IDS = bindparam("ids", expanding=True)
-_PARENTS = select(job_inputs.c.image_id).join(images, images.c.job_id == job_inputs.c.job_id).where(images.c.id.in_(_IDS))
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+_PARENTS = (
+    select(job_inputs.c.image_id).join(images, images.c.job_id == job_inputs.c.job_id).where(images.c.id.in_(_IDS))
+)
 _CHILDREN = select(images.c.id).join(job_inputs, images.c.job_id == job_inputs.c.job_id)
 _CHILDREN = _CHILDREN.where(job_inputs.c.image_id.in_(_IDS))
 _PICTURES = select(images.c.id).where(images.c.id.in_(_IDS), NOT_DELETED, _IS_PICTURE)
@@ -86,22 +99,17 @@ class Pictures:
         `after` is the id of the last image of the page before. Raises StudioError ``not_found`` where it is none of
         the caller's.
         """
-        conditions = [NOT_DELETED, _IS_PICTURE, *_seen(caller, wanted.review)]
         of_job = _of_job(wanted)
-        if wanted.review is not None:
-            conditions.append(images.c.review == literal_column(f"'{wanted.review.value}'"))
-        if wanted.source is not None:
-            conditions.append(images.c.job_id.is_(None) if wanted.source is Source.UPLOAD else images.c.job_id.is_not(None))
-        counted = select(literal_column("1")).select_from(
-            images.join(jobs, jobs.c.id == images.c.job_id) if of_job else images
-        )
-        newest = _LISTED.order_by(images.c.created_at.desc(), images.c.id.desc()).limit(limit + 1)
+        conditions = [NOT_DELETED, _IS_PICTURE, *_seen(caller, wanted.review), *_of_image(wanted), *of_job]
+        newest = _LISTED.where(*conditions).order_by(images.c.created_at.desc(), images.c.id.desc()).limit(limit + 1)
+        source = images.join(jobs, jobs.c.id == images.c.job_id) if of_job else images
+        all_of_them = select(images.c.id).select_from(source).where(*conditions).limit(count_to)
         with self._database.reading() as connection:
-            total = select(func.count()).select_from(counted.where(*conditions, *of_job).limit(count_to).subquery())
             if after is not None:
                 newest = newest.where(_older(connection, after, caller))
-            found = connection.execute(newest.where(*conditions, *of_job)).all()
-            return _pictures(connection, found[:limit]), len(found) > limit, connection.scalar(total) or 0
+            found = connection.execute(newest).all()
+            total = connection.scalar(select(func.count()).select_from(all_of_them.subquery())) or 0
+            return _pictures(connection, found[:limit]), len(found) > limit, total
 
     def of(self, image_ids: Collection[str], *, with_deleted: bool = False) -> Sequence[Picture]:
         """Return these images, oldest first, without those that were deleted unless told otherwise."""
@@ -126,6 +134,17 @@ def _seen(caller: Caller, review: Review | None) -> list[ColumnElement[bool]]:
         return []
     own = images.c.owner == caller.owner
     return [own] if reviews(caller, caller.owner) else [own, ~WITHHELD]
+
+
+def _of_image(wanted: Wanted) -> list[ColumnElement[bool]]:
+    """Return the conditions on an image itself."""
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.review is not None:  # literal, as in `review`
+        conditions.append(images.c.review == literal_column(f"'{wanted.review.value}'"))
+    if wanted.source is not None:
+        is_upload = images.c.job_id.is_(None)
+        conditions.append(is_upload if wanted.source is Source.UPLOAD else ~is_upload)
+    return conditions
 
 
 def _of_job(wanted: Wanted) -> list[ColumnElement[bool]]:

@@ -62,7 +62,9 @@ class InpaintRequest(SeveralImages, PaintRequest):
             raise _no_one_mask()
         frame, model = given.inputs[0], chosen.model
         once = region_pass(given.mask.box, frame, model.limits)
-        shape = Shape(*frame, once.width, once.height, strength=self.strength, mask=True, passes=(once,), feather=self.feather)
+        shape = Shape(
+            *frame, once.width, once.height, strength=self.strength, mask=True, passes=(once,), feather=self.feather
+        )
         warnings = [*_mask_warnings(given.mask, once, frame, model), *lossy(self.output_format)]
         return plan_painting(self, chosen, shape, warnings, given)
 

@@ -27,7 +27,7 @@ from werkzeug.routing import Rule
 from qwen_image_studio import __version__
 from qwen_image_studio.contract.answers import ErrorBody
 from qwen_image_studio.contract.errors import ERRORS
-from qwen_image_studio.web.routing import Body, Form, Route, Shape, services
+from qwen_image_studio.web.routing import Body, Form, Route, Shape
 
 _TEXT = {"type": "string"}
 _FILE = {"type": "string", "format": "binary"}
@@ -39,9 +39,9 @@ _PARTS = r"^(slots|region)\[\w{1,64}\]$"
 """Names of fields for the parts of an object, as OpenAI's client writes them."""
 
 
-def document(app: Flask) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of the application's routes."""
-    settings, paths = services().settings, dict[str, PathItem]()
+def document(app: Flask, address: str = "/") -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of the application's routes, which are found at the address."""
+    paths: dict[str, PathItem] = {}
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         item = paths.setdefault(path, PathItem())
@@ -54,8 +54,7 @@ def document(app: Flask) -> dict[str, Any]:
             version=__version__,
             description="Durable image jobs: generate and edit with Qwen-Image models.",
         ),
-        # Without a public address it is whoever serves the document.
-        servers=[Server(url=settings.address)] if settings.public_url else [Server(url="/")],
+        servers=[Server(url=address)],
         paths=paths,
         components=Components(securitySchemes={"key": SecurityScheme(type="http", scheme="bearer")}),
         security=[{"key": []}],

@@ -84,4 +84,5 @@ def openapi() -> dict[str, Any]:
     """Get this contract."""
     from qwen_image_studio.web.openapi import document  # with a library that nothing else here needs
 
-    return document(current_app)
+    settings = services().settings
+    return document(current_app, settings.address if settings.public_url else "/")

@@ -13,7 +13,7 @@ depends_on = None
 
 _WAITS = "state = 'queued' AND rows IS NULL"
 _WAITING = ["lane", "owner", "party", "variant", "seq", "state", "rows"]
-_LISTED = ["owner", "created_at", "id", "review", "job_id"]
+_LISTED = ["owner", "created_at", "id", "review", "job_id", "deleted_at", "is_mask"]
 _TEXT: dict[str, int] = {"lane": 16, "owner": 64, "person": 64, "party": 64, "variant": 255}
 _MARKS = ("**", "***")
 """Parties under which is kept when any job of a person, and of an owner, was served."""
