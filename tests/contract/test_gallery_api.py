@@ -197,7 +197,7 @@ def test_held_images_are_listed_for_reviewers_alone(
     assert ids(listed(client, query, **headers)) == ([image] if is_shown else [])
     assert listed(client, query, **headers)["total"] == int(is_shown)
     assert client.get(f"/v1/images/{image}/chain", headers=headers).status_code == (
-        200 if Scope.GENERATE not in scopes else 404
+        200 if Scope.GENERATE not in scopes else 403
     )
 
 

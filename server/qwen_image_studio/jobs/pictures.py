@@ -22,8 +22,9 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import ADJUSTED, Lane, Review, Scope, Source
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import images, job_inputs, jobs
+from qwen_image_studio.jobs.held import WITHHELD
 from qwen_image_studio.jobs.records import NOT_DELETED, as_image
-from qwen_image_studio.jobs.review import WITHHELD, reviews
+from qwen_image_studio.jobs.review import reviews
 from qwen_image_studio.jobs.states import StoredImage
 
 MOST_RELATED = 200

@@ -78,7 +78,7 @@ def _url_in(body: dict[str, Any]) -> str:
     returns={201: ImageRecord},
     errors=(
         "unsupported_image", "image_too_large", "image_not_found", "url_not_allowed", "url_not_fetched",
-        "idempotency_key_reused",
+        "idempotency_key_reused", "held_for_review",
     ),
     headers={"Idempotency-Key": "An image sent again with the same key is the same image."},
     scope=PAINTS,
@@ -104,7 +104,7 @@ def index(query: ImagesQuery) -> ImageList:
     return image_list(caller(), query)
 
 
-@route(blueprint, "GET", "/<image:image_id>/chain", errors=("not_found",))
+@route(blueprint, "GET", "/<image:image_id>/chain", errors=("not_found", "held_for_review"))
 def chain(image_id: str) -> ImageChain:
     """Look at an image's history: what it was made from, and what was made from it, over all steps."""
     return image_chain(image_id, caller())

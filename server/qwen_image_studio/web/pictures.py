@@ -1,11 +1,9 @@
 """From stored images to what a gallery shows of them."""
 
 from qwen_image_studio.contract.caller import Caller
-from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.pictures import MAX_TOTAL, ImageChain, ImageList, ImagesQuery, ListedImage
 from qwen_image_studio.contract.words import Source, Tier
 from qwen_image_studio.jobs.pictures import Picture, Wanted
-from qwen_image_studio.jobs.review import visible_to
 from qwen_image_studio.web.present import image_record
 from qwen_image_studio.web.routing import services
 
@@ -23,10 +21,9 @@ def image_list(caller: Caller, query: ImagesQuery) -> ImageList:
 
 
 def image_chain(image_id: str, caller: Caller) -> ImageChain:
-    """Return the history of an image. Raises StudioError ``not_found`` for one that the caller may not see."""
+    """Return the history of an image. Raises StudioError ``not_found`` and ``held_for_review``."""
+    services().store.reviews.look(image_id, caller)
     pictures = services().store.pictures
-    if not visible_to(caller, services().store.images.get(image_id)):
-        raise StudioError("not_found", f"There is no image '{image_id}' of yours on this server.", param="image")
     [picture], related = pictures.of([image_id]), pictures.related(image_id, caller)
     return ImageChain(
         image=listed(picture),
