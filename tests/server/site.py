@@ -1,11 +1,15 @@
 """A server on loopback for tests of fetching: it counts the connections that reach it and answers as told."""
 
 import ipaddress
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +27,7 @@ class Site(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Visit)
         self.connections = 0
         self.seen: list[dict[str, str]] = []
+        self.posted: list[bytes] = []
         self.answers: dict[str, Callable[[Visit], None]] = {}
         self.closing = threading.Event()
 
@@ -50,6 +55,11 @@ class Visit(BaseHTTPRequestHandler):
         self.server.seen.append(dict(self.headers))
         self.server.answers.get(self.path.split("?")[0], Visit.picture)(self)
 
+    def do_POST(self) -> None:
+        """Keep what was sent, and answer as to any request."""
+        self.server.posted.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.do_GET()
+
     def picture(self) -> None:
         """The plain good answer."""
         self.send_response(200)
@@ -74,6 +84,20 @@ def running() -> Iterator[Site]:
         site.shutdown()
         thread.join()
         site.server_close()
+
+
+def behind_tls(site: Site, folder: Path) -> Path:
+    """Put the site behind TLS with a certificate of its own making for pictures.example; the file of that."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificate, is not installed")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=pictures.example"]
+    name = ["-addext", "subjectAltName=DNS:pictures.example"]
+    subprocess.run([*make, *name, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    site.socket = context.wrap_socket(site.socket, server_side=True, do_handshake_on_connect=False)
+    return certificate
 
 
 def redirect(location: str, status: int = 302) -> Callable[[Visit], None]:

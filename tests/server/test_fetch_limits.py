@@ -1,7 +1,6 @@
 """Fetching ends: within its bytes, in its time, over TLS that is checked, and with everything cleaned up."""
 
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -14,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from qwen_image_studio.guard import fetch as fetch_module
-from tests.server.site import BODY, Site, Visit, get, raw, redirect, refusal, resolves_to, running
+from qwen_image_studio.guard.errand import tls
+from tests.server.site import BODY, Site, Visit, behind_tls, get, raw, redirect, refusal, resolves_to, running
 
 
 @pytest.fixture
@@ -202,16 +201,7 @@ def test_the_answer_is_not_unpacked(site: Site) -> None:
 @pytest.fixture
 def secure_site(site: Site, tmp_path: Path) -> tuple[Site, Path]:
     """The site behind TLS with a certificate of its own making for pictures.example; and that certificate."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl, which makes the certificate, is not installed")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=pictures.example"]
-    name = ["-addext", "subjectAltName=DNS:pictures.example"]
-    subprocess.run([*make, *name, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    site.socket = context.wrap_socket(site.socket, server_side=True, do_handshake_on_connect=False)
-    return site, certificate
+    return site, behind_tls(site, tmp_path)
 
 
 def test_an_unknown_certificate_is_refused(secure_site: tuple[Site, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +247,7 @@ def test_a_handshake_that_never_ends_is_cut_off() -> None:
 
 
 def test_the_systems_certificates_are_trusted_and_checked() -> None:
-    context = fetch_module._tls()
+    context = tls()
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.check_hostname
     assert len(context.get_ca_certs()) > 50

@@ -1,37 +1,26 @@
-"""Fetching: the only code that opens an address from a user. It reaches public hosts, and private ones where allowed.
+"""Fetching from an address that a user gave (`errand`): public hosts, and private ones where allowed.
 
-It sends over connections that judge whom they reach (`public_hosts`), one for each address: it follows redirects by
-itself, reads no proxies or passwords from the environment and keeps no cookies.
+It opens a connection for each address: it follows redirects by itself, and keeps no cookies.
 """
 
-import functools
-import http.client
-import re
-import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
-import certifi
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationParseError, NewConnectionError
 from urllib3.response import BaseHTTPResponse
-from urllib3.util import Url, parse_url
+from urllib3.util import Url
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.guard.public_hosts import HostNotPublic, HostUnknown, PublicConnection, PublicTlsConnection
+from qwen_image_studio.guard.errand import FAILURES, NotPlain, cause, connection, plain
+from qwen_image_studio.guard.public_hosts import HostNotPublic
 
 MAX_REDIRECTS = 3
-MAX_URL_CHARS = 8192
 _PIECE_BYTES = 65536
-_BROKE_OFF = "the answer broke off or was not HTTP"
 _REDIRECTS = {301, 302, 303, 307, 308}
-_PORTS: Mapping[str | None, int] = {"http": 80, "https": 443}
 # identity: nothing is unpacked here, so that the limit in bytes is also the limit in memory
 _HEADERS = {"User-Agent": "qwen-image-studio", "Accept": "image/*", "Accept-Encoding": "identity"}
-_PLAIN_HOST = re.compile(r"[a-z0-9_-][a-z0-9._-]{0,252}|\[[0-9a-f:.]+\]", re.ASCII)
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
 
 
 def fetch(url: str, *, max_bytes: int, timeout_s: float, allow: Sequence[str], param: str) -> bytes:
@@ -71,18 +60,10 @@ class _Errand:
     deadline: float
     """Time on the monotonic clock, in seconds, at which the call has to end."""
 
-    def left_s(self) -> float:
-        """Return the seconds until the deadline. Raises StudioError ``url_not_fetched`` once it has passed."""
-        left = self.deadline - time.monotonic()
-        if left <= 0:
+    def check_time(self) -> None:
+        """Raise StudioError ``url_not_fetched`` once the deadline has passed."""
+        if time.monotonic() >= self.deadline:
             raise self.failed("it took too long")
-        return left
-
-    def exempts(self, host: str, port: int) -> bool:
-        """Return whether the operator allowed this host even if it is private."""
-        host = f"[{host}]" if ":" in host else host
-        names = {host, f"{host}:{port}"}
-        return any(entry.lower() in names for entry in self.allow)
 
     def not_allowed(self, why: str | None = None) -> StudioError:
         """Return the error for an address that may not be fetched; without a reason, because its host is private."""
@@ -104,19 +85,10 @@ class _Errand:
 
 def _parsed(url: str, errand: _Errand) -> Url:
     """Parse the URL, and refuse any but a plainly written http or https URL."""
-    if len(url) > MAX_URL_CHARS or _UNPRINTABLE.search(url):
-        raise errand.not_allowed("it is too long or holds blanks, control characters or backslashes")
     try:
-        parsed = parse_url(url)
-    except LocationParseError:
-        raise errand.not_allowed("it is not a URL") from None
-    if parsed.scheme not in _PORTS or not parsed.host:
-        raise errand.not_allowed("only http:// and https:// are")
-    if parsed.auth is not None:
-        raise errand.not_allowed("it holds a user name")
-    if not _PLAIN_HOST.fullmatch(parsed.host):
-        raise errand.not_allowed("its host is not written plainly")
-    return parsed
+        return plain(url)
+    except NotPlain as error:
+        raise errand.not_allowed(str(error)) from None
 
 
 def _joined(base: str, location: str, errand: _Errand) -> str:
@@ -129,37 +101,16 @@ def _joined(base: str, location: str, errand: _Errand) -> str:
 def _get(url: Url, errand: _Errand) -> bytes | _Redirect:
     """Send one GET and read the whole answer before the deadline."""
     try:
-        with closing(_connection(url, errand)) as connection:
-            connection.request("GET", url.request_uri, headers=_HEADERS, preload_content=False, decode_content=False)
-            with closing(connection.getresponse()) as answer:
+        errand.check_time()
+        with closing(connection(url, allow=errand.allow, deadline=errand.deadline)) as sent:
+            sent.request("GET", url.request_uri, headers=_HEADERS, preload_content=False, decode_content=False)
+            with closing(sent.getresponse()) as answer:
                 return _read(answer, errand)
     except HostNotPublic:
         raise errand.not_allowed() from None
-    except (HostUnknown, OSError, ValueError, HTTPError, http.client.HTTPException) as error:
-        errand.left_s()  # what is cut off at the deadline ends in any of these errors
-        raise errand.failed(_cause(error)) from None
-
-
-def _connection(url: Url, errand: _Errand) -> PublicConnection:
-    """Return a connection to the URL's host, which is made when something is sent."""
-    host = str(url.host).strip("[]").rstrip(".")  # a dot at the end leaves the name the same
-    port = url.port or _PORTS[url.scheme]
-    https = url.scheme == "https"
-    connection = PublicTlsConnection(host, port, ssl_context=_tls()) if https else PublicConnection(host, port)
-    connection.deadline, connection.only_public = errand.deadline, not errand.exempts(host, port)
-    connection.timeout = errand.left_s()
-    return connection
-
-
-def _cause(error: Exception) -> str:
-    """Return why an exchange failed, in words; ValueErrors are about numbers that http.client cannot read."""
-    if isinstance(error, HostUnknown):
-        return "its host name could not be resolved"
-    if isinstance(error, NewConnectionError | ConnectTimeoutError):
-        return "its host does not answer"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return "its certificate could not be verified"
-    return _BROKE_OFF
+    except FAILURES as error:
+        errand.check_time()  # what is cut off at the deadline ends in any of these errors
+        raise errand.failed(cause(error)) from None
 
 
 def _read(answer: BaseHTTPResponse, errand: _Errand) -> bytes | _Redirect:
@@ -177,14 +128,3 @@ def _read(answer: BaseHTTPResponse, errand: _Errand) -> bytes | _Redirect:
         if len(body) > errand.max_bytes:
             raise errand.too_large()
     return bytes(body)
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """Return a context that trusts the system's certificates (or SSL_CERT_FILE) and Mozilla's.
-
-    Small containers have no certificates of their own.
-    """
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    return context
