@@ -14,6 +14,7 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Tier
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.guard.fetch import fetch
+from qwen_image_studio.guard.post import check_address
 from qwen_image_studio.jobs import Job, JobStore, NewJob, StoredImage
 from qwen_image_studio.jobs.held import held_for_review
 from qwen_image_studio.models.table import Model
@@ -38,6 +39,7 @@ class Intake(Recipe):
 
         Raises StudioError.
         """
+        self._check_callback(submission.request.webhook_url)
         # Checked first, since what is nested too deeply cannot be written down for a fingerprint.
         fingerprint, key = submission.check().fingerprint(), submission.idempotency_key
         if earlier := self._store.jobs.replay(caller.owner, key, fingerprint):
@@ -54,7 +56,7 @@ class Intake(Recipe):
         new = replace(new, idempotency_key=key, fingerprint=fingerprint)
         with ExitStack() as undo:
             undo.callback(self.withdraw_inputs, new, began)
-            job, is_new = self._store.jobs.submit(new, queue_limit=self._settings.queue_limit, limits=caller.limits)
+            job, is_new = self._store.jobs.submit(new, queue_limit=self._settings.queue_limit)
             if is_new:
                 undo.pop_all()  # the inputs are the job's now
         return job, is_new
@@ -70,6 +72,7 @@ class Intake(Recipe):
         plan, variant = prepared.plan, prepared.plan.variant
         new = NewJob(
             owner=caller.owner,
+            key=caller.key,
             operation=request.NAME,
             lane=plan.lane,
             model=variant.model if variant else "",
@@ -82,15 +85,14 @@ class Intake(Recipe):
             user=request.user,
             hold=request.hold,
             prompt=getattr(plan, "prompt", None),
-            key=caller.key,
-            images=plan.asked,
+            webhook_url=request.webhook_url,
             warnings=[*submission.warnings, *prepared.warnings],
             names=self._named(prepared.references, caller),
         )
         if row_of is None:  # before files are stored for a job that would be refused
             with ExitStack() as undo:
                 undo.callback(self.withdraw_inputs, new, began)
-                self._store.jobs.check_room(self._settings.queue_limit, new, caller.limits)
+                self._store.jobs.check_room(self._settings.queue_limit, new)
                 undo.pop_all()
         inputs = [self._id_of(each, caller) for each in prepared.inputs]
         return replace(new, inputs=inputs, request=said_again(request, plan, inputs))
@@ -113,6 +115,11 @@ class Intake(Recipe):
             message = f"This Idempotency-Key came before with another image ({kept.id}); use a new key for a new one."
             raise StudioError("idempotency_key_reused", message, param="Idempotency-Key")
         return kept, kept.expires_at == until
+
+    def _check_callback(self, url: str | None) -> None:
+        """Raise StudioError ``url_not_allowed`` for an address that is not to be called."""
+        if url is not None:
+            check_address(url, allow=self._settings.webhook_allow, param="webhook_url")
 
     def withdraw_inputs(self, new: NewJob, began: float) -> None:
         """Delete the inputs that were stored since `began` (Unix seconds) for a job that was not added."""

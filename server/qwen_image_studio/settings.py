@@ -111,6 +111,13 @@ class Settings(BaseSettings):
     fetch_allow: CommaList = Field(
         (), description="Private hosts that image URLs may name all the same (comma list of host or host:port)."
     )
+    webhook_timeout_s: float = Field(10.0, gt=0, le=60, description="Seconds in which a callback must be answered.")
+    webhook_allow: CommaList = Field(
+        (), description="Private hosts that callbacks may go to all the same (comma list of host or host:port)."
+    )
+    webhook_keep_days: float = Field(
+        30.0, gt=0, description="Days for which callbacks that were delivered or given up stay in the list of them."
+    )
     read_timeout_s: float = Field(
         10.0,
         gt=0,
@@ -120,7 +127,7 @@ class Settings(BaseSettings):
         4000, ge=4, description="Connections that the web process serves at once; further ones wait."
     )
 
-    @field_validator("secret_key_fallbacks", "models", "devices", "fetch_allow", mode="before")
+    @field_validator("secret_key_fallbacks", "models", "devices", "fetch_allow", "webhook_allow", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -42,6 +42,8 @@ UserName = Annotated[str, Field(max_length=1000, pattern=_NO_CONTROL)] | None
 """A caller's own name for a person."""
 NamedUser = Annotated[UserName, BeforeValidator(_named)]
 """The same in a query, where an empty one would mean everybody and is refused."""
+WebhookUrl = Annotated[str, Field(max_length=2048)] | None
+"""An address to call when something has happened."""
 ConversationName = Annotated[str, Field(max_length=128, pattern=_NO_CONTROL)] | None
 """A caller's own name for a conversation."""
 

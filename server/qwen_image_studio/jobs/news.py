@@ -8,6 +8,7 @@ topic       words                        who listens
 work-LANE   (the lane's name)            the workers of that lane: there is something to claim
 cancels     ids of jobs                  workers: the job in hand is to stop
 jobs        ids of jobs, or ``queue``    the web process: that job has changed; places in the queue have changed
+deliveries  ``due``                      the sender of callbacks: a job has ended
 =========== ============================ ==========================================
 
 The table is the truth: a word that is lost costs time, and one that comes twice costs a look. So a bell never raises,
@@ -35,6 +36,8 @@ _log = logging.getLogger(__name__)
 
 JOBS = "jobs"
 CANCELS = "cancels"
+DELIVERIES = "deliveries"
+DUE = "due"
 QUEUE = "queue"
 """The word under JOBS that places in the queue have changed."""
 _WORDS_BYTES = 4096
@@ -96,6 +99,8 @@ class Announcer:
         stopping = {event.job_id for event in events if event.cancel_requested and event.state is State.RUNNING}
         if stopping:
             self._bell.ring(CANCELS, stopping)
+        if any(event.parent_id is None and event.state.final for event in events):
+            self._bell.ring(DELIVERIES, {DUE})
         shown = {name for event in events for name in (event.job_id, event.parent_id) if name}
         if any(event.state is not State.SUCCEEDED for event in events):
             shown.add(QUEUE)

@@ -9,10 +9,10 @@ from qwen_image_studio.jobs.forgetting import Forgetting
 from qwen_image_studio.jobs.images import Images
 from qwen_image_studio.jobs.leases import Leases
 from qwen_image_studio.jobs.news import Announcer, Bell, open_bell
+from qwen_image_studio.jobs.outbox import Outbox
 from qwen_image_studio.jobs.pictures import Pictures
 from qwen_image_studio.jobs.review import Reviews
 from qwen_image_studio.jobs.rows import Rows
-from qwen_image_studio.jobs.usage import Usage
 from qwen_image_studio.jobs.workers import Workers
 from qwen_image_studio.settings import Settings
 
@@ -36,8 +36,8 @@ class JobStore:
         self.pictures = Pictures(database)
         """What a gallery shows."""
         self.forgetting = Forgetting(database, events)
-        self.usage = Usage(database)
         self.workers = Workers(database)
+        self.outbox = Outbox(database)
 
     def close(self) -> None:
         """Close the connections to the database."""

@@ -75,7 +75,6 @@ class BatchRequest(Request):
             job=job,
             table=tuple(read.rows),
             row_seeds=tuple(self._seeds(requests)),
-            images_of_rows=images,
             output_format=OutputFormat.JPEG,
             output_quality=SHEET_QUALITY,
         )
@@ -108,6 +107,8 @@ def row_request(job: Mapping[str, Any], row: Mapping[str, Cell], seed: int | Non
     request = validated(filled)
     if isinstance(request, BatchRequest):
         raise refusal("operation", "a row of a batch cannot be a batch; use another operation")
+    if request.webhook_url is not None:
+        raise refusal("webhook_url", "a row calls nobody; send it beside `job`, for the end of the batch")
     request.check(files=0, masks=0)
     return request if seed is None else request.model_copy(update={"seed": seed})
 

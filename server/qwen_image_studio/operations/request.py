@@ -26,6 +26,7 @@ from qwen_image_studio.contract.fields import (
     SlotName,
     SlotText,
     UserName,
+    WebhookUrl,
 )
 from qwen_image_studio.contract.words import (
     MAX_IMAGES,
@@ -71,6 +72,9 @@ class Request(BaseModel, ABC):
     """Withhold the images until a reviewer has approved them, and make no previews; for a batch, those of all rows."""
     user: Annotated[UserName, BeforeValidator(_trimmed)] = None
     """A name of the caller's own for the person it asks for; /v1/jobs?user= lists that one's jobs alone."""
+    webhook_url: Annotated[WebhookUrl, BeforeValidator(_trimmed)] = None
+    """An http or https address that is told of the job's end, signed as Standard Webhooks has it. Left out: the one of
+    the API key, where it has one."""
 
     @model_validator(mode="before")
     @classmethod

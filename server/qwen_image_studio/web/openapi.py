@@ -26,6 +26,7 @@ from werkzeug.routing import Rule
 
 from qwen_image_studio import __version__
 from qwen_image_studio.contract.answers import ErrorBody
+from qwen_image_studio.contract.callbacks import Callback
 from qwen_image_studio.contract.errors import ERRORS
 from qwen_image_studio.web.routing import Body, Form, Route, Shape
 
@@ -56,11 +57,37 @@ def document(app: Flask, address: str = "/") -> dict[str, Any]:
         ),
         servers=[Server(url=address)],
         paths=paths,
+        webhooks={"callback": PathItem(post=_callback())},
         components=Components(securitySchemes={"key": SecurityScheme(type="http", scheme="bearer")}),
         security=[{"key": []}],
     )
     whole = construct_open_api_with_schema_class(openapi)
     return whole.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _callback() -> Operation:
+    """Return what the server sends to `webhook_url`, and which answers it takes for what."""
+    headers = {
+        "webhook-id": "Id of the event; it is the same in every try.",
+        "webhook-timestamp": "When it was sent, in Unix seconds.",
+        "webhook-signature": "Signatures of Standard Webhooks, separated by spaces: v1,BASE64.",
+    }
+    return Operation(
+        operationId="callback",
+        summary="The end of a job, told to its `webhook_url` or to the address of its API key.",
+        description="Signed as Standard Webhooks has it; at least once, in no promised order.",
+        parameters=[_parameter("header", name, {**_TEXT, "description": text}) for name, text in headers.items()],
+        requestBody=RequestBody(
+            required=True,
+            content={"application/json": MediaType(media_type_schema=PydanticSchema(schema_class=Callback))},
+        ),
+        responses={
+            "2XX": Response(description="The receiver has it."),
+            "410": Response(description="The receiver wants nothing more of it; it is not tried again."),
+            "default": Response(description="It is tried again, for more than a day."),
+        },
+        security=[],
+    )
 
 
 def _operation(rule: Rule, view: object) -> Operation:
@@ -86,7 +113,7 @@ def _describe(operation: Operation, route: Route) -> None:
     ]
     operation.requestBody = _body(route.body) if route.body else None
     operation.responses = {
-        **{str(status): _response(shape, route) for status, shape in route.returns.items()},
+        **{str(status): _response(shape, route.streams) for status, shape in route.returns.items()},
         **_errors(route),
     }
     if not route.needs_key:
@@ -162,7 +189,7 @@ def _without_references(node: Any, definitions: Mapping[str, Any]) -> Any:
 # -- what is answered ----------------------------------------------------------------------------------------------
 
 
-def _response(shape: Shape, route: Route) -> Response:
+def _response(shape: Shape, streams: type[BaseModel] | None) -> Response:
     if shape is None:
         return Response(description="No body.")
     if isinstance(shape, str):
@@ -171,10 +198,8 @@ def _response(shape: Shape, route: Route) -> Response:
         schema, media_type = PydanticSchema(schema_class=shape), "application/json"
         text = inspect.cleandoc(shape.__doc__ or "").partition("\n")[0]
     content = {media_type: MediaType(media_type_schema=schema)}
-    if route.streams is not None:
-        content["text/event-stream"] = MediaType(media_type_schema=PydanticSchema(schema_class=route.streams))
-    if route.also is not None:
-        content[route.also] = MediaType(media_type_schema=_BYTES)
+    if streams is not None:
+        content["text/event-stream"] = MediaType(media_type_schema=PydanticSchema(schema_class=streams))
     return Response(description=text, content=content)
 
 

@@ -39,6 +39,7 @@ from qwen_image_studio.system.logs import write_threads_when_told
 from qwen_image_studio.worker.batches import Batches
 from qwen_image_studio.worker.faults import contained
 from qwen_image_studio.worker.keeper import EXIT_HUNG, LeaseKeeper
+from qwen_image_studio.worker.sender import sending
 from qwen_image_studio.worker.stopwatch import Stopwatch
 
 Result = TypeVar("Result")
@@ -287,13 +288,15 @@ def run_worker(settings: Settings, models: Mapping[str, Model], device: str) -> 
 
 
 def run_light_worker(settings: Settings, server_started_at: float = 0.0) -> None:
-    """Run the worker that needs no model until SIGTERM; its jobs never wait for a painting.
+    """Run the worker that needs no model until SIGTERM, and beside it the sender of callbacks; its jobs never wait for
+    a painting.
 
     `server_started_at` is when the whole server was started (Unix seconds), where it was started as one.
     """
     with holding(settings.data_dir, LIGHT_DEVICE):
-        models = configured_models(settings, card_gib=largest_card_gib(settings))
-        _run_until_stopped(light_worker(settings, models, open_store(settings), server_started_at))
+        models, store = configured_models(settings, card_gib=largest_card_gib(settings)), open_store(settings)
+        with sending(settings, store, open_gallery(settings, store)):
+            _run_until_stopped(light_worker(settings, models, store, server_started_at))
 
 
 def light_worker(
