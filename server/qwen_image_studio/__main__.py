@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 import sys
 from contextlib import closing
 from functools import partial
@@ -14,7 +13,9 @@ import psutil
 from pydantic import ValidationError
 
 from qwen_image_studio import __version__
-from qwen_image_studio.commands.keys import keys, person
+from qwen_image_studio.commands.ages import age
+from qwen_image_studio.commands.keys import keys
+from qwen_image_studio.commands.webhooks import webhooks
 from qwen_image_studio.contract.errors import BadTemplates, CannotServe, StudioError
 from qwen_image_studio.contract.words import Anchor, AspectRatio, Prefer
 from qwen_image_studio.database.connection import open_database
@@ -34,20 +35,13 @@ from qwen_image_studio.system.processes import die_with_parent
 _log = logging.getLogger(__name__)
 
 
-def _age(_context: click.Context, _option: click.Parameter, value: str) -> float:
-    """Return a time such as ``30d`` or ``12h`` in seconds."""
-    if not (match := re.fullmatch(r"([0-9]{1,6})([dh])", value)):
-        raise click.BadParameter("write days or hours, such as 30d or 12h")
-    return int(match[1]) * {"d": 86400.0, "h": 3600.0}[match[2]]
-
-
 @click.group()
 @click.version_option(__version__)
 def cli() -> None:
     """Qwen-Image Studio: a self-hosted image server for Dify and for any HTTP client."""
 
 
-for _group in (keys, person):
+for _group in (keys, webhooks):
     cli.add_command(_group)
 
 
@@ -220,7 +214,7 @@ def batch(table: Path, prompt: str, folder: Path, operation: str, name: str, **o
 
 @cli.command()
 @click.option(
-    "--older-than", "older_than_s", callback=_age, required=True, help="Age since a job's end or an upload: 30d, 12h."
+    "--older-than", "older_than_s", callback=age, required=True, help="Age since a job's end or an upload: 30d, 12h."
 )
 @click.option("--dry-run", is_flag=True, help="Only count.")
 def prune(older_than_s: float, dry_run: bool) -> None:

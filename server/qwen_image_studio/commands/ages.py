@@ -1,0 +1,12 @@
+"""Times as people write them on the command line: 30d, 12h."""
+
+import re
+
+import click
+
+
+def age(_context: click.Context, _option: click.Parameter, value: str) -> float:
+    """Return a time such as ``30d`` or ``12h`` in seconds."""
+    if not (match := re.fullmatch(r"([0-9]{1,6})([dh])", value)):
+        raise click.BadParameter("write days or hours, such as 30d or 12h")
+    return int(match[1]) * {"d": 86400.0, "h": 3600.0}[match[2]]
