@@ -56,7 +56,7 @@ class Intake(Recipe):
         new = replace(new, idempotency_key=key, fingerprint=fingerprint)
         with ExitStack() as undo:
             undo.callback(self.withdraw_inputs, new, began)
-            job, is_new = self._store.jobs.submit(new, queue_limit=self._settings.queue_limit)
+            job, is_new = self._store.jobs.submit(new, queue_limit=self._settings.queue_limit, limits=caller.limits)
             if is_new:
                 undo.pop_all()  # the inputs are the job's now
         return job, is_new
@@ -86,13 +86,14 @@ class Intake(Recipe):
             hold=request.hold,
             prompt=getattr(plan, "prompt", None),
             webhook_url=request.webhook_url,
+            images=plan.asked,
             warnings=[*submission.warnings, *prepared.warnings],
             names=self._named(prepared.references, caller),
         )
         if row_of is None:  # before files are stored for a job that would be refused
             with ExitStack() as undo:
                 undo.callback(self.withdraw_inputs, new, began)
-                self._store.jobs.check_room(self._settings.queue_limit, new)
+                self._store.jobs.check_room(self._settings.queue_limit, new, caller.limits)
                 undo.pop_all()
         inputs = [self._id_of(each, caller) for each in prepared.inputs]
         return replace(new, inputs=inputs, request=said_again(request, plan, inputs))

@@ -158,9 +158,9 @@ def test_mistakes_are_one_line(tmp_path: Path, arguments: list[str], words: list
 def test_keys(tmp_path: Path) -> None:
     key = run_here(tmp_path, "keys", "add", "dify", "--owner", "shop").stdout.strip()
     assert len(key) > 40
-    assert run_here(tmp_path, "keys", "list").stdout == "dify\tshop\tactive\tgenerate,edit\n"
+    assert run_here(tmp_path, "keys", "list").stdout == "dify\tshop\tactive\tgenerate,edit\tno limits\n"
     assert run_here(tmp_path, "keys", "revoke", "dify").returncode == 0
-    assert run_here(tmp_path, "keys", "list").stdout == "dify\tshop\trevoked\tgenerate,edit\n"
+    assert run_here(tmp_path, "keys", "list").stdout == "dify\tshop\trevoked\tgenerate,edit\tno limits\n"
     assert_one_line(run_here(tmp_path, "keys", "add", "dify"), "already")
 
 

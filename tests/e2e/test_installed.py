@@ -168,7 +168,9 @@ def test_the_installed_package_paints(elsewhere: Elsewhere) -> None:
 
 def test_the_installed_package_migrates_a_database(elsewhere: Elsewhere) -> None:
     elsewhere.python("-m", "qwen_image_studio", "keys", "add", "dify")
-    assert elsewhere.python("-m", "qwen_image_studio", "keys", "list") == "dify\tdify\tactive\tgenerate,edit\n"
+    assert (
+        elsewhere.python("-m", "qwen_image_studio", "keys", "list") == "dify\tdify\tactive\tgenerate,edit\tno limits\n"
+    )
 
 
 # -- what 0.1.0 was called -----------------------------------------------------------------------------------------

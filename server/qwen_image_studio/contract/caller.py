@@ -5,7 +5,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import Scope
+from qwen_image_studio.contract.limits import NO_LIMITS, KeyLimits
+from qwen_image_studio.contract.words import Policy, Scope
 
 LOCAL_OWNER = "local"
 """Owner of all requests while the server has no keys, and therefore listens on loopback only."""
@@ -24,6 +25,9 @@ class Caller:
     """Name of the key; None while the server has no keys."""
     scopes: Collection[Scope] = frozenset(Scope)
     """What the key may do."""
+    limits: KeyLimits = NO_LIMITS
+    policy: Policy | None = None
+    """What is done with the classifier's scores of its pictures; None where the server's setting decides."""
 
     def check_scope(self, *any_of: Scope) -> None:
         """Raise StudioError ``scope_missing`` where the key has none of these scopes."""
@@ -51,3 +55,8 @@ def person_of(user: str | None) -> str:
     if len(user) <= _PERSON_CHARS:
         return user
     return hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def person_of_dify(user_id: str) -> str:
+    """Return the name that the plugin sends in `user` for the person with this user id in Dify."""
+    return hashlib.sha256(f"person/{user_id}".encode()).hexdigest()[:40]

@@ -251,9 +251,10 @@ usage = Table(
     Column("cached", Boolean, nullable=False, server_default=false()),
     Column("submitted_at", Float, nullable=False),
     Column("ended_at", Float),
-    Index("usage_by_key", "key", "submitted_at", "images"),
-    Index("usage_by_person", "key", "person", "submitted_at", "images"),
-    Index("usage_open", "key", "person", **_where("ended_at IS NULL")),
+    # With `parent_id`, which is in their condition, they answer without the table.
+    Index("usage_by_key", "key", "submitted_at", "images", "parent_id", **_where("parent_id IS NULL")),
+    Index("usage_by_person", "key", "person", "submitted_at", "images", "parent_id", **_where("parent_id IS NULL")),
+    Index("usage_open", "key", "person", "parent_id", "ended_at", **_where("ended_at IS NULL AND parent_id IS NULL")),
     Index("usage_by_time", "submitted_at"),
 )
 """What each job uses: `images` count against limits until the end settles them; it outlives the job. The row of a batch

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,12 +9,12 @@ from itertools import chain
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.fields import Cell
+from qwen_image_studio.contract.sheets import harmless
 from qwen_image_studio.contract.words import Review, State
 from qwen_image_studio.gallery.gallery import Gallery
 from qwen_image_studio.jobs import Job, JobStore, StoredImage
 
 _COLUMNS = ("row", "state", "files", "job_id", "image_id", "seed", "error")
-_RISKY = re.compile(r"[\t\r\n]|[\s\0\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 """Pattern of the beginnings that make a spreadsheet run a cell as a formula, full-width signs included (OWASP, CSV
 Injection)."""
 
@@ -141,7 +140,7 @@ def _csv(job: Job, lines: Sequence[Sequence[str]]) -> bytes:
     for number, row in enumerate(table):
         made = lines[number] if number < len(lines) else [str(number + 1), missing, *[""] * (len(_COLUMNS) - 2)]
         cells = [*made, *("" if row.get(name) is None else str(row[name]) for name in columns)]
-        written.writerow(_safe(cell) for cell in cells)
+        written.writerow(harmless(cell) for cell in cells)
     return text.getvalue().encode("utf-8-sig", "replace")
 
 
@@ -149,13 +148,8 @@ def _headers(columns: Sequence[str]) -> list[str]:
     """Return the names of all columns, made unique."""
     headers = list(_COLUMNS)
     for name in columns:
-        header = _safe(name)
+        header = harmless(name)
         while header in headers:
             header = f"{header} (of the table)"
         headers.append(header)
     return headers
-
-
-def _safe(cell: str) -> str:
-    """Return a cell, marked as text where a spreadsheet would run it as a formula; spreadsheets skip leading blanks."""
-    return f"'{cell}" if _RISKY.match(cell) else cell

@@ -1,6 +1,7 @@
-"""API keys: made here, stored as hashes in the database, each belonging to an owner."""
+"""API keys: made here, stored as hashes in the database, each belonging to an owner, with what it may do and use."""
 
 import hashlib
+import hmac
 import re
 import secrets
 import time
@@ -8,23 +9,28 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, bindparam, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import Scope
+from qwen_image_studio.contract.limits import NO_LIMITS, KeyLimits
+from qwen_image_studio.contract.words import Policy, Scope
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import api_keys
 
-_ANY = select(api_keys.c.name).limit(1)
-_CALLER = select(api_keys.c.owner, api_keys.c.name, api_keys.c.scopes).where(
-    api_keys.c.hash == bindparam("hash"), api_keys.c.revoked_at.is_(None)
-)
-
-
 PAINTS = (Scope.GENERATE, Scope.EDIT)
 """Scopes of a key that is made without naming any."""
+_ANY = select(api_keys.c.name).limit(1)
+_NAMED = select(api_keys).where(api_keys.c.name == bindparam("name"))
+_CALLER = select(api_keys).where(
+    or_(
+        api_keys.c.hash == bindparam("hash"),
+        and_(api_keys.c.old_hash == bindparam("hash"), api_keys.c.old_until > bindparam("now")),
+    ),
+    api_keys.c.revoked_at.is_(None),
+)
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -36,69 +42,119 @@ class ApiKey:
     created_at: float
     revoked_at: float | None
     scopes: Collection[Scope]
+    limits: KeyLimits
+    policy: Policy | None
+    old_until: float | None
+    """Until when the key before the last rotation goes on working, in Unix seconds; None without one."""
+
+    @property
+    def caller(self) -> Caller:
+        """Return the caller to whom the key belongs."""
+        return Caller(self.owner, self.name, self.scopes, self.limits, self.policy)
 
 
 class KeyStore:
-    """The API keys of one database."""
+    """The API keys of one database. Methods that change a key raise StudioError ``invalid_value`` where there is no
+    active one of that name. `now` is in Unix seconds; tests pass it in.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, name: str, owner: str | None = None, scopes: Collection[Scope] = PAINTS) -> str:
+    def add(
+        self,
+        name: str,
+        owner: str | None = None,
+        scopes: Collection[Scope] = PAINTS,
+        limits: KeyLimits = NO_LIMITS,
+        policy: Policy | None = None,
+    ) -> str:
         """Make a key and return it. Raises StudioError ``invalid_value`` for a name that is taken or unusable."""
-        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", owner or name):
+        if not _NAME.fullmatch(name) or not _NAME.fullmatch(owner or name):
             raise StudioError("invalid_value", "name: use 1 to 64 letters, digits, dots, dashes or underscores.")
-        key = f"qis_{secrets.token_urlsafe(32)}"
-        row = {
-            "name": name,
-            "owner": owner or name,
-            "hash": _hash(key),
-            "created_at": time.time(),
-            "scopes": _listed(scopes),
-        }
+        key = _new_key()
+        row = {"name": name, "owner": owner or name, "hash": _hash(key), "created_at": time.time()}
+        may = {"scopes": _listed(scopes), "limits": _stored(limits), "policy": policy}
         try:
             with self._database.writing() as connection:
-                connection.execute(api_keys.insert().values(row))
+                connection.execute(api_keys.insert().values(**row, **may))
         except IntegrityError as error:
             raise StudioError("invalid_value", f"name: there is a key '{name}' already; choose another.") from error
         return key
 
     def grant(self, name: str, scopes: Collection[Scope]) -> None:
-        """Give a key these scopes in place of those that it has. Raises StudioError for a name without a key."""
+        """Give a key these scopes in place of those that it has."""
         self._change(name, scopes=_listed(scopes))
 
-    def _change(self, name: str, **values: Any) -> None:
-        """Change an active key. Raises StudioError ``invalid_value`` where there is none of this name."""
-        with self._database.writing() as connection:
-            if connection.execute(update(api_keys).where(_active(name)).values(**values)).rowcount:
-                return
-        raise StudioError("invalid_value", f"name: there is no active key '{name}'; 'keys list' shows those there are.")
+    def limit(self, name: str, limits: KeyLimits) -> None:
+        """Give a key these limits in place of those that it has; they hold from the next request on."""
+        self._change(name, limits=_stored(limits))
+
+    def rotate(self, name: str, overlap_s: float, now: float | None = None) -> str:
+        """Make another key in place of this one and return it. The one before goes on working for `overlap_s` seconds;
+        one from an earlier rotation ends.
+        """
+        key, until = _new_key(), (time.time() if now is None else now) + overlap_s
+        self._change(name, old_hash=api_keys.c.hash, old_until=until, hash=_hash(key))
+        return key
 
     def revoke(self, name: str) -> bool:
         """Revoke a key; return whether there was such a key that was not revoked yet."""
-        statement = update(api_keys).where(_active(name))
         with self._database.writing() as connection:
-            return connection.execute(statement.values(revoked_at=time.time())).rowcount > 0
+            return _changed(connection.execute(update(api_keys).where(_active(name)).values(revoked_at=time.time())))
 
     def all(self) -> list[ApiKey]:
         """Return every key that was ever made, oldest first."""
         with self._database.reading() as connection:
             return [_as_key(row) for row in connection.execute(select(api_keys).order_by(api_keys.c.created_at))]
 
+    def get(self, name: str) -> ApiKey | None:
+        """Return the key of this name, revoked or not; None where there is none."""
+        with self._database.reading() as connection:
+            row = connection.execute(_NAMED, {"name": name}).one_or_none()
+        return None if row is None else _as_key(row)
+
     def any(self) -> bool:
         """Return whether a key was ever made; from then on every request needs one."""
         with self._database.reading() as connection:
             return connection.execute(_ANY).first() is not None
 
-    def caller(self, key: str) -> Caller | None:
-        """Return the caller to whom the key belongs; None where the key is unknown or revoked."""
+    def caller(self, key: str, now: float | None = None) -> Caller | None:
+        """Return the caller to whom the key belongs; None where the key is unknown, revoked or rotated away."""
+        hashed, at = _hash(key), time.time() if now is None else now
         with self._database.reading() as connection:
-            row = connection.execute(_CALLER, {"hash": _hash(key)}).one_or_none()
-        return None if row is None else Caller(row.owner, row.name, frozenset(map(Scope, row.scopes)))
+            row = connection.execute(_CALLER, {"hash": hashed, "now": at}).one_or_none()
+        # The database has compared hashes already, and in no constant time; which of them is no secret's.
+        if row is None or not any(hmac.compare_digest(hashed, known) for known in (row.hash, row.old_hash or "")):
+            return None
+        return _as_key(row).caller
+
+    def _change(self, name: str, **values: Any) -> None:
+        with self._database.writing() as connection:
+            if _changed(connection.execute(update(api_keys).where(_active(name)).values(**values))):
+                return
+        raise StudioError("invalid_value", f"name: there is no active key '{name}'; 'keys list' shows those there are.")
+
+
+def _new_key() -> str:
+    return f"qis_{secrets.token_urlsafe(32)}"
+
+
+def _changed(result: Any) -> bool:
+    return bool(result.rowcount)
 
 
 def _as_key(row: Row[Any]) -> ApiKey:
-    return ApiKey(row.name, row.owner, row.created_at, row.revoked_at, frozenset(map(Scope, row.scopes)))
+    return ApiKey(
+        name=row.name,
+        owner=row.owner,
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+        scopes=frozenset(map(Scope, row.scopes)),
+        limits=KeyLimits.model_validate(row.limits),
+        policy=None if row.policy is None else Policy(row.policy),
+        old_until=row.old_until,
+    )
 
 
 def _active(name: str) -> ColumnElement[bool]:
@@ -108,6 +164,10 @@ def _active(name: str) -> ColumnElement[bool]:
 def _listed(scopes: Collection[Scope]) -> list[str]:
     """Return scopes in the order of their declaration, each once."""
     return [scope.value for scope in Scope if scope in scopes]
+
+
+def _stored(limits: KeyLimits) -> dict[str, Any]:
+    return limits.model_dump(exclude_none=True)
 
 
 def _hash(key: str) -> str:

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, selec
 from sqlalchemy.exc import IntegrityError
 
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.limits import NO_LIMITS, KeyLimits
 from qwen_image_studio.contract.words import State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import OPEN, QUEUED, RUNNING, jobs
@@ -15,6 +16,7 @@ from qwen_image_studio.jobs.ranking import places
 from qwen_image_studio.jobs.records import JOBS, SHOWN_STATE, VERSION, as_job, check_inputs, get_job
 from qwen_image_studio.jobs.room import check_room
 from qwen_image_studio.jobs.states import ACTIVE, Job, NewJob, Tag
+from qwen_image_studio.jobs.usage import check_limits
 
 _REPLAYED = JOBS.where(jobs.c.owner == bindparam("owner"), jobs.c.idempotency_key == bindparam("key"))
 _RESENT = (
@@ -41,19 +43,23 @@ class Jobs:
 
     # -- submit ----------------------------------------------------------------------------------------------------
 
-    def submit(self, new: NewJob, *, queue_limit: int, now: float | None = None) -> tuple[Job, bool]:
+    def submit(
+        self, new: NewJob, *, queue_limit: int, limits: KeyLimits = NO_LIMITS, now: float | None = None
+    ) -> tuple[Job, bool]:
         """Add a job and return it with True; where one with the same owner and idempotency key exists, return that
         one with False.
 
         `queue_limit` caps the jobs that wait in one lane, and separately the batches that have not ended; rows of
-        batches do not count. Owner and person have a share of it (`room`). Raises StudioError ``queue_full``,
-        ``idempotency_key_reused``, or ``image_not_found`` for an input that was deleted meanwhile.
+        batches do not count. Owner and person have a share of it (`room`), and their key has `limits` (`usage`). Raises
+        StudioError ``queue_full``, ``rate_limited``, ``quota_exceeded``, ``idempotency_key_reused``, or
+        ``image_not_found`` for an input that was deleted meanwhile.
         """
         try:
             with self._events.changing() as change:
                 if earlier := _replayed(change.connection, new.owner, new.idempotency_key, new.fingerprint):
                     return earlier, False
                 check_room(change.connection, queue_limit, self._share, new)
+                check_limits(change.connection, new, limits, clock(now))
                 check_inputs(change.connection, new.inputs)
                 return as_job(change.add(new, clock(now))), True
         except IntegrityError:  # PostgreSQL: two requests with one key at the same moment
@@ -61,10 +67,15 @@ class Jobs:
                 return earlier, False
             raise
 
-    def check_room(self, queue_limit: int, new: NewJob) -> None:
-        """Raise StudioError ``queue_full`` where there is no room for the job now."""
+    def check_room(
+        self, queue_limit: int, new: NewJob, limits: KeyLimits = NO_LIMITS, now: float | None = None
+    ) -> None:
+        """Raise StudioError ``queue_full``, ``rate_limited`` or ``quota_exceeded`` where there is no room for the job
+        now.
+        """
         with self._database.reading() as connection:
             check_room(connection, queue_limit, self._share, new)
+            check_limits(connection, new, limits, clock(now))
 
     def replay(self, owner: str, key: str | None, fingerprint: str) -> Job | None:
         """Return the earlier job with this owner and idempotency key, or None.

@@ -23,6 +23,7 @@ from qwen_image_studio.database.tables import job_inputs, jobs
 from qwen_image_studio.jobs.held import IN_REVIEW, rows_in_review, withdraw
 from qwen_image_studio.jobs.outbox import enqueue
 from qwen_image_studio.jobs.states import ANY_JOB, ANY_PERSON, BATCHES, ORDINARY, Lease, NewJob, Progress
+from qwen_image_studio.jobs.usage import charge, settle
 
 _NO_LEASE: Mapping[str, Any] = {"leased_by": None, "leased_until": None}
 _SHOWN = (
@@ -110,6 +111,7 @@ class Change:
         if images := {*new.inputs, *new.names}:
             named = [{"image_id": image_id, "job_id": row.id} for image_id in sorted(images)]
             self.connection.execute(job_inputs.insert(), named)
+        charge(self.connection, new, row, now)
         self._note(row)
         return row
 
@@ -140,6 +142,7 @@ class Change:
         """Put a leased job aside until reviewers have decided; it ends with the last verdict (`review`)."""
         row = self.update(job_id, {"state": State.REVIEW, **_NO_LEASE, "preview_key": None, **more})
         self._note_painting(row, now)
+        settle(self.connection, job_id, now)
 
     def end(self, job_id: str, state: State, now: float, **more: Any) -> None:
         """End a job. A batch that fails or is cancelled ends those of its rows that have not ended."""
@@ -150,10 +153,11 @@ class Change:
         self._note_painting(row, now)
         if row.parent_id is not None:
             self._wake(row.parent_id)
+        if row.rows is not None and state is not State.SUCCEEDED:
+            self.cancel_rows(job_id, now)
+        settle(self.connection, job_id, now)
         if row.rows is None:
             return
-        if state is not State.SUCCEEDED:
-            self.cancel_rows(job_id, now)
         for statement in _ENDED_PARTY:
             self.connection.execute(statement, {"owner": row.owner, "person": row.person, "party": row.party})
 
@@ -172,7 +176,9 @@ class Change:
         idle = jobs.c.state.in_([State.QUEUED, State.REVIEW])
         waiting = rows.where(idle).values(**_ended(State.CANCELLED, now), **asked)
         for statement in (running, waiting):
-            for row in self.connection.execute(statement.returning(*_SHOWN)):
+            for row in self.connection.execute(statement.returning(*_SHOWN)).all():
+                if State(row.state).final:
+                    settle(self.connection, row.id, now)
                 self._note(row)
 
     def check_lease(self, lease: Lease) -> bool:

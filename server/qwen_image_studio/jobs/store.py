@@ -13,6 +13,7 @@ from qwen_image_studio.jobs.outbox import Outbox
 from qwen_image_studio.jobs.pictures import Pictures
 from qwen_image_studio.jobs.review import Reviews
 from qwen_image_studio.jobs.rows import Rows
+from qwen_image_studio.jobs.usage import Usage
 from qwen_image_studio.jobs.workers import Workers
 from qwen_image_studio.settings import Settings
 
@@ -36,6 +37,7 @@ class JobStore:
         self.pictures = Pictures(database)
         """What a gallery shows."""
         self.forgetting = Forgetting(database, events)
+        self.usage = Usage(database)
         self.workers = Workers(database)
         self.outbox = Outbox(database)
 

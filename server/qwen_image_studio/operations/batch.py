@@ -75,6 +75,7 @@ class BatchRequest(Request):
             job=job,
             table=tuple(read.rows),
             row_seeds=tuple(self._seeds(requests)),
+            images_of_rows=images,
             output_format=OutputFormat.JPEG,
             output_quality=SHEET_QUALITY,
         )

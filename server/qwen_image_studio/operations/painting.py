@@ -12,6 +12,7 @@ from qwen_image_studio.contract.words import MAX_SEED, AspectRatio, OutputFormat
 from qwen_image_studio.models.families import Family
 from qwen_image_studio.models.known_words import known_in, vocabulary_of
 from qwen_image_studio.models.table import Model, Recipe, find_model
+from qwen_image_studio.operations.allowed import check_allowed
 from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.parameters import Shaped
 from qwen_image_studio.operations.request import PaintRequest
@@ -78,7 +79,7 @@ def plan_painting(
     """Return the plan of a request, once its shape is known; `warnings` are those about the shape.
 
     `own_prompt` is used where the request has no prompt. Raises StudioError ``invalid_value`` for a tier that the model
-    does not have.
+    does not have, and for a size or steps beyond what the caller's key allows.
     """
     model = chosen.model
     recipe = model.recipe(request.tier)
@@ -97,6 +98,7 @@ def plan_painting(
         way=chosen.way,
         **asdict(shape),
     )
+    check_allowed(request, plan, given.caller)
     if given.is_foreseen:
         return Planned(plan, [])
     texts = _text_warnings(request, chosen, plan, len(given.inputs))

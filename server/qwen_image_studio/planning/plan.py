@@ -80,6 +80,11 @@ class _Plan(BaseModel):
         return 1
 
     @property
+    def asked(self) -> int:
+        """Return the number of images that limits count: those of all rows of a batch, without its contact sheet."""
+        return self.images
+
+    @property
     def steps_of_one(self) -> int:
         """Return the number of steps of one image."""
         return 1
@@ -173,11 +178,18 @@ class BatchPlan(_Plan):
     table: tuple[dict[str, Cell], ...]
     row_seeds: tuple[int | None, ...]
     """Seed of each row's first image; None where the operation takes none."""
+    images_of_rows: int = 0
+    """Number of images that the rows ask for."""
 
     @property
     def rows(self) -> int | None:
         """Return the number of rows."""
         return len(self.table)
+
+    @property
+    def asked(self) -> int:
+        """Return the number of images that the rows ask for."""
+        return self.images_of_rows
 
 
 Plan = PaintPlan | AdjustPlan | BatchPlan

@@ -113,7 +113,7 @@ def _describe(operation: Operation, route: Route) -> None:
     ]
     operation.requestBody = _body(route.body) if route.body else None
     operation.responses = {
-        **{str(status): _response(shape, route.streams) for status, shape in route.returns.items()},
+        **{str(status): _response(shape, route) for status, shape in route.returns.items()},
         **_errors(route),
     }
     if not route.needs_key:
@@ -189,7 +189,7 @@ def _without_references(node: Any, definitions: Mapping[str, Any]) -> Any:
 # -- what is answered ----------------------------------------------------------------------------------------------
 
 
-def _response(shape: Shape, streams: type[BaseModel] | None) -> Response:
+def _response(shape: Shape, route: Route) -> Response:
     if shape is None:
         return Response(description="No body.")
     if isinstance(shape, str):
@@ -198,8 +198,10 @@ def _response(shape: Shape, streams: type[BaseModel] | None) -> Response:
         schema, media_type = PydanticSchema(schema_class=shape), "application/json"
         text = inspect.cleandoc(shape.__doc__ or "").partition("\n")[0]
     content = {media_type: MediaType(media_type_schema=schema)}
-    if streams is not None:
-        content["text/event-stream"] = MediaType(media_type_schema=PydanticSchema(schema_class=streams))
+    if route.streams is not None:
+        content["text/event-stream"] = MediaType(media_type_schema=PydanticSchema(schema_class=route.streams))
+    if route.also is not None:
+        content[route.also] = MediaType(media_type_schema=_BYTES)
     return Response(description=text, content=content)
 
 

@@ -127,6 +127,8 @@ class Route:
     needs_key: bool = True
     scope: tuple[Scope, ...] = ()
     """Scopes of which the key needs one, before the body is read; none where any key will do."""
+    also: str | None = None
+    """Media type in which the answer is given as well, where the request asks for it."""
     null_is_left_out: bool = False
     """Whether fields without a value are left out of the JSON."""
     bad_request: int = 422
@@ -199,6 +201,7 @@ def route(
     headers: Mapping[str, str] | None = None,
     needs_key: bool = True,
     scope: Scope | tuple[Scope, ...] = (),
+    also: str | None = None,
     null_is_left_out: bool = False,
     bad_request: int = 422,
     waits: bool = False,
@@ -207,8 +210,9 @@ def route(
 
     The view gets the variables of the path; ``query``, read into the model of its annotation; and ``body``, as returned
     by ``body.read``. ``returns`` is by default the view's return annotation, with status 200. ``errors`` are the codes
-    that this route alone can end with. The key needs ``scope``, or one of several; without, any key will do. A view
-    that ``waits`` runs on the event loop, any other in a thread.
+    that this route alone can end with; ``also`` is a media type in which the view answers as well. The key needs
+    ``scope``, or one of several; without, any key will do. A view that ``waits`` runs on the event loop, any other in a
+    thread.
     """
 
     def declare(view: View) -> Route:
@@ -224,6 +228,7 @@ def route(
             headers=headers or {},
             needs_key=needs_key,
             scope=(scope,) if isinstance(scope, Scope) else scope,
+            also=also,
             null_is_left_out=null_is_left_out,
             bad_request=bad_request,
             waits=waits,

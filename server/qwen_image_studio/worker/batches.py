@@ -11,9 +11,11 @@ from PIL import Image
 from qwen_image_studio.adjusting.contact_sheet import contact_sheet
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import AttemptOver, Cancelled, Released, StudioError
+from qwen_image_studio.contract.limits import NO_LIMITS
 from qwen_image_studio.contract.words import Lane, State
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.gallery.attempt import Attempt
+from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.imaging import open_image, read_origin
 from qwen_image_studio.imaging.encoding import THUMBNAIL_SIDE
 from qwen_image_studio.intake import Intake
@@ -59,7 +61,7 @@ class Batches:
         self, settings: Settings, store: JobStore, gallery: Gallery, intake: Intake, models: Mapping[str, Model]
     ) -> None:
         self._settings, self._store, self._gallery, self._intake = settings, store, gallery, intake
-        self._models = models
+        self._models, self._keys = models, KeyStore(store.database)
         self._waiting_since: dict[str, tuple[int, float]] = {}
         """The next row of each batch, by job id, that waits for the storage, and since when (monotonic seconds)."""
 
@@ -126,13 +128,18 @@ class Batches:
         """Return the job of one row; where none can be made, a placeholder with the code and message of the reason."""
         try:
             with contained("job %s: row %d", lease.job.id, number, message=_BROKEN_ROW_MESSAGE):
-                submission, caller = _submission(plan, number), Caller(lease.job.owner)
+                submission, caller = _submission(plan, number), self._caller(lease.job)
                 return self._intake.new_job(submission, caller, row_of=lease.job.id), None
         except StudioError as error:
             if error.code in _TEMPORARY and not self._has_waited(lease, number, error):
                 raise
             _log.info("job %s: row %d: %s", lease.job.id, number, error)
             return self._placeholder_job(lease, plan, number), (error.code, error.message)
+
+    def _caller(self, batch: Job) -> Caller:
+        """Return the caller of a batch, with the limits that its key has now; what its key may do was asked before."""
+        key = None if batch.key is None else self._keys.get(batch.key)
+        return Caller(batch.owner, batch.key, limits=NO_LIMITS if key is None else key.limits)
 
     def _has_waited(self, lease: Lease, number: int, error: StudioError) -> bool:
         """Return whether the row has waited long enough for the storage; for a busy database it goes on waiting."""

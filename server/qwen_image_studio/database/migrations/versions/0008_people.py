@@ -60,6 +60,7 @@ def _new_columns() -> dict[str, list[sa.Column[Any]]]:
     }
 
 
+_USED = ["submitted_at", "images", "parent_id"]
 _INDEXES: list[tuple[str, str, list[str], str | None, bool]] = [
     ("images_by_owner", "images", _LISTED, "deleted_at IS NULL AND NOT is_mask", False),
     ("images_deleted", "images", ["owner", "deleted_at"], "deleted_at IS NOT NULL", False),
@@ -67,9 +68,9 @@ _INDEXES: list[tuple[str, str, list[str], str | None, bool]] = [
     ("images_by_idempotency_key", "images", ["owner", "idempotency_key"], None, True),
     ("images_held", "images", ["owner", "created_at"], "review = 'held'", False),
     ("api_keys_by_old_hash", "api_keys", ["old_hash"], None, True),
-    ("usage_by_key", "usage", ["key", "submitted_at", "images"], None, False),
-    ("usage_by_person", "usage", ["key", "person", "submitted_at", "images"], None, False),
-    ("usage_open", "usage", ["key", "person"], "ended_at IS NULL", False),
+    ("usage_by_key", "usage", ["key", *_USED], "parent_id IS NULL", False),
+    ("usage_by_person", "usage", ["key", "person", *_USED], "parent_id IS NULL", False),
+    ("usage_open", "usage", ["key", "person", "parent_id", "ended_at"], "ended_at IS NULL AND parent_id IS NULL", False),
     ("usage_by_time", "usage", ["submitted_at"], None, False),
     ("calls_by_time", "calls", ["at"], None, False),
     ("calls_by_owner", "calls", ["owner", "seq"], None, False),
