@@ -27,7 +27,7 @@ HOUR_S = 3600
 REVIEW_S = 600
 """Time for which a reviewer's link works at least, in seconds."""
 FOR_REVIEW = "review"
-"""Query parameter of links that open withheld images; it is inside the signature."""
+"""Query parameter of links that open withheld images, with the value 1; it is inside the signature."""
 _KEPT_IN = "secret_key"
 _EXPIRES = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
 # The last of 43 letters carries only four of the 256 bits. Its other two must be 0, else one signature would have
@@ -95,6 +95,11 @@ class Links:
         if not _SIGNATURE.fullmatch(signature):
             return False
         return self._signer.verify_signature(signed.encode("utf-8", "surrogatepass"), signature)
+
+
+def is_for_review(query: Mapping[str, str]) -> bool:
+    """Return whether these are the query parameters of a reviewer's link, provided that the link was checked."""
+    return query.get(FOR_REVIEW) == "1"
 
 
 def is_signed_by_0_1(key: str, expires: str, signature: str, keys: Sequence[bytes]) -> bool:

@@ -52,8 +52,8 @@ _TURNS = """
 # Of each party only the oldest job of each variant can be the next one. The recursion finds these heads one after the
 # other: each step looks into the index `jobs_waiting` for the party's next variant, else the person's next party, else
 # the owner's next person, else the next owner, so its cost grows with the number of parties and not with the number of
-# jobs. A batch is a head itself while it wants to make more rows, or when all its rows have ended or wait for reviewers,
-# who keep nothing up.
+# jobs. A batch is a head itself while it wants to make more rows, or when all its rows have ended or wait for
+# reviewers, who keep nothing up.
 #
 # The loaded variant goes before all turns, and after it variants with the same weights, since swapping 40 GB costs more
 # than a picture. But a party's job that has waited since `:since`, while its variant has not painted for the party, is

@@ -12,7 +12,7 @@ from werkzeug.wsgi import FileWrapper
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.gallery.archive import archive
-from qwen_image_studio.gallery.links import FOR_REVIEW
+from qwen_image_studio.gallery.links import is_for_review
 from qwen_image_studio.gallery.names import archived_job
 from qwen_image_studio.gallery.store import StoredFile
 from qwen_image_studio.jobs import Job
@@ -49,7 +49,7 @@ def file(key: str) -> Response:
     expires = gallery.check_link(key, request.args)
     if job_id := archived_job(key):
         return archive_response(services().store.jobs.get(job_id))
-    found = gallery.stream(key, review=FOR_REVIEW in request.args)
+    found = gallery.stream(key, review=is_for_review(request.args))
     response = file_response(found, max_age_s=int(expires - time.time()))
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return response
