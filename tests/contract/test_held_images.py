@@ -70,6 +70,19 @@ WAYS: Mapping[str, tuple[Way, tuple[tuple[int, str], ...]]] = {
         lambda scene, who: scene.ask(who, "GET", f"/v1/images/{scene.image.id}/content"),
         (HELD, SEEN, SEEN, NOT_HIS, NO_KEY),
     ),
+    "its history": (
+        lambda scene, who: scene.ask(who, "GET", f"/v1/images/{scene.image.id}/chain"),
+        (HELD, SEEN, SEEN, NOT_HIS, NO_KEY),
+    ),
+    "the list of images": (lambda scene, who: scene.ask(who, "GET", "/v1/images"), (SEEN,) * 4 + (NO_KEY,)),
+    "the list of held images": (
+        lambda scene, who: scene.ask(who, "GET", "/v1/images?review=held"),
+        (SEEN,) * 4 + (NO_KEY,),
+    ),
+    "the history of its input": (
+        lambda scene, who: scene.ask(who, "GET", f"/v1/images/{scene.input_id}/chain"),
+        (SEEN, SEEN, NOT_HIS, NOT_HIS, NO_KEY),
+    ),
     "a link to it": (_link(lambda image: image.key), (HELD,) * 5),
     "a link to its thumbnail": (_link(lambda image: image.thumbnail_key), (HELD,) * 5),
     "a link to its comparison": (_link(lambda image: image.comparison_key), (HELD,) * 5),
@@ -103,6 +116,12 @@ WAYS: Mapping[str, tuple[Way, tuple[tuple[int, str], ...]]] = {
         lambda scene, who: scene.submit(who, **EDIT, image=scene.parts.gallery.link(scene.image.key, review=True)),
         (HELD,) * 4 + (NO_KEY,),
     ),
+    "an upload of a reviewer's link": (
+        lambda scene, who: scene.ask(
+            who, "POST", "/v1/images", json={"url": scene.parts.gallery.link(scene.image.key, review=True)}
+        ),
+        (HELD,) * 4 + (NO_KEY,),
+    ),
     "an edit of its thumbnail's link": (
         lambda scene, who: scene.submit(who, **EDIT, image=scene.parts.gallery.link(scene.image.thumbnail_key)),
         (HELD,) * 4 + (NO_KEY,),
@@ -134,6 +153,17 @@ WAYS: Mapping[str, tuple[Way, tuple[tuple[int, str], ...]]] = {
 }  # fmt: skip
 
 
+REVIEWING = {
+    "its record",
+    "its bytes",
+    "its history",
+    "the list of images",
+    "the list of held images",
+    "the history of its input",
+}
+"""Ways that are open to reviewers."""
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_held_picture_leaves_by_no_way_but_a_reviewers(scene: Scene, way: str) -> None:
     ask, answers = WAYS[way]
@@ -141,7 +171,7 @@ def test_a_held_picture_leaves_by_no_way_but_a_reviewers(scene: Scene, way: str)
         answer = ask(scene, who)
         body = answer.get_json(silent=True) or {}
         assert (answer.status_code, (body.get("error") or {}).get("code", "")) == expected, f"{way}, {who}"
-        reviews = who in {"reviewer", "operator"} and way in {"its record", "its bytes"}
+        reviews = who in {"reviewer", "operator"} and way in REVIEWING
         assert (answer.data == scene.secret) == (reviews and way == "its bytes"), f"{way}, {who}"
         if expected == HELD and way != "an edit of the conversation's last":
             assert scene.image.id in body["error"]["message"]
@@ -151,3 +181,9 @@ def test_a_held_picture_leaves_by_no_way_but_a_reviewers(scene: Scene, way: str)
             assert scene.image.id not in answer.text, f"{way}, {who}"
             assert scene.image.key not in answer.text
     assert scene.view()["state"] == "review"
+
+
+def test_reviewers_find_what_is_held_of_their_owner_and_operators_of_all(scene: Scene) -> None:
+    for who, seen in {"owner": 0, "reviewer": 1, "operator": 1, "rival": 0}.items():
+        found = scene.ask(who, "GET", "/v1/images?review=held").get_json()["data"]
+        assert [image["id"] for image in found] == [scene.image.id] * seen, who

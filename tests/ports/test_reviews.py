@@ -7,15 +7,12 @@ from pathlib import Path
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
-from sqlalchemy import select
 
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Lane, Operation, Review, Scope, State
-from qwen_image_studio.database.tables import images
 from qwen_image_studio.jobs import OPEN_ROWS, Job, JobStore, Lease, NewJob, StoredImage, open_store
-from qwen_image_studio.jobs.records import as_image
-from qwen_image_studio.jobs.review import Verdict, seen_by, visible_to
+from qwen_image_studio.jobs.review import Verdict
 from qwen_image_studio.settings import Settings
 from tests.ports.test_job_store import LIMIT, claim, new, picture, submit
 from tests.support.database import with_tables
@@ -150,22 +147,6 @@ def test_another_owners_image_takes_an_operator(store: JobStore) -> None:
         assert caught.value.code == "not_found"
     decided = store.reviews.decide(image_of(job), YES, Caller("ops", "o", frozenset({Scope.OPERATE})))
     assert (decided.review, decided.review_by) == (Review.APPROVED, "o")
-
-
-def test_what_may_be_seen_is_the_same_in_python_and_in_sql(store: JobStore) -> None:
-    for verdict in (None, YES, NO):
-        for owner in ("ann", "bob"):
-            job = submit(store, owner)
-            lease = claim(store)
-            store.leases.finish(lease, held(lease, 0, of=2), [])
-            if verdict is not None:
-                store.reviews.decide(image_of(job), verdict, Caller())
-    with store.database.reading() as connection:
-        everything = [as_image(row) for row in connection.execute(select(images))]
-        for scopes in ({Scope.EDIT}, {Scope.REVIEW}, {Scope.OPERATE}, set(Scope)):
-            caller = Caller("ann", "k", frozenset(scopes))
-            in_sql = set(connection.scalars(select(images.c.id).where(seen_by(caller))))
-            assert in_sql == {image.id for image in everything if visible_to(caller, image)}
 
 
 # -- cancels and deletions -----------------------------------------------------------------------------------------

@@ -47,6 +47,11 @@ class Scene:
         with self.app.test_client() as client:
             return client.open(path, method=method, headers=self.headers[who], **options)
 
+    @property
+    def input_id(self) -> str:
+        """The upload that it was made from."""
+        return self.parts.store.jobs.get(self.job_id).inputs[0]
+
     def submit(self, who: str, **params: Any) -> TestResponse:
         """Submit a job as JSON."""
         return self.ask(who, "POST", "/v1/jobs", json=params)

@@ -8,7 +8,7 @@ itself. The first verdict on an image counts; the last one on a job's images end
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, bindparam, literal_column, select, update
+from sqlalchemy import bindparam, literal_column, select, update
 
 from qwen_image_studio.contract.caller import Caller, person_of
 from qwen_image_studio.contract.errors import StudioError
@@ -16,11 +16,9 @@ from qwen_image_studio.contract.words import Review, Scope, State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import images
 from qwen_image_studio.jobs.events import Change, Events, clock
-from qwen_image_studio.jobs.held import HELD, WITHHELD, has_held, has_seen, held_for_review
+from qwen_image_studio.jobs.held import has_held, has_seen, held_for_review
 from qwen_image_studio.jobs.records import NOT_DELETED, as_image, get_job
 from qwen_image_studio.jobs.states import StoredImage
-
-__all__ = ["HELD", "WITHHELD", "Reviews", "Verdict", "reviews", "seen_by", "visible_to"]
 
 _IMAGE = select(images).where(images.c.id == bindparam("image_id"), NOT_DELETED)
 _REJECTED = select(images.c.review_reasons).where(
@@ -36,18 +34,10 @@ def reviews(caller: Caller, owner: str) -> bool:
 
 
 def visible_to(caller: Caller, image: StoredImage) -> bool:
-    """Return whether the caller may look at an image by itself; `seen_by` is the same in SQL."""
+    """Return whether the caller may look at an image by itself."""
     if reviews(caller, image.owner) and image.review is not Review.NONE:
         return True
     return caller.owner == image.owner and not image.review.withheld
-
-
-def seen_by(caller: Caller) -> ColumnElement[bool]:
-    """Return the condition on images that the caller may look at them by themselves, as in a list."""
-    own = images.c.owner == caller.owner
-    if Scope.OPERATE in caller.scopes:
-        return own | (images.c.review != literal_column("'none'"))
-    return own if Scope.REVIEW in caller.scopes else own & ~WITHHELD
 
 
 @dataclass(frozen=True)
