@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from qwen_image_studio import __version__
 from qwen_image_studio.commands.ages import age
 from qwen_image_studio.commands.keys import keys, person
+from qwen_image_studio.commands.usage import usage
 from qwen_image_studio.commands.webhooks import webhooks
 from qwen_image_studio.contract.errors import BadTemplates, CannotServe, StudioError
 from qwen_image_studio.contract.words import Anchor, AspectRatio, Prefer
@@ -41,7 +42,7 @@ def cli() -> None:
     """Qwen-Image Studio: a self-hosted image server for Dify and for any HTTP client."""
 
 
-for _group in (keys, person, webhooks):
+for _group in (keys, person, usage, webhooks):
     cli.add_command(_group)
 
 

@@ -58,10 +58,12 @@ def test_openapi_is_valid_and_whole(app: Flask, client: FlaskClient) -> None:
         "/v1/health",
         "/v1/health/live",
         "/v1/health/ready",
+        "/v1/me",
         "/v1/models",
         "/v1/models/{model_id}",
         "/files/{key}",
         "/v1/templates",
+        "/v1/usage",
         "/openapi.json",
     }
     names = references(served)

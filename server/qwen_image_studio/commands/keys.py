@@ -9,6 +9,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
+from qwen_image_studio.commands.ages import age
 from qwen_image_studio.contract.caller import person_of_dify
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.limits import KeyLimits, Limits
@@ -30,7 +31,6 @@ _OPTION = {"max_pixels": "max-size"}
 """Names of options that are not those of their limits."""
 _PERSONS = "per_user_"
 """What the options of each person's limits begin with."""
-_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @click.group()
@@ -51,13 +51,6 @@ def _scopes(_context: click.Context, _parameter: click.Parameter, value: str) ->
         return [Scope(name.strip()) for name in value.split(",")]
     except ValueError as error:
         raise click.BadParameter(f"write one or more of {_SCOPES}, with commas between them") from error
-
-
-def _duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
-    """Return a time such as ``24h`` in seconds."""
-    if not (match := re.fullmatch(r"([0-9]{1,5})([mhd])", value)):
-        raise click.BadParameter("write minutes, hours or days, such as 30m, 24h or 7d")
-    return int(match[1]) * _SECONDS[match[2]]
 
 
 def _limit(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | str | None:
@@ -135,7 +128,11 @@ def keys_limit(name: str, **given: Any) -> None:
 @keys.command("rotate")
 @click.argument("name")
 @click.option(
-    "--overlap", default="24h", show_default=True, callback=_duration, help="How long the old one goes on: 30m, 7d, 0h."
+    "--overlap",
+    default="24h",
+    show_default=True,
+    callback=age,
+    help="How long the old one goes on: 12h, 7d; 0h ends it.",
 )
 def keys_rotate(name: str, overlap: float) -> None:
     """Make another key in place of this one and print it, this once; the old one goes on working for a while."""

@@ -4,6 +4,7 @@ from types import TracebackType
 
 from qwen_image_studio.database.connection import Database, open_database
 from qwen_image_studio.jobs.callers import Jobs
+from qwen_image_studio.jobs.costs import Costs
 from qwen_image_studio.jobs.events import Events
 from qwen_image_studio.jobs.forgetting import Forgetting
 from qwen_image_studio.jobs.images import Images
@@ -37,7 +38,7 @@ class JobStore:
         self.pictures = Pictures(database)
         """What a gallery shows."""
         self.forgetting = Forgetting(database, events)
-        self.usage = Usage(database)
+        self.usage, self.costs = Usage(database), Costs(database)
         self.workers = Workers(database)
         self.outbox = Outbox(database)
 

@@ -99,6 +99,8 @@ class Use:
     resets_at: float | None
     """When it is free again, or for a minute when its oldest submit leaves it; in Unix seconds. None for jobs at
     once."""
+    window_s: float | None
+    """Length of what is counted, in seconds; None for jobs at once."""
 
     @property
     def left(self) -> int | None:
@@ -126,8 +128,7 @@ def uses(
         for name, count in _COUNTS.items():
             limit = getattr(one, name)
             if limit is not None or with_free:
-                used, resets_at = count(connection, conditions, whose, now)
-                yield Use(name, of_person, limit, used, resets_at)
+                yield Use(name, of_person, limit, *count(connection, conditions, whose, now))
 
 
 def check_limits(connection: Connection, new: NewJob, limits: KeyLimits, now: float) -> None:
@@ -168,24 +169,24 @@ def month_of(now: float) -> tuple[float, float]:
 
 
 _Whose = Sequence[ColumnElement[bool]]
-_Counted = tuple[int, float | None]
+_Counted = tuple[int, float | None, float | None]
 
 
 def _images_within(span: Callable[[float], tuple[float, float]]) -> Callable[..., _Counted]:
     def count(connection: Connection, whose: _Whose, values: Mapping[str, Any], now: float) -> _Counted:
         begin, end = span(now)
-        return connection.scalar(_IMAGES.where(*whose, _SINCE), {**values, "since": begin}) or 0, end
+        return connection.scalar(_IMAGES.where(*whose, _SINCE), {**values, "since": begin}) or 0, end, end - begin
 
     return count
 
 
 def _submits(connection: Connection, whose: _Whose, values: Mapping[str, Any], now: float) -> _Counted:
     row = connection.execute(_SUBMITS.where(*whose), {**values, "since": now - MINUTE_S}).one()
-    return row.number, (now if row.first is None else row.first) + MINUTE_S
+    return row.number, (now if row.first is None else row.first) + MINUTE_S, MINUTE_S
 
 
 def _open(connection: Connection, whose: _Whose, values: Mapping[str, Any], _now: float) -> _Counted:
-    return connection.scalar(_OPEN.where(*whose), values) or 0, None
+    return connection.scalar(_OPEN.where(*whose), values) or 0, None, None
 
 
 _COUNTS: Mapping[str, Callable[..., _Counted]] = {
@@ -194,7 +195,7 @@ _COUNTS: Mapping[str, Callable[..., _Counted]] = {
     "images_per_day": _images_within(day_of),
     "images_per_month": _images_within(month_of),
 }
-"""How each limit is counted: the number, and when it is free again."""
+"""How each limit is counted: the number, when it is free again, and the length of what is counted."""
 
 
 # -- refusing ------------------------------------------------------------------------------------------------------

@@ -27,11 +27,12 @@ def said_again(request: Request, plan: Plan, inputs: Sequence[str]) -> dict[str,
 
 def recovered(operation: str, stored: Mapping[str, Any], inputs: Sequence[str]) -> dict[str, Any] | None:
     """Return the same for a job of a time when the request was not kept, as far as its plan tells; None for an
-    operation that there is no more.
+    operation that there is no more, and without a plan.
     """
-    request, plan = OPERATIONS.get(operation), read_plan(stored)
-    if request is None:
+    request = OPERATIONS.get(operation)
+    if request is None or not stored:  # a row of which no job could be made has no plan
         return None
+    plan = read_plan(stored)
     said: dict[str, Any] = {"operation": operation}
     if isinstance(plan, BatchPlan):
         return said | _of_batch(plan)

@@ -11,9 +11,10 @@ from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.web import files, images, jobs, ops, review
+from qwen_image_studio.web import account, files, images, jobs, ops, review
 from qwen_image_studio.web.auth import protect
 from qwen_image_studio.web.edge import guard_edge
+from qwen_image_studio.web.limits import tell_limits
 from qwen_image_studio.web.openai import routes as openai
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.web.subpath import stand_below_path
@@ -50,6 +51,7 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
     stand_below_path(app, settings)
     guard_edge(app)
     protect(app, settings)
-    for module in (jobs, images, review, openai, files, ops):
+    tell_limits(app)
+    for module in (account, jobs, images, review, openai, files, ops):
         app.register_blueprint(module.blueprint)
     return app

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from flask import Blueprint, Response, request, stream_with_context, url_for
+from flask import Blueprint, Response, g, request, stream_with_context, url_for
 from pydantic import RootModel
 
 from qwen_image_studio.contract.answers import JobList, JobQuery, JobsQuery, JobView
@@ -114,6 +114,7 @@ def _read_rows(body: Mapping[str, Any]) -> tuple[dict[str, str], Sequence[str]]:
     returns={202: JobView},
     errors=("unknown_operation", *SUBMIT_ERRORS),
     scope=PAINTS,
+    submits=True,
     headers={"Idempotency-Key": "A request sent again with the same key gives the same job."},
 )
 def submit(body: Submission) -> tuple[JobView, int, dict[str, str]]:
@@ -121,6 +122,7 @@ def submit(body: Submission) -> tuple[JobView, int, dict[str, str]]:
 
     Answers once the job is kept durably; the Location header names where to look for it.
     """
+    g.submission = body
     job, created = services().intake.accept(body, caller())
     headers = {"Location": url_for("jobs.show", job_id=job.id)}
     if not created:

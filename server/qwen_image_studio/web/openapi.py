@@ -9,12 +9,14 @@ from flask import Flask
 from openapi_pydantic.util import PydanticSchema, construct_open_api_with_schema_class
 from openapi_pydantic.v3.v3_1 import (
     Components,
+    Header,
     Info,
     MediaType,
     OpenAPI,
     Operation,
     Parameter,
     PathItem,
+    Reference,
     RequestBody,
     Response,
     Schema,
@@ -28,6 +30,7 @@ from qwen_image_studio import __version__
 from qwen_image_studio.contract.answers import ErrorBody
 from qwen_image_studio.contract.callbacks import Callback
 from qwen_image_studio.contract.errors import ERRORS
+from qwen_image_studio.web.limits import LIMIT_HEADERS
 from qwen_image_studio.web.routing import Body, Form, Route, Shape
 
 _TEXT = {"type": "string"}
@@ -202,7 +205,15 @@ def _response(shape: Shape, route: Route) -> Response:
         content["text/event-stream"] = MediaType(media_type_schema=PydanticSchema(schema_class=route.streams))
     if route.also is not None:
         content[route.also] = MediaType(media_type_schema=_BYTES)
-    return Response(description=text, content=content)
+    return Response(description=text, content=content, headers=_limit_headers(route))
+
+
+def _limit_headers(route: Route) -> dict[str, Header | Reference] | None:
+    """Return the headers that tell what is left, for a route that submits jobs."""
+    if not route.submits:
+        return None
+    schema = Schema.model_validate(_TEXT)
+    return {name: Header(description=text, param_schema=schema) for name, text in LIMIT_HEADERS.items()}
 
 
 def _errors(route: Route) -> dict[str, Response]:
@@ -213,6 +224,7 @@ def _errors(route: Route) -> dict[str, Response]:
         status: Response(
             description=" ".join(texts),
             content={"application/json": MediaType(media_type_schema=PydanticSchema(schema_class=ErrorBody))},
+            headers=_limit_headers(route) if status == "429" else None,
         )
         for status, texts in by_status.items()
     }

@@ -127,6 +127,8 @@ class Route:
     needs_key: bool = True
     scope: tuple[Scope, ...] = ()
     """Scopes of which the key needs one, before the body is read; none where any key will do."""
+    submits: bool = False
+    """Whether it submits a job, which counts against limits; its answers tell what is left of them."""
     also: str | None = None
     """Media type in which the answer is given as well, where the request asks for it."""
     null_is_left_out: bool = False
@@ -148,6 +150,8 @@ class Route:
             codes += ("invalid_api_key", "database_busy", "storage_failed")
         if self.scope:
             codes += ("scope_missing",)
+        if self.submits:
+            codes += ("rate_limited", "quota_exceeded")
         return tuple(dict.fromkeys((*codes, "internal_error")))
 
     def status_of(self, code: str) -> int:
@@ -201,6 +205,7 @@ def route(
     headers: Mapping[str, str] | None = None,
     needs_key: bool = True,
     scope: Scope | tuple[Scope, ...] = (),
+    submits: bool = False,
     also: str | None = None,
     null_is_left_out: bool = False,
     bad_request: int = 422,
@@ -211,8 +216,8 @@ def route(
     The view gets the variables of the path; ``query``, read into the model of its annotation; and ``body``, as returned
     by ``body.read``. ``returns`` is by default the view's return annotation, with status 200. ``errors`` are the codes
     that this route alone can end with; ``also`` is a media type in which the view answers as well. The key needs
-    ``scope``, or one of several; without, any key will do. A view that ``waits`` runs on the event loop, any other in a
-    thread.
+    ``scope``, or one of several; without, any key will do. What it ``submits`` counts against limits. A view that
+    ``waits`` runs on the event loop, any other in a thread.
     """
 
     def declare(view: View) -> Route:
@@ -228,6 +233,7 @@ def route(
             headers=headers or {},
             needs_key=needs_key,
             scope=(scope,) if isinstance(scope, Scope) else scope,
+            submits=submits,
             also=also,
             null_is_left_out=null_is_left_out,
             bad_request=bad_request,

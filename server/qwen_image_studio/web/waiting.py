@@ -14,7 +14,7 @@ from dataclasses import replace
 from enum import Enum
 from functools import partial
 
-from flask import request
+from flask import g, request
 
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
@@ -213,6 +213,7 @@ def waiting_for(
     submission: Submission, caller: Caller, intake: Intake, store: JobStore, changes: Changes, sees: Sees
 ) -> Iterator[Waiting]:
     """Queue the submission, and watch its job until the end of the block. Raises what intake raises."""
+    g.submission = submission
     job = threads.INTAKE.run(
         lambda: _sent_before(submission, caller.owner, store) or intake.accept(submission, caller)[0]
     )

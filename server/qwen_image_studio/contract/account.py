@@ -1,0 +1,133 @@
+"""Answers about a key and its people: who they are, what they may, what they have used; and the queries beside them."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from qwen_image_studio.contract.fields import NamedUser
+from qwen_image_studio.contract.view import View
+from qwen_image_studio.contract.words import Scope
+
+
+class LimitView(View):
+    """One limit, and how much of it is used."""
+
+    limit: int | None
+    """null for no limit."""
+    used: int
+    left: int | None
+    resets_at: float | None
+    """When all of it is free again; for a minute, when the oldest submit in it is over. null for jobs at once."""
+
+
+class LimitsView(View):
+    """What a key, or a person of it, may use and has used. Days and months are those of UTC."""
+
+    images_per_day: LimitView
+    images_per_month: LimitView
+    requests_per_minute: LimitView
+    """Submits within 60 seconds; reads do not count."""
+    jobs_at_once: LimitView
+    """Jobs that have not ended; a batch is one."""
+    max_pixels: int | None
+    """Largest picture that a model may be asked for, in pixels; null for the model's own limit."""
+    max_steps: int | None
+
+
+class PersonView(View):
+    """One person of a key."""
+
+    person: str
+    """As limits and usage name it: `user` itself, or a hash of a long one."""
+    limits: LimitsView
+
+
+class MeView(View):
+    """Who asks, and what that one may."""
+
+    object: Literal["me"] = "me"
+    kind: Literal["key", "loopback"]
+    """loopback: the server has no keys, and serves its own machine alone."""
+    owner: str
+    """Whom jobs and images belong to."""
+    key: str | None
+    """Name of the API key."""
+    can: list[Scope]
+    limits: LimitsView
+    """Those of the key as a whole."""
+    person: PersonView | None
+    """The person of ?user=; null without."""
+
+
+class MeQuery(BaseModel):
+    """Of whom to tell besides the key."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    user: NamedUser = None
+    """A person, as in `user` of a job."""
+
+
+class UsageGroup(StrEnum):
+    """By what usage is added up."""
+
+    MONTH = "month"
+    KEY = "key"
+    PERSON = "person"
+    MODEL = "model"
+
+
+class UsageView(View):
+    """What was made and what it cost, of one group; what it was not grouped by is null."""
+
+    month: str | None
+    """Such as 2026-11, in UTC, by when a job was submitted."""
+    owner: str | None
+    """Together with the key."""
+    key: str | None
+    """Empty for jobs without a key."""
+    person: str | None
+    """Empty for jobs that named nobody."""
+    model: str | None
+    """cv where no model was needed."""
+    pictures: int
+    """Pictures that were made."""
+    megapixel_steps: float
+    """Painted pixels in millions times the steps that painted them."""
+    device_s: float
+    """Seconds for which devices worked."""
+
+
+class UsageList(View):
+    """What was made and what it cost."""
+
+    object: Literal["list"] = "list"
+    data: list[UsageView]
+
+
+class UsageQuery(BaseModel):
+    """Which usage to add up, and by what."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    month: Annotated[str, Field(pattern=r"^20[0-9]{2}-(0[1-9]|1[0-2])$")] | None = None
+    """Such as 2026-11, in UTC. Left out: this month, or all of them where they are grouped by month."""
+    group: Annotated[str, Field(max_length=60)] = "month,key,person,model"
+    """By what to add up: month, key, person, model, with commas between them."""
+    format: Literal["json", "csv"] | None = None
+    """Left out: as Accept says, else json."""
+
+    @field_validator("group")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        for name in value.split(","):
+            if name.strip() not in set(UsageGroup):
+                raise ValueError(f"takes {', '.join(UsageGroup)}, with commas between them")
+        return value
+
+    @property
+    def groups(self) -> list[UsageGroup]:
+        """By what to add up, in a fixed order."""
+        named = {name.strip() for name in self.group.split(",")}
+        return [group for group in UsageGroup if group in named]

@@ -1,0 +1,74 @@
+"""A key and its people over HTTP: who asks and what that one may, and what was used."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from flask import Blueprint, Response, request
+
+from qwen_image_studio.contract.account import (
+    LimitsView,
+    LimitView,
+    MeQuery,
+    MeView,
+    PersonView,
+    UsageList,
+    UsageQuery,
+    UsageView,
+)
+from qwen_image_studio.contract.caller import person_of
+from qwen_image_studio.contract.limits import Limits
+from qwen_image_studio.contract.sheets import CSV
+from qwen_image_studio.contract.words import Scope
+from qwen_image_studio.jobs.costs import as_sheet
+from qwen_image_studio.jobs.usage import Use
+from qwen_image_studio.web.auth import caller
+from qwen_image_studio.web.routing import route, services
+
+blueprint = Blueprint("account", __name__, url_prefix="/v1")
+
+
+@route(blueprint, "GET", "/me")
+def me(query: MeQuery) -> MeView:
+    """Tell who asks: the key's owner, what it may do, and its limits with what is left of them.
+
+    With `user`, also the limits of that person of the key.
+    """
+    who = caller()
+    person = None if query.user is None else person_of(query.user)
+    uses = services().store.usage.uses(who, person, time.time(), with_free=True)
+    of_person = [use for use in uses if use.of_person]
+    return MeView(
+        kind="loopback" if who.key is None else "key",
+        owner=who.owner,
+        key=who.key,
+        can=[scope for scope in Scope if scope in who.scopes],
+        limits=_limits(who.limits.key, [use for use in uses if not use.of_person]),
+        person=None if person is None else PersonView(person=person, limits=_limits(who.limits.person, of_person)),
+    )
+
+
+def _limits(limits: Limits, uses: Sequence[Use]) -> LimitsView:
+    counted = {
+        use.name: LimitView(limit=use.limit, used=use.used, left=use.left, resets_at=use.resets_at) for use in uses
+    }
+    return LimitsView(**counted, max_pixels=limits.max_pixels, max_steps=limits.max_steps)
+
+
+@route(blueprint, "GET", "/usage", returns=UsageList, also=CSV)
+def usage(query: UsageQuery) -> UsageList | Response:
+    """Add up pictures, painted megapixel-steps and device seconds by month, key, person and model.
+
+    A key sees what its owner used, one with the scope `operate` what all did. As CSV with `Accept: text/csv` or
+    `format=csv`. What was used stays when jobs are deleted.
+    """
+    who = caller()
+    owner = None if Scope.OPERATE in who.scopes else who.owner
+    costs = services().store.costs.added_up(time.time(), query.groups, month=query.month, owner=owner)
+    if query.format == "csv" or (query.format is None and _wants_csv()):
+        return Response(as_sheet(costs), mimetype=CSV)
+    return UsageList(data=[UsageView(**asdict(cost)) for cost in costs])
+
+
+def _wants_csv() -> bool:
+    return request.accept_mimetypes.best_match(["application/json", CSV]) == CSV
