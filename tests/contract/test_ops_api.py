@@ -55,6 +55,8 @@ def test_openapi_is_valid_and_whole(app: Flask, client: FlaskClient) -> None:
         "/v1/images/{image_id}/chain",
         "/v1/images/{image_id}/review",
         "/v1/images/{image_id}/content",
+        "/v1/deliveries",
+        "/v1/deliveries/{delivery_id}/resend",
         "/v1/health",
         "/v1/health/live",
         "/v1/health/ready",

@@ -22,6 +22,8 @@ NEEDS: dict[str, set[Scope]] = {
     "images.upload": PAINTS,
     "images.delete": PAINTS,
     "review.decide": {Scope.REVIEW, Scope.OPERATE},
+    "deliveries.index": {Scope.OPERATE},
+    "deliveries.resend": {Scope.OPERATE},
     "openai.generate": {Scope.GENERATE},
     "openai.edit": {Scope.EDIT},
 }

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, update
 
+from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import api_keys, deliveries
@@ -170,18 +171,26 @@ class Outbox:
 
     def page(self, *, limit: int, dead: bool = False, after: str | None = None) -> tuple[Sequence[Delivery], bool]:
         """Return deliveries, the newest first, and whether more follow; `dead` keeps those that were given up, and
-        `after` is the id of the last one of the page before.
+        `after` is the id of the last one of the page before. Raises StudioError ``not_found`` for one that is no more.
         """
         query = select(deliveries).order_by(deliveries.c.created_at.desc(), deliveries.c.id).limit(limit + 1)
         if dead:
             query = query.where(deliveries.c.dead_at.is_not(None))
+        if after is not None:
+            last = self.get(after)
+            is_as_old = deliveries.c.created_at == last.created_at
+            query = query.where((deliveries.c.created_at < last.created_at) | (is_as_old & (deliveries.c.id > after)))
         with self._database.reading() as connection:
-            if after is not None:
-                at = connection.scalar(select(deliveries.c.created_at).where(deliveries.c.id == after))
-                older = (deliveries.c.created_at == at) & (deliveries.c.id > after) | (deliveries.c.created_at < at)
-                query = query.where(older)
             found = [Delivery(**row._mapping) for row in connection.execute(query)]
         return found[:limit], len(found) > limit
+
+    def get(self, delivery_id: str) -> Delivery:
+        """Return one delivery. Raises StudioError ``not_found``."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(deliveries).where(deliveries.c.id == delivery_id)).one_or_none()
+        if row is None:
+            raise StudioError("not_found", f"There is no callback '{delivery_id}'.")
+        return Delivery(**row._mapping)
 
     def resend(self, ids: Collection[str], now: float) -> int:
         """Send deliveries again from the first try on, whether they were given up or delivered; return how many there

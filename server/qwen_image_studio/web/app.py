@@ -11,7 +11,7 @@ from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.web import account, files, images, jobs, ops, review
+from qwen_image_studio.web import account, deliveries, files, images, jobs, ops, review
 from qwen_image_studio.web.auth import protect
 from qwen_image_studio.web.edge import guard_edge
 from qwen_image_studio.web.limits import tell_limits
@@ -52,6 +52,6 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
     guard_edge(app)
     protect(app, settings)
     tell_limits(app)
-    for module in (account, jobs, images, review, openai, files, ops):
+    for module in (account, jobs, images, review, deliveries, openai, files, ops):
         app.register_blueprint(module.blueprint)
     return app
