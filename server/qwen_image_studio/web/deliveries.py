@@ -6,6 +6,7 @@ from flask import Blueprint
 
 from qwen_image_studio.contract.callbacks import DeliveriesQuery, DeliveryList, DeliveryView
 from qwen_image_studio.contract.words import Scope
+from qwen_image_studio.jobs.news import DELIVERIES, DUE
 from qwen_image_studio.jobs.outbox import Delivery
 from qwen_image_studio.web.routing import route, services
 
@@ -25,9 +26,10 @@ def resend(delivery_id: str) -> DeliveryView:
 
     It keeps its id, so a receiver that has it already can tell.
     """
-    outbox = services().store.outbox
-    outbox.resend([delivery_id], time.time())
-    return _view(outbox.get(delivery_id))
+    store = services().store
+    store.outbox.resend([delivery_id], time.time())
+    store.bell.ring(DELIVERIES, {DUE})
+    return _view(store.outbox.get(delivery_id))
 
 
 def _view(delivery: Delivery) -> DeliveryView:
