@@ -17,6 +17,7 @@ from qwen_image_studio.guard.fetch import fetch
 from qwen_image_studio.guard.post import check_address
 from qwen_image_studio.jobs import Job, JobStore, NewJob, StoredImage
 from qwen_image_studio.jobs.held import held_for_review
+from qwen_image_studio.jobs.prompts import storable
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.operations.again import said_again
 from qwen_image_studio.recipe import Input, Recipe, Submission
@@ -41,7 +42,8 @@ class Intake(Recipe):
         """
         self._check_callback(submission.request.webhook_url)
         # Checked first, since what is nested too deeply cannot be written down for a fingerprint.
-        fingerprint, key = submission.check().fingerprint(), submission.idempotency_key
+        sent, key = submission.check().fingerprint(), submission.idempotency_key
+        fingerprint = self._store.prompts.fingerprint(sent)
         if earlier := self._store.jobs.replay(caller.owner, key, fingerprint):
             return earlier, False
         began = time.time()
@@ -72,7 +74,6 @@ class Intake(Recipe):
         plan, variant = prepared.plan, prepared.plan.variant
         new = NewJob(
             owner=caller.owner,
-            key=caller.key,
             operation=request.NAME,
             lane=plan.lane,
             model=variant.model if variant else "",
@@ -84,11 +85,14 @@ class Intake(Recipe):
             conversation=request.conversation or prepared.conversation,
             user=request.user,
             hold=request.hold,
-            prompt=getattr(plan, "prompt", None),
             webhook_url=request.webhook_url,
             images=plan.asked,
             warnings=[*submission.warnings, *prepared.warnings],
             names=self._named(prepared.references, caller),
+            key=caller.key,
+            peer=caller.peer,
+            request_id=caller.request_id,
+            prompt=storable(request.said or plan.said),
         )
         if row_of is None:  # before files are stored for a job that would be refused
             with ExitStack() as undo:

@@ -6,11 +6,14 @@
 import textwrap
 from collections.abc import Iterator
 from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode, SettingsConfigDict
+
+from qwen_image_studio.contract.words import LogFormat, Prompts
 
 _PREFIX = "STUDIO_"
 
@@ -107,6 +110,25 @@ class Settings(BaseSettings):
     memory_s: float = Field(
         86400.0, ge=0, description="Seconds for which a conversation's last image can be edited without naming it."
     )
+    prompts: Prompts = Field(
+        Prompts.KEPT,
+        description="What becomes of prompts when their job ends: `kept`, `hashed` (the call log has a keyed hash of "
+        "each) or `dropped`. Unless they are kept, files carry none either.",
+    )
+    calls_days: float = Field(
+        90.0, ge=0, description="Days for which the call log is kept. 0: none is written, and no speed is measured."
+    )
+    log_format: LogFormat = Field(
+        LogFormat.TEXT, description="How the processes write their log: `text`, or `json` (an object per line)."
+    )
+    metrics_open: bool = Field(
+        False, description="Whether /metrics needs no API key. Otherwise it needs one with the scope operate."
+    )
+    trusted_proxies: CommaList = Field(
+        (),
+        description="Proxies before the server (comma list of addresses or networks) whose X-Forwarded-For or "
+        "Forwarded says where a request comes from. Empty: nobody is believed.",
+    )
     fetch_timeout_s: float = Field(30.0, gt=0, description="Seconds in which an image URL must deliver.")
     fetch_allow: CommaList = Field(
         (), description="Private hosts that image URLs may name all the same (comma list of host or host:port)."
@@ -127,11 +149,20 @@ class Settings(BaseSettings):
         4000, ge=4, description="Connections that the web process serves at once; further ones wait."
     )
 
-    @field_validator("secret_key_fallbacks", "models", "devices", "fetch_allow", "webhook_allow", mode="before")
+    @field_validator(
+        "secret_key_fallbacks", "models", "devices", "fetch_allow", "webhook_allow", "trusted_proxies", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            ip_network(each, strict=False)
         return value
 
     @field_validator("retention_days", "review_change", "font", "templates", "blocked_terms", mode="before")
@@ -154,6 +185,11 @@ class Settings(BaseSettings):
     def image_limits(self) -> dict[str, int]:
         """Return the largest number of bytes and pixels of an input image, as keywords for `open_image`."""
         return {"max_bytes": self.max_image_mb * 10**6, "max_pixels": self.max_image_mpx * 10**6}
+
+    @property
+    def proxies(self) -> list[IPv4Network | IPv6Network]:
+        """Return the networks of the trusted proxies."""
+        return [ip_network(each, strict=False) for each in self.trusted_proxies]
 
     @property
     def listens_on_loopback(self) -> bool:

@@ -320,11 +320,11 @@ def test_a_worker_that_lost_a_job_which_is_deleted_meanwhile_goes_on(
 ) -> None:
     finish = type(store.leases).finish
 
-    def too_late(self: Any, lease: Any, *rest: Any) -> Any:
+    def too_late(self: Any, lease: Any, *rest: Any, **more: Any) -> Any:
         store.leases.abandon(worker_name("cpu"))
         client.post(f"/v1/jobs/{lease.job.id}/cancel")
         assert client.delete(f"/v1/jobs/{lease.job.id}").status_code == 204
-        return finish(self, lease, *rest)
+        return finish(self, lease, *rest, **more)
 
     job_id = submitted(client)
     with monkeypatch.context() as slow:
@@ -374,9 +374,9 @@ def test_the_files_of_a_running_attempt_are_no_leftovers(
 ) -> None:
     finish = type(parts.store.leases).finish
 
-    def prune_first(self: Any, *ended: Any) -> Any:
+    def prune_first(self: Any, *ended: Any, **more: Any) -> Any:
         assert prune(parts.gallery, parts.store, parts.settings, 0, dry_run=False) == Pruned()
-        return finish(self, *ended)
+        return finish(self, *ended, **more)
 
     monkeypatch.setattr(type(parts.store.leases), "finish", prune_first)
     job = painted(client, worker)

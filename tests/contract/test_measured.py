@@ -45,7 +45,7 @@ def test_a_job_that_succeeded_has_the_time_of_each_phase_and_what_was_painted(
     assert worker.run_next()
     cost = measured(store, job_id)
     assert cost.megapixel_steps == pytest.approx(2 * 4 * SMALL)
-    assert set(cost.phases) == {"waiting", "loading", "denoising", "storing"}
+    assert set(cost.phases) == {"waiting", "claiming", "loading", "denoising", "storing"}
     assert cost.device_s * 1000 == pytest.approx(cost.phases["loading"] + cost.phases["denoising"], abs=2)
 
 

@@ -28,6 +28,10 @@ class Caller:
     limits: KeyLimits = NO_LIMITS
     policy: Policy | None = None
     """What is done with the classifier's scores of its pictures; None where the server's setting decides."""
+    peer: str | None = None
+    """Address that the request came from."""
+    request_id: str | None = None
+    """Id of the HTTP request."""
 
     def check_scope(self, *any_of: Scope) -> None:
         """Raise StudioError ``scope_missing`` where the key has none of these scopes."""

@@ -201,6 +201,23 @@ class Source(StrEnum):
     """A job made it."""
 
 
+class Prompts(StrEnum):
+    """What becomes of a prompt when its job has ended."""
+
+    KEPT = "kept"
+    HASHED = "hashed"
+    """Only the call log has something of it: a hash, by which equal prompts are known."""
+    DROPPED = "dropped"
+
+
+class LogFormat(StrEnum):
+    """How the processes write their log."""
+
+    TEXT = "text"
+    JSON = "json"
+    """An object per line."""
+
+
 class HeldFor(StrEnum):
     """Why an image is held."""
 

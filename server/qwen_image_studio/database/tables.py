@@ -280,7 +280,7 @@ calls = Table(
     Column("variant", String(255)),
     Column("seed", BigInteger),
     Column("prompt", Text),
-    Column("phases", JSON),
+    Column("phases", JSON(none_as_null=True)),
     Column("took_ms", Float),
     Column("outcome", String(64), nullable=False),
     Column("attempt", Integer),

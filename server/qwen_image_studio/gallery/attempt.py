@@ -42,7 +42,7 @@ class Attempt:
         """
         number, image, files = len(self.stored), painted.image, self._gallery.files
         keys = attempt_keys(self._lease, self._lease.token, number, plan.output_format.value)
-        made_from = origin_of(plan, painted.seed, before)
+        made_from = self._gallery.noted(origin_of(plan, painted.seed, before))
         data = encode(image, plan.output_format, made_from, by_ai="model" in made_from, quality=plan.output_quality)
         files.put(keys.picture, data, plan.output_format.mime_type)
         files.put(keys.thumbnail, thumbnail(image), "image/webp")

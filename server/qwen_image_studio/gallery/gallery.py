@@ -12,6 +12,7 @@ from qwen_image_studio.gallery.links import Links, open_links
 from qwen_image_studio.gallery.local import open_local
 from qwen_image_studio.gallery.names import archive_key, no_such_image, upload_keys
 from qwen_image_studio.gallery.store import FileStore, StoredFile
+from qwen_image_studio.imaging import Origin
 from qwen_image_studio.imaging.received import Received
 from qwen_image_studio.jobs import JobStore, StoredImage
 from qwen_image_studio.jobs.held import held_for_review
@@ -73,6 +74,12 @@ class Gallery:
     def withdraw(self, image_id: str, since: float = 0.0) -> None:
         """Delete an image that was added at or after `since` (Unix seconds), unless a job names it."""
         self.clear(*self._store.forgetting.forget_upload(image_id, since))
+
+    def noted(self, origin: Origin) -> Origin:
+        """Return what a file may carry of how it was made: no prompt, where prompts are not kept."""
+        if self._store.prompts.keeps:
+            return origin
+        return {name: value for name, value in origin.items() if name not in {"prompt", "negative_prompt"}}
 
     def open(self, key: str) -> bytes:
         """Return the bytes of a file."""

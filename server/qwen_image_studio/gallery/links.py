@@ -9,26 +9,22 @@ import hashlib
 import hmac
 import math
 import re
-import secrets
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from itsdangerous import Signer
 
-from qwen_image_studio.contract.errors import CannotServe, StudioError
+from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.gallery.names import check_key
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.files import sync_folder, write_durably
+from qwen_image_studio.system.secret_key import secret_keys
 
 HOUR_S = 3600
 REVIEW_S = 600
 """Time for which a reviewer's link works at least, in seconds."""
 FOR_REVIEW = "review"
 """Query parameter of links that open withheld images, with the value 1; it is inside the signature."""
-_KEPT_IN = "secret_key"
 _EXPIRES = re.compile(r"[1-9][0-9]{0,11}", re.ASCII)
 # The last of 43 letters carries only four of the 256 bits. Its other two must be 0, else one signature would have
 # several spellings.
@@ -119,52 +115,10 @@ def open_links(settings: Settings) -> Links:
 
     Raises CannotServe where the kept one is empty or damaged.
     """
-    present = settings.secret_key.get_secret_value() or _kept_secret(settings.data_dir / _KEPT_IN)
-    keys = [key.encode() for key in (present, *settings.secret_key_fallbacks)]
-    return Links(settings.address, keys, settings.link_ttl_s)
+    return Links(settings.address, secret_keys(settings), settings.link_ttl_s)
 
 
 def _signed(key: str, expires: str, step: str, review: str) -> str:
     """Return the part of a link that is signed. Keys have no question mark, so it can be read in one way only."""
     flag = f"{FOR_REVIEW}={review}&" if review else ""
     return f"{key}?{flag}{f'step={step}&' if step else ''}expires={expires}"
-
-
-def check_secret_key(settings: Settings) -> None:
-    """Raise CannotServe where the file with the secret key cannot sign links; one that is not there is made later."""
-    path = settings.data_dir / _KEPT_IN
-    if not settings.secret_key.get_secret_value() and path.exists():
-        _read_secret(path)
-
-
-def _kept_secret(path: Path) -> str:
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _make_secret(path)
-    return _read_secret(path)
-
-
-def _make_secret(path: Path) -> None:
-    """Make a key, which is durable before it has its name: after a power cut there is all of it or nothing."""
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        write_durably(fresh, secrets.token_urlsafe(48).encode(), 0o600)
-        with suppress(FileExistsError):  # if two processes start together, the first one wins, with a complete key
-            path.hardlink_to(fresh)
-    finally:
-        fresh.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def _read_secret(path: Path) -> str:
-    """Return the key in a file. Raises CannotServe for one without a key, as a power cut or a full disk leaves it."""
-    try:
-        found = path.read_text()
-    except UnicodeDecodeError:
-        found = ""
-    if not found.strip() or "\0" in found:
-        raise CannotServe(
-            f"The file {path} holds no key to sign links with: it is empty or damaged. Copy it from a backup, so that "
-            "links which were given out go on opening; or delete it, and the server makes a new one."
-        )
-    return found

@@ -25,11 +25,11 @@ from qwen_image_studio import __version__
 from qwen_image_studio.contract.errors import CannotServe, StudioError
 from qwen_image_studio.database.damage import revision_of, unusable
 from qwen_image_studio.database.tables import images
-from qwen_image_studio.gallery.links import check_secret_key
 from qwen_image_studio.gallery.local import open_local
 from qwen_image_studio.gallery.names import INSTALLATION_KEY
 from qwen_image_studio.gallery.store import FileStore
 from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.secret_key import check_secret_key
 
 FORMAT = 1
 """Number of this form of backups."""

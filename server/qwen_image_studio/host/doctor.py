@@ -8,12 +8,12 @@ from pathlib import Path
 
 from qwen_image_studio.contract.errors import CannotServe, StudioError
 from qwen_image_studio.database.connection import check_database, open_database
-from qwen_image_studio.gallery.links import check_secret_key
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.models.folders import is_whole
 from qwen_image_studio.models.table import MODELS, Model, configured_models
 from qwen_image_studio.settings import Settings, unknown_variables
 from qwen_image_studio.system.devices import Device, devices, graphics_cards, largest_card_gib
+from qwen_image_studio.system.secret_key import check_secret_key
 
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "flask", "gunicorn", "sqlalchemy")
 

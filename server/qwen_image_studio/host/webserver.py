@@ -12,7 +12,7 @@ from qwen_image_studio.host.connections import Worker
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.processes import die_with_parent
-from qwen_image_studio.web.app import create_app
+from qwen_image_studio.web.app import close_app, create_app
 
 
 class WebServer(BaseApplication):  # type: ignore[misc] # gunicorn has no types
@@ -40,6 +40,7 @@ class WebServer(BaseApplication):  # type: ignore[misc] # gunicorn has no types
             "pre_fork": _keep_shared,
             "post_fork": _tie_to_master,
             "post_worker_init": self._set_grace,
+            "worker_exit": _close,
             "control_socket_disable": True,
         }
         for name, value in options.items():
@@ -57,6 +58,11 @@ def _keep_shared(_server: Any, _worker: Any) -> None:
     """Keep the garbage collector off what is imported by now: it would write to every page that the two share."""
     gc.collect()
     gc.freeze()
+
+
+def _close(_server: Any, worker: Any) -> None:
+    if (app := getattr(worker, "wsgi", None)) is not None:  # else it never came that far
+        close_app(app)
 
 
 def _tie_to_master(_server: Any, worker: Any) -> None:

@@ -20,6 +20,7 @@ from qwen_image_studio.contract.errors import LeaseLost
 from qwen_image_studio.contract.words import Lane, State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import job_inputs, jobs
+from qwen_image_studio.jobs.endings import Endings
 from qwen_image_studio.jobs.held import IN_REVIEW, rows_in_review, withdraw
 from qwen_image_studio.jobs.outbox import enqueue
 from qwen_image_studio.jobs.states import ANY_JOB, ANY_PERSON, BATCHES, ORDINARY, Lease, NewJob, Progress
@@ -84,14 +85,14 @@ Listener = Callable[[Sequence[JobEvent]], None]
 class Events:
     """The writer of one job store, and the listener that hears of every change."""
 
-    def __init__(self, database: Database, listener: Listener) -> None:
-        self._database, self._listener = database, listener
+    def __init__(self, database: Database, listener: Listener, endings: Endings) -> None:
+        self._database, self._listener, self._endings = database, listener, endings
 
     @contextmanager
     def changing(self) -> Iterator["Change"]:
         """Open a transaction that may change jobs; commit it at the end of the block, and then tell of its changes."""
         with self._database.writing() as connection:
-            change = Change(connection)
+            change = Change(connection, self._endings)
             yield change
         if change.events:
             self._listener(change.events)
@@ -100,8 +101,8 @@ class Events:
 class Change:
     """The changes of one transaction."""
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+    def __init__(self, connection: Connection, endings: Endings) -> None:
+        self.connection, self._endings = connection, endings
         self.events: list[JobEvent] = []
 
     def add(self, new: NewJob, now: float, **more: Any) -> Row[Any]:
@@ -150,6 +151,7 @@ class Change:
             withdraw(self.connection, jobs.c.id == job_id, now)
         row = self.update(job_id, {**_ended(state, now), **more})
         enqueue(self.connection, row, now)
+        self._endings.note(self.connection, job_id)
         self._note_painting(row, now)
         if row.parent_id is not None:
             self._wake(row.parent_id)
@@ -179,6 +181,7 @@ class Change:
             for row in self.connection.execute(statement.returning(*_SHOWN)).all():
                 if State(row.state).final:
                     settle(self.connection, row.id, now)
+                    self._endings.note(self.connection, row.id)
                 self._note(row)
 
     def check_lease(self, lease: Lease) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy import BindParameter, Connection, Row, bindparam, literal_column
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import State
 from qwen_image_studio.database.connection import Database
-from qwen_image_studio.database.tables import OPEN, RUNNING, images, installation, job_inputs, jobs
+from qwen_image_studio.database.tables import OPEN, RUNNING, calls, images, installation, job_inputs, jobs
 from qwen_image_studio.jobs.events import Events, clock
 from qwen_image_studio.jobs.records import NOT_DELETED, get_job
 
@@ -71,6 +71,7 @@ class Forgetting:
             connection.execute(job_inputs.delete().where(job_inputs.c.job_id.in_(ids)))
             connection.execute(images.delete().where(images.c.id.in_([image.id for image in (*made, *own)])))
             connection.execute(jobs.delete().where(jobs.c.id.in_(ids)))
+            connection.execute(update(calls).where(calls.c.job_id.in_(ids)).values(prompt=None))
             return _unnamed(connection, [*made, *own])
 
     def forget_upload(self, image_id: str, since: float = 0.0) -> Sequence[str]:

@@ -57,6 +57,7 @@ class Rows:
                     check_inputs(change.connection, new.inputs)
                 place = {"parent_id": batch.id, "party": batch.id, "row": number}
                 whose = {"key": batch.key, "user": batch.user, "person": batch.person, "hold": new.hold or batch.hold}
+                whose |= {"peer": batch.peer, "request_id": batch.request_id}
                 row = change.add(new, clock(now), **place, **whose)
                 if refusal is not None:
                     change.fail(row.id, *refusal, clock(now))

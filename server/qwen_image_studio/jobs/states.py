@@ -92,6 +92,12 @@ class NewJob:
     """Number of images that it asks for; for a batch those of all its rows."""
 
 
+WAITING = "waiting"
+CLAIMING = "claiming"
+BEFORE_WORK = frozenset({WAITING, CLAIMING})
+"""Phases before a worker works on a job: in the queue, and the transaction that claims it."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """What an attempt cost."""
@@ -101,7 +107,7 @@ class Measured:
     megapixel_steps: float = 0.0
     """Painted pixels in millions times the steps that painted them."""
     phases: Mapping[str, float] = field(default_factory=dict)
-    """Milliseconds of each phase (loading, encoding, denoising, decoding, storing ...)."""
+    """Milliseconds of each phase: waiting, claiming, loading, encoding, denoising, decoding, adjusting, storing."""
 
 
 @dataclass(frozen=True)

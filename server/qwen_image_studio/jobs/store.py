@@ -4,7 +4,9 @@ from types import TracebackType
 
 from qwen_image_studio.database.connection import Database, open_database
 from qwen_image_studio.jobs.callers import Jobs
+from qwen_image_studio.jobs.calls import Calls
 from qwen_image_studio.jobs.costs import Costs
+from qwen_image_studio.jobs.endings import Endings
 from qwen_image_studio.jobs.events import Events
 from qwen_image_studio.jobs.forgetting import Forgetting
 from qwen_image_studio.jobs.images import Images
@@ -12,8 +14,10 @@ from qwen_image_studio.jobs.leases import Leases
 from qwen_image_studio.jobs.news import Announcer, Bell, open_bell
 from qwen_image_studio.jobs.outbox import Outbox
 from qwen_image_studio.jobs.pictures import Pictures
+from qwen_image_studio.jobs.prompts import prompt_policy
 from qwen_image_studio.jobs.review import Reviews
 from qwen_image_studio.jobs.rows import Rows
+from qwen_image_studio.jobs.tallies import Tallies
 from qwen_image_studio.jobs.usage import Usage
 from qwen_image_studio.jobs.workers import Workers
 from qwen_image_studio.settings import Settings
@@ -25,7 +29,8 @@ class JobStore:
     def __init__(self, database: Database, bell: Bell, settings: Settings) -> None:
         self.database, self.bell = database, bell
         announcer = Announcer(bell)
-        events = Events(database, announcer.changed)
+        self.prompts = prompt_policy(settings)
+        events = Events(database, announcer.changed, Endings(self.prompts, settings))
         self.jobs = Jobs(database, events, settings.queue_share)
         """What callers do."""
         self.leases = Leases(database, events, announcer.progressed, settings)
@@ -41,6 +46,8 @@ class JobStore:
         self.usage, self.costs = Usage(database), Costs(database)
         self.workers = Workers(database)
         self.outbox = Outbox(database)
+        self.calls = Calls(database)
+        self.tallies = Tallies(database)
 
     def close(self) -> None:
         """Close the connections to the database."""

@@ -38,6 +38,11 @@ class AdjustRequest(OneImage, ImageRequest):
             raise PydanticCustomError("adjustments_or_prompt", message, {"param": "adjustments"})
         return self
 
+    @property
+    def said(self) -> str:
+        """The instruction; empty where there are adjustments instead."""
+        return self.prompt or ""
+
     def texts(self) -> list[tuple[str, str]]:
         """Return the instruction, and the text of each watermark."""
         marks = [(index, one) for index, one in enumerate(self.adjustments) if isinstance(one, Watermark)]

@@ -48,6 +48,12 @@ class BatchRequest(Request):
     seed_mode: SeedMode = SeedMode.PER_ROW
     """How the rows get their seeds from the job's (a random one where it has none)."""
 
+    @property
+    def said(self) -> str:
+        """The prompt with its {{columns}}."""
+        prompt = self.job.get("prompt")
+        return prompt if isinstance(prompt, str) else ""
+
     def check(self, files: int, masks: int) -> None:
         """Raise StudioError where files came along, or the job cannot be filled in."""
         if files or masks:

@@ -99,6 +99,11 @@ class Request(BaseModel, ABC):
         """Where the image may change: a box, or the id or URL of a mask; None without a mask, or with a mask file."""
         return None
 
+    @property
+    def said(self) -> str:
+        """The words by which its job is found; empty where it has none of its own."""
+        return ""
+
     def check(self, files: int, masks: int) -> None:
         """Raise StudioError where there are too few or too many images, counting `files` and `masks` that were sent."""
         named, (least, most) = len(self.images), self.TAKES_IMAGES
@@ -228,6 +233,11 @@ class PaintRequest(ImageRequest):
             self._reading.append(f"seed {self.seed} is above {MAX_SEED}; it was folded into {folded}.")
             self.seed = folded
         return self
+
+    @property
+    def said(self) -> str:
+        """The prompt; empty where there is a template instead."""
+        return self.prompt
 
     @property
     def reading(self) -> list[str]:

@@ -75,6 +75,11 @@ class _Plan(BaseModel):
         return None
 
     @property
+    def said(self) -> str:
+        """Return the words that it carries out; empty where it has none."""
+        return ""
+
+    @property
     def images(self) -> int:
         """Return the number of images that the plan makes."""
         return 1
@@ -129,6 +134,11 @@ class PaintPlan(_Plan):
     def variant(self) -> Variant | None:
         """Return what has to be loaded."""
         return Variant(self.model, self.tier, self.precision or Precision.BF16)
+
+    @property
+    def said(self) -> str:
+        """Return the prompt."""
+        return self.prompt
 
     @property
     def images(self) -> int:

@@ -13,10 +13,11 @@ from qwen_image_studio.models.table import Model
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web import account, deliveries, files, images, jobs, ops, review
 from qwen_image_studio.web.auth import protect
+from qwen_image_studio.web.call_log import CallLog
 from qwen_image_studio.web.edge import guard_edge
 from qwen_image_studio.web.limits import tell_limits
 from qwen_image_studio.web.openai import routes as openai
-from qwen_image_studio.web.routing import Services
+from qwen_image_studio.web.routing import Services, services
 from qwen_image_studio.web.subpath import stand_below_path
 from qwen_image_studio.web.waiting import Changes
 
@@ -46,12 +47,19 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
         models=models,
         changes=Changes(store),
         intake=Intake(settings, store, gallery, models),
+        call_log=CallLog(store.calls),
     )
     parts.keep_in(app)
     stand_below_path(app, settings)
-    guard_edge(app)
+    guard_edge(app, settings)
     protect(app, settings)
     tell_limits(app)
     for module in (account, jobs, images, review, deliveries, openai, files, ops):
         app.register_blueprint(module.blueprint)
     return app
+
+
+def close_app(app: Flask) -> None:
+    """Write what the application still has to write, before its process ends."""
+    with app.app_context():
+        services().call_log.close()

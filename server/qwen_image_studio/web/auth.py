@@ -6,6 +6,7 @@ request comes from, in Sec-Fetch-Site or at least in Origin, and other sites may
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -63,7 +64,7 @@ def _authenticate(own_names: Collection[str | None], own_authority: tuple[str | 
     # A request with a key is nobody's forgery: browsers add none by themselves.
     if found is None and request.method not in SAFE_METHODS and not _is_own_page(own_authority):
         raise StudioError("foreign_page", _FOREIGN_PAGE)
-    g.caller = found or Caller()
+    g.caller = replace(found or Caller(), peer=g.peer, request_id=g.request_id)
     if route is not None and route.scope:
         g.caller.check_scope(*route.scope)
 

@@ -4,12 +4,16 @@ import logging
 import re
 import secrets
 import time
+from functools import partial
 
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.web.routing import declared
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.web.call_log import call_of
+from qwen_image_studio.web.peers import Networks, peer_of
+from qwen_image_studio.web.routing import declared, services
 
 _log = logging.getLogger(__name__)
 _CODES = {
@@ -26,22 +30,27 @@ QUIET_ENDPOINTS = frozenset({"ops.health", "ops.live", "ops.ready"})
 """Endpoints that load balancers call every few seconds; they are logged at level DEBUG."""
 
 
-def guard_edge(app: Flask) -> None:
+def guard_edge(app: Flask, settings: Settings) -> None:
     """Give every request of the application an id and a log line, and every error the contract's shape."""
-    app.before_request(_begin)
+    app.before_request(partial(_begin, settings.proxies))
     app.register_error_handler(StudioError, _studio_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _fault)
     app.after_request(_end)
 
 
-def _begin() -> None:
+def _begin(proxies: Networks) -> None:
+    g.peer = peer_of(request.remote_addr, request.headers, proxies)
     g.started = time.perf_counter()
     sent = request.headers.get("X-Request-Id", "")
     g.request_id = sent if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", sent) else f"req_{secrets.token_hex(8)}"
 
 
 def _end(response: Response) -> Response:
+    parts = services()
+    if parts.settings.calls_days and request.endpoint not in QUIET_ENDPOINTS:
+        if (row := call_of(response, parts.store.prompts)) is not None:
+            parts.call_log.add(row)
     response.headers["X-Request-Id"] = g.request_id
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     level = logging.DEBUG if request.endpoint in QUIET_ENDPOINTS else logging.INFO
@@ -54,6 +63,7 @@ def _end(response: Response) -> Response:
 
 
 def _studio_error(error: StudioError) -> Response:
+    g.error_code = error.code
     response = jsonify(error.body(g.get("request_id", "")))
     route = declared(request.endpoint)
     response.status_code = error.status if route is None else route.status_of(error.code)

@@ -17,6 +17,7 @@ from qwen_image_studio.prompts.table import read_file
 from qwen_image_studio.recipe import MASK, Submission, Upload
 from qwen_image_studio.system.threads import LOOKS
 from qwen_image_studio.web.auth import caller
+from qwen_image_studio.web.call_log import submitted
 from qwen_image_studio.web.files import archive_response
 from qwen_image_studio.web.forms import IMAGE_FIELDS, check_names, is_image, read_uploads
 from qwen_image_studio.web.present import job_list, job_view, tag_of
@@ -124,6 +125,7 @@ def submit(body: Submission) -> tuple[JobView, int, dict[str, str]]:
     """
     g.submission = body
     job, created = services().intake.accept(body, caller())
+    submitted(job)
     headers = {"Location": url_for("jobs.show", job_id=job.id)}
     if not created:
         headers["Idempotent-Replayed"] = "true"

@@ -27,6 +27,7 @@ from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.threads import INTAKE, LOOKS
+from qwen_image_studio.web.call_log import CallLog
 from qwen_image_studio.web.waiting import Changes
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -56,6 +57,7 @@ class Services:
     models: Mapping[str, Model]
     changes: Changes
     intake: Intake
+    call_log: CallLog
 
     def keep_in(self, app: Flask) -> None:
         """Attach the services to an application."""

@@ -24,6 +24,7 @@ from qwen_image_studio.jobs import Job, JobStore, Tag
 from qwen_image_studio.jobs.news import JOBS, QUEUE, Ear
 from qwen_image_studio.recipe import Submission
 from qwen_image_studio.system import threads
+from qwen_image_studio.web.call_log import submitted
 
 _log = logging.getLogger(__name__)
 
@@ -217,6 +218,7 @@ def waiting_for(
     job = threads.INTAKE.run(
         lambda: _sent_before(submission, caller.owner, store) or intake.accept(submission, caller)[0]
     )
+    submitted(job)
     with changes.watching(job.id, sees=sees) as watch:
         yield Waiting(job.id, caller.owner, store, watch)
 
@@ -225,7 +227,7 @@ def _sent_before(submission: Submission, owner: str, store: JobStore) -> Job | N
     """Return the unfinished job of the same request, where the client is sending it again after losing the answer."""
     if submission.idempotency_key is not None or request.headers.get(_RESENT, "0") == "0":
         return None
-    return store.jobs.unfinished(owner, submission.fingerprint())
+    return store.jobs.unfinished(owner, store.prompts.fingerprint(submission.fingerprint()))
 
 
 def _check_end(job: Job) -> None:

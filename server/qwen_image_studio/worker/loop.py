@@ -149,6 +149,7 @@ class Worker:
 
     def run_next(self) -> bool:
         """Claim and run one job; return whether there was one."""
+        began = time.monotonic()
         try:
             lease = self._store.leases.claim(self._name, self._lane, self._models, self._engine.loaded)
         except StudioError as busy:
@@ -156,10 +157,11 @@ class Worker:
             return False
         if lease is None:
             return False
+        stopwatch = Stopwatch(lease.job, time.monotonic() - began)
         _log.info("job %s: attempt %d on %s", lease.job.id, lease.job.attempt, self._device)
         self._state, self._message = WorkerState.BUSY, ""
         try:
-            self._attempt(lease)
+            self._attempt(lease, stopwatch)
         except LeaseLost:
             _log.warning("job %s: lost lease; another attempt has it", lease.job.id)
             if not self._has_ended_itself(lease):
@@ -176,9 +178,8 @@ class Worker:
                 raise
             return False
 
-    def _attempt(self, lease: Lease) -> None:
+    def _attempt(self, lease: Lease, stopwatch: Stopwatch) -> None:
         """Run one attempt to its end, and write every end except LeaseLost to the table."""
-        stopwatch = Stopwatch(lease.job)
         try:
             with contained("job %s failed", lease.job.id, message=_FAULT_MESSAGE):
                 with LeaseKeeper(self._store, lease, self._gallery, self._settings, stopwatch) as self._keeper:

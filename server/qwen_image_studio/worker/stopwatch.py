@@ -5,20 +5,19 @@ from collections.abc import Callable
 
 from qwen_image_studio.contract.words import Lane
 from qwen_image_studio.jobs import Job
-from qwen_image_studio.jobs.states import Measured
+from qwen_image_studio.jobs.states import BEFORE_WORK, CLAIMING, WAITING, Measured
 from qwen_image_studio.planning.plan import PaintPlan, Plan
 
-WAITING = "waiting"
-STORING = "storing"
-_NOT_OF_DEVICE = frozenset({WAITING, STORING})
+_NOT_OF_DEVICE = frozenset({*BEFORE_WORK, "storing"})
 
 
 class Stopwatch:
     """The stopwatch of one attempt. It is driven by the painting thread, and may be read by any."""
 
-    def __init__(self, job: Job, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, job: Job, claim_s: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """`claim_s` is how long the transaction took that claimed the job, in seconds."""
         self._clock, self._lane = clock, job.lane
-        self._phases: dict[str, float] = {}
+        self._phases: dict[str, float] = {} if claim_s is None else {CLAIMING: claim_s}
         if job.claimed_at is not None:
             self._phases[WAITING] = max(0.0, job.claimed_at - job.created_at)
         self._now: tuple[str, float] | None = None

@@ -12,9 +12,12 @@ CHARS_PER_TOKEN = 4
 """Number of letters to a token, roughly; Chinese and Japanese have one character to a token."""
 
 
-def usage_of(job: Job, inputs: Sequence[StoredImage], painted: Sequence[StoredImage]) -> Usage:
-    """Return the figures of a job, for those of its images that are `painted`."""
-    texts = sum(_text_tokens(str(job.plan.get(name) or "")) for name in ("prompt", "negative_prompt"))
+def usage_of(job: Job, inputs: Sequence[StoredImage], painted: Sequence[StoredImage], sent: str = "") -> Usage:
+    """Return the figures of a job, for those of its images that are `painted`; `sent` is the prompt as it was sent,
+    which counts where the job's own is not kept.
+    """
+    said = [str(job.plan.get("prompt") or sent), str(job.plan.get("negative_prompt") or "")]
+    texts = sum(map(_text_tokens, said))
     images = sum(map(_image_tokens, inputs))
     output = sum(map(_image_tokens, painted))
     return Usage(
