@@ -138,7 +138,7 @@ class Settings(BaseSettings):
         (), description="Private hosts that callbacks may go to all the same (comma list of host or host:port)."
     )
     webhook_keep_days: float = Field(
-        30.0, gt=0, description="Days for which callbacks that were delivered or given up stay in the list of them."
+        30.0, gt=2, description="Days for which callbacks stay in the list of them; those that still wait stay longer."
     )
     read_timeout_s: float = Field(
         10.0,

@@ -34,6 +34,7 @@ from qwen_image_studio.worker.sender import AT_ONCE, JITTER, OF_KEY_AT_ONCE, PAU
 from tests.support.database import with_tables
 from tests.support.receiver import Receiver, status
 from tests.support.waiting import until
+from tests.support.worker import working
 
 ASK = {"operation": "generate", "prompt": "a cup", "steps": 2}
 DAY_S = 86400.0
@@ -112,6 +113,16 @@ def test_an_address_that_is_not_to_be_called_refuses_the_job(
     answer = client.post("/v1/images/generations", json={"prompt": "a cup", "webhook_url": url})
     assert (answer.status_code, answer.get_json()["error"]["code"]) == (400, code)
     assert client.get("/v1/jobs").get_json()["data"] == []
+
+
+def test_openais_routes_take_an_address_as_well(
+    client: FlaskClient, worker: Worker, sender: Sender, receiver: Receiver
+) -> None:
+    with working(worker):
+        answer = client.post("/v1/images/generations", json={"prompt": "a cup", "webhook_url": receiver.url})
+    assert answer.status_code == 200, answer.text
+    assert sender.send_next(line_of(receiver))
+    assert receiver.calls[0].told["data"]["id"] == answer.get_json()["job_id"]
 
 
 @pytest.mark.parametrize("nothing", [None, "", "  "])

@@ -18,7 +18,7 @@ from qwen_image_studio.jobs.ranking import NEXT
 from qwen_image_studio.settings import Settings
 from tests.ports.test_job_store import LIMIT, new, picture, submit, variant_of
 
-_SMALL = ("jobs_waiting", "jobs_running", "jobs_open")
+_SMALL = ("jobs_waiting", "jobs_running", "jobs_open", "deliveries_due", "deliveries_dead")
 """Indexes that hold only what has not ended: reading one of them whole is no look at the past."""
 _OF_STATEMENTS = {"heads", "first", "waiting", "parties", "own", "other", "sought", "places_2", "anon_1", "CONSTANT"}
 """Tables that a statement makes for itself, of what waits."""

@@ -326,7 +326,8 @@ deliveries = Table(
     Column("status", Integer),
     Column("error", Text),
     Index("deliveries_due", "key", "host", "next_at", **_where("next_at IS NOT NULL")),
-    Index("deliveries_by_job", "job_id"),
+    Index("deliveries_dead", "dead_at", **_where("dead_at IS NOT NULL")),
+    Index("deliveries_by_time", "created_at", "id"),
 )
 """The outbox of callbacks: a row is written by the transaction that ends its job. `next_at` is when to try next; empty
 once it was delivered or is dead. `host` is that of the URL, with its port; `key` is empty without keys."""

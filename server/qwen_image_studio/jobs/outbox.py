@@ -46,8 +46,8 @@ _CLAIM = (
     .values(next_at=bindparam("until"))
     .returning(deliveries)
 )
-_ended_at = func.coalesce(deliveries.c.delivered_at, deliveries.c.dead_at)
-_OLD = select(deliveries.c.id).where(~_WAITS, _ended_at < bindparam("before")).limit(_PRUNED_AT_ONCE)
+_IS_DEAD = deliveries.c.dead_at.is_not(None)
+_OLD = select(deliveries.c.id).where(~_WAITS, deliveries.c.created_at < bindparam("before")).limit(_PRUNED_AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -173,13 +173,13 @@ class Outbox:
         """Return deliveries, the newest first, and whether more follow; `dead` keeps those that were given up, and
         `after` is the id of the last one of the page before. Raises StudioError ``not_found`` for one that is no more.
         """
-        query = select(deliveries).order_by(deliveries.c.created_at.desc(), deliveries.c.id).limit(limit + 1)
+        query = select(deliveries).order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(limit + 1)
         if dead:
-            query = query.where(deliveries.c.dead_at.is_not(None))
+            query = query.where(_IS_DEAD)
         if after is not None:
             last = self.get(after)
             is_as_old = deliveries.c.created_at == last.created_at
-            query = query.where((deliveries.c.created_at < last.created_at) | (is_as_old & (deliveries.c.id > after)))
+            query = query.where((deliveries.c.created_at < last.created_at) | (is_as_old & (deliveries.c.id < after)))
         with self._database.reading() as connection:
             found = [Delivery(**row._mapping) for row in connection.execute(query)]
         return found[:limit], len(found) > limit
@@ -200,7 +200,7 @@ class Outbox:
 
     def resend_dead(self, since: float, now: float) -> int:
         """Do so with those that were given up since then (Unix seconds)."""
-        return self._resend(deliveries.c.dead_at.is_not(None) & (deliveries.c.dead_at >= since), now)
+        return self._resend(_IS_DEAD & (deliveries.c.dead_at >= since), now)
 
     def _resend(self, which: ColumnElement[bool], now: float) -> int:
         again = {"next_at": now, "tries": 0, "delivered_at": None, "dead_at": None}
@@ -209,12 +209,12 @@ class Outbox:
 
     def counts(self) -> Counts:
         """Return how many deliveries wait and how many are dead."""
-        waiting, dead = (func.count().filter(which) for which in (_WAITS, deliveries.c.dead_at.is_not(None)))
+        count = select(func.count()).select_from(deliveries)
         with self._database.reading() as connection:
-            return Counts(*connection.execute(select(waiting, dead).select_from(deliveries)).one())
+            return Counts(*(connection.scalar(count.where(which)) or 0 for which in (_WAITS, _IS_DEAD)))
 
     def prune(self, before: float) -> int:
-        """Delete some of the deliveries that were delivered or given up before then (Unix seconds); return how many."""
+        """Delete some of the deliveries that are from before then (Unix seconds) and wait no more; return how many."""
         with self._database.reading() as connection:
             old = list(connection.scalars(_OLD, {"before": before}))
         if old:

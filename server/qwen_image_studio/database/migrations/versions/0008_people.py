@@ -83,7 +83,8 @@ _INDEXES: list[tuple[str, str, list[str], str | None, bool]] = [
         False,
     ),
     ("deliveries_due", "deliveries", ["key", "host", "next_at"], "next_at IS NOT NULL", False),
-    ("deliveries_by_job", "deliveries", ["job_id"], None, False),
+    ("deliveries_dead", "deliveries", ["dead_at"], "dead_at IS NOT NULL", False),
+    ("deliveries_by_time", "deliveries", ["created_at", "id"], None, False),
     ("webhook_secrets_by_key", "webhook_secrets", ["key"], None, False),
 ]
 
