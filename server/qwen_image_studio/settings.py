@@ -65,7 +65,9 @@ class Settings(BaseSettings):
         "one person (`user`; all requests that name nobody are one person's) of what the owner may; so there is room "
         "for the next. 1: no such limit.",
     )
-    max_attempts: int = Field(3, ge=1, le=10, description="How often a job is tried when its worker dies.")
+    max_attempts: int = Field(
+        3, ge=1, le=10, description="Attempts that a job has at most; what is tried again: api.md."
+    )
     lease_s: float = Field(30.0, gt=0, description="Seconds after which a silent worker loses its job.")
     job_timeout_s: float = Field(1800.0, gt=0, description="Seconds that one attempt may take.")
     shutdown_grace_s: float = Field(

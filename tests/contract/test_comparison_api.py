@@ -47,7 +47,13 @@ class Paints:
         """Nothing to load."""
 
     def paint(
-        self, plan: PaintPlan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
+        self,
+        plan: PaintPlan,
+        images: Sequence[Image.Image],
+        report: Report = silent,
+        show: Show | None = None,
+        *,
+        frugal: bool = False,
     ) -> Iterator[Painted]:
         """The pictures in order, the last one again and again."""
         for number, seed in enumerate(plan.seeds):
@@ -319,8 +325,8 @@ def test_an_attempt_that_comes_to_nothing_leaves_no_strip(
     kept: list[list[str]] = []
 
     class Ends(ScriptedEngine):
-        def paint(self, plan: PaintPlan, images: Sequence[Image.Image], *rest: Any) -> Iterator[Painted]:
-            painted = super().paint(plan, images, *rest)
+        def paint(self, plan: PaintPlan, images: Sequence[Image.Image], *rest: Any, **more: Any) -> Iterator[Painted]:
+            painted = super().paint(plan, images, *rest, **more)
             yield next(painted)
             kept.append([name for name in files_of(settings) if "comparison" in name])
             if fault == "cancelled":

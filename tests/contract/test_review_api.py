@@ -270,7 +270,13 @@ class Paints:
         """Nothing to load."""
 
     def paint(
-        self, plan: PaintPlan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
+        self,
+        plan: PaintPlan,
+        images: Sequence[Image.Image],
+        report: Report = silent,
+        show: Show | None = None,
+        *,
+        frugal: bool = False,
     ) -> Iterator[Painted]:
         """One picture a seed."""
         for seed in plan.seeds:

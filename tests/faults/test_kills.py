@@ -44,6 +44,7 @@ def test_worker_killed(scripted: Studio, moment: str) -> None:
     assert_whole(scripted, done, images=2)
     assert done["attempt"] == 2
     assert [image["seed"] for image in done["images"]] == [40, 41]
+    assert "Attempt 2 painted this, since the worker was lost before." in done["warnings"]
     # Nothing of the attempt that died is left over.
     assert len([name for name in stored_files(scripted) if job["id"] in name]) == 4
 
@@ -157,10 +158,10 @@ def test_the_light_worker_is_started_again_and_never_waits_for_a_painting(script
     scripted.finished(painting["id"])
 
 
-def test_out_of_memory_is_told_and_not_retried(scripted: Studio) -> None:
+def test_out_of_memory_is_tried_once_more_and_then_told(scripted: Studio) -> None:
     worker = scripted.processes("worker")[0].pid
     done = scripted.finished(scripted.submit(prompt="memory@1 always", steps=2)["id"])
-    assert (done["state"], done["error"]["code"], done["attempt"]) == ("failed", "out_of_memory", 1)
+    assert (done["state"], done["error"]["code"], done["attempt"]) == ("failed", "out_of_memory", 2)
     assert "smaller" in done["error"]["message"]
     assert_whole(scripted, scripted.finished(scripted.submit(steps=2)["id"]))
     assert scripted.processes("worker")[0].pid == worker
@@ -172,6 +173,13 @@ def test_a_lost_device_costs_a_process_and_not_the_queue(scripted: Studio) -> No
     assert_whole(scripted, lost)
     assert_whole(scripted, behind)
     assert (lost["attempt"], behind["attempt"]) == (2, 1)
+    assert "Attempt 2 painted this, since the device was lost before." in lost["warnings"]
+
+
+def test_a_device_that_is_lost_each_time_ends_the_job(scripted: Studio) -> None:
+    done = scripted.finished(scripted.submit(prompt="lost@1 always", steps=2)["id"])
+    assert (done["state"], done["error"]["code"], done["attempt"]) == ("failed", "worker_lost", 3)
+    assert done["error"]["message"].startswith("The device failed at attempt 3")
 
 
 def test_a_restart_without_a_model_ends_its_waiting_jobs(make_scripted: Callable[..., Studio]) -> None:

@@ -443,7 +443,8 @@ class Law(RuleBasedStateMachine):
         }
         if held:
             words[word]()
-            assert self.store.jobs.get(lease.job.id) != before
+            after = self.store.jobs.get(lease.job.id)
+            assert after.leased_until == self.now + 10 if word == "renew" else after != before
         else:
             with pytest.raises(LeaseLost):
                 words[word]()

@@ -2,7 +2,8 @@
 
 The prompt of a job is its script: words such as ``kill@3`` (kill -9 of the worker at step 3), ``kill@finish``
 (between storing and finishing), ``hang@2``, ``memory@1``, ``bug@1``, ``pace=0.2`` (seconds a step). A fault happens on
-the first attempt only, unless the script says ``always``. With ``forever`` it stays at the first step until somebody
+the first attempt only, unless the script says ``always``. ``large@1`` is a lack of memory that lasts until an attempt
+saves it. With ``forever`` it stays at the first step until somebody
 cancels the job.
 """
 
@@ -47,7 +48,13 @@ class ScriptedEngine:
         self.loaded = Variant(model, Tier.QUALITY, Precision.BF16)
 
     def paint(
-        self, plan: PaintPlan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
+        self,
+        plan: PaintPlan,
+        images: Sequence[Image.Image],
+        report: Report = silent,
+        show: Show | None = None,
+        *,
+        frugal: bool = False,
     ) -> Iterator[Painted]:
         """Go through the steps of each image and its faults."""
         pace = float(match[1]) if (match := re.search(r"pace=([0-9.]+)", plan.prompt)) else 0.01
@@ -59,6 +66,8 @@ class ScriptedEngine:
                 if show and "preview" in plan.prompt:
                     show(Image.new("RGB", (64, 48), (step, 0, 0)))
                 _act(plan.prompt, str(step))
+                if f"large@{step}" in plan.prompt and not frugal:
+                    _memory()
                 while "forever" in plan.prompt:
                     time.sleep(pace)
                     report("denoising", number * plan.steps + step, total)
@@ -66,14 +75,14 @@ class ScriptedEngine:
             if self._painted is not None:
                 with self._painted.open("a") as file:
                     file.write(f"{plan.prompt}\t{seed}\n")
-            yield Painted(Image.new("RGB", (plan.width, plan.height), colour), seed)
+            yield Painted(Image.new("RGB", (plan.width, plan.height), colour), seed, ("Sparing.",) * frugal)
         # Whoever asks for one more picture has stored those before it, and has written no end yet.
         _act(plan.prompt, "finish")
 
 
 def _act(prompt: str, moment: str) -> None:
     for fault, when in re.findall(r"(\w+)@(\w+)", prompt):
-        if when == moment and _due(prompt, f"{fault}@{when}"):
+        if when == moment and fault in _FAULTS and _due(prompt, f"{fault}@{when}"):
             _FAULTS[fault]()
 
 

@@ -28,7 +28,13 @@ class AdjustEngine:
         """Do nothing: there is no model to load."""
 
     def paint(
-        self, plan: AdjustPlan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
+        self,
+        plan: AdjustPlan,
+        images: Sequence[Image.Image],
+        report: Report = silent,
+        show: Show | None = None,
+        *,
+        frugal: bool = False,
     ) -> Iterator[Painted]:
         """Adjust the one image. Raises StudioError ``invalid_value`` for an adjustment that it does not allow."""
         steps = max(1, len(plan.adjustments))

@@ -82,6 +82,7 @@ jobs = Table(
     Column("safety", String(16), nullable=False, server_default=""),
     Column("webhook_url", Text),
     Column("retried_for", String(64)),
+    Column("not_before", Float),
     Column("measured", JSON),
     Index("jobs_by_key", "owner", "idempotency_key", unique=True),
     Index("jobs_by_owner", "owner", "seq"),
@@ -89,7 +90,7 @@ jobs = Table(
     Index("jobs_of_batch", "parent_id", "state", "version", "started_at"),
     Index("jobs_by_conversation", "owner", "conversation", "seq"),
     Index("jobs_by_user", "owner", "user", "seq"),
-    # The last two are in its condition: with them it answers without the table.
+    # The last three are in conditions: with them it answers without the table.
     Index(
         "jobs_waiting",
         "lane",
@@ -100,6 +101,7 @@ jobs = Table(
         "seq",
         "state",
         "rows",
+        "not_before",
         **_where("state = 'queued' AND rows IS NULL"),
     ),
     Index("batches", "state", "lane", "seq", **_where("rows IS NOT NULL")),

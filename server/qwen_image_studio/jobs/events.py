@@ -23,7 +23,8 @@ from qwen_image_studio.database.tables import job_inputs, jobs
 from qwen_image_studio.jobs.endings import Endings
 from qwen_image_studio.jobs.held import IN_REVIEW, rows_in_review, withdraw
 from qwen_image_studio.jobs.outbox import enqueue
-from qwen_image_studio.jobs.states import ANY_JOB, ANY_PERSON, BATCHES, ORDINARY, Lease, NewJob, Progress
+from qwen_image_studio.jobs.retries import LONGEST_REST_S, Retry, reason_kept
+from qwen_image_studio.jobs.states import ANY_JOB, ANY_PERSON, BATCHES, ORDINARY, Job, Lease, NewJob, Progress
 from qwen_image_studio.jobs.usage import charge, settle
 
 _NO_LEASE: Mapping[str, Any] = {"leased_by": None, "leased_until": None}
@@ -138,6 +139,12 @@ class Change:
     def requeue(self, job_id: str, **more: Any) -> None:
         """Put a leased job back in the queue."""
         self.update(job_id, {"state": State.QUEUED, **_NO_LEASE, **asdict(Progress()), **more})
+
+    def try_again(self, job: Job | Row[*tuple[Any, ...]], reason: str, retry: Retry, now: float) -> None:
+        """Put a leased job back in the queue for its next attempt."""
+        rest = min(retry.pause_s * job.attempt, LONGEST_REST_S)
+        kept = reason_kept(job.retried_for, reason)
+        self.requeue(job.id, retried_for=kept, not_before=now + rest if rest else None)
 
     def rest(self, job_id: str, now: float, **more: Any) -> None:
         """Put a leased job aside until reviewers have decided; it ends with the last verdict (`review`)."""

@@ -1,5 +1,6 @@
 """The jobs as workers see them: claim one, keep its lease, end it; and take back what lost workers held."""
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
@@ -14,9 +15,12 @@ from qwen_image_studio.jobs.events import Change, Events, JobEvent, Listener, cl
 from qwen_image_studio.jobs.held import only_reviews_left
 from qwen_image_studio.jobs.ranking import HAS_WORK, next_job
 from qwen_image_studio.jobs.records import as_job
+from qwen_image_studio.jobs.retries import RETRIES, WORKER_LOST, retry_of
 from qwen_image_studio.jobs.states import Lease, Measured, Progress, StoredImage
 from qwen_image_studio.planning.plan import Variant
 from qwen_image_studio.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 _HOLDERS = text("SELECT DISTINCT leased_by FROM jobs WHERE state = 'running'")
 _SERVED = text("SELECT MAX(served_at) FROM turns WHERE lane = :lane AND served_at <= :now")
@@ -123,14 +127,27 @@ class Leases:
             return State.SUCCEEDED
 
     def fail(
-        self, lease: Lease, code: str, message: str, now: float | None = None, measured: Measured | None = None
-    ) -> None:
-        """End the job with an error; as cancelled where a cancel came first. Raises LeaseLost."""
+        self,
+        lease: Lease,
+        code: str,
+        message: str,
+        now: float | None = None,
+        measured: Measured | None = None,
+        reason: str | None = None,
+    ) -> State:
+        """End the attempt with an error and return the job's state: queued where another attempt follows for `reason`,
+        which is by default the code (`retries`); failed; or cancelled where a cancel came first. Raises LeaseLost.
+        """
+        now, job, reason = clock(now), lease.job, reason or code
         with self._events.changing() as change:
             if change.check_lease(lease):
-                change.end(lease.job.id, State.CANCELLED, clock(now), **_cost(measured))
-            else:
-                change.fail(lease.job.id, code, message, clock(now), **_cost(measured))
+                change.end(job.id, State.CANCELLED, now, **_cost(measured))
+                return State.CANCELLED
+            if (retry := retry_of(job, reason, self._max_attempts)) is not None:
+                change.try_again(job, reason, retry, now)
+                return State.QUEUED
+            change.fail(job.id, code, message, now, **_cost(measured))
+            return State.FAILED
 
     def stop(self, lease: Lease, now: float | None = None, measured: Measured | None = None) -> None:
         """End the job as cancelled. Raises LeaseLost."""
@@ -203,7 +220,7 @@ class Leases:
         """Queue the jobs of lost attempts again, or end those that were cancelled or have no attempt left; return how
         many there were.
         """
-        found = select(jobs.c.id, jobs.c.attempt, jobs.c.cancel_requested).where(lost)
+        found = select(jobs.c.id, jobs.c.attempt, jobs.c.retried_for, jobs.c.cancel_requested).where(lost)
         # Batches come last: one that fails also ends its rows, in whatever state this loop has left them.
         found = found.order_by(jobs.c.rows.is_not(None))
         rows = change.connection.execute(found.with_for_update(skip_locked=True)).all()
@@ -211,13 +228,14 @@ class Leases:
             if row.cancel_requested:
                 change.end(row.id, State.CANCELLED, now)
             elif row.attempt < self._max_attempts:
-                change.requeue(row.id)
+                change.try_again(row, WORKER_LOST, RETRIES[WORKER_LOST], now)
+                _log.warning("job %s: attempt %d has lost its worker; the next one follows", row.id, row.attempt)
             else:
                 message = (
                     f"The worker died or fell silent {row.attempt} times while painting this job. A smaller size or "
                     "fewer images may pass; the server's log has the cause."
                 )
-                change.fail(row.id, "worker_lost", message, now)
+                change.fail(row.id, WORKER_LOST, message, now)
         return len(rows)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import Connection, String, bindparam, text
 
 from qwen_image_studio.contract.words import Lane
+from qwen_image_studio.jobs.retries import LONGEST_REST_S
 from qwen_image_studio.jobs.states import FEW_ROWS
 from qwen_image_studio.planning.plan import Variant
 
@@ -49,6 +50,12 @@ _TURNS = """
         AND its_own.party = {job}.party AND its_own.served_at <= :now
 """
 
+# A job that rests before its next attempt is passed over; if for long, the clock was set back since.
+_READY = f"""
+    state = 'queued' AND rows IS NULL AND lane = :lane
+    AND (not_before IS NULL OR not_before <= :now OR not_before > :now + {LONGEST_REST_S})
+""".strip()
+
 # Of each party only the oldest job of each variant can be the next one. The recursion finds these heads one after the
 # other: each step looks into the index `jobs_waiting` for the party's next variant, else the person's next party, else
 # the owner's next person, else the next owner, so its cost grows with the number of parties and not with the number of
@@ -62,25 +69,25 @@ _NEXT = f"""
     WITH RECURSIVE heads (seq) AS (
         SELECT seq FROM (
             SELECT seq FROM jobs
-            WHERE state = 'queued' AND rows IS NULL AND lane = :lane
+            WHERE {_READY}
             ORDER BY owner, person, party, variant, seq LIMIT 1
         ) AS first
         UNION ALL
         SELECT COALESCE(
             (
-                SELECT seq FROM jobs WHERE state = 'queued' AND rows IS NULL AND lane = :lane
+                SELECT seq FROM jobs WHERE {_READY}
                     AND owner = head.owner AND person = head.person AND party = head.party AND variant > head.variant
                 ORDER BY variant, seq LIMIT 1
             ), (
-                SELECT seq FROM jobs WHERE state = 'queued' AND rows IS NULL AND lane = :lane
+                SELECT seq FROM jobs WHERE {_READY}
                     AND owner = head.owner AND person = head.person AND party > head.party
                 ORDER BY party, variant, seq LIMIT 1
             ), (
-                SELECT seq FROM jobs WHERE state = 'queued' AND rows IS NULL AND lane = :lane
+                SELECT seq FROM jobs WHERE {_READY}
                     AND owner = head.owner AND person > head.person
                 ORDER BY person, party, variant, seq LIMIT 1
             ), (
-                SELECT seq FROM jobs WHERE state = 'queued' AND rows IS NULL AND lane = :lane
+                SELECT seq FROM jobs WHERE {_READY}
                     AND owner > head.owner
                 ORDER BY owner, person, party, variant, seq LIMIT 1
             )
@@ -128,7 +135,7 @@ NEXT = text(_NEXT).bindparams(bindparam("models", expanding=True, type_=String))
 # first two of every other stream of its level, and the third of those whose turn comes before that of its own. That is
 # its place in the stream of the next level, whose turn is that of the first of its parties. So parties are counted and
 # sorted once, and jobs never. `seq + 0` keeps SQLite from counting in the index of all jobs of the owner, past ones
-# too. What is loaded, and that batches make rows in between, is left out: nobody could foresee it.
+# too. What is loaded, who rests, and that batches make rows in between, is left out: nobody could foresee it.
 _STREAM = ("lane", "owner", "person", "kind", "party")
 
 

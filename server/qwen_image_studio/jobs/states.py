@@ -3,7 +3,7 @@
     queued ──claim──> running ──finish──> succeeded, or review ──last verdict──> succeeded or failed
       │  ^              │  │ └──fail────> failed         └─────────cancel──> cancelled
       │  └─release, ────┘  └────stop────> cancelled
-      │    lease expired (until max_attempts, then failed / worker_lost)
+      │    fail for a reason of `retries`, lease expired (until max_attempts, then failed)
       └──cancel──> cancelled
 
 A claim gives a lease with a fencing token, and every later call of the worker passes that token. Once another attempt
@@ -171,7 +171,9 @@ class Job:
     """The classifier's verdict on its inputs and images; empty where it was not asked."""
     webhook_url: str | None = None
     retried_for: str | None = None
-    """Why the attempt before this one ended, where there was one."""
+    """Why the attempt before this one ended (`retries`), where there was one."""
+    not_before: float | None = None
+    """Until when it rests before its next attempt, in Unix seconds."""
     measured: Measured | None = None
 
 

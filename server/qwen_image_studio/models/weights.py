@@ -66,6 +66,10 @@ class Weights:
                 shelf.setdefault((whose, dtype), {})[name] = self._load(folder, model, name, classes[name], dtype)
         return self._held(model, dtype)
 
+    def keep_only(self, model: Model, precision: Precision) -> None:
+        """Drop all but the parts of the model in that precision, and what the device keeps for later."""
+        self._drop_others(model, self._dtypes[precision])
+
     def empty_cache(self) -> None:
         """Give memory that nothing refers to any more back to the device."""
         gc.collect()
@@ -87,11 +91,14 @@ class Weights:
         # Other models stay only where there is also room to paint; a model alone may use all memory there is.
         if memory_of(self.device)[0] >= needed + int(model.working_gib * GIB):
             return
+        self._drop_others(model, dtype)
+        if (free := memory_of(self.device)[0]) < needed:
+            raise self._too_small(model, needed, f"{free / GIB:.1f} GiB free")
+
+    def _drop_others(self, model: Model, dtype: torch.dtype) -> None:
         self._own = {key: parts for key, parts in self._own.items() if key == (model.name, dtype)}
         self._shared = {key: parts for key, parts in self._shared.items() if key == (_sharing(model), dtype)}
         self.empty_cache()
-        if (free := memory_of(self.device)[0]) < needed:
-            raise self._too_small(model, needed, f"{free / GIB:.1f} GiB free")
 
     def _too_small(self, model: Model, needed: int, there: str) -> StudioError:
         return StudioError(

@@ -23,6 +23,7 @@ from qwen_image_studio.painting.hold import Hold
 from qwen_image_studio.painting.hooks import Call, Hook, Listener, Reporter, steps_to
 from qwen_image_studio.painting.inputs import check, fit_texts
 from qwen_image_studio.painting.preview import Preview
+from qwen_image_studio.painting.sparing import TILED_WARNING, Sparing, bring_back, tiles
 from qwen_image_studio.planning.engine import Painted, Report, Show, silent
 from qwen_image_studio.planning.plan import PaintPlan, Variant
 
@@ -69,9 +70,16 @@ class QwenEngine:
         self._parts(Variant(row.name, Tier.QUALITY, row.precision(precision)[0]))
 
     def paint(
-        self, plan: PaintPlan, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
+        self,
+        plan: PaintPlan,
+        images: Sequence[Image.Image],
+        report: Report = silent,
+        show: Show | None = None,
+        *,
+        frugal: bool = False,
     ) -> Iterator[Painted]:
-        """Paint the plan's images in the order of its seeds; `images` are its inputs, `show` gets previews.
+        """Paint the plan's images in the order of its seeds; `images` are its inputs, `show` gets previews. With
+        `frugal`, other models are dropped, and memory is spared as `painting.sparing` has it.
 
         Raises StudioError ``out_of_memory``, ``model_unavailable``, ``engine_failed`` or ``invalid_value``, DeviceLost
         where only a new process can go on, and whatever `report` raises. Except after DeviceLost, it can paint again.
@@ -82,7 +90,7 @@ class QwenEngine:
         listener = Listener(report, show)
         listener.report("loading", 0, plan.steps_of_one * len(plan.seeds))
         model = self._row(plan.model)
-        parts = self._parts(Variant(model.name, plan.tier, model.precision(plan.precision)[0]))
+        parts = self._parts(Variant(model.name, plan.tier, model.precision(plan.precision)[0]), alone=frugal)
         # 3. Open a pipeline for this call alone, over the shared weights.
         family = model.family(plan.way)
         pipeline = open_pipeline(family, parts)
@@ -93,10 +101,11 @@ class QwenEngine:
         for index, seed in enumerate(plan.seeds):
             canvas.begin()
             meter = Meter(plan, model)
-            hooks = (Reporter(listener), Hold(), Preview(listener, canvas), meter)
+            hooks = [Reporter(listener), Hold(), Preview(listener, canvas), meter, *([Sparing(self.device)] * frugal)]
             for number in range(max(1, len(plan.passes))):
                 call = Call(plan, model, pipeline, texts, canvas.pass_input(number), index, number)
-                canvas.put(number, self._run(call, hooks, listener))
+                canvas.put(number, self._run(call, hooks, listener, frugal=frugal))
+                warnings = _with_tiles(warnings, call) if frugal else warnings
             # 6. Deliver it at the size that was asked for.
             yield Painted(canvas.finished, seed, warnings, meter.saved())
 
@@ -109,21 +118,25 @@ class QwenEngine:
             )
         return self._models[name]
 
-    def _parts(self, variant: Variant) -> dict[str, Any]:
-        """Load the variant's parts, note that it is ready, and return the parts."""
+    def _parts(self, variant: Variant, *, alone: bool = False) -> dict[str, Any]:
+        """Load the variant's parts, note that it is ready, and return the parts; drop other models where it is to be
+        `alone`.
+        """
         with self._turn:
             row = self._row(variant.model)
+            if alone:
+                self._weights.keep_only(row, variant.precision)
             if self.device == "cpu" and row.cpu_threads is not None:
                 torch.set_num_threads(row.cpu_threads)
             parts = self._weights.parts(row, variant.precision)
             self._ready = variant
             return parts
 
-    def _run(self, call: Call, hooks: Iterable[Hook], listener: Listener) -> Image.Image:
-        width, height = call.pass_input.size
+    def _run(self, call: Call, hooks: Iterable[Hook], listener: Listener, *, frugal: bool) -> Image.Image:
         try:
             with self._turn:
-                call.pipeline.vae.use_tiling = width * height > TILED_PIXELS
+                bring_back(call.pipeline.text_encoder, self.device)
+                call.pipeline.vae.use_tiling = frugal or _is_large(call)
                 return _painted(call, hooks)
         except Exception as error:
             if listener.has_raised:
@@ -147,6 +160,18 @@ def open_pipeline(family: Family, parts: Mapping[str, Any]) -> Any:
     pipeline = family.pipeline()(**own)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _is_large(call: Call) -> bool:
+    width, height = call.pass_input.size
+    return width * height > TILED_PIXELS
+
+
+def _with_tiles(warnings: tuple[str, ...], call: Call) -> tuple[str, ...]:
+    """Add that tiles were used to spare memory, where a picture of that size is decoded at once otherwise."""
+    if TILED_WARNING in warnings or _is_large(call) or not tiles(call.pipeline.vae, call.pass_input.size):
+        return warnings
+    return (*warnings, TILED_WARNING)
 
 
 def _painted(call: Call, hooks: Iterable[Hook]) -> Image.Image:

@@ -57,10 +57,16 @@ class Engine(Protocol[PlanT]):
         """
 
     def paint(
-        self, plan: PlanT, images: Sequence[Image.Image], report: Report = silent, show: Show | None = None
+        self,
+        plan: PlanT,
+        images: Sequence[Image.Image],
+        report: Report = silent,
+        show: Show | None = None,
+        *,
+        frugal: bool = False,
     ) -> Iterator[Painted]:
         """Paint the plan's images in the order of its seeds; `images` are the inputs of an edit, RGB or
-        RGBA.
+        RGBA. With `frugal`, use as little memory as possible, at the cost of time; warn where that changes pictures.
 
         Now and then `show` is given a small picture of the unfinished painting, where the engine can make one. Raises
         StudioError ``out_of_memory``, ``model_unavailable`` or ``engine_failed``, DeviceLost where only a new process

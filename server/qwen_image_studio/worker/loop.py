@@ -12,8 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from PIL import Image
 
@@ -28,6 +29,7 @@ from qwen_image_studio.imaging import open_image, read_origin
 from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs import JobStore, Lease, StoredImage, WorkerReport
 from qwen_image_studio.jobs.news import CANCELS, work
+from qwen_image_studio.jobs.retries import DEVICE_LOST, INPUT_UNREADABLE, WORKER_LOST, is_frugal, told
 from qwen_image_studio.jobs.states import Measured
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import Model, configured_models
@@ -38,6 +40,7 @@ from qwen_image_studio.system.devices import holding, largest_card_gib, worker_n
 from qwen_image_studio.system.logs import write_threads_when_told
 from qwen_image_studio.worker.batches import Batches
 from qwen_image_studio.worker.faults import contained
+from qwen_image_studio.worker.inputs import InputUnreadable, read_inputs
 from qwen_image_studio.worker.keeper import EXIT_HUNG, LeaseKeeper
 from qwen_image_studio.worker.sender import sending
 from qwen_image_studio.worker.stopwatch import Stopwatch
@@ -199,19 +202,29 @@ class Worker:
             state = State.QUEUED
             self._settle(lambda: self._store.leases.release(lease))
         except DeviceLost:
-            _log.exception("the device is lost to this process, which ends; a new one tries job %s again", lease.job.id)
-            os._exit(EXIT_HUNG)
+            self._end_without_device(lease, stopwatch.read())
         except StudioError as error:
-            state = State.FAILED
-            self._fail(lease, error, stopwatch.read())
+            state = self._fail(lease, error, stopwatch.read())
         finally:
             self._keeper = None
         clear_attempts(self._gallery, lease, _attempts_to_clear(lease, state))
 
-    def _fail(self, lease: Lease, error: StudioError, measured: Measured) -> None:
-        _log.warning("job %s: %s: %s", lease.job.id, error.code, error.message)
+    def _fail(self, lease: Lease, error: StudioError, measured: Measured) -> State:
+        reason = INPUT_UNREADABLE if isinstance(error, InputUnreadable) else error.code
+        fail = partial(self._store.leases.fail, lease, error.code, error.message, measured=measured, reason=reason)
+        state = self._settle(fail)
+        follows = "; the next attempt follows" if state is State.QUEUED else ""
+        _log.warning("job %s: attempt %d: %s: %s%s", lease.job.id, lease.job.attempt, reason, error.message, follows)
         self._message = error.message
-        self._settle(lambda: self._store.leases.fail(lease, error.code, error.message, measured=measured))
+        return state
+
+    def _end_without_device(self, lease: Lease, measured: Measured) -> NoReturn:
+        _log.exception("job %s: the device is lost to this process, which ends; a new one takes over", lease.job.id)
+        message = f"The device failed at attempt {lease.job.attempt}, the last one; the server's log has the cause."
+        try:
+            self._store.leases.fail(lease, WORKER_LOST, message, measured=measured, reason=DEVICE_LOST)
+        finally:  # where that fails, the new process takes the job back
+            os._exit(EXIT_HUNG)
 
     def _settle(self, write: Callable[[], Result]) -> Result:
         """Write how an attempt ended; where the database is busy, try again for as long as a lease lasts."""
@@ -230,16 +243,17 @@ class Worker:
             gathered = self._batches.run(lease, keeper)
             return _Result(gathered.images, gathered.warnings, None)
         plan = read_plan(lease.job.plan)
-        files = [self._gallery.open(self._store.images.get(image_id).key) for image_id in lease.job.inputs]
+        files = read_inputs(lease.job, self._store, self._gallery)
         inputs = [self._opened(file) for file in files]
         before = read_origin(files[0]) if files else {}
         attempt = Attempt(self._gallery, lease)
         keeper.stopwatch.begin(plan)
         keeper.report("loading", 0, 0)
         saved: list[float] = []
-        warnings = list(lease.job.warnings)
+        warnings = [*lease.job.warnings, *told(lease.job)]
         show = None if lease.job.hold else keeper.show
-        for number, painted in enumerate(self._engine.paint(plan, inputs, keeper.report, show), start=1):
+        paint = partial(self._engine.paint, frugal=is_frugal(lease.job))
+        for number, painted in enumerate(paint(plan, inputs, keeper.report, show), start=1):
             keeper.report("storing", plan.steps_of_one * number, plan.steps_of_one * plan.images)
             attempt.store(painted, plan, inputs, before)
             saved += [painted.compute_saved] if painted.compute_saved is not None else []

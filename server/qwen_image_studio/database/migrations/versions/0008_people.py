@@ -34,6 +34,7 @@ def _new_columns() -> dict[str, list[sa.Column[Any]]]:
             sa.Column("safety", sa.String(16), nullable=False, server_default=""),
             sa.Column("webhook_url", sa.Text()),
             sa.Column("retried_for", sa.String(64)),
+            sa.Column("not_before", sa.Float()),
             sa.Column("measured", sa.JSON()),
         ],
         "images": [
@@ -100,7 +101,7 @@ def upgrade() -> None:
     for name, table, columns, condition, unique in _INDEXES:
         _index(name, table, columns, condition, unique=unique)
     op.drop_index("jobs_waiting", "jobs")
-    _index("jobs_waiting", "jobs", [*_WAITING[:2], "person", *_WAITING[2:]], _WAITS)
+    _index("jobs_waiting", "jobs", [*_WAITING[:2], "person", *_WAITING[2:], "not_before"], _WAITS)
     for name, (keys, time) in _TURNS.items():
         _remake(name, [*keys[: keys.index("party")], "person", *keys[keys.index("party") :]], time, keys)
     for mark in _MARKS:  # until now an owner was one person
