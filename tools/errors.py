@@ -9,6 +9,7 @@ The tree::
     |   +-- NotFound         404: the server has nothing of that id
     +-- KeyRefused           401, 403: the key is missing, wrong or not allowed to do this
     +-- QueueFull            429 for as long as the time budget lasted
+    |   +-- LimitReached     a limit of the API key, or of a person of it
     +-- Unreachable          no connection: DNS, refused, timeout, TLS, proxy
     +-- WrongServer          something else answers at server_url
     +-- Unavailable          503 for as long as the time budget lasted, or another 5xx
@@ -51,6 +52,10 @@ class KeyRefused(ClientError):
 
 class QueueFull(ClientError):
     """The server takes no more jobs now."""
+
+
+class LimitReached(QueueFull):
+    """A limit of the API key, or of a person of it, is reached."""
 
 
 class Unreachable(ClientError):

@@ -30,6 +30,7 @@ from tools.connection import (
 from tools.errors import (
     ClientError,
     KeyRefused,
+    LimitReached,
     NotFound,
     QueueFull,
     Refused,
@@ -50,6 +51,7 @@ LAST_BYTES_S = 5.0
 MAX_VIEW_BYTES = 4 * 1024 * 1024
 LONGEST_MESSAGE = 600
 UNKNOWN_CODES = {"unknown_parameter", "unknown_operation", "method_not_allowed"}
+LIMIT_CODES = {"rate_limited", "quota_exceeded"}
 NO_SUCH_ADDRESS = "nothing at this address"
 """Tells an unknown address from an unknown job or image, which have the same code."""
 
@@ -188,13 +190,15 @@ class Exchange:
             error = ErrorBody.model_validate_json(answer.content).error
         except ValidationError:
             raise self._refusal(answer, "") from None
-        refusal = self._refusal(answer, f"{self.quoted(error.message)}{self._advice(error)}")
+        refusal = self._refusal(answer, f"{self.quoted(error.message)}{self._advice(error)}", error.code)
         refusal.param = error.param or ""
         raise refusal
 
-    def _refusal(self, answer: Answer, message: str) -> ClientError:
+    def _refusal(self, answer: Answer, message: str, code: str = "") -> ClientError:
         if answer.status == 407:
             return Unreachable(f"The proxy asks for a password.{proxy_advice(self.server_url)}")
+        if code == "scope_missing":
+            return KeyRefused(message)
         if answer.status in {401, 403}:
             said = f": {message}" if message and answer.status == 403 else "."
             return KeyRefused(
@@ -203,7 +207,8 @@ class Exchange:
             )
         if answer.status == 429:
             said = message or "The server, or a gateway before it, takes no more jobs now. Try again later."
-            return QueueFull(said, retry_after_s=_retry_after(answer))
+            full = LimitReached if code in LIMIT_CODES else QueueFull
+            return full(said, retry_after_s=_retry_after(answer))
         if answer.status in {502, 503, 504}:
             said = message or "The server cannot take jobs now, or a gateway before it cannot reach it."
             return Unavailable(f"{said}{proxy_advice(self.server_url)}", retry_after_s=_retry_after(answer))
@@ -266,6 +271,8 @@ def _pauses() -> Iterator[float]:
 def _trouble(error: ClientError) -> Trouble:
     if isinstance(error, Unreachable):
         return "unreachable"
+    if isinstance(error, LimitReached):
+        return "limited"
     return "full" if isinstance(error, QueueFull) else "unavailable"
 
 

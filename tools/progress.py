@@ -30,6 +30,7 @@ _PHASES: Mapping[str, str] = {
 _TROUBLES: Mapping[Trouble, str] = {
     "unreachable": "no answer from the server, trying again",
     "full": "waiting, the queue is full",
+    "limited": "waiting, a limit of the API key is reached",
     "unavailable": "waiting, the server takes no jobs yet",
 }
 _ENDS: Mapping[str, str] = {"failed": "failed", "cancelled": "cancelled"}

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-Trouble = Literal["unreachable", "full", "unavailable"]
-"""Why a client has to try again: no connection, a full queue, or a server that takes no jobs now."""
+Trouble = Literal["unreachable", "full", "limited", "unavailable"]
+"""Why a client has to try again: no connection, a full queue, a limit of the key, a server that takes no jobs now."""
 
 
 class Progress(BaseModel):

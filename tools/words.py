@@ -22,6 +22,7 @@ CHINESE: Mapping[str, str] = {
     "storing the images": "正在保存图片",
     "no answer from the server, trying again": "服务器没有响应，正在重试",
     "waiting, the queue is full": "队列已满，正在等待",
+    "waiting, a limit of the API key is reached": "已达到 API 密钥的上限，正在等待",
     "waiting, the server takes no jobs yet": "服务器暂不接受作业，正在等待",
     "waiting, next in the queue": "正在排队，下一个就是",
     "waiting, place {place} in the queue": "正在排队，第 {place} 位",
@@ -86,6 +87,40 @@ CHINESE: Mapping[str, str] = {
     ),
     "The queue is full (jobs that wait: {count}).": "队列已满（等待中的作业：{count}）。",
     "Send it again later.": "请稍后再试。",
+    "The API key '{key}' may make {limit} images a day, of which {left} are left; this asks for {asked}.": (
+        "API 密钥“{key}”每天最多生成 {limit} 张图片，还剩 {left} 张；本次需要 {asked} 张。"
+    ),
+    "The API key '{key}' may make {limit} images a month, of which {left} are left; this asks for {asked}.": (
+        "API 密钥“{key}”每月最多生成 {limit} 张图片，还剩 {left} 张；本次需要 {asked} 张。"
+    ),
+    "Each person of the API key '{key}' may make {limit} images a day, of which {left} are left; "
+    "this asks for {asked}.": (
+        "API 密钥“{key}”的每位用户每天最多生成 {limit} 张图片，还剩 {left} 张；本次需要 {asked} 张。"
+    ),
+    "Each person of the API key '{key}' may make {limit} images a month, of which {left} are left; "
+    "this asks for {asked}.": (
+        "API 密钥“{key}”的每位用户每月最多生成 {limit} 张图片，还剩 {left} 张；本次需要 {asked} 张。"
+    ),
+    "Ask for fewer, again after {day} {time} UTC, or the operator for more.": (
+        "请减少张数，在 {day} {time}（UTC）之后再试，或请管理员提高上限。"
+    ),
+    "The API key '{key}' may submit {limit} jobs a minute, and has.": "API 密钥“{key}”每分钟最多提交 {limit} 个作业，"
+    "已达上限。",
+    "Each person of the API key '{key}' may submit {limit} jobs a minute, and has.": (
+        "API 密钥“{key}”的每位用户每分钟最多提交 {limit} 个作业，已达上限。"
+    ),
+    "Send it again in {count} seconds.": "请在 {count} 秒后再试。",
+    "The API key '{key}' may have {limit} jobs at once, and {count} have not ended.": (
+        "API 密钥“{key}”最多同时有 {limit} 个作业，现有 {count} 个尚未结束。"
+    ),
+    "Each person of the API key '{key}' may have {limit} jobs at once, and {count} have not ended.": (
+        "API 密钥“{key}”的每位用户最多同时有 {limit} 个作业，现有 {count} 个尚未结束。"
+    ),
+    "Wait for one to end, or cancel one.": "请等其中一个结束，或取消一个。",
+    "The API key '{key}' lacks the scope {scope} that this needs; it has {scopes}.": (
+        "API 密钥“{key}”缺少所需的权限 {scope}；它有：{scopes}。"
+    ),
+    "The operator gives it with '{command}'.": "请管理员运行“{command}”来授予。",
     "{host} refused the connection: nothing listens there.": "{host} 拒绝了连接：该地址没有服务在监听。",
     "Start the server, check the port in {setting}; inside Docker, localhost is the container itself.": "请启动服务器，"
     "检查 {setting} 中的端口；在 Docker 中，localhost 指容器本身。",
@@ -119,7 +154,7 @@ CHINESE: Mapping[str, str] = {
 }
 """Chinese by English; both have the same names in braces."""
 
-_OF_MANY_WORDS = {"what", "state"}
+_OF_MANY_WORDS = {"what", "state", "scope", "scopes", "command"}
 """Names in braces that stand for more than one word."""
 
 

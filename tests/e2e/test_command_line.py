@@ -148,6 +148,13 @@ def test_the_shell_paints_what_the_server_paints(tmp_path: Path, studio: Studio)
         (["edit", "x", "-i", "text.png", "-o", "a.png"], ["text.png"]),
         (["keys", "add", "a b"], ["name"]),
         (["keys", "revoke", "nobody"], ["nobody"]),
+        (["keys", "limit", "nobody", "--images-per-day", "5"], ["nobody", "keys list"]),
+        (["keys", "rotate", "nobody"], ["nobody", "keys list"]),
+        (["keys", "scopes", "nobody", "edit"], ["nobody", "keys list"]),
+        (["keys", "add", "dify", "--max-size", "8x8"], ["--max-size", "4096"]),
+        (["keys", "add", "dify", "--per-user-max-steps", "1"], ["--per-user-max-steps", "2"]),
+        (["usage", "--month", "November"], ["month"]),
+        (["usage", "--group", "colour"], ["group", "model"]),
     ],
 )
 def test_mistakes_are_one_line(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
@@ -162,6 +169,43 @@ def test_keys(tmp_path: Path) -> None:
     assert run_here(tmp_path, "keys", "revoke", "dify").returncode == 0
     assert run_here(tmp_path, "keys", "list").stdout == "dify\tshop\trevoked\tgenerate,edit\tno limits\n"
     assert_one_line(run_here(tmp_path, "keys", "add", "dify"), "already")
+
+
+def test_keys_have_scopes_and_limits_that_are_shown_as_they_were_set(tmp_path: Path) -> None:
+    limits = ["--images-per-day", "500", "--per-user-jobs-at-once", "2", "--max-size", "1536x1536"]
+    run_here(tmp_path, "keys", "add", "dify", "--scopes", "generate,review", *limits)
+    shown = "--images-per-day 500 --max-size 2359296 --per-user-jobs-at-once 2"
+    assert run_here(tmp_path, "keys", "list").stdout == f"dify\tdify\tactive\tgenerate,review\t{shown}\n"
+    changed = run_here(tmp_path, "keys", "limit", "dify", "--max-size", "none", "--images-per-month", "9000")
+    assert changed.stdout == "--images-per-day 500 --images-per-month 9000 --per-user-jobs-at-once 2\n"
+    assert run_here(tmp_path, "keys", "limit", "dify").stdout == changed.stdout
+    run_here(tmp_path, "keys", "scopes", "dify", "operate")
+    new = run_here(tmp_path, "keys", "rotate", "dify", "--overlap", "12h").stdout.strip()
+    assert len(new) > 40
+    _, _, state, scopes, _ = run_here(tmp_path, "keys", "list").stdout.split("\t")
+    assert scopes == "operate"
+    assert state.startswith("active (the old one until 20")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--scopes", "paint"), ("--images-per-day", "-1"), ("--max-size", "big"), ("--policy", "lax")]
+)
+def test_what_a_key_cannot_have_is_refused_with_what_it_can(tmp_path: Path, option: str, value: str) -> None:
+    done = run(tmp_path, "keys", "add", "dify", option, value)
+    assert done.returncode == 2
+    assert option in done.stderr
+    assert "Traceback" not in done.stderr
+    assert run_here(tmp_path, "keys", "list").stdout == ""
+
+
+def test_a_person_of_dify_is_named_as_in_its_jobs(tmp_path: Path) -> None:
+    assert run_here(tmp_path, "person", "user-1").stdout == "5fffe3b404c69a555f8805149e5150ddf0a81cf7\n"
+
+
+def test_nothing_was_used_yet(tmp_path: Path) -> None:
+    assert run_here(tmp_path, "usage").stdout == "Nothing was used.\n"
+    header = "month,owner,key,person,model,pictures,megapixel_steps,device_s\n"
+    assert run_here(tmp_path, "usage", "--csv").stdout == header
 
 
 def test_doctor_says_what_fits_and_what_is_missing(tmp_path: Path) -> None:

@@ -49,11 +49,45 @@ def going_on(studio: ScriptedStudio) -> None:
 
 LOADING = error(503, "The model is still loading, 40 % so far.", retry_after=9999)
 NOT_PAINTED = "prompt: this server does not paint 'gun'. Say it otherwise; ask its operator."
+QUOTA = (
+    "Each person of the API key 'dify' may make 50 images a day, of which 0 are left; this asks for 1. Ask for fewer, "
+    "again after 2026-11-30 00:00 UTC, or the operator for more."
+)
+RATE = "The API key 'dify' may submit 60 jobs a minute, and has. Send it again in 99 seconds."
+SCOPE = (
+    "The API key 'dify' lacks the scope edit that this needs; it has generate. The operator gives it with "
+    "'qwen-image-studio keys scopes dify generate,edit'."
+)
 MEMORY = "64x64 does not fit into the memory of cuda:0; ask for 32x32 or smaller."
 TROUBLES = {
     "wrong key": Trouble(KEY, ["Enter a valid api_key"], credentials={"api_key": f"{CANARY}-2"}),
     "queue full": Trouble(
         BUSY, ["200 jobs wait; try again"], scripted(error(429, "200 jobs wait; try again later.", retry_after=9999))
+    ),
+    "person's images used up": Trouble(
+        BUSY,
+        ["may make 50 images a day, of which 0 are left", "again after 2026-11-30 00:00 UTC"],
+        scripted(error(429, QUOTA, code="quota_exceeded", retry_after=9999)),
+    ),
+    "in Chinese, person's images used up": Trouble(
+        BUSY,
+        ["API 密钥“dify”的每位用户每天最多生成 50 张图片，还剩 0 张", "在 2026-11-30 00:00（UTC）之后再试"],
+        scripted(error(429, QUOTA, code="quota_exceeded", retry_after=9999)),
+        parameters={"prompt": "一个红苹果"},
+    ),
+    "too many jobs a minute": Trouble(
+        BUSY, ["60 jobs a minute", "in 99 seconds"], scripted(error(429, RATE, code="rate_limited", retry_after=99))
+    ),
+    "scope missing": Trouble(
+        KEY,
+        ["lacks the scope edit", "keys scopes dify generate,edit"],
+        scripted(error(403, SCOPE, code="scope_missing")),
+    ),
+    "in Chinese, scope missing": Trouble(
+        KEY,
+        ["缺少所需的权限 edit；它有：generate", "qwen-image-studio keys scopes dify generate,edit"],
+        scripted(error(403, SCOPE, code="scope_missing")),
+        parameters={"prompt": "一个红苹果"},
     ),
     "model loading": Trouble(DOWN, ["still loading, 40 %"], scripted(LOADING)),
     "out of memory": Trouble(DOWN, ["job0", "32x32 or smaller"], failing("out_of_memory", MEMORY)),
@@ -91,7 +125,7 @@ def assert_readable(found: Failure, trouble: Trouble) -> None:
     assert found.type == trouble.type
     for part in trouble.says:
         assert part in found.message
-    assert found.message.endswith(".")
+    assert found.message.endswith((".", "。"))
     told = found.message + json.dumps(found.args)
     for secret in (CANARY, SIGNATURE):
         assert secret not in told
@@ -116,6 +150,21 @@ def waited_out() -> dict[tuple[str, str], Failure]:
 @pytest.mark.parametrize("name", list(TROUBLES))
 def test_every_trouble_says_what_to_do(plugin: Daemon, scripted: ScriptedStudio, name: str) -> None:
     assert_readable(failed(plugin, scripted, TROUBLES[name]), TROUBLES[name])
+
+
+def test_a_limit_that_outlasts_the_time_budget_is_told_at_once_and_never_sent_again(
+    plugin: Daemon, scripted: ScriptedStudio
+) -> None:
+    failed(plugin, scripted, TROUBLES["person's images used up"])
+    assert scripted.routes() == ["POST /v1/jobs"]
+
+
+def test_a_limit_that_passes_within_the_time_budget_is_waited_for(plugin: Daemon, scripted: ScriptedStudio) -> None:
+    scripted.script["POST /v1/jobs"].append(error(429, RATE, code="rate_limited", retry_after=1))
+    known = {"server_url": scripted.url, "api_key": CANARY, "time_budget": "30"}
+    outcome = plugin.invoke(PROVIDER, "image_generation", {"prompt": "a cup"}, known)
+    outcome.raise_on_error()
+    assert scripted.routes().count("POST /v1/jobs") == 2
 
 
 @pytest.mark.parametrize("name", list(WAITED_OUT))

@@ -8,6 +8,7 @@ import pytest
 
 from tools.progress import Line
 from tools.views import Job, Pause
+from tools.wishes import Language
 from tools.words import CHINESE, said, translated
 
 
@@ -103,6 +104,14 @@ def test_rows_are_counted(line: Line, clock: Clock) -> None:
     rows = [{"total": 9, "succeeded": done, "failed": failed} for done, failed in ((1, 0), (4, 1))]
     looks = [(3.0 + 5 * number, job("running", rows=each)) for number, each in enumerate(rows)]
     assert told(line, clock, *looks) == "1 of 9 rows done (job job_1) · 5 of 9 rows done, 1 failed"
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "waiting, a limit of the API key is reached"), ("zh", "已达到 API 密钥的上限")]
+)
+def test_a_call_that_waits_for_a_limit_says_so(clock: Clock, language: Language, words: str) -> None:
+    pause = Pause(12.0, "limited", "The API key 'dify' may submit 60 jobs a minute, and has.")
+    assert words in told(Line(language, clock), clock, (4, pause)).casefold().replace("api", "API")
 
 
 def test_a_chinese_call_speaks_chinese(clock: Clock) -> None:

@@ -86,7 +86,7 @@ def test_the_images_of_a_key_are_counted_and_no_more_are_taken(store: JobStore, 
     error = refused(store, limits, images=3)
     assert (error.code, error.status, error.param) == ("quota_exceeded", 429, None)
     assert f"The API key 'dify' may make 5 images a {span}, of which 2 are left; this asks for 3." in error.message
-    assert f"qwen-image-studio keys limit dify --images-per-{span} NUMBER" in error.message
+    assert error.message.endswith(" UTC, or the operator for more.")
     sent(store, limits, images=2)
     assert "of which 0 are left" in refused(store, limits).message
     sent(store, limits, key="another")
@@ -98,7 +98,6 @@ def test_each_person_of_a_key_has_the_persons_limit(store: JobStore) -> None:
     error = refused(store, limits, user="ann")
     assert (error.code, error.param) == ("quota_exceeded", "user")
     assert "Each person of the API key 'dify' may make 2 images a day" in error.message
-    assert "--per-user-images-per-day" in error.message
     sent(store, limits, user="bob", images=2)
     assert refused(store, limits, user="cid", images=2).param is None
 

@@ -206,11 +206,9 @@ _SPANS = {"images_per_day": "a day", "images_per_month": "a month"}
 def _refused(use: Use, asked: int, key: str | None, now: float) -> StudioError:
     who = f"{'Each person of the' if use.of_person else 'The'} API key '{key}'"
     wait_s = _JOBS_PAUSE_S if use.resets_at is None else max(1, math.ceil(use.resets_at - now))
-    flag = f"--{'per-user-' if use.of_person else ''}{use.name.replace('_', '-')}"
-    raised = f"The operator raises it with 'qwen-image-studio keys limit {key} {flag} NUMBER'."
     code = "quota_exceeded" if use.name in _SPANS else "rate_limited"
-    said = f"{who} {_said(use, asked, wait_s)} {raised}"
-    return StudioError(code, said, param="user" if use.of_person else None, retry_after=wait_s)
+    message = f"{who} {_said(use, asked, wait_s)}"
+    return StudioError(code, message, param="user" if use.of_person else None, retry_after=wait_s)
 
 
 def _said(use: Use, asked: int, wait_s: int) -> str:
@@ -221,4 +219,4 @@ def _said(use: Use, asked: int, wait_s: int) -> str:
         return f"may submit {use.limit} jobs a minute, and has. Send it again in {wait_s} seconds."
     until = f"{datetime.fromtimestamp(use.resets_at, UTC):%Y-%m-%d %H:%M} UTC"
     has = f"may make {use.limit} images {_SPANS[use.name]}, of which {use.left} are left; this asks for {asked}."
-    return f"{has} Ask for fewer, or again after {until}."
+    return f"{has} Ask for fewer, again after {until}, or the operator for more."
