@@ -48,6 +48,7 @@ def test_openapi_is_valid_and_whole(app: Flask, client: FlaskClient) -> None:
         "/v1/jobs/{job_id}/archive",
         "/v1/jobs/{job_id}/events",
         "/v1/jobs/{job_id}/cancel",
+        "/v1/events",
         "/v1/images/generations",
         "/v1/images/edits",
         "/v1/images",

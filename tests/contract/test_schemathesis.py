@@ -42,7 +42,7 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    """The application with a worker that takes its jobs in the background."""
+    """The application with a worker that takes its jobs in the background; streams end when they have begun."""
     folder: Path = tmp_path_factory.mktemp("fuzz")
     values = Settings(data_dir=folder / "data", models="miniature", max_image_mb=2, max_image_mpx=4, queue_limit=1000)
     ready = with_tables(values)
@@ -52,7 +52,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     for device in ("cuda:0", LIGHT_DEVICE):
         report = WorkerReport(f"far/{device}", device, WorkerState.READY, None, "", time.time() + 3600)
         parts.store.workers.note(report)
-    with working(scripted_worker(parts)):
+    with working(scripted_worker(parts)), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qwen_image_studio.web.events.LONGEST_S", 0.0)
         yield app
 
 

@@ -1,5 +1,6 @@
 """Answers about images as a gallery shows them: lists, history, and images that are sent by themselves."""
 
+from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -80,6 +81,42 @@ class ImagesQuery(BaseModel):
     source: Source | None = None
     user: NamedUser = None
     """Images of jobs that were submitted for that user alone; uploads are nobody's."""
+
+
+class Kind(StrEnum):
+    """What a stream of events tells of."""
+
+    JOB = "job"
+    IMAGE = "image"
+    REVIEW = "review"
+    """Images that are held, and verdicts; for reviewers."""
+    HEALTH = "health"
+
+
+class EventsQuery(BaseModel):
+    """What to follow."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    kinds: str = Field("job,image", pattern=r"^(job|image|review|health)(,(job|image|review|health))*$")
+    """Kinds of events, as a list with commas: job, image, review, health."""
+    user: NamedUser = None
+    """What was submitted for that user alone; uploads are nobody's."""
+
+    @property
+    def named(self) -> frozenset[Kind]:
+        """The kinds that are named."""
+        return frozenset(map(Kind, self.kinds.split(",")))
+
+
+class StreamedEvent(View):
+    """One event of a stream of everything."""
+
+    event: Literal["job", "image", "review", "health", "reset", "end"]
+    data: str
+    """JSON: a JobView without its request, a ListedImage or the Health; of `reset` and `end`, the reason."""
+    id: str | None = None
+    """Where a reader who comes again goes on; it comes by itself after the events that it counts for."""
 
 
 class UploadRequest(BaseModel):

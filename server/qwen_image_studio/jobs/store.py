@@ -8,6 +8,7 @@ from qwen_image_studio.jobs.calls import Calls
 from qwen_image_studio.jobs.costs import Costs
 from qwen_image_studio.jobs.endings import Endings
 from qwen_image_studio.jobs.events import Events
+from qwen_image_studio.jobs.following import Following
 from qwen_image_studio.jobs.forgetting import Forgetting
 from qwen_image_studio.jobs.images import Images
 from qwen_image_studio.jobs.leases import Leases
@@ -42,6 +43,8 @@ class JobStore:
         """What reviewers do."""
         self.pictures = Pictures(database)
         """What a gallery shows."""
+        self.following = Following(database)
+        """What those see who follow an owner."""
         self.forgetting = Forgetting(database, events)
         self.usage, self.costs = Usage(database), Costs(database)
         self.workers = Workers(database)

@@ -11,13 +11,15 @@ from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.web import account, deliveries, files, images, jobs, ops, review
+from qwen_image_studio.web import account, deliveries, events, files, images, jobs, ops, review
 from qwen_image_studio.web.auth import protect
 from qwen_image_studio.web.call_log import CallLog
 from qwen_image_studio.web.edge import guard_edge
+from qwen_image_studio.web.health import health_now
 from qwen_image_studio.web.limits import tell_limits
 from qwen_image_studio.web.openai import routes as openai
 from qwen_image_studio.web.routing import Services, services
+from qwen_image_studio.web.streams import Streams
 from qwen_image_studio.web.subpath import stand_below_path
 from qwen_image_studio.web.waiting import Changes
 
@@ -45,7 +47,7 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
         gallery=gallery,
         keys=KeyStore(store.database),
         models=models,
-        changes=Changes(store),
+        changes=Changes(store, Streams(store, lambda: health_now(store, settings).model_dump_json())),
         intake=Intake(settings, store, gallery, models),
         call_log=CallLog(store.calls),
     )
@@ -54,7 +56,7 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
     guard_edge(app, settings)
     protect(app, settings)
     tell_limits(app)
-    for module in (account, jobs, images, review, deliveries, openai, files, ops):
+    for module in (account, jobs, images, events, review, deliveries, openai, files, ops):
         app.register_blueprint(module.blueprint)
     return app
 

@@ -10,6 +10,7 @@ from werkzeug.routing import BaseConverter
 from qwen_image_studio.contract.answers import ImageRecord
 from qwen_image_studio.contract.errors import StudioError, from_validation, refusal
 from qwen_image_studio.contract.pictures import ImageChain, ImageList, ImagesQuery, UploadRequest
+from qwen_image_studio.jobs.news import JOBS
 from qwen_image_studio.recipe import MASK
 from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.files import FILE_ANSWERS, FILE_ERRORS, file_response
@@ -89,6 +90,7 @@ def upload(body: Sent) -> tuple[ImageRecord, int, dict[str, str]]:
     It is kept for a day (STUDIO_UPLOADS_HOURS), and longer where a job uses it; `expires_at` tells until when.
     """
     image, created = services().intake.take(body.image, caller(), body.key)
+    services().store.bell.ring(JOBS, {image.id})
     headers = {"Location": url_for("images.show", image_id=image.id)}
     if not created:
         headers["Idempotent-Replayed"] = "true"
@@ -133,6 +135,7 @@ def delete(image_id: str) -> tuple[str, int]:
     Its job goes on listing it, with `deleted` true. An image that a job waits for stays until that has ended.
     """
     services().gallery.forget_image(image_id, caller().owner)
+    services().store.bell.ring(JOBS, {image_id})
     return "", 204
 
 

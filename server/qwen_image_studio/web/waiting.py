@@ -25,6 +25,7 @@ from qwen_image_studio.jobs.news import JOBS, QUEUE, Ear
 from qwen_image_studio.recipe import Submission
 from qwen_image_studio.system import threads
 from qwen_image_studio.web.call_log import submitted
+from qwen_image_studio.web.streams import Stream, Streams
 
 _log = logging.getLogger(__name__)
 
@@ -57,8 +58,10 @@ class Changes:
     one query, and wakes only those who wait for them.
     """
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(self, store: JobStore, streams: Streams | None = None) -> None:
         self._store = store
+        self.streams = streams or Streams(store)
+        """Those who follow everything of an owner."""
         self._lock = threading.Lock()
         self._watches: dict[str, list[Watch]] = defaultdict(list)
         self.watches = 0
@@ -82,6 +85,20 @@ class Changes:
                 if not self._watches[job_id]:
                     del self._watches[job_id]
 
+    @contextmanager
+    def following(self, stream: Stream) -> Iterator[Stream]:
+        """Let a stream hear of everything of its owner within the block. Look inside of it, as with `watching`."""
+        with self._lock:
+            self._listen()
+            self.watches += 1
+        self.streams.add(stream)
+        try:
+            yield stream
+        finally:
+            self.streams.remove(stream)
+            with self._lock:
+                self.watches -= 1
+
     def _listen(self) -> None:
         if not self._listens:
             ear = self._store.bell.listen(JOBS)  # before the first view reads its job
@@ -98,7 +115,7 @@ class Changes:
     def _run(self, ear: Ear) -> None:
         complete_at = time.monotonic()
         while True:
-            words = threads.EAR.run(partial(ear.wait, LOST_NEWS_S))
+            heard = words = threads.EAR.run(partial(ear.wait, LOST_NEWS_S))
             if time.monotonic() - complete_at >= LOST_NEWS_S:
                 words = frozenset()
             with self._lock:
@@ -109,6 +126,7 @@ class Changes:
                     look = partial(self._store.jobs.tags, concerned, with_places=with_places)
                     tags = threads.LOOKS.run(look)
                     self._publish({job_id: tags.get(job_id, _DELETED) for job_id in concerned})
+                self.streams.look(heard, whole=not words)
                 if not words:
                     complete_at = time.monotonic()
             except StudioError as busy:  # it is the database; the next look may succeed
