@@ -1,4 +1,4 @@
-"""The service below a path of its public address, such as https://x.example/studio, whether a proxy strips it or not."""
+"""The service below a path of its public address, https://x.example/studio, whether a proxy strips it or not."""
 
 from collections.abc import Iterator
 from pathlib import Path
