@@ -24,7 +24,7 @@ from tools.errors import (
     Unreachable,
 )
 from tools.exchange import READ_TIMEOUT_S, Answer, Exchange, Update
-from tools.views import Health, Image, InputFile, Job, JobList, Painted
+from tools.views import Health, Image, InputFile, Job, JobList, Painted, Reviewed
 
 __all__ = ["StudioClient", "Update"]
 
@@ -43,8 +43,9 @@ MAX_IMAGE_BYTES = 50 * 1024 * 1024  # the largest file that Dify takes from a to
 
 # Codes of failed jobs that are the request's fault; it can show late, as with the rows of a batch.
 REFUSALS = {
-    *("content_blocked", "rows_failed", "invalid_value", "unsupported_operation", "unknown_model", "image_not_found"),
-    *("image_not_ready", "unsupported_image", "image_too_large", "url_not_allowed", "url_not_fetched"),
+    *("content_blocked", "held_for_review", "rejected", "rows_failed", "invalid_value", "unsupported_operation"),
+    *("unknown_model", "image_not_found", "image_not_ready", "unsupported_image", "image_too_large"),
+    *("url_not_allowed", "url_not_fetched"),
 }
 
 
@@ -154,16 +155,31 @@ class StudioClient:
         """Ask the server to cancel a job, and return it. Raises :class:`NotFound`, or Refused where it has ended."""
         return (yield from self._asked_about(job_id, "POST", f"/v1/jobs/{job_id}/cancel"))
 
+    def review(self, image_id: str, verdict: Mapping[str, Any]) -> Generator[Update, None, Reviewed]:
+        """Send a reviewer's verdict on an image. Raises :class:`NotFound`, or Refused where another one has decided."""
+        try:
+            answer = yield from self.exchange.patiently(
+                lambda: self.exchange.send("POST", f"/v1/images/{image_id}/review", json=dict(verdict)),
+                unreachable_until=self._short_patience(),
+            )
+        except NotFound:
+            raise NotFound(
+                f"The server has no image {image_id} that this API key may review; take the id from an earlier answer."
+            ) from None
+        return self.exchange.parsed(answer, Reviewed)
+
     def collect(self, job: Job, *, wait: bool = True) -> Generator[Update, None, Painted]:
-        """Wait until a job ends, and return it with its images. Without ``wait``, return an unfinished job as it is."""
-        if not (wait or job.ended):
+        """Wait until a job ends or waits for a reviewer, and return it with the images that may be seen. Without
+        ``wait``, return a job that goes on as it is.
+        """
+        if not (wait or job.rests):
             return Painted(job, [])
-        ended = yield from self._wait(job)
+        done = yield from self._wait(job)
         contents = []
-        for image in ended.images:
+        for image in done.images:
             contents.append((yield from self._content(image)))
-        rows = [] if ended.rows is None else (yield from self._rows(ended))
-        return Painted(ended, contents, rows, self.deadline)
+        rows = [] if done.rows is None else (yield from self._rows(done))
+        return Painted(done, contents, rows, self.deadline)
 
     def _asked_about(self, job_id: str, method: str, path: str) -> Generator[Update, None, Job]:
         try:
@@ -183,7 +199,7 @@ class StudioClient:
 
     def _wait(self, job: Job) -> Generator[Update, None, Job]:
         path, kept = f"/v1/jobs/{job.id}", f" Job {job.id} goes on at the server; image_job fetches its result later."
-        while not job.ended:
+        while not job.rests:
             if self.exchange.left() <= self._reserve_s:
                 far = f", with {job.rows.so_far}" if job.rows else ""
                 raise StillRunning(
@@ -243,6 +259,6 @@ def _succeeded(job: Job, said: str) -> Job:
         code = job.error.code if job.error else ""
         kind = Refused if code in REFUSALS else JobFailed
         raise kind(f"Job {job.id} failed: " + (said or f"{code or 'no reason given'}."))
-    if not job.images:
+    if not job.images and job.ended:
         raise JobFailed(f"Job {job.id} succeeded without an image; the server's log may say why.")
     return job

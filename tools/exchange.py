@@ -197,6 +197,8 @@ class Exchange:
     def _refusal(self, answer: Answer, message: str, code: str = "") -> ClientError:
         if answer.status == 407:
             return Unreachable(f"The proxy asks for a password.{proxy_advice(self.server_url)}")
+        if code == "held_for_review":
+            return Refused(message)
         if code == "scope_missing":
             return KeyRefused(message)
         if answer.status in {401, 403}:

@@ -18,11 +18,12 @@ from tools.summaries import (
     failures,
     list_summary,
     reason,
+    reviewed_summary,
     row_number,
     succeeded,
     summary,
 )
-from tools.views import Change, Image, Job, Painted, Rows
+from tools.views import Change, Image, Job, Painted, Reviewed, Rows
 from tools.wishes import Written
 from tools.words import said
 
@@ -83,6 +84,14 @@ def of_cancelled(call: Call, job: Job) -> Iterator[ToolInvokeMessage]:
     link = {"archive_url": job.archive_url} if job.archive_url and not _is_read_by_models(call) else {}
     line = cancelled_summary(job, call.language)
     yield from _messages(call, None, line, _job_json(call, job) | link, {**NOTHING, **named})
+
+
+def of_verdict(call: Call, image: Reviewed) -> Iterator[ToolInvokeMessage]:
+    """Yield the messages about a reviewer's verdict; a rejected image has no link."""
+    link = image.url if image.review == "approved" else ""
+    named = {"image_id": image.id, "verdict": image.review, "image_url": link, "job_id": image.job_id or ""}
+    data = {name: value for name, value in named.items() if value}
+    yield from _messages(call, None, reviewed_summary(image, call.language), data, named)
 
 
 def of_prompt(call: Call, written: Written) -> Iterator[ToolInvokeMessage]:
@@ -161,6 +170,7 @@ def variables(job: Job) -> dict[str, Any]:
         "job_id": job.id,
         "state": job.state,
         "count": len(job.images),
+        "held": job.held,
         "warnings": job.warnings,
     }
 
@@ -196,6 +206,7 @@ def batch_variables(painted: Painted) -> dict[str, Any]:
         "job_id": job.id,
         "state": job.state,
         "count": len(images),
+        "held": job.held,
         "warnings": job.warnings,
     }
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from tools.views import Job, Painted, Rows
+from tools.views import Job, Painted, Reviewed, Rows
 from tools.wishes import Language
 from tools.words import said
 
@@ -20,8 +20,8 @@ _ROOM_FOR_ROWS = 160
 
 
 def summary(job: Job, language: Language) -> str:
-    """Return one line: the images, and the image_id under which each can be edited."""
-    if not job.ended:
+    """Return one line: the images, the image_id under which each can be edited, and how many wait for a reviewer."""
+    if not job.images:
         return pending_summary(job, language)
     first, count = job.images[0], len(job.images)
     made = said(language, f"{_VERBS.get(job.operation, 'Edited')} {{count}} {'image' if count == 1 else 'images'}")
@@ -31,7 +31,15 @@ def summary(job: Job, language: Language) -> str:
         f"image_id {', '.join(image.id for image in job.images)}. "
     )
     to_change = "To change it, call image_edit." if count == 1 else "To change one, call image_edit with its image_id."
-    return _noted(line + said(language, to_change), job.warnings, language)
+    return _noted(line + said(language, to_change) + _held(job, language), job.warnings, language)
+
+
+def _held(job: Job, language: Language) -> str:
+    """Return a sentence about the images that wait for a reviewer; empty where none does."""
+    if not job.held:
+        return ""
+    english = "{count} more wait for a reviewer; fetch them later with image_job, job_id {job}."
+    return f" {said(language, english, count=job.held, job=job.id)}"
 
 
 def _noted(line: str, warnings: Sequence[str], language: Language, longest: int = _LONGEST_NOTE) -> str:
@@ -52,12 +60,19 @@ def pending_summary(job: Job, language: Language) -> str:
     if job.state == "queued" and job.queue_position:
         state = said(language, "is queued at place {place}", place=job.queue_position)
     rows = f", {_so_far(job.rows, language)}" if job.rows else ""
-    fetch = said(language, "fetch it with image_job")
+    fetch = said(language, "fetch it with image_job" if job.state != "review" else "then fetch it with image_job")
     return said(language, "Job {job} {state}; {fetch}.", job=job.id, state=f"{state}{rows}", fetch=fetch)
 
 
 def _so_far(rows: Rows, language: Language) -> str:
     return said(language, "{done} of {total} rows done", done=rows.done, total=rows.total)
+
+
+def reviewed_summary(image: Reviewed, language: Language) -> str:
+    """Return one line about a verdict, and about whose name is in the record."""
+    line = "Image {image} is approved." if image.review == "approved" else "Image {image} is rejected."
+    named = "The record names the person who started this run."
+    return f"{said(language, line, image=image.id)} {said(language, named)}"
 
 
 def cancelled_summary(job: Job, language: Language) -> str:
@@ -138,8 +153,9 @@ def _some(entries: Sequence[str], between: str, room: int) -> str:
 
 
 def failures(rows: Sequence[Job], longest: int = _LONGEST_REASON) -> list[str]:
-    """Return why rows have no image, such as ``row 5: reason``; rows are counted from 1."""
-    return [f"row {row_number(row)}: {_cut(reason(row), longest)}" for row in rows if row.state != "succeeded"]
+    """Return why rows have ended without an image, such as ``row 5: reason``; rows are counted from 1."""
+    without = [row for row in rows if row.ended and row.state != "succeeded"]
+    return [f"row {row_number(row)}: {_cut(reason(row), longest)}" for row in without]
 
 
 def succeeded(rows: Sequence[Job]) -> list[Job]:

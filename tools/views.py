@@ -80,6 +80,8 @@ class Job(BaseModel):
     progress: Progress = Progress()
     attempt: int = 0
     images: list[Image] = []
+    held: int = 0
+    """Number of images that wait for a reviewer; they are not among ``images``."""
     warnings: list[str] = []
     compute_saved: float | None = None
     cached: bool = False
@@ -98,12 +100,27 @@ class Job(BaseModel):
         return self.state in {"succeeded", "failed", "cancelled"}
 
     @property
+    def rests(self) -> bool:
+        """Whether waiting for it is over: it has ended, or only a reviewer is waited for."""
+        return self.ended or self.state == "review"
+
+    @property
     def what_is_kept(self) -> str:
         """A sentence about the images of a batch that was cancelled; empty where there are none."""
         if not (self.rows and self.rows.succeeded):
             return ""
         link = f": {self.archive_url}" if self.archive_url else "."
         return f"What {self.rows.succeeded} of its rows painted is kept{link}"
+
+
+class Reviewed(BaseModel):
+    """An image on which a reviewer has decided."""
+
+    id: str
+    url: str
+    review: str
+    review_reasons: list[str] = []
+    job_id: str | None = None
 
 
 class JobList(BaseModel):

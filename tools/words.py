@@ -51,6 +51,13 @@ CHINESE: Mapping[str, str] = {
     "is queued": "正在排队",
     "is queued at place {place}": "正在排队，第 {place} 位",
     "fetch it with image_job": "请用 image_job 取回结果",
+    "then fetch it with image_job": "之后请用 image_job 取回结果",
+    "{count} more wait for a reviewer; fetch them later with image_job, job_id {job}.": (
+        "另有 {count} 张等待审核；稍后请用 image_job（job_id {job}）取回。"
+    ),
+    "Image {image} is approved.": "图片 {image} 已通过审核。",
+    "Image {image} is rejected.": "图片 {image} 未通过审核。",
+    "The record names the person who started this run.": "审核记录中的人是启动本次运行的人。",
     "Job {job} {state}; {fetch}.": "作业 {job} {state}；{fetch}。",
     "Job {job} is cancelled.": "作业 {job} 已取消。",
     "Job {job} stops at its next step.": "作业 {job} 将在下一步停止。",

@@ -65,6 +65,7 @@ def test_success_gives_sheet_line_rows_and_every_variable(
         "job_id": "job0",
         "state": "succeeded",
         "count": 2,
+        "held": 0,
         "warnings": studio.warnings,
     }
     [view] = outcome.jsons

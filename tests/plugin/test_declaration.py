@@ -12,7 +12,14 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from qwen_image_studio.contract import words as vocabulary
-from tests.plugin.test_tools import BATCH_VARIABLES, GENERATION_VARIABLES, JOB_VARIABLES, PROMPT_VARIABLES, VARIABLES
+from tests.plugin.test_tools import (
+    BATCH_VARIABLES,
+    GENERATION_VARIABLES,
+    JOB_VARIABLES,
+    PROMPT_VARIABLES,
+    REVIEW_VARIABLES,
+    VARIABLES,
+)
 from tests.support import ROOT
 from tools.parameters import (
     BatchParameters,
@@ -22,6 +29,7 @@ from tools.parameters import (
     GenerationParameters,
     JobParameters,
     OutpaintParameters,
+    ReviewParameters,
     batch,
     editing,
     outpainting,
@@ -38,6 +46,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "image_outpaint": OutpaintParameters,
     "image_batch": BatchParameters,
     "image_job": JobParameters,
+    "image_review": ReviewParameters,
     "prompt_enhance": EnhanceParameters,
 }
 LEAST: dict[str, dict[str, object]] = {
@@ -46,6 +55,7 @@ LEAST: dict[str, dict[str, object]] = {
     "image_outpaint": {"image_id": "i", "aspect_ratio": "2:1"},
     "image_batch": {"prompt": "x", "rows": "a\n1"},
     "image_job": {"job_id": "j"},
+    "image_review": {"image_id": "img_1", "verdict": "approved"},
     "prompt_enhance": {"prompt": "x"},
 }
 """What each tool cannot do without."""
@@ -55,6 +65,7 @@ EMITTED = {
     "image_outpaint": VARIABLES,
     "image_batch": BATCH_VARIABLES,
     "image_job": JOB_VARIABLES,
+    "image_review": REVIEW_VARIABLES,
     "prompt_enhance": PROMPT_VARIABLES,
 }
 PARAMETER_TYPES = {"string", "number", "boolean", "select", "files", "any"}
@@ -279,6 +290,7 @@ SHOWN = {
     },
     "image_batch": {"operation", "prompt", "rows", "rows_file", "image", "aspect_ratio", "seed", "slots"},
     "image_job": {"job_id", "action"},
+    "image_review": {"image_id", "verdict", "reason"},
     "prompt_enhance": {"prompt", "purpose", "product", "theme", "audience", "style"},
 }
 

@@ -13,7 +13,7 @@ from tests.support.scripted import PNG, QUEUED, RUNNING, SUCCEEDED, ScriptedStud
 
 EMPTY: dict[str, Any] = {
     **dict.fromkeys(("image_url", "image_id", "comparison_url", "archive_url"), ""),
-    **dict.fromkeys(("seed", "width", "height", "compute_saved", "count", "succeeded", "failed"), 0),
+    **dict.fromkeys(("seed", "width", "height", "compute_saved", "count", "held", "succeeded", "failed"), 0),
     **{name: [] for name in ("image_urls", "image_ids", "failures", "warnings", "job_ids", "states")},
     **dict.fromkeys(("change_inside", "change_outside"), -1),
 }

@@ -18,15 +18,16 @@ PLACE = {"conversation": hashlib.sha256(b"user/app-1/user-1").hexdigest()[:40], 
 """Where a call of the harness happens, as the server is told: no conversation, so this user of this app."""
 VARIABLES = {
     *("progress", "image_url", "image_urls", "image_id", "image_ids", "seed"),
-    *("width", "height", "model", "job_id", "state", "count", "warnings"),
+    *("width", "height", "model", "job_id", "state", "count", "held", "warnings"),
     *("comparison_url", "change_inside", "change_outside", "compute_saved"),
 }
 GENERATION_VARIABLES = VARIABLES | {"prompt"}
 BATCH_VARIABLES = {
     *("progress", "archive_url", "image_url", "image_urls", "image_ids", "succeeded", "failed", "failures"),
-    *("job_id", "state", "count", "warnings"),
+    *("job_id", "state", "count", "held", "warnings"),
 }
 JOB_VARIABLES = VARIABLES | BATCH_VARIABLES | {"job_ids", "states"}
+REVIEW_VARIABLES = {"progress", "image_id", "verdict", "image_url", "job_id"}
 PROMPT_VARIABLES = {"prompt", "negative_prompt", "aspect_ratio", "reason", "enhanced_by", "warnings"}
 
 

@@ -10,6 +10,7 @@ from tools.parameters.enhancing import ChosenModel, EnhanceParameters
 from tools.parameters.jobs import JobParameters
 from tools.parameters.outpainting import OutpaintParameters
 from tools.parameters.painting import GenerationParameters
+from tools.parameters.reviewing import ReviewParameters
 
 __all__ = [
     "BatchParameters",
@@ -20,5 +21,6 @@ __all__ = [
     "GenerationParameters",
     "JobParameters",
     "OutpaintParameters",
+    "ReviewParameters",
     "language_for",
 ]
