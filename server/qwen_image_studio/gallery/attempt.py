@@ -16,6 +16,7 @@ from qwen_image_studio.gallery.judging import Judgement, judge
 from qwen_image_studio.gallery.names import attempt_image_id, attempt_keys, preview_key
 from qwen_image_studio.imaging import Origin, encode, thumbnail
 from qwen_image_studio.imaging.comparing import comparison
+from qwen_image_studio.imaging.label import Label
 from qwen_image_studio.imaging.pixels import on_white
 from qwen_image_studio.jobs import Lease, StoredImage
 from qwen_image_studio.planning.engine import Painted
@@ -27,8 +28,9 @@ COMPARISON_QUALITY = 85
 class Attempt:
     """The files of one attempt; each attempt uses names of its own, so that none overwrites another's."""
 
-    def __init__(self, gallery: Gallery, lease: Lease) -> None:
-        self._gallery, self._lease = gallery, lease
+    def __init__(self, gallery: Gallery, lease: Lease, label: Label = Label()) -> None:  # noqa: B008 - it is frozen
+        """`label` says how painted pictures are labelled."""
+        self._gallery, self._lease, self._label = gallery, lease, label
         self.stored: list[StoredImage] = []
         """The pictures stored so far, as `JobStore.finish` takes them."""
         self.warnings: list[str] = []
@@ -43,14 +45,17 @@ class Attempt:
         number, image, files = len(self.stored), painted.image, self._gallery.files
         keys = attempt_keys(self._lease, self._lease.token, number, plan.output_format.value)
         made_from = self._gallery.noted(origin_of(plan, painted.seed, before))
-        data = encode(image, plan.output_format, made_from, by_ai="model" in made_from, quality=plan.output_quality)
+        shown = self._label.on(image) if isinstance(plan, PaintPlan) else image
+        data = self._encoded(shown, plan.output_format, made_from, plan.output_quality)
         files.put(keys.picture, data, plan.output_format.mime_type)
-        files.put(keys.thumbnail, thumbnail(image), "image/webp")
+        files.put(keys.thumbnail, thumbnail(shown), "image/webp")
         judgement = Judgement()
         if inputs:
             seen = [on_white(each) for each in inputs]
-            files.put(keys.comparison, _comparison(plan, seen, on_white(image), made_from), "image/webp")
-            judgement = _judged(plan, seen, on_white(image))
+            strip = _comparison(plan, seen, on_white(shown))
+            data_of_strip = self._encoded(strip, OutputFormat.WEBP, made_from, COMPARISON_QUALITY)
+            files.put(keys.comparison, data_of_strip, "image/webp")
+            judgement = _judged(plan, seen, on_white(image))  # the mark is no change of the edit's
         told = [judgement.warning, _lost_alpha(plan, inputs, image)]
         self.warnings += [each for each in told if each and each not in self.warnings]
         self.stored.append(
@@ -76,8 +81,12 @@ class Attempt:
     def show(self, preview: Image.Image) -> str:
         """Store a preview of the unfinished picture in place of the preview before it, and return its key."""
         key = preview_key(self._lease, self._lease.token)
-        self._gallery.files.put(key, thumbnail(preview), "image/webp")
+        self._gallery.files.put(key, thumbnail(self._label.on(preview)), "image/webp")
         return key
+
+    def _encoded(self, image: Image.Image, output_format: OutputFormat, made_from: Origin, quality: int) -> bytes:
+        by_ai, producer = "model" in made_from, self._label.producer
+        return encode(image, output_format, made_from, by_ai=by_ai, quality=quality, producer=producer)
 
     def clear(self) -> None:
         """Delete everything that the attempt may have stored."""
@@ -137,9 +146,8 @@ def _lost_alpha(plan: Plan, inputs: Sequence[Image.Image], image: Image.Image) -
     return None
 
 
-def _comparison(plan: Plan, inputs: Sequence[Image.Image], image: Image.Image, made_from: Origin) -> bytes:
-    strip = comparison(inputs[0], image, plan.place if isinstance(plan, PaintPlan) else None)
-    return encode(strip, OutputFormat.WEBP, made_from, by_ai="model" in made_from, quality=COMPARISON_QUALITY)
+def _comparison(plan: Plan, inputs: Sequence[Image.Image], image: Image.Image) -> Image.Image:
+    return comparison(inputs[0], image, plan.place if isinstance(plan, PaintPlan) else None)
 
 
 def _judged(plan: Plan, inputs: Sequence[Image.Image], image: Image.Image) -> Judgement:

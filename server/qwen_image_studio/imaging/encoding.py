@@ -30,9 +30,10 @@ def encode(
     *,
     by_ai: bool = True,
     quality: int = QUALITY,
+    producer: str = PRODUCER,
 ) -> bytes:
     """Encode an RGB or RGBA picture with what made it (see `imaging.origin`) and, where `by_ai`, the labels of AI
-    pictures. JPEG has no transparency: there it is laid on white.
+    pictures, which name their producer. JPEG has no transparency: there it is laid on white.
 
     ``facts`` should be equal for equal pictures: nothing about the host, the owner or the time. PNG is lossless; JPEG
     is 4:4:4, so that coloured text keeps its edges; ``quality`` is that of JPEG and WebP, 1 to 100.
@@ -40,12 +41,13 @@ def encode(
     output_format = OutputFormat(output_format)
     plain = _plain(on_white(image) if output_format is OutputFormat.JPEG else image)
     file = io.BytesIO()
+    xmp = as_xmp(facts, producer) if by_ai else None
     if output_format is OutputFormat.PNG:
-        plain.save(file, "PNG", compress_level=_PNG_LEVEL, pnginfo=_png_text(facts, by_ai=by_ai))
+        plain.save(file, "PNG", compress_level=_PNG_LEVEL, pnginfo=_png_text(facts, xmp))
     elif output_format is OutputFormat.JPEG:
-        plain.save(file, "JPEG", quality=quality, subsampling="4:4:4", **_blocks(facts, by_ai))
+        plain.save(file, "JPEG", quality=quality, subsampling="4:4:4", **_blocks(facts, xmp))
     else:
-        plain.save(file, "WEBP", quality=quality, **_blocks(facts, by_ai))
+        plain.save(file, "WEBP", quality=quality, **_blocks(facts, xmp))
     return file.getvalue()
 
 
@@ -70,7 +72,7 @@ def store_copy(image: Image.Image, painted_by: str = "") -> bytes:
     plain = image if image.mode == "L" else _plain(image)
     channels = len(plain.getbands())
     colour = {1: 0, 3: 2, 4: 6}[channels]
-    notes = _png_text({"model": painted_by}, by_ai=False).chunks if painted_by else []
+    notes = _png_text({"model": painted_by}, None).chunks if painted_by else []
     return b"".join(
         (
             b"\x89PNG\r\n\x1a\n",
@@ -107,14 +109,14 @@ def _plain(image: Image.Image) -> Image.Image:
     return plain
 
 
-def _blocks(facts: Origin, by_ai: bool) -> dict[str, bytes]:
-    return {"exif": as_exif(facts)} | ({"xmp": as_xmp(facts).encode()} if by_ai else {})
+def _blocks(facts: Origin, xmp: str | None) -> dict[str, bytes]:
+    return {"exif": as_exif(facts)} | ({} if xmp is None else {"xmp": xmp.encode()})
 
 
-def _png_text(facts: Origin, *, by_ai: bool) -> PngInfo:
+def _png_text(facts: Origin, xmp: str | None) -> PngInfo:
     text = PngInfo()
     text.add_text("Software", PRODUCER)
     text.add_itxt(PNG_FACTS, as_text(facts))
-    if by_ai:
-        text.add_itxt(PNG_XMP, as_xmp(facts))
+    if xmp is not None:
+        text.add_itxt(PNG_XMP, xmp)
     return text

@@ -69,17 +69,17 @@ def as_exif(facts: Origin) -> bytes:
     return exif.tobytes()
 
 
-def as_xmp(facts: Origin) -> str:
-    """Return the labels as an XMP packet."""
-    label = json.dumps(aigc_label(facts), ensure_ascii=False, separators=(",", ":"))
+def as_xmp(facts: Origin, producer: str = PRODUCER) -> str:
+    """Return the labels as an XMP packet, which names the picture's producer."""
+    label = json.dumps(aigc_label(facts, producer), ensure_ascii=False, separators=(",", ":"))
     return _XMP.format(label=escape(label), source=_MADE_BY_AI, producer=escape(PRODUCER))
 
 
-def aigc_label(facts: Origin) -> dict[str, str]:
+def aigc_label(facts: Origin, producer: str = PRODUCER) -> dict[str, str]:
     """Return the label of GB 45438-2025 Annex E; its number depends on the facts alone: not on host, owner or time."""
     return {
         "Label": "1",  # 1: is generated; 2: may be; 3: is suspected to be
-        "ContentProducer": PRODUCER,
+        "ContentProducer": producer,
         "ProduceID": hashlib.sha256(as_text(facts).encode()).hexdigest()[:32],
         "ReservedCode1": "",
         "ContentPropagator": "",

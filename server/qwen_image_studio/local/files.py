@@ -11,10 +11,12 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import OutputFormat
 from qwen_image_studio.gallery.attempt import origin_of
 from qwen_image_studio.imaging import Origin, encode
+from qwen_image_studio.imaging.label import Label
 from qwen_image_studio.local.studio import LocalStudio
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.operations.request import validated
 from qwen_image_studio.planning.engine import Painted
+from qwen_image_studio.planning.plan import PaintPlan
 from qwen_image_studio.prompts.filling import check_job, fill
 from qwen_image_studio.prompts.table import of_row, read_file, read_table
 from qwen_image_studio.recipe import MASK, Prepared, Upload, check_files
@@ -94,20 +96,22 @@ def _paint(
     with click.progressbar(length=plan.steps_of_one * plan.images, label=label, file=sys.stderr) as bar:
         for number, painted in enumerate(studio.paint(prepared, _Progress(bar, label).report)):
             path = output if plan.images == 1 else output.with_stem(f"{output.stem}-{number}")
-            _write(path, painted, prepared)
+            _write(path, painted, prepared, studio.label)
             lines.append(_line(path, painted))
             warnings += [warning for warning in painted.warnings if warning not in warnings]
     return lines, warnings
 
 
-def _write(path: Path, painted: Painted, prepared: Prepared) -> None:
+def _write(path: Path, painted: Painted, prepared: Prepared, label: Label) -> None:
     """Write the picture as a whole or not at all, since an existing file counts as done."""
     before: Origin = prepared.inputs[0].origin if prepared.inputs else {}
     made_from = origin_of(prepared.plan, painted.seed, before)
     # The suffix of the file decides the format, whatever an instruction says.
     output_format = _FORMATS[path.suffix.lower()]
     quality = prepared.plan.output_quality
-    data = encode(painted.image, output_format, made_from, by_ai="model" in made_from, quality=quality)
+    image = label.on(painted.image) if isinstance(prepared.plan, PaintPlan) else painted.image
+    by_ai, producer = "model" in made_from, label.producer
+    data = encode(image, output_format, made_from, by_ai=by_ai, quality=quality, producer=producer)
     fresh = path.with_name(f".{path.name}.part")
     fresh.write_bytes(data)
     fresh.replace(path)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from PIL import Image
 
 from qwen_image_studio.adjusting.engine import AdjustEngine
+from qwen_image_studio.imaging.label import Label
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.operations.request import Request
 from qwen_image_studio.planning.engine import Engine, Painted, Report, open_engine, silent
@@ -26,6 +27,7 @@ class LocalStudio:
         """Choose the engine: that of the settings, or the given one. Nothing is loaded before the first picture."""
         self.device = device
         self._settings, self._models = settings, models
+        self.label = Label.of(settings)
         self._recipe = Recipe(settings, models)
         self._painting = engine
         self._adjusting: Engine[AdjustPlan] = AdjustEngine(settings)
