@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from qwen_image_studio import __version__
 from qwen_image_studio.commands.ages import age
 from qwen_image_studio.commands.keys import keys, person
+from qwen_image_studio.commands.safety import safety
 from qwen_image_studio.commands.usage import usage
 from qwen_image_studio.commands.webhooks import webhooks
 from qwen_image_studio.contract.errors import BadTemplates, CannotServe, StudioError
@@ -42,7 +43,7 @@ def cli() -> None:
     """Qwen-Image Studio: a self-hosted image server for Dify and for any HTTP client."""
 
 
-for _group in (keys, person, usage, webhooks):
+for _group in (keys, person, usage, webhooks, safety):
     cli.add_command(_group)
 
 
@@ -103,7 +104,7 @@ def web(parent: int | None) -> None:
 @click.option("--parent", type=int, default=None, help="Process to die with.")
 def worker(device: str | None, parent: int | None) -> None:
     """Run the worker of one device alone. Adjustments have one of their own: `light`."""
-    from qwen_image_studio.worker.loop import run_worker
+    from qwen_image_studio.worker.process import run_worker
 
     if parent is not None:
         die_with_parent(parent)
@@ -116,7 +117,7 @@ def worker(device: str | None, parent: int | None) -> None:
 @click.option("--parent", type=int, default=None, help="Process to die with.")
 def light(parent: int | None) -> None:
     """Run the worker that does adjustments, which need no model."""
-    from qwen_image_studio.worker.loop import run_light_worker
+    from qwen_image_studio.worker.process import run_light_worker
 
     if parent is not None:
         die_with_parent(parent)

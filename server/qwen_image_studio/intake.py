@@ -1,5 +1,5 @@
-"""From a request to a queued job: the recipe (`recipe`), and then 6. Check for room in the queue.  7. Store the new
-images.  8. Submit.
+"""From a request to a queued job: the recipe (`recipe`), and then 6. Check for room in the queue.  7. Have the new
+images judged, and store them.  8. Submit.
 """
 
 import hashlib
@@ -11,10 +11,11 @@ from dataclasses import replace
 
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import Tier
+from qwen_image_studio.contract.words import Band, Policy, Tier
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.guard.fetch import fetch
 from qwen_image_studio.guard.post import check_address
+from qwen_image_studio.guard.safety import Safety, unseen_warning
 from qwen_image_studio.jobs import Job, JobStore, NewJob, StoredImage
 from qwen_image_studio.jobs.held import held_for_review
 from qwen_image_studio.jobs.prompts import storable
@@ -34,6 +35,7 @@ class Intake(Recipe):
     def __init__(self, settings: Settings, store: JobStore, gallery: Gallery, models: Mapping[str, Model]) -> None:
         super().__init__(settings, models)
         self._store, self._gallery = store, gallery
+        self._safety = Safety(settings, store.database)
 
     def accept(self, submission: Submission, caller: Caller) -> tuple[Job, bool]:
         """Queue the submission and return its job; the flag is false where the same one was queued before.
@@ -99,8 +101,10 @@ class Intake(Recipe):
                 undo.callback(self.withdraw_inputs, new, began)
                 self._store.jobs.check_room(self._settings.queue_limit, new, caller.limits)
                 undo.pop_all()
-        inputs = [self._id_of(each, caller) for each in prepared.inputs]
-        return replace(new, inputs=inputs, request=said_again(request, plan, inputs))
+        judged, unseen = self._judged(prepared.inputs, caller)  # all, before one of them is stored
+        inputs = [self._id_of(each, caller) for each in judged]
+        told = said_again(request, plan, inputs)
+        return replace(new, inputs=inputs, request=told, warnings=[*new.warnings, *unseen])
 
     def take(self, sent: bytes | str, caller: Caller, key: str | None = None) -> tuple[StoredImage, bool]:
         """Store an image that is sent by itself, as bytes or as a URL, and return it; the flag is false where it was
@@ -113,9 +117,13 @@ class Intake(Recipe):
         if earlier is not None and isinstance(sent, str):
             return earlier, False
         new = self._referred(sent, caller, "image") if isinstance(sent, str) else self._opened(sent, "image")
+        if earlier is None:
+            [new], _ = self._judged([new], caller)
         assert new.received is not None  # noqa: S101 - ids are refused before
         until = time.time() + self._settings.uploads_hours * HOUR_S
-        kept = earlier or self._gallery.add(new.received, caller.owner, expires_at=until, idempotency_key=key)
+        kept = earlier or self._gallery.add(
+            new.received, caller.owner, expires_at=until, idempotency_key=key, scores=new.scores
+        )
         if kept.sha256 != hashlib.sha256(new.received.png).hexdigest():
             message = f"This Idempotency-Key came before with another image ({kept.id}); use a new key for a new one."
             raise StudioError("idempotency_key_reused", message, param="Idempotency-Key")
@@ -145,11 +153,26 @@ class Intake(Recipe):
             _check_given_out(self._store.images.get(image_id), "rows")
         return found
 
+    def _judged(self, inputs: Sequence[Input], caller: Caller) -> tuple[list[Input], list[str]]:
+        """Return the inputs with the classifier's scores of new pictures, and a warning for each that it did not see.
+
+        Raises StudioError ``content_blocked``, and ``safety_unavailable`` where the caller's policy says so.
+        """
+        policy = self._safety.policy_of(caller.key)
+        judged, warnings = [], []
+        for each in inputs:
+            if each.received is not None and not each.is_mask and policy is not Policy.OFF:
+                verdict = self._safety.judge_upload(each.received.png, each.param, policy)
+                each = replace(each, scores=verdict.scores)
+                warnings += [unseen_warning(each.param)] if verdict.band is Band.UNAVAILABLE else []
+            judged.append(each)
+        return judged, warnings
+
     def _id_of(self, each: Input, caller: Caller) -> str:
         """Return the id of an input; store the input first where it is new."""
         if each.id is not None or each.received is None:
             return str(each.id)
-        return self._gallery.add(each.received, caller.owner, is_mask=each.is_mask).id
+        return self._gallery.add(each.received, caller.owner, is_mask=each.is_mask, scores=each.scores).id
 
     def _remembered(self, conversation: str, caller: Caller, before: str | None) -> Input:
         since = time.time() - self._settings.memory_s
@@ -189,7 +212,8 @@ class Intake(Recipe):
             raise StudioError("image_not_found", message, param=param) from error
 
     def _stored(self, reference: str, caller: Caller) -> str:
-        return self._id_of(self._referred(reference, caller, "image"), caller)
+        [each], _ = self._judged([self._referred(reference, caller, "image")], caller)
+        return self._id_of(each, caller)
 
 
 def _check_given_out(image: StoredImage, param: str) -> StoredImage:

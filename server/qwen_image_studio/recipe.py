@@ -7,7 +7,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
@@ -78,6 +78,10 @@ class Input:
     received: Received | None = None
     """A new image; None for a stored one."""
     is_mask: bool = False
+    param: str = "image"
+    """The name that errors use for a new image."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """The classifier's scores of a new image, by name."""
 
     @property
     def image(self) -> Image.Image | None:
@@ -168,7 +172,7 @@ class Recipe:
 
     def _opened(self, data: bytes, param: str) -> Input:
         received = receive_image(data, param=param, **self._settings.image_limits)
-        return Input(received.size, received=received)
+        return Input(received.size, received=received, param=param)
 
     # -- images that only a server can find; Intake overrides these ------------------------------------------------
 

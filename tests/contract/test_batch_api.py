@@ -24,7 +24,8 @@ from qwen_image_studio.jobs import OPEN_ROWS, JobStore
 from qwen_image_studio.system.devices import worker_name
 from qwen_image_studio.web.present import job_view, tag_of
 from qwen_image_studio.web.routing import Services
-from qwen_image_studio.worker.loop import LAST_CLAIMS, Worker
+from qwen_image_studio.worker.ends import LAST_CLAIMS
+from qwen_image_studio.worker.loop import Worker
 from tests.support.pictures import png
 
 PAINT: dict[str, Any] = {"operation": "generate", "prompt": "a {{colour}} cup", "steps": 2, "size": "64x64"}

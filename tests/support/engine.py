@@ -3,8 +3,8 @@
 The prompt of a job is its script: words such as ``kill@3`` (kill -9 of the worker at step 3), ``kill@finish``
 (between storing and finishing), ``hang@2``, ``memory@1``, ``bug@1``, ``pace=0.2`` (seconds a step). A fault happens on
 the first attempt only, unless the script says ``always``. ``large@1`` is a lack of memory that lasts until an attempt
-saves it. With ``forever`` it stays at the first step until somebody
-cancels the job.
+saves it. With ``preview`` it shows a dark picture after every step, with ``preview=200`` one of that red. With
+``forever`` it stays at the first step until somebody cancels the job.
 """
 
 import os
@@ -64,7 +64,8 @@ class ScriptedEngine:
                 time.sleep(pace)
                 report("denoising", number * plan.steps + step, total)
                 if show and "preview" in plan.prompt:
-                    show(Image.new("RGB", (64, 48), (step, 0, 0)))
+                    red = int(match[1]) if (match := re.search(r"preview=([0-9]+)", plan.prompt)) else step
+                    show(Image.new("RGB", (64, 48), (red, 0, 0)))
                 _act(plan.prompt, str(step))
                 if f"large@{step}" in plan.prompt and not frugal:
                     _memory()

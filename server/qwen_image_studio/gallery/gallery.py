@@ -40,9 +40,10 @@ class Gallery:
         is_mask: bool = False,
         expires_at: float | None = None,
         idempotency_key: str | None = None,
+        scores: Mapping[str, float] = {},
     ) -> StoredImage:
-        """Store an image that was taken in, its thumbnail and its row; where the owner has sent one with the same key
-        before, return that one.
+        """Store an image that was taken in, its thumbnail and its row, with the classifier's scores; where the owner
+        has sent one with the same key before, return that one.
 
         One that `expires_at` a time (Unix seconds) is deleted then, unless a job names it.
         """
@@ -65,6 +66,7 @@ class Gallery:
             is_mask=is_mask,
             expires_at=expires_at,
             idempotency_key=idempotency_key,
+            scores=scores,
         )
         kept = self._store.images.add(image)
         if kept.id != image_id:

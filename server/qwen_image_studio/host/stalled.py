@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from qwen_image_studio.contract.words import LIGHT_DEVICE, Lane, WorkerState
+from qwen_image_studio.contract.words import LIGHT_DEVICE, SAFETY_DEVICE, Lane, WorkerState
 from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.jobs.news import work
 from qwen_image_studio.system.devices import held_since, worker_name
@@ -79,4 +79,4 @@ class StalledJobs:
 
 
 def _is_of(report: WorkerReport, lane: Lane) -> bool:
-    return (report.device == LIGHT_DEVICE) is (lane is Lane.LIGHT)
+    return report.device != SAFETY_DEVICE and (report.device == LIGHT_DEVICE) is (lane is Lane.LIGHT)

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from qwen_image_studio.contract.errors import CannotServe, Locked, StudioError
-from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
+from qwen_image_studio.contract.words import LIGHT_DEVICE, SAFETY_DEVICE, WorkerState
 from qwen_image_studio.database.connection import check_database
 from qwen_image_studio.gallery.links import open_links
+from qwen_image_studio.guard.safety import unanswered
 from qwen_image_studio.host.checks import check_data_dir, check_port, refuse_open_door
 from qwen_image_studio.host.stalled import StalledJobs
+from qwen_image_studio.imaging.label import lacking
 from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import configured_models
@@ -39,6 +41,8 @@ STEADY_S = 10.0
 """Time after which a web process counts as started, in seconds."""
 VOUCH_S = 5.0
 """Age in seconds from which the report of a worker that is starting is renewed for it."""
+SILENT_S = 30.0
+"""Age in seconds of the last report of a classifier that hangs; it has no lease that could run out."""
 WORRYING_PAUSE_S = 1.0
 """Pause in seconds; a worker whose restart waits longer than this has died several times in a row."""
 
@@ -89,13 +93,15 @@ class Supervisor:
             Child("web", _command("web"), environment=_ONE_ARENA),
             Child("light worker", _command("light"), LIGHT_DEVICE),
         ]
-        found = devices(settings)
-        store.workers.forget([worker_name(name) for name in (LIGHT_DEVICE, *(each.id for each in found))])
-        self._note(LIGHT_DEVICE, WorkerState.STARTING, "Starting.")
-        for device in found:
+        if settings.classifier_name:
+            self.children.append(Child("safety", _command("safety"), SAFETY_DEVICE))
+        for device in devices(settings):
             child = Child(f"worker {device.id}", _command("worker", "--device", device.id), device.id)
             self.children.append(child)
-            self._note(device.id, WorkerState.STARTING, "Starting.")
+        reporting = [child.device for child in self.children if child.device is not None]
+        store.workers.forget([worker_name(device) for device in reporting])
+        for device_id in reporting:
+            self._note(device_id, WorkerState.STARTING, "Starting.")
 
     def run(self) -> None:
         """Supervise until SIGTERM or SIGINT; then stop all children, giving workers their grace period."""
@@ -153,13 +159,19 @@ class Supervisor:
 
     def _end_stuck(self) -> None:
         """End the workers that let a lease run out, even though they have not ended themselves."""
-        overdue = set(self._store.leases.overdue())
+        overdue = {*self._store.leases.overdue(), *self._silent_safety()}
         for child in self.children:
             # It has neither renewed its lease nor ended, so it is stuck where no thread of its own can help.
             if child.process and child.device and worker_name(child.device) in overdue:
-                _log.error("%s let its lease run out; ending it", child.name)
+                _log.error("%s hangs; ending it", child.name)
                 child.process.kill()
                 child.process.wait()
+
+    def _silent_safety(self) -> list[str]:
+        """Return the name of the classifier's process where it was ready, and reports no more."""
+        silent_since = time.time() - SILENT_S
+        reports = [each for each in self._store.workers.all() if each.device == SAFETY_DEVICE]
+        return [each.name for each in reports if each.state is WorkerState.READY and each.seen_at < silent_since]
 
     def _bury(self, child: Child) -> None:
         """Plan the next start of a child that died, take back its jobs, and report its end."""
@@ -216,6 +228,10 @@ def serve(settings: Settings) -> None:
         refuse_open_door(settings, store.database)
         models = configured_models(settings, card_gib=largest_card_gib(settings))
         check_files(settings)
+        if sentence := unanswered(settings, store.database):
+            _log.warning("%s", sentence)
+        if sentence := lacking(settings):
+            _log.warning("%s", sentence)
         if refused := store.leases.refuse_unserved(list(models)):
             _log.warning("%d waiting jobs were for models that are no longer served; they have failed", refused)
         check_port(settings)

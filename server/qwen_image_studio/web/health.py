@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from qwen_image_studio import __version__
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.service import Health, HealthState, WorkerView
-from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
+from qwen_image_studio.contract.words import LIGHT_DEVICE, SAFETY_DEVICE, WorkerState
 from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import held_since, worker_name
@@ -17,6 +17,10 @@ FORGOTTEN_S = 120.0
 """Time without a report after which the worker of a device is no longer shown, in seconds."""
 _DOWN = {WorkerState.FAILED, WorkerState.LOST}
 _UP = {WorkerState.READY, WorkerState.BUSY}
+_NO_PAINTERS = {
+    LIGHT_DEVICE: f"{LIGHT_DEVICE}, for adjustments and batches",
+    SAFETY_DEVICE: f"{SAFETY_DEVICE}, which scores pictures",
+}
 
 
 def health_now(store: JobStore, settings: Settings) -> Health:
@@ -33,7 +37,7 @@ def health_now(store: JobStore, settings: Settings) -> Health:
 
 def can_work(health: Health) -> bool:
     """Return whether a job that is sent now can be stored and painted."""
-    return any(worker.device != LIGHT_DEVICE and worker.state in _UP for worker in health.workers)
+    return any(worker.device not in _NO_PAINTERS and worker.state in _UP for worker in health.workers)
 
 
 def workers_now(store: JobStore, settings: Settings) -> list[WorkerView]:
@@ -72,7 +76,7 @@ def _of_silence(silent_s: float, *, lives: bool) -> str:
 
 
 def _judge(workers: Sequence[WorkerView], queued: int) -> tuple[HealthState, str]:
-    painters = [worker for worker in workers if worker.device != LIGHT_DEVICE]
+    painters = [worker for worker in workers if worker.device not in _NO_PAINTERS]
     states = {worker.state for worker in painters}
     down = [worker for worker in workers if worker.state in _DOWN]
     if not painters:
@@ -89,5 +93,6 @@ def _judge(workers: Sequence[WorkerView], queued: int) -> tuple[HealthState, str
 
 
 def _messages(workers: Collection[WorkerView]) -> str:
-    names = {LIGHT_DEVICE: f"{LIGHT_DEVICE}, for adjustments and batches"}
-    return "; ".join(f"{names.get(each.device, each.device)}: {each.message}" for each in workers if each.message)
+    return "; ".join(
+        f"{_NO_PAINTERS.get(each.device, each.device)}: {each.message}" for each in workers if each.message
+    )

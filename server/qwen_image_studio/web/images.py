@@ -79,7 +79,7 @@ def _url_in(body: dict[str, Any]) -> str:
     returns={201: ImageRecord},
     errors=(
         "unsupported_image", "image_too_large", "image_not_found", "url_not_allowed", "url_not_fetched",
-        "idempotency_key_reused", "held_for_review",
+        "content_blocked", "safety_unavailable", "idempotency_key_reused", "held_for_review",
     ),
     headers={"Idempotency-Key": "An image sent again with the same key is the same image."},
     scope=PAINTS,

@@ -40,7 +40,7 @@ KEEP_ALIVE_S = 15.0
 """Time after which a silent event stream sends a sign of life, in seconds."""
 SUBMIT_ERRORS = (
     "unknown_model", "unsupported_operation", "unsupported_image", "image_too_large", "image_not_found",
-    "image_not_ready", "held_for_review", "url_not_allowed", "url_not_fetched", "content_blocked",
+    "image_not_ready", "held_for_review", "url_not_allowed", "url_not_fetched", "content_blocked", "safety_unavailable",
     "idempotency_key_reused", "queue_full",
 )  # fmt: skip
 """Codes of errors that refuse a job once its request has been read."""

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import NoReturn
 
@@ -16,6 +16,7 @@ from PIL import Image
 from qwen_image_studio.contract.errors import Cancelled, LeaseLost, Released, StudioError
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.gallery.attempt import Attempt
+from qwen_image_studio.imaging.label import Label
 from qwen_image_studio.jobs import JobStore, Lease, Progress
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.worker.stopwatch import Stopwatch
@@ -32,12 +33,18 @@ class LeaseKeeper:
     """The keeper of one lease, with a thread of its own while the job runs."""
 
     def __init__(
-        self, store: JobStore, lease: Lease, gallery: Gallery, settings: Settings, stopwatch: Stopwatch | None = None
+        self,
+        store: JobStore,
+        lease: Lease,
+        gallery: Gallery,
+        settings: Settings,
+        stopwatch: Stopwatch | None = None,
+        may_show: Callable[[Image.Image], bool] | None = None,
     ) -> None:
-        """`stopwatch` is told of the phases that are reported."""
+        """`stopwatch` is told of the phases that are reported; previews are stored where they `may_show`."""
         self.stopwatch = stopwatch or Stopwatch(lease.job)
         self._store, self._lease, self._gallery, self._settings = store, lease, gallery, settings
-        self._attempt = Attempt(gallery, lease)
+        self._attempt, self._may_show = Attempt(gallery, lease, Label.of(settings)), may_show
         self._progress = Progress()
         self._preview: Image.Image | None = None
         self._preview_key: str | None = None
@@ -79,6 +86,10 @@ class LeaseKeeper:
         if self.release_at is not None and time.monotonic() >= self.release_at:
             raise Released
 
+    def go_on(self, phase: str) -> None:
+        """Report a phase after the last step. Raises what `report` raises."""
+        self.report(phase, self._progress.step, self._progress.steps)
+
     def _run(self) -> None:
         started = renewed = time.monotonic()
         asked = True  # a cancel may have come before this thread heard of any
@@ -104,7 +115,7 @@ class LeaseKeeper:
 
     def _store_preview(self) -> None:
         preview, self._preview = self._preview, None
-        if preview is not None:
+        if preview is not None and (self._may_show is None or self._may_show(preview)):
             self._preview_key = self._attempt.show(preview)
 
     def _end_hung_process(self) -> NoReturn:

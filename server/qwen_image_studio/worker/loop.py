@@ -7,45 +7,46 @@ import contextlib
 import logging
 import os
 import queue
-import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from types import FrameType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from PIL import Image
 
 from qwen_image_studio.adjusting.engine import AdjustEngine
 from qwen_image_studio.contract.errors import Cancelled, DeviceLost, LeaseLost, Released, StudioError
-from qwen_image_studio.contract.words import ADJUSTED, LIGHT_DEVICE, MAX_SIDE, Lane, State, WorkerState
+from qwen_image_studio.contract.words import ADJUSTED, MAX_SIDE, Band, Lane, State, WorkerState
 from qwen_image_studio.gallery import Gallery, open_gallery
 from qwen_image_studio.gallery.attempt import Attempt, clear_attempts
 from qwen_image_studio.gallery.holding import held
 from qwen_image_studio.gallery.pruning import Retention
+from qwen_image_studio.guard.safety import Safety
 from qwen_image_studio.imaging import open_image, read_origin
+from qwen_image_studio.imaging.label import Label
 from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs import JobStore, Lease, StoredImage, WorkerReport
 from qwen_image_studio.jobs.news import CANCELS, work
 from qwen_image_studio.jobs.retries import DEVICE_LOST, INPUT_UNREADABLE, WORKER_LOST, is_frugal, told
 from qwen_image_studio.jobs.states import Measured
-from qwen_image_studio.jobs.store import open_store
-from qwen_image_studio.models.table import Model, configured_models
-from qwen_image_studio.planning.engine import Engine, open_engine
+from qwen_image_studio.models.table import Model
+from qwen_image_studio.planning.engine import Engine
 from qwen_image_studio.planning.plan import read_plan
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import holding, largest_card_gib, worker_name
-from qwen_image_studio.system.logs import write_threads_when_told
+from qwen_image_studio.system.devices import worker_name
 from qwen_image_studio.worker.batches import Batches
+from qwen_image_studio.worker.checking import Checks, checks_for
+from qwen_image_studio.worker.ends import attempts_to_clear, settled
 from qwen_image_studio.worker.faults import contained
+from qwen_image_studio.worker.finishing import Finisher
 from qwen_image_studio.worker.inputs import InputUnreadable, read_inputs
 from qwen_image_studio.worker.keeper import EXIT_HUNG, LeaseKeeper
-from qwen_image_studio.worker.sender import sending
-from qwen_image_studio.worker.stopwatch import Stopwatch
+from qwen_image_studio.worker.stopwatch import CHECKING, Stopwatch
 
-Result = TypeVar("Result")
 _log = logging.getLogger(__name__)
 
 NOTE_S = 5.0
@@ -54,9 +55,8 @@ IDLE_S = 1.0
 """Longest sleep before the next look at the table, which also finds expired leases, in seconds."""
 _LISTEN_S = 60.0
 
-LAST_CLAIMS = 16
-"""Number of a batch's last claims that may have left a contact sheet behind; earlier ones have cleared theirs away."""
-
+_VERDICTS = {"content_blocked": Band.BLOCK, "safety_unavailable": Band.UNAVAILABLE}
+"""The classifier's verdict on a job that has failed for it, by the error's code."""
 _FAULT_MESSAGE = "The worker failed at this job; the server's log has the cause."
 
 
@@ -67,6 +67,8 @@ class _Result:
     images: Sequence[StoredImage]
     warnings: Sequence[str]
     compute_saved: float | None
+    verdict: Band | None = None
+    """The classifier's on its images; None where it is not asked."""
 
 
 class Worker:
@@ -94,13 +96,16 @@ class Worker:
         self._state, self._message = WorkerState.STARTING, "Starting."
         self._stopping_at: float | None = None
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._keeper: LeaseKeeper | None = None
+        self._keepers: list[LeaseKeeper] = []
+        """The keepers of the job in hand, and of those that the finisher has."""
+        self._settled = partial(settled, patience_s=settings.lease_s)
+        self._label, self._safety, self._finisher = Label.of(settings), Safety(settings, store.database), Finisher()
 
     def stop(self, _signal: int, _frame: FrameType | None) -> None:
         """Handle a signal: claim no more jobs, and finish the present one within the grace period or give it back."""
         self._stopping_at = time.monotonic() + self._settings.shutdown_grace_s
-        if self._keeper is not None:
-            self._keeper.release_at = self._stopping_at
+        for keeper in self._keepers:
+            keeper.release_at = self._stopping_at
         self._wakes.put(None)  # may be called in a signal handler, unlike an Event's set
 
     def run(self) -> None:
@@ -116,6 +121,7 @@ class Worker:
                 if self._retention is not None:
                     self._retention.work()
                 self._sleep()
+        self._finisher.close()
         self._report(WorkerState.LOST, "Stopped.")
 
     def _listen(self) -> None:
@@ -125,7 +131,7 @@ class Worker:
             words = ear.wait(_LISTEN_S)
             if self._lane in words:
                 self._wakes.put(None)
-            if (keeper := self._keeper) is not None:
+            for keeper in list(self._keepers):
                 keeper.hear(words)
         ear.close()
 
@@ -152,6 +158,7 @@ class Worker:
 
     def run_next(self) -> bool:
         """Claim and run one job; return whether there was one."""
+        self._finisher.check()
         began = time.monotonic()
         try:
             lease = self._store.leases.claim(self._name, self._lane, self._models, self._engine.loaded)
@@ -163,14 +170,18 @@ class Worker:
         stopwatch = Stopwatch(lease.job, time.monotonic() - began)
         _log.info("job %s: attempt %d on %s", lease.job.id, lease.job.attempt, self._device)
         self._state, self._message = WorkerState.BUSY, ""
+        self._run(lease, stopwatch, lambda: self._painted(lease, stopwatch))
+        self._report(WorkerState.READY if self._is_ready() else WorkerState.FAILED, self._message)
+        return True
+
+    def _run(self, lease: Lease, stopwatch: Stopwatch, work: Callable[[], State | None]) -> None:
+        """Do the work of an attempt; where another has got the lease meanwhile, delete what this one has stored."""
         try:
-            self._attempt(lease, stopwatch)
+            self._attempt(lease, stopwatch, work)
         except LeaseLost:
             _log.warning("job %s: lost lease; another attempt has it", lease.job.id)
             if not self._has_ended_itself(lease):
                 clear_attempts(self._gallery, lease, [lease.token])
-        self._report(WorkerState.READY if self._is_ready() else WorkerState.FAILED, self._message)
-        return True
 
     def _has_ended_itself(self, lease: Lease) -> bool:
         """Return whether the lease is gone because this attempt itself has ended the job; not so for a deleted job."""
@@ -181,38 +192,78 @@ class Worker:
                 raise
             return False
 
-    def _attempt(self, lease: Lease, stopwatch: Stopwatch) -> None:
-        """Run one attempt to its end, and write every end except LeaseLost to the table."""
+    def _attempt(self, lease: Lease, stopwatch: Stopwatch, work: Callable[[], State | None]) -> None:
+        """Do the work, and write every end but LeaseLost to the table; the work returns None where it goes on."""
         try:
             with contained("job %s failed", lease.job.id, message=_FAULT_MESSAGE):
-                with LeaseKeeper(self._store, lease, self._gallery, self._settings, stopwatch) as self._keeper:
-                    self._keeper.release_at = self._stopping_at
-                    result = self._paint(lease, self._keeper)
-                state = self._settle(
-                    lambda: self._store.leases.finish(
-                        lease, result.images, result.warnings, result.compute_saved, measured=stopwatch.read()
-                    )
-                )
+                state = work()
         except LeaseLost:
             raise
         except Cancelled:
             state = State.CANCELLED
-            self._settle(lambda: self._store.leases.stop(lease, measured=stopwatch.read()))
+            self._settled(lambda: self._store.leases.stop(lease, measured=stopwatch.read()))
         except Released:
             state = State.QUEUED
-            self._settle(lambda: self._store.leases.release(lease))
+            self._settled(lambda: self._store.leases.release(lease))
         except DeviceLost:
             self._end_without_device(lease, stopwatch.read())
         except StudioError as error:
             state = self._fail(lease, error, stopwatch.read())
-        finally:
-            self._keeper = None
-        clear_attempts(self._gallery, lease, _attempts_to_clear(lease, state))
+        if state is not None:
+            clear_attempts(self._gallery, lease, attempts_to_clear(lease, state))
+
+    def _painted(self, lease: Lease, stopwatch: Stopwatch) -> State | None:
+        """Paint, and return how the job has ended; None where the finisher brings it to its end."""
+        checks = checks_for(self._safety, lease, self._gallery, self._store.images)
+        with ExitStack() as painting:
+            keeper = painting.enter_context(self._keeping(lease, stopwatch, checks))
+            result = self._paint(lease, keeper)
+            if checks is not None:
+                kept = painting.pop_all()
+                check = partial(self._checked, lease, stopwatch, result, keeper, kept, checks)
+                self._finisher.take(lambda: self._run(lease, stopwatch, check))
+                return None
+        return self._finished(lease, stopwatch, result)
+
+    def _checked(
+        self, lease: Lease, stopwatch: Stopwatch, result: _Result, keeper: LeaseKeeper, kept: ExitStack, checks: Checks
+    ) -> State:
+        """Have the images checked while the lease is kept, and return how the job has ended."""
+        with kept:
+            checked = checks.check(result.images, lambda: keeper.go_on(CHECKING))
+        warnings = [*result.warnings, *checked.warnings]
+        return self._finished(
+            lease, stopwatch, replace(result, images=checked.images, warnings=warnings, verdict=checked.band)
+        )
+
+    @contextlib.contextmanager
+    def _keeping(self, lease: Lease, stopwatch: Stopwatch, checks: Checks | None) -> Iterator[LeaseKeeper]:
+        may_show = None if checks is None else checks.may_show
+        with LeaseKeeper(self._store, lease, self._gallery, self._settings, stopwatch, may_show) as keeper:
+            self._keepers.append(keeper)
+            keeper.release_at = self._stopping_at
+            try:
+                yield keeper
+            finally:
+                self._keepers.remove(keeper)
+
+    def _finished(self, lease: Lease, stopwatch: Stopwatch, result: _Result) -> State:
+        return self._settled(
+            lambda: self._store.leases.finish(
+                lease,
+                result.images,
+                result.warnings,
+                result.compute_saved,
+                measured=stopwatch.read(),
+                verdict=result.verdict,
+            )
+        )
 
     def _fail(self, lease: Lease, error: StudioError, measured: Measured) -> State:
         reason = INPUT_UNREADABLE if isinstance(error, InputUnreadable) else error.code
-        fail = partial(self._store.leases.fail, lease, error.code, error.message, measured=measured, reason=reason)
-        state = self._settle(fail)
+        verdict, message = _VERDICTS.get(error.code), error.message
+        fail = partial(self._store.leases.fail, lease, error.code, message, measured=measured, reason=reason)
+        state = self._settled(partial(fail, verdict=verdict))
         follows = "; the next attempt follows" if state is State.QUEUED else ""
         _log.warning("job %s: attempt %d: %s: %s%s", lease.job.id, lease.job.attempt, reason, error.message, follows)
         self._message = error.message
@@ -226,18 +277,6 @@ class Worker:
         finally:  # where that fails, the new process takes the job back
             os._exit(EXIT_HUNG)
 
-    def _settle(self, write: Callable[[], Result]) -> Result:
-        """Write how an attempt ended; where the database is busy, try again for as long as a lease lasts."""
-        deadline = time.monotonic() + self._settings.lease_s
-        while True:
-            try:
-                return write()
-            except StudioError as error:
-                if error.code not in {"database_busy", "storage_failed"} or time.monotonic() > deadline:
-                    raise
-                _log.warning("%s", error)
-                time.sleep(0.2)
-
     def _paint(self, lease: Lease, keeper: LeaseKeeper) -> _Result:
         if self._batches is not None and lease.job.rows is not None:
             gathered = self._batches.run(lease, keeper)
@@ -246,7 +285,7 @@ class Worker:
         files = read_inputs(lease.job, self._store, self._gallery)
         inputs = [self._opened(file) for file in files]
         before = read_origin(files[0]) if files else {}
-        attempt = Attempt(self._gallery, lease)
+        attempt = Attempt(self._gallery, lease, self._label)
         keeper.stopwatch.begin(plan)
         keeper.report("loading", 0, 0)
         saved: list[float] = []
@@ -290,30 +329,6 @@ class Worker:
             self._report(self._state, self._message)
 
 
-def run_worker(settings: Settings, models: Mapping[str, Model], device: str) -> None:
-    """Run the worker of one device until SIGTERM. A lock allows one such process per device and DATA_DIR."""
-    with holding(settings.data_dir, device):
-        store = open_store(settings)
-        starting = WorkerReport(worker_name(device), device, WorkerState.STARTING, None, "Starting.", time.time())
-        store.workers.note(starting)
-        if device == "cpu":
-            os.nice(5)  # the web process has priority
-        engine = open_engine(settings, models, device)
-        _run_until_stopped(Worker(settings, device, engine, list(models), store))
-
-
-def run_light_worker(settings: Settings, server_started_at: float = 0.0) -> None:
-    """Run the worker that needs no model until SIGTERM, and beside it the sender of callbacks; its jobs never wait for
-    a painting.
-
-    `server_started_at` is when the whole server was started (Unix seconds), where it was started as one.
-    """
-    with holding(settings.data_dir, LIGHT_DEVICE):
-        models, store = configured_models(settings, card_gib=largest_card_gib(settings)), open_store(settings)
-        with sending(settings, store, open_gallery(settings, store)):
-            _run_until_stopped(light_worker(settings, models, store, server_started_at))
-
-
 def light_worker(
     settings: Settings, models: Mapping[str, Model], store: JobStore, server_started_at: float = 0.0
 ) -> Worker:
@@ -322,21 +337,3 @@ def light_worker(
     batches = Batches(settings, store, gallery, Intake(settings, store, gallery, models), models)
     retention = Retention(gallery, store, settings, server_started_at=server_started_at)
     return Worker(settings, engine.device, engine, [], store, lane=Lane.LIGHT, batches=batches, retention=retention)
-
-
-def _attempts_to_clear(lease: Lease, state: State) -> range:
-    """Return the tokens of the attempts that may have left files behind: earlier ones, and this one where its images
-    do not count. A batch is claimed again and again for its rows, and stores nothing before its last claims.
-    """
-    is_batch = lease.job.rows is not None
-    if state is State.QUEUED:
-        return range(lease.token, lease.token + (not is_batch))
-    first = max(1, lease.token - LAST_CLAIMS) if is_batch else 1
-    return range(first, lease.token + (state not in {State.SUCCEEDED, State.REVIEW}))
-
-
-def _run_until_stopped(worker: Worker) -> None:
-    write_threads_when_told()
-    signal.signal(signal.SIGTERM, worker.stop)
-    signal.signal(signal.SIGINT, worker.stop)
-    worker.run()

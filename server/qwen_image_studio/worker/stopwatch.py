@@ -8,7 +8,8 @@ from qwen_image_studio.jobs import Job
 from qwen_image_studio.jobs.states import BEFORE_WORK, CLAIMING, WAITING, Measured
 from qwen_image_studio.planning.plan import PaintPlan, Plan
 
-_NOT_OF_DEVICE = frozenset({*BEFORE_WORK, "storing"})
+CHECKING = "checking"
+_NOT_OF_DEVICE = frozenset({*BEFORE_WORK, "storing", CHECKING})
 
 
 class Stopwatch:
