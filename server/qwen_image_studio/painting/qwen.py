@@ -168,10 +168,9 @@ def _is_large(call: Call) -> bool:
 
 
 def _with_tiles(warnings: tuple[str, ...], call: Call) -> tuple[str, ...]:
-    """Add that tiles were used to spare memory, where a picture of that size is decoded at once otherwise."""
-    if TILED_WARNING in warnings or _is_large(call) or not tiles(call.pipeline.vae, call.pass_input.size):
-        return warnings
-    return (*warnings, TILED_WARNING)
+    """Add that tiles were used to spare memory, where the picture or its sources are not done in tiles otherwise."""
+    used = tiles(call.pipeline.vae, call.pass_input.size) or bool(call.pass_input.sources)
+    return warnings if TILED_WARNING in warnings or _is_large(call) or not used else (*warnings, TILED_WARNING)
 
 
 def _painted(call: Call, hooks: Iterable[Hook]) -> Image.Image:

@@ -13,7 +13,8 @@ from qwen_image_studio.models.weights import memory_of
 from qwen_image_studio.painting.hooks import Call, Hook
 
 TILED_WARNING = (
-    "Memory had run out, so the picture was decoded in tiles; it may differ very slightly from one decoded at once."
+    "Memory had run out, so pictures were encoded and decoded in tiles; this one may differ very slightly from one "
+    "that was not."
 )
 _ROOM = 1.1  # free memory of the machine that the text encoder needs, as a multiple of its size
 
