@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 
 from qwen_image_studio.contract.words import Lane, Operation
+from qwen_image_studio.gallery import open_gallery
+from qwen_image_studio.gallery.pruning import TURNS_S, Pruning
 from qwen_image_studio.jobs import Job, JobStore, Lease, NewJob
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
@@ -150,6 +152,21 @@ def test_turns_of_a_batch_are_forgotten_with_its_end_and_those_of_people_stay(st
         paintings = connection.exec_driver_sql("SELECT COUNT(*) FROM paintings").scalar()
     assert {tuple(row) for row in found} == {("", "***"), ("ann", "**"), ("ann", "*")}
     assert paintings == 0
+
+
+def test_people_who_were_served_long_ago_are_forgotten(store: JobStore, tmp_path: Path) -> None:
+    """Their names are data about people, and there is a row for each who ever asked."""
+    for number, user in enumerate(("ann", "bob")):
+        submit(store, "dify", now=number, user=user)
+        painted(store, 100 + 1000 * number)
+    settings_ = Settings(_env_file=None, data_dir=tmp_path)
+    for _ in Pruning(open_gallery(settings_, store), store, settings_).pieces(None, now=TURNS_S + 500):
+        pass
+    with store.database.reading() as connection:
+        for table in ("turns", "paintings"):
+            persons = connection.exec_driver_sql(f"SELECT DISTINCT person FROM {table}")  # noqa: S608 - our own
+            assert "ann" not in (found := set(persons.scalars()))
+            assert "bob" in found
 
 
 Asked = tuple[str, str | None, int]

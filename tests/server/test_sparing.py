@@ -82,7 +82,7 @@ def test_the_text_encoder_goes_once_all_texts_are_encoded(engine: QwenEngine, mo
 
 def moved(monkeypatch: pytest.MonkeyPatch, place: str, free: int) -> tuple[torch.nn.Module, list[str]]:
     """A text encoder of 24 bytes at that place, and a list of the devices that it is moved to."""
-    encoder, places = torch.nn.Linear(2, 2, device=place), []
+    encoder, places = torch.nn.Linear(2, 2, device=place), list[str]()
     monkeypatch.setattr(encoder, "to", places.append)
     monkeypatch.setattr(sparing, "memory_of", lambda device: (free, 10**9))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)

@@ -19,6 +19,8 @@ LEFTOVER_S = DAY_S
 """Age, in seconds, from which a file that no row names is a leftover; a younger one may belong to a running attempt."""
 UPLOAD_LEFTOVER_S = 3600.0
 """The same age for the files of an upload, whose row follows within its request, in seconds."""
+TURNS_S = 7 * DAY_S
+"""Age, in seconds, from which it is forgotten when a person was served: whoever comes back then is as good as new."""
 LOOK_S = 3600.0
 """Time from one pruning round of a server to the next, in seconds."""
 TURN_S = 0.2
@@ -61,10 +63,12 @@ class Pruning:
         self.pruned = Pruned()
 
     def pieces(self, older_than_s: float | None, now: float | None = None) -> Iterator[None]:
-        """Prune, and yield after each small piece; without an age only leftovers are pruned, and uploads whose time is
-        over.
+        """Prune, and yield after each small piece; without an age only leftovers are pruned, uploads whose time is
+        over, and when people were served long ago.
         """
         now = time.time() if now is None else now
+        if not self._dry_run:
+            self._store.forgetting.forget_turns(now - TURNS_S)
         if older_than_s is not None:
             yield from self._prune_jobs(now - older_than_s)
             yield from self._prune_uploads(self._store.forgetting.unused_uploads(now - older_than_s))

@@ -13,7 +13,17 @@ from sqlalchemy import BindParameter, Connection, Row, bindparam, literal_column
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import State
 from qwen_image_studio.database.connection import Database
-from qwen_image_studio.database.tables import OPEN, RUNNING, calls, images, installation, job_inputs, jobs
+from qwen_image_studio.database.tables import (
+    OPEN,
+    RUNNING,
+    calls,
+    images,
+    installation,
+    job_inputs,
+    jobs,
+    paintings,
+    turns,
+)
 from qwen_image_studio.jobs.events import Events, clock
 from qwen_image_studio.jobs.records import NOT_DELETED, get_job
 
@@ -51,6 +61,12 @@ class Forgetting:
                 change.connection.execute(gone)
                 change.show(image.job_id)
             return _unnamed(change.connection, [image])
+
+    def forget_turns(self, before: float) -> None:
+        """Forget who was served before then (Unix seconds), and whose variant painted; people's names go with it."""
+        with self._database.writing() as connection:
+            connection.execute(turns.delete().where(turns.c.served_at < before))
+            connection.execute(paintings.delete().where(paintings.c.painted_at < before))
 
     def forget_job(self, job_id: str, owner: str) -> Sequence[str]:
         """Delete a job that has ended, a batch with its rows, together with the images that it made and the uploads
