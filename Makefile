@@ -7,7 +7,7 @@ PROCESSES ?= 3
 # One output after the other, where make can do that: macOS has 3.81, which cannot.
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help setup setup-tests setup-bench setup-package demo serve check quick-tests test test-training coverage lint bench bench-queue bench-load bench-limits bench-pictures fuzz trace declare package clean
+.PHONY: help setup setup-tests setup-bench setup-package demo serve check quick-tests test test-services test-training coverage lint bench bench-queue bench-load bench-limits bench-pictures fuzz trace declare package clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -42,7 +42,11 @@ quick-tests: setup-tests
 	$(RUN) -m pytest tests/contract tests/ports tests/plugin -m "not processes" --numprocesses 3 --quiet
 
 test: setup-tests ## everything that runs without a GPU
-	$(RUN) -m pytest tests --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+	$(RUN) -m pytest tests --ignore tests/services --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+test-services: setup-tests ## the tests with nginx and Caddy in front, which root gets from Debian
+	@$(RUN) .ci/services.py
+	$(RUN) -m pytest tests/services
 
 test-training: setup-tests ## the tests of the miniature's trainer
 	$(RUN) -m pytest server/training --numprocesses 2 --dist loadfile
