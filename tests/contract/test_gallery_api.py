@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,12 @@ from flask.testing import FlaskClient
 
 from qwen_image_studio.contract.words import Review, Scope
 from qwen_image_studio.jobs import JobStore, StoredImage
+from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
+from tests.support.database import with_tables
 from tests.support.pictures import png
 
 PATHS = {"Accept": "application/json;links=path"}
@@ -149,6 +154,13 @@ def test_the_rows_of_a_batch_are_listed_and_found_by_it(client: FlaskClient, wor
     [sheet] = listed(client, "?operation=batch")["data"]
     assert (sheet["job_id"], sheet["parent_id"]) == (batch_id, None)
     assert listed(client)["total"] == 3
+
+
+def test_a_search_says_where_prompts_are_not_kept(tmp_path: Path) -> None:
+    settings = with_tables(Settings(data_dir=tmp_path, models="miniature", prompts="dropped"))
+    client = create_app(settings, configured_models(settings, card_gib=0)).test_client()
+    assert "STUDIO_PROMPTS" in listed(client, "?q=cup")["note"]
+    assert listed(client)["note"] is None
 
 
 def test_what_a_list_cannot_be_asked_is_named(client: FlaskClient) -> None:

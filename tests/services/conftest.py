@@ -32,12 +32,14 @@ class Front:
 
 
 def command(name: str) -> str:
-    """The path of a command. It is skipped what needs it, and in CI fails, where it is not here."""
+    """The path of a command. Where it is not here, what needs it is skipped; in CI it fails."""
     found = shutil.which(name, path=PATH)
-    if found is None:
-        message = f"{name} is not here; `make test-services` installs it from Debian, as root"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    return found
+    if found is not None:
+        return found
+    message = f"{name} is not here; `make test-services` installs it from Debian, as root"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:

@@ -44,8 +44,12 @@ class Caller:
 
     def finished(self, job_id: str) -> dict[str, Any]:
         """A job after its end, by long polls."""
-        look = lambda: self.ask("GET", f"/v1/jobs/{job_id}?wait=20").json()  # noqa: E731
-        return until(lambda: job if (job := look())["state"] in {"succeeded", "failed", "cancelled"} else None)
+
+        def look() -> dict[str, Any] | None:
+            job: dict[str, Any] = self.ask("GET", f"/v1/jobs/{job_id}?wait=20").json()
+            return job if job["state"] in {"succeeded", "failed", "cancelled"} else None
+
+        return until(look) or {}
 
 
 class From(HTTPAdapter):

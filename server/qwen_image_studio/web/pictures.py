@@ -2,10 +2,15 @@
 
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.pictures import MAX_TOTAL, ImageChain, ImageList, ImagesQuery, ListedImage
-from qwen_image_studio.contract.words import Source, Tier
+from qwen_image_studio.contract.words import Prompts, Source, Tier
 from qwen_image_studio.jobs.pictures import Picture, Wanted
 from qwen_image_studio.web.present import image_record
 from qwen_image_studio.web.routing import services
+
+_NOT_KEPT = (
+    "This server does not keep prompts (STUDIO_PROMPTS): a search finds only images from the time before, and those of "
+    "jobs that have not ended."
+)
 
 
 def image_list(caller: Caller, query: ImagesQuery) -> ImageList:
@@ -17,7 +22,9 @@ def image_list(caller: Caller, query: ImagesQuery) -> ImageList:
         after=query.after,
         count_to=MAX_TOTAL,
     )
-    return ImageList(data=[listed(each) for each in found], has_more=has_more, total=total)
+    are_kept = services().settings.prompts is Prompts.KEPT
+    note = None if query.q is None or are_kept else _NOT_KEPT
+    return ImageList(data=[listed(each) for each in found], has_more=has_more, total=total, note=note)
 
 
 def image_chain(image_id: str, caller: Caller) -> ImageChain:
