@@ -21,6 +21,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "llm": ("language model", "#6172f3"),
     "parameter-extractor": ("parameter extraction", "#6172f3"),
     "tool": ("tool", "#f79009"),
+    "human-input": ("a person's form", "#0ba5ec"),
     "if-else": ("if / else", "#06aed4"),
     "template-transform": ("template", "#2e90fa"),
     "list-operator": ("list", "#06aed4"),
@@ -88,8 +89,9 @@ def draw(app: dict[str, Any]) -> Image.Image:
 def _box(node: dict[str, Any]) -> Box:
     data = node["data"]
     cases = tuple(case["case_id"] for case in data.get("cases", ()))
+    actions = tuple(action["id"] for action in data.get("user_actions", ()))
     detail = data.get("tool_name") or KINDS[data["type"]][0]
-    exits = (*cases, "false") if cases else ("source",)
+    exits = (*cases, "false") if cases else (*actions, "__timeout__") if actions else ("source",)
     return Box(node["position"]["x"], node["position"]["y"], data["title"], data["type"], detail, exits)
 
 
@@ -124,7 +126,7 @@ class _Pen:
         self.text(box.left + 56, box.top + 12, box.title, 20, INK)
         self.text(box.left + 56, box.top + 37, box.detail, 17, QUIET)
         for number, name in enumerate(box.exits if len(box.exits) > 1 else ()):
-            said = "else" if name == "false" else name
+            said = {"false": "else", "__timeout__": "time-out"}.get(name, name)
             self.text(box.left + 56, box.top + HEAD + ROW * number - 4, said, 17, QUIET)
 
     def text(self, x: float, y: float, words: str, size: float, colour: str) -> None:

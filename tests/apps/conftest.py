@@ -37,13 +37,15 @@ class Engine:
         kept: Mapping[str, Any] | None = None,
         watched: Path | None = None,
         credentials: Mapping[str, Any] | None = None,
+        decided: Mapping[str, tuple[str, Mapping[str, str]]] | None = None,
         **inputs: Any,
     ) -> dict[str, Any]:
         """Run one of examples/apps; ``error`` tells why it failed.
 
         ``settings`` are chosen in the editor, by node and parameter; ``kept`` is what the conversation's variables hold
-        already. Every piece of text goes to the file ``watched`` when it comes; ``credentials`` are for this run. The
-        rest is the form's values or, in a chat, ``query`` and ``files``.
+        already. Every piece of text goes to the file ``watched`` when it comes; ``credentials`` are for this run;
+        ``decided`` is what people choose in forms, by node: an action and the fields. The rest is the form's values or,
+        in a chat, ``query`` and ``files``.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -54,7 +56,7 @@ class Engine:
             "settings": settings,
             "kept": kept,
         }
-        asked |= {"watched": watched and str(watched), "credentials": credentials}
+        asked |= {"watched": watched and str(watched), "credentials": credentials, "decided": decided}
         self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()

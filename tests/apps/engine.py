@@ -2,8 +2,9 @@
 
 Each line on stdin is a run, ``{"app": "name.yml", "inputs": {...}, "conversation": "id"}``; the answer is one line of
 JSON on stdout. A file among the inputs is ``{"path": "..."}``. What a chatflow keeps stays with its conversation, and
-``kept`` adds to it. ``settings`` are what a person chose in the editor, by node and parameter. ``watched`` is a file to
-which every piece of text goes when it comes, and ``credentials`` are others than those of the command line.
+``kept`` adds to it. ``settings`` are what a person chose in the editor, by node and parameter; ``decided`` is what
+people choose in forms, by node: an action and the fields. ``watched`` is a file to which every piece of text goes when
+it comes, and ``credentials`` are others than those of the command line.
 """
 
 import json
@@ -32,7 +33,7 @@ from graphon.graph_events.node import (  # type: ignore[import-not-found]
 )
 from graphon.variables.segments import ArrayFileSegment, Segment  # type: ignore[import-not-found]
 
-from tests.apps.host import FileStore, Plugin, node_factory
+from tests.apps.host import FileStore, Forms, Plugin, node_factory
 from tests.support import ROOT
 from tests.support.daemon import Daemon
 from tests.support.hooks import StandInWriter
@@ -44,8 +45,8 @@ MODELS = "langgenius/tongyi:0.1.0@" + "0" * 64
 class Apps:
     """Example apps of one workspace, with what their conversations remember."""
 
-    def __init__(self, plugin: Plugin, store: FileStore, folder: Path) -> None:
-        self._plugin, self._store, self._folder = plugin, store, folder
+    def __init__(self, plugin: Plugin, store: FileStore, forms: Forms, folder: Path) -> None:
+        self._plugin, self._store, self._forms, self._folder = plugin, store, forms, folder
         self._conversations: dict[str, dict[str, Any]] = {}
         self._watched: Path | None = None
 
@@ -68,12 +69,14 @@ class Apps:
         self._plugin.asked_credentials = asked.get("credentials")
         self._plugin.conversation_id = conversation
         self._plugin.calls.clear()
+        self._forms.reset(graph, asked.get("decided") or {})
         engine = loads(yaml.safe_dump(graph, allow_unicode=True), start_inputs=self._start(graph, asked["inputs"]))
+        engine.graph_runtime_state.variable_pool.add(("sys", "workflow_run_id"), "run-1")
         told = self._collect(engine)
         kept.update(
             {n: plain(v) for n, v in engine.graph_runtime_state.variable_pool.get_by_prefix("conversation").items()}
         )
-        return {**told, "conversation": kept, "calls": plain(self._plugin.calls)}
+        return {**told, "conversation": kept, "calls": plain(self._plugin.calls), "forms": self._forms.shown}
 
     def _start(self, graph: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
         """The form's values, each variable there as Dify has it, and what a chat adds."""
@@ -172,8 +175,10 @@ def main() -> int:
     plugin_python, hooks = ROOT / ".venv-plugin/bin/python", {"llm": StandInWriter()}
     with Daemon(plugin_python, ROOT, hooks=hooks) as daemon, store:
         plugin = Plugin(daemon, credentials)
-        importer.SlimDslNodeFactory = node_factory(plugin, store)
-        apps = Apps(plugin, store, folder)
+        forms = Forms()
+        factory = importer.SlimDslNodeFactory = node_factory(plugin, store, forms)
+        importer.SUPPORTED_DEFAULT_FACTORY_NODE_TYPES = frozenset(factory.NODE_BUILDERS)
+        apps = Apps(plugin, store, forms, folder)
         for line in sys.stdin:
             answers.write(json.dumps(apps.run(json.loads(line))) + "\n")
             answers.flush()

@@ -5,6 +5,7 @@ the real SDK, behind the line protocol of Dify's daemon.
 """
 
 import queue
+import re
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
@@ -19,15 +20,25 @@ from graphon.enums import BuiltinNodeTypes  # type: ignore[import-not-found]
 from graphon.file.enums import FileTransferMethod  # type: ignore[import-not-found]
 from graphon.file.file_factory import standardize_file_type  # type: ignore[import-not-found]
 from graphon.file.models import File  # type: ignore[import-not-found]
+from graphon.nodes.human_input.entities import (  # type: ignore[import-not-found]
+    Completed,
+    Expired,
+    HITLContext,
+    HITLDecision,
+    HumanInputNodeData,
+)
+from graphon.nodes.human_input.human_input_node import HumanInputNode  # type: ignore[import-not-found]
 from graphon.nodes.tool.entities import ToolNodeData  # type: ignore[import-not-found]
 from graphon.nodes.tool.exc import ToolNodeError  # type: ignore[import-not-found]
 from graphon.nodes.tool.tool_node import ToolNode  # type: ignore[import-not-found]
+from graphon.variables.segments import StringSegment  # type: ignore[import-not-found]
 
 from tests.support import ROOT
 from tests.support.daemon import Daemon, Outcome
 from tests.support.scripted import Answer, Call, ScriptedServer
 
 TIMEOUT_S = 120.0
+_REFERENCE = re.compile(r"\{\{#([^#$]+)#\}\}")
 TESTED_WITH = {"seed": 7, "steps": 8}
 """Sent with every call that names none of its own, so that a test sees the same pictures in every run, and soon."""
 
@@ -137,6 +148,43 @@ class Plugin:
         yield from rest(told)
 
 
+class Forms:
+    """Answers forms as people would: the engine has the node alone, and Dify the form, its texts and its fields."""
+
+    def __init__(self) -> None:
+        self.shown: dict[str, str] = {}
+        """The text of each form, by node, as it was rendered."""
+        self._nodes: Mapping[str, Mapping[str, Any]] = {}
+        self._decided: Mapping[str, tuple[str, Mapping[str, str]]] = {}
+
+    def reset(self, graph: Mapping[str, Any], decided: Mapping[str, tuple[str, Mapping[str, str]]]) -> None:
+        """Take the forms of an app, and what people choose in them: an action and the fields, or nothing in time."""
+        self.shown, self._decided = {}, decided
+        self._nodes = {node["id"]: node["data"] for node in graph["workflow"]["graph"]["nodes"]}
+
+    def answer(self, asked: HITLContext) -> HITLDecision:
+        """Return what a person decides. Every field is sent on every action, as Dify asks for it."""
+        form = self._nodes[asked.node_id]
+        self.shown[asked.node_id] = _REFERENCE.sub(
+            lambda found: _text_of(asked.variable_pool, found[1]), form["form_content"]
+        )
+        action, fields = self._decided.get(asked.node_id, ("__timeout__", {}))
+        if action == "__timeout__":
+            return Expired(action, {})
+        assert action in {each["id"] for each in form["user_actions"]}
+        names = [field["output_variable_name"] for field in form["inputs"]]
+        assert set(fields) == set(names)
+        sent = {name: StringSegment(value=fields[name]) for name in names}
+        return Completed(action, sent, sent)
+
+
+def _text_of(pool: Any, reference: str) -> str:
+    """A variable as Dify writes it into a form's text."""
+    found = pool.get(reference.split("."))
+    assert found is not None, f"the form names {reference}, which is not there"
+    return str(found.text)
+
+
 def rest(outcome: Outcome) -> Iterator[dict[str, Any]]:
     """All messages of a call but the progress that was streamed already, in their order."""
     blobs, others = iter(outcome.blobs), iter(outcome.raw)
@@ -171,8 +219,10 @@ def as_sent(parameter: Mapping[str, Any], value: Any) -> Any:
     return sent[0]
 
 
-def node_factory(plugin: Plugin, store: FileStore) -> type:
-    """The engine's own factory, except that tool nodes call the plugin and keep the files that come back."""
+def node_factory(plugin: Plugin, store: FileStore, forms: Forms) -> type:
+    """The engine's own factory, except that tool nodes call the plugin and keep the files that come back, and that
+    people answer forms.
+    """
 
     class Runtime(SlimToolNodeRuntime):  # type: ignore[misc]
         def build_file_reference(self, *, mapping: Mapping[str, Any]) -> Any:
@@ -199,9 +249,19 @@ def node_factory(plugin: Plugin, store: FileStore) -> type:
                 runtime=runtime,
             )
 
+        def _create_form(self, request: Any) -> Any:
+            return HumanInputNode(
+                node_id=request.node_id,
+                data=HumanInputNodeData.model_validate(request.data_payload),
+                graph_init_params=self.graph_init_params,
+                graph_runtime_state=self.graph_runtime_state,
+                hitl_callback=forms.answer,
+            )
+
         NODE_BUILDERS: ClassVar[Mapping[Any, Any]] = {
             **SlimDslNodeFactory.NODE_BUILDERS,
             BuiltinNodeTypes.TOOL: _create_tool,
+            BuiltinNodeTypes.HUMAN_INPUT: _create_form,
         }
 
     return Factory

@@ -10,10 +10,14 @@ import yaml
 from PIL import Image, ImageChops, ImageStat
 
 from examples.draw_graphs import draw
+from qwen_image_studio.settings import Settings
 from tests.support import ROOT
 
 FOLDER = ROOT / "examples/apps"
-NAMES = ("bilingual_poster", "edit_last_picture", "form_to_image", "product_batch", "upload_and_edit")
+NAMES = (
+    *("bilingual_poster", "edit_last_picture", "form_to_image", "paint_and_approve", "product_batch"),
+    "upload_and_edit",
+)
 REFERENCE = re.compile(r"\{\{#([^#]+)#\}\}")
 SYSTEM = {"query", "files"}
 VARIABLE_TYPES = {"string": str, "number": int, "array[file]": list, "array[string]": list}
@@ -79,7 +83,7 @@ def test_the_frame_is_what_the_importer_takes(app: dict[str, Any]) -> None:
 
 def test_variables_of_conversations(app: dict[str, Any]) -> None:
     variables = app["workflow"]["conversation_variables"]
-    assert bool(variables) == (app["app"]["mode"] == "advanced-chat")
+    assert not variables or app["app"]["mode"] == "advanced-chat"
     for variable in variables:
         assert str(uuid.UUID(variable["id"])) == variable["id"]
         assert variable["selector"] == ["conversation", variable["name"]]
@@ -107,6 +111,8 @@ def ways_out(data: dict[str, Any]) -> set[str]:
     """Names of a node's exits."""
     if data["type"] == "if-else":
         return {*(case["case_id"] for case in data["cases"]), "false"}
+    if data["type"] == "human-input":
+        return {*(action["id"] for action in data["user_actions"]), "__timeout__"}
     return {"source", "fail-branch"} if data.get("error_strategy") == "fail-branch" else {"source"}
 
 
@@ -192,7 +198,8 @@ def references(value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         for found in REFERENCE.findall(value):
             source, variable, *_ = found.split(".")  # of a file, an attribute of it may follow
-            yield source, variable
+            if source != "$output":  # the place of a field in a form
+                yield source, variable
     elif isinstance(value, dict):
         for key, one in value.items():
             selectors = {"value_selector", "variable_selector", "query", "variable"}
@@ -222,6 +229,8 @@ def outputs(data: dict[str, Any], plugin: dict[str, Any]) -> set[str]:
             return {parameter["name"] for parameter in data["parameters"]}
         case "template-transform":
             return {"output"}
+        case "human-input":
+            return {field["output_variable_name"] for field in data["inputs"]}
     return set()
 
 
@@ -248,6 +257,26 @@ def test_results_show_nothing_beside_progress_and_answer(app: dict[str, Any]) ->
     for data in (data for data in nodes_of(app).values() if data["type"] == "end"):
         texts = [output["variable"] for output in data["outputs"] if output["value_type"] == "string"]
         assert texts == ["progress", "answer"]
+
+
+def test_forms_are_what_dify_takes_and_show_the_picture_for_as_long_as_they_wait() -> None:
+    app = yaml.safe_load((FOLDER / "paint_and_approve.yml").read_text())
+    assert app["app"]["mode"] == "advanced-chat", "Dify 1.16 aborts a workflow when its form is sent (dify#39448)"
+    forms = [data for data in nodes_of(app).values() if data["type"] == "human-input"]
+    assert len(forms) == 2
+    for data in forms:
+        assert [method["type"] for method in data["delivery_methods"]] == ["webapp"]
+        for method in data["delivery_methods"]:
+            assert str(uuid.UUID(method["id"])) == method["id"]
+        placed = re.findall(r"\{\{#\$output\.(\w+)#\}\}", data["form_content"])
+        assert placed == [field["output_variable_name"] for field in data["inputs"]]
+        assert all(len(action["id"]) <= 20 for action in data["user_actions"])
+        assert {action["button_style"] for action in data["user_actions"]} <= {"primary", "default", "ghost"}
+        # Dify's address of a file ends 300 s after the form was made, our link outlives the form.
+        assert "files" not in {variable for _, variable in references(data)}
+        assert "image_url" in {variable for _, variable in references(data)}
+        waits_s = data["timeout"] * {"hour": 3600, "day": 86400}[data["timeout_unit"]]
+        assert 3600 <= waits_s < Settings.model_fields["link_ttl_s"].default
 
 
 def test_no_language_model_is_named_where_a_tool_may_do_without() -> None:
