@@ -219,7 +219,7 @@ def as_sent(parameter: Mapping[str, Any], value: Any) -> Any:
     return sent[0]
 
 
-def node_factory(plugin: Plugin, store: FileStore, forms: Forms) -> type:
+def node_factory(plugin: Plugin, store: FileStore, forms: Forms) -> Any:
     """The engine's own factory, except that tool nodes call the plugin and keep the files that come back, and that
     people answer forms.
     """
