@@ -7,7 +7,7 @@ PROCESSES ?= 3
 # One output after the other, where make can do that: macOS has 3.81, which cannot.
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help setup setup-tests setup-bench setup-package demo serve check quick-tests test test-services test-training coverage lint bench bench-queue bench-load bench-limits bench-pictures fuzz trace declare package clean
+.PHONY: help setup setup-tests setup-bench setup-package demo serve check quick-tests test test-services test-training coverage lint bench bench-queue bench-load bench-safety bench-limits bench-pictures fuzz trace declare package clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -71,6 +71,9 @@ bench-queue: setup-tests ## measure what a claim costs with very many jobs in th
 
 bench-load: setup-tests ## measure health and submits beside many, slow and hostile callers
 	$(RUN) -m benchmarks.load
+
+bench-safety: setup-tests ## measure what the classifier costs, with its policy off and on in turns
+	$(RUN) -m benchmarks.safety
 
 bench-pictures: setup-bench ## measure what regions save, and judge the pictures of the miniature
 	$(RUN) -m benchmarks.regions
