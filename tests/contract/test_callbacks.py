@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from qwen_image_studio.contract.caller import LOCAL
+from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Review
+from qwen_image_studio.database import connection
 from qwen_image_studio.database.tables import deliveries, images
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.guard.post import Answer
@@ -265,14 +268,61 @@ def test_a_failure_is_told_with_its_reason(
     assert told["data"]["archive_url"] is None
 
 
+def test_the_log_and_the_body_have_no_secret(
+    client: FlaskClient,
+    parts: Services,
+    worker: Worker,
+    sender: Sender,
+    receiver: Receiver,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG", logger="qwen_image_studio")
+    receiver.answer = status(500)
+    painted(client, worker, webhook_url=f"{receiver.url}/canary-path?token=canary-token", prompt="canary-prompt")
+    sender.send_next(line_of(receiver))
+    assert receiver.host in caplog.text
+    for canary in ("canary-path", "canary-token", secret_of(parts)):
+        assert canary not in caplog.text
+    assert b"canary" not in receiver.calls[0].body, "neither the address nor the prompt"
+
+
+def test_a_try_that_cannot_be_noted_is_made_again(
+    client: FlaskClient,
+    parts: Services,
+    worker: Worker,
+    sender: Sender,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT_MS", 100)
+    painted(client, worker, webhook_url=receiver.url)
+    now = time.time()
+    with parts.store.database.engine.connect() as writer:  # keeps the others from writing, from the answer on
+        receiver.answer = partial(_answered_under_lock, writer)
+        with pytest.raises(StudioError, match="busy"):
+            sender.send_next(line_of(receiver), now)
+        writer.rollback()
+    assert only(parts).state == "waiting"
+    receiver.answer = status(204)
+    assert not sender.send_next(line_of(receiver), now + 1), "it is claimed still"
+    assert sender.send_next(line_of(receiver), now + 60)
+    assert len({call.id for call in receiver.calls}) == 1
+
+
+def _answered_under_lock(writer: Connection, handler: BaseHTTPRequestHandler) -> None:
+    """Take the lock of the database's one writer, and then answer."""
+    writer.begin()
+    status(204)(handler)
+
+
 @pytest.mark.parametrize("review", [Review.HELD, Review.REJECTED])
 def test_what_is_withheld_is_not_told(
     client: FlaskClient, parts: Services, worker: Worker, sender: Sender, receiver: Receiver, review: Review
 ) -> None:
     job = painted(client, worker, webhook_url=receiver.url, n=2)
     withheld = job["images"][0]["id"]
-    with parts.store.database.writing() as connection:
-        connection.execute(update(images).where(images.c.id == withheld).values(review=review))
+    with parts.store.database.writing() as writing:
+        writing.execute(update(images).where(images.c.id == withheld).values(review=review))
     sender.send_next(line_of(receiver))
     assert withheld.encode() not in receiver.calls[0].body
     assert [image["id"] for image in receiver.calls[0].told["data"]["images"]] == [job["images"][1]["id"]]
@@ -350,9 +400,9 @@ def test_a_receiver_that_is_down_gets_it_once_it_is_back(
         assert (delivery.status, delivery.error) == (None, "its host does not answer")
         now = delivery.next_at or 0
     with Receiver() as back:
-        with parts.store.database.writing() as connection:
+        with parts.store.database.writing() as writing:
             # It has a port of its own, since the old one may be taken.
-            connection.execute(update(deliveries).values(url=back.url, host=back.host))
+            writing.execute(update(deliveries).values(url=back.url, host=back.host))
         assert sender.send_next(line_of(back), now)
         assert back.calls[0].id == delivery.id
 
