@@ -12,11 +12,11 @@ from qwen_image_studio.contract.words import State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import OPEN, QUEUED, RUNNING, jobs
 from qwen_image_studio.jobs.events import Events, clock
+from qwen_image_studio.jobs.limits import Allowance
 from qwen_image_studio.jobs.ranking import places
 from qwen_image_studio.jobs.records import JOBS, SHOWN_STATE, VERSION, as_job, check_inputs, get_job
 from qwen_image_studio.jobs.room import check_room
 from qwen_image_studio.jobs.states import ACTIVE, Job, NewJob, Tag
-from qwen_image_studio.jobs.usage import check_limits
 
 _REPLAYED = JOBS.where(jobs.c.owner == bindparam("owner"), jobs.c.idempotency_key == bindparam("key"))
 _RESENT = (
@@ -38,8 +38,9 @@ class Jobs:
     StudioError ``database_busy``, or ``storage_failed`` where the database cannot be used at all.
     """
 
-    def __init__(self, database: Database, events: Events, queue_share: float = 1.0) -> None:
+    def __init__(self, database: Database, events: Events, allowance: Allowance, queue_share: float = 1.0) -> None:
         self._database, self._events, self._share = database, events, queue_share
+        self._allowance = allowance
 
     # -- submit ----------------------------------------------------------------------------------------------------
 
@@ -50,7 +51,7 @@ class Jobs:
         one with False.
 
         `queue_limit` caps the jobs that wait in one lane, and separately the batches that have not ended; rows of
-        batches do not count. Owner and person have a share of it (`room`), and their key has `limits` (`usage`). Raises
+        batches do not count. Owner and person have a share of it (`room`), and their key has `limits`. Raises
         StudioError ``queue_full``, ``rate_limited``, ``quota_exceeded``, ``idempotency_key_reused``, or
         ``image_not_found`` for an input that was deleted meanwhile.
         """
@@ -59,7 +60,7 @@ class Jobs:
                 if earlier := _replayed(change.connection, new.owner, new.idempotency_key, new.fingerprint):
                     return earlier, False
                 check_room(change.connection, queue_limit, self._share, new)
-                check_limits(change.connection, new, limits, clock(now))
+                self._allowance.check(change.connection, new, limits, clock(now))
                 check_inputs(change.connection, new.inputs)
                 return as_job(change.add(new, clock(now))), True
         except IntegrityError:  # PostgreSQL: two requests with one key at the same moment
@@ -75,7 +76,7 @@ class Jobs:
         """
         with self._database.reading() as connection:
             check_room(connection, queue_limit, self._share, new)
-            check_limits(connection, new, limits, clock(now))
+            self._allowance.check(connection, new, limits, clock(now))
 
     def replay(self, owner: str, key: str | None, fingerprint: str) -> Job | None:
         """Return the earlier job with this owner and idempotency key, or None.

@@ -11,7 +11,7 @@ from qwen_image_studio.contract.sheets import as_csv
 from qwen_image_studio.contract.words import ADJUSTED
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import usage
-from qwen_image_studio.jobs.usage import month_of
+from qwen_image_studio.jobs.limits import month_of
 
 _FIRST = select(func.min(usage.c.submitted_at))
 _COLUMNS = {

@@ -12,6 +12,7 @@ from qwen_image_studio.jobs.following import Following
 from qwen_image_studio.jobs.forgetting import Forgetting
 from qwen_image_studio.jobs.images import Images
 from qwen_image_studio.jobs.leases import Leases
+from qwen_image_studio.jobs.limits import Allowance
 from qwen_image_studio.jobs.news import Announcer, Bell, open_bell
 from qwen_image_studio.jobs.outbox import Outbox
 from qwen_image_studio.jobs.pictures import Pictures
@@ -19,7 +20,6 @@ from qwen_image_studio.jobs.prompts import prompt_policy
 from qwen_image_studio.jobs.review import Reviews
 from qwen_image_studio.jobs.rows import Rows
 from qwen_image_studio.jobs.tallies import Tallies
-from qwen_image_studio.jobs.usage import Usage
 from qwen_image_studio.jobs.workers import Workers
 from qwen_image_studio.settings import Settings
 
@@ -32,7 +32,9 @@ class JobStore:
         announcer = Announcer(bell)
         self.prompts = prompt_policy(settings)
         events = Events(database, announcer.changed, Endings(self.prompts, settings))
-        self.jobs = Jobs(database, events, settings.queue_share)
+        self.allowance = Allowance(database)
+        """What keys and people may use."""
+        self.jobs = Jobs(database, events, self.allowance, settings.queue_share)
         """What callers do."""
         self.leases = Leases(database, events, announcer.progressed, settings)
         """What workers do."""
@@ -46,7 +48,8 @@ class JobStore:
         self.following = Following(database)
         """What those see who follow an owner."""
         self.forgetting = Forgetting(database, events)
-        self.usage, self.costs = Usage(database), Costs(database)
+        self.costs = Costs(database)
+        """What they have used."""
         self.workers = Workers(database)
         self.outbox = Outbox(database)
         self.calls = Calls(database)

@@ -21,7 +21,7 @@ from qwen_image_studio.contract.limits import Limits
 from qwen_image_studio.contract.sheets import CSV
 from qwen_image_studio.contract.words import Scope
 from qwen_image_studio.jobs.costs import as_sheet
-from qwen_image_studio.jobs.usage import Use
+from qwen_image_studio.jobs.limits import Use
 from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.routing import route, services
 
@@ -36,7 +36,7 @@ def me(query: MeQuery) -> MeView:
     """
     who = caller()
     person = None if query.user is None else person_of(query.user)
-    uses = services().store.usage.uses(who, person, time.time(), with_free=True)
+    uses = services().store.allowance.uses(who, person, time.time(), with_free=True)
     of_person = [use for use in uses if use.of_person]
     return MeView(
         kind="loopback" if who.key is None else "key",

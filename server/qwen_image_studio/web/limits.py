@@ -12,7 +12,7 @@ from flask import Flask, Response, g, request
 
 from qwen_image_studio.contract.caller import Caller, person_of
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.jobs.usage import Use
+from qwen_image_studio.jobs.limits import Use
 from qwen_image_studio.system.threads import LOOKS
 from qwen_image_studio.web.routing import declared, services
 
@@ -46,7 +46,7 @@ def _tell(response: Response) -> Response:
 def _uses(who: Caller) -> Sequence[Use]:
     submission = g.get("submission")
     person = person_of(None if submission is None else submission.request.user)
-    return services().store.usage.uses(who, person, time.time())
+    return services().store.allowance.uses(who, person, time.time())
 
 
 def as_headers(uses: Sequence[Use], now: float) -> Mapping[str, str]:
