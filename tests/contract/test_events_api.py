@@ -85,6 +85,13 @@ class Stream:
         assert not self._thread.is_alive()
 
 
+def test_a_stream_says_at_once_from_where_it_can_go_on(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qwen_image_studio.web.events.LONGEST_S", 0.0)
+    stream = Stream(app)
+    stream.ended()
+    assert stream.cursor is not None
+
+
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signs of life come often, so that a reader that leaves is seen soon."""

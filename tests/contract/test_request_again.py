@@ -29,7 +29,14 @@ ASKED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "edit": ({"operation": "edit", "prompt": "make it red", "seed": 7}, {"image[]": [png(), png(8, 8)]}),
     "edit without a model": ({"operation": "edit", "prompt": "rotate it 90 degrees"}, {"image": png()}),
     "inpaint by a region": (
-        {"operation": "inpaint", "prompt": "a cat", "region": REGION, "output_format": "jpg", "output_quality": 80},
+        {
+            "operation": "inpaint",
+            "prompt": "a cat",
+            "region": REGION,
+            "output_format": "jpg",
+            "output_quality": 80,
+            "feather": 9,
+        },
         {"image": png()},
     ),
     "inpaint by a mask": ({"operation": "inpaint", "prompt": "a cat"}, {"image": png(), "mask": MASK}),

@@ -62,13 +62,13 @@ def events(query: EventsQuery) -> Response:
     if Kind.REVIEW in query.named:
         caller().check_scope(Scope.REVIEW, Scope.OPERATE)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    stream, missed = _begun(query)
-    return Response(stream_with_context(_told(stream, missed)), mimetype="text/event-stream", headers=headers)
+    told = stream_with_context(_told(*_begun(query)))
+    return Response(told, mimetype="text/event-stream", headers=headers)
 
 
-def _begun(query: EventsQuery) -> tuple[Stream, float | None]:
-    """Return the stream, and the time (Unix seconds) since when its reader has missed what happened: now for a new one,
-    None where nobody can tell what he has missed.
+def _begun(query: EventsQuery) -> tuple[Callable[[], Stream], float | None]:
+    """Return what makes the stream, and the time (Unix seconds) since when its reader has missed what happened: now for
+    a new one, None where nobody can tell what he has missed.
     """
     who, now, last = caller(), time.time(), request.headers.get("Last-Event-ID")
     missed: float | None = now
@@ -77,12 +77,12 @@ def _begun(query: EventsQuery) -> tuple[Stream, float | None]:
         missed = at - COMMIT_S if now - RESUMED_S <= at <= now + COMMIT_S else None
     since = min(missed or now, now - LOOK_BACK_S)
     whose = (who.owner, who.key, query.user)
-    return Stream(who.owner, query.user, query.named, reviews(who, who.owner), whose, since), missed
+    return partial(Stream, who.owner, query.user, query.named, reviews(who, who.owner), whose, since), missed
 
 
-def _told(stream: Stream, missed: float | None) -> Iterator[str]:
+def _told(made: Callable[[], Stream], missed: float | None) -> Iterator[str]:
     """Yield the events of a stream, from the first to its end."""
-    changes, began = services().changes, time.monotonic()
+    changes, began, stream = services().changes, time.monotonic(), made()
     with changes.following(stream):
         yield f"retry: {_milliseconds(max(LEAST_RETRY_S, changes.watches / CROWD_PER_S))}\n\n"
         at = time.time()
@@ -91,6 +91,7 @@ def _told(stream: Stream, missed: float | None) -> Iterator[str]:
             yield 'event: reset\ndata: {"reason": "Too much was missed: read the lists again."}\n\n'
             look = LOOKS.run(partial(_missed, stream.owner, at))
         stream.note(look or Look((), ()), at, changes.streams.health() if Kind.HEALTH in stream.kinds else None)
+        yield LOOKS.run(partial(_written, stream, stream.take()))
         while time.monotonic() - began < LONGEST_S:
             pace_s = max(PACE_S, changes.watches / CROWD_PER_S)
             if not stream.wait(KEEP_ALIVE_S, pace_s):
