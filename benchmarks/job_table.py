@@ -31,8 +31,8 @@ MOST_MS_OF_TAGS = 60.0
 """Bound of reading the tags of all waiting callers: places are counted in the index of what waits, and grow with it."""
 WATCHED = 64
 """Number of jobs whose tags are read at once, as when so many callers wait."""
-OWNERS, ROWS = 40, 20
-"""Number of owners, and of rows in a batch: as many as may be open at once."""
+OWNERS, PERSONS, ROWS = 40, 5, 20
+"""Number of owners, of persons of each, and of rows in a batch: as many as may be open at once."""
 OF_BATCHES, LIGHT = 0.2, 0.1
 """Shares of the jobs that are rows of batches, and that need no model."""
 NO_LIMIT = 10**9
@@ -191,8 +191,7 @@ def copy(
         values |= {"party": values["id"]}
     if of_batches is not None:
         first, batch = count.c.value % ROWS, func.printf(f"{of_batches}-%d", count.c.value // ROWS)
-        owner = func.printf("owner-%d", count.c.value // ROWS % OWNERS)  # the batch's own
-        values |= {"parent_id": batch, "party": batch, "row": first, "owner": owner}
+        values |= {"parent_id": batch, "party": batch, "row": first, **whose(count.c.value // ROWS)}  # the batch's own
     columns = [column for column in jobs.c if column.name != "seq"]
     source = [values.get(column.name, column) for column in columns]
     query = select(*source).select_from(jobs.join(count, literal(value=True))).where(jobs.c.id == job_id)
@@ -210,7 +209,7 @@ def values_of(index: ColumnElement[int], number: int, name: str, state: State) -
     created = literal(time.time() - number) + index
     values: dict[str, Any] = {
         "id": func.printf(f"{name}-%d", index),
-        "owner": func.printf("owner-%d", index % OWNERS),
+        **whose(index),
         "created_at": created,
         "state": literal(state.value),
     }
@@ -218,6 +217,12 @@ def values_of(index: ColumnElement[int], number: int, name: str, state: State) -
         values |= {"claimed_at": created, "started_at": created, "finished_at": created + 1.0}
         values |= {"attempt": literal(1), "lease_token": literal(1)}
     return values
+
+
+def whose(index: ColumnElement[int]) -> dict[str, Any]:
+    """Owner and person of a copy: they follow one another."""
+    person = func.printf("person-%d", index // OWNERS % PERSONS)
+    return {"owner": func.printf("owner-%d", index % OWNERS), "person": person, "user": person}
 
 
 if __name__ == "__main__":
