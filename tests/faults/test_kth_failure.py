@@ -5,6 +5,7 @@ After "How SQLite Is Tested" (sqlite.org/testing.html), where every allocation a
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +20,7 @@ from qwen_image_studio.contract.errors import ERRORS, LeaseLost, StudioError
 from qwen_image_studio.contract.words import Lane
 from qwen_image_studio.gallery import STORES
 from qwen_image_studio.gallery.store import FileStore
+from qwen_image_studio.jobs.retries import INPUT_UNREADABLE, RETRIES
 from qwen_image_studio.models.table import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import worker_name
@@ -69,6 +71,7 @@ def painted_before(client: FlaskClient, worker: Worker) -> str:
 @pytest.mark.parametrize("port", ["files", "store"])
 @pytest.mark.parametrize("code", ["storage_failed", "database_busy"])
 def test_the_kth_call_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: str, code: str) -> None:
+    monkeypatch.setitem(RETRIES, INPUT_UNREADABLE, replace(RETRIES[INPUT_UNREADABLE], pause_s=0))
     settings = Settings(data_dir=tmp_path, models="miniature", lease_s=2, max_attempts=6)
     on_failing = settings.model_copy(update={"storage_url": "failing://"})
     models = configured_models(settings, card_gib=0)
