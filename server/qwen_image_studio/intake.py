@@ -158,10 +158,11 @@ class Intake(Recipe):
 
         Raises StudioError ``content_blocked``, and ``safety_unavailable`` where the caller's policy says so.
         """
-        policy = self._safety.policy_of(caller.key)
+        any_new = any(each.received is not None and not each.is_mask for each in inputs)
+        policy = self._safety.policy_of(caller.key) if any_new else Policy.OFF
         judged, warnings = [], []
         for each in inputs:
-            if each.received is not None and not each.is_mask and policy is not Policy.OFF:
+            if policy is not Policy.OFF and each.received is not None and not each.is_mask:
                 verdict = self._safety.judge_upload(each.received.png, each.param, policy)
                 each = replace(each, scores=verdict.scores)
                 warnings += [unseen_warning(each.param)] if verdict.band is Band.UNAVAILABLE else []

@@ -1,5 +1,7 @@
 """What is asked of the classifier for whom, and what follows: the policy of an API key, and verdicts on pictures."""
 
+import time
+
 from sqlalchemy import bindparam, select
 
 from qwen_image_studio.contract.errors import StudioError
@@ -9,6 +11,10 @@ from qwen_image_studio.database.tables import api_keys
 from qwen_image_studio.guard.bands import Thresholds, Verdict
 from qwen_image_studio.guard.scoring import Scoring
 from qwen_image_studio.settings import Settings
+
+SHORT_S = 1.0
+"""Time in seconds for which a classifier is waited for that has just been waited for in vain."""
+_SHY_S = 10.0
 
 _POLICY = select(api_keys.c.policy).where(api_keys.c.name == bindparam("name"))
 _ASKING = (
@@ -24,6 +30,7 @@ class Safety:
     def __init__(self, settings: Settings, database: Database) -> None:
         self._database, self._default = database, settings.safety
         self._scoring = Scoring(settings)
+        self._shy_until = 0.0
         self.thresholds = Thresholds.of(settings)
 
     def policy_of(self, key: str | None) -> Policy:
@@ -47,7 +54,10 @@ class Safety:
         Raises StudioError ``content_blocked``, and ``safety_unavailable`` where the policy lets nothing pass unseen;
         both name `param`.
         """
-        verdict = self.judge(data)
+        # Callers wait for this in threads of the web process, which are not to be all taken.
+        verdict = self.judge(data, SHORT_S if time.monotonic() < self._shy_until else None)
+        if verdict.band is Band.UNAVAILABLE:
+            self._shy_until = time.monotonic() + _SHY_S
         if verdict.band is Band.BLOCK:
             message = (
                 f"{param}: the server's safety classifier blocks this image. Send another one; what is blocked is "

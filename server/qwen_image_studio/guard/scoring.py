@@ -22,8 +22,6 @@ SOCKET = "safety.socket"
 LENGTH = struct.Struct(">I")
 LOOK_S = 0.3
 """Pause before a process that has ended is asked again, in seconds: it is started again by then, or soon."""
-SHY_S = 10.0
-"""Time in seconds for which nobody waits for a process that has just been waited for in vain."""
 _LONGEST_ADDRESS = 100
 
 
@@ -33,7 +31,6 @@ class Scoring:
     def __init__(self, settings: Settings) -> None:
         self._folder, self._is_on = settings.data_dir.resolve(), bool(settings.classifier_name)
         self._timeout_s = settings.safety_timeout_s
-        self._shy_until = 0.0
 
     def scores(self, data: bytes, timeout_s: float | None = None) -> Mapping[str, float] | None:
         """Return the scores of a picture (the bytes of a file of ours), or None where no classifier answers within
@@ -41,25 +38,18 @@ class Scoring:
         """
         if not self._is_on:
             return None
-        now = time.monotonic()
-        deadline = now + (self._timeout_s if timeout_s is None else timeout_s)
-        # Whoever hangs has let others wait already; whoever is not there tells so at once.
-        patient_until = deadline if now >= self._shy_until else now
+        deadline = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
         while True:
             try:
                 return self._asked(data, deadline)
             except (FileNotFoundError, ConnectionError, EOFError) as error:
-                if time.monotonic() + LOOK_S >= patient_until:
-                    self._give_up(error)
+                if time.monotonic() + LOOK_S >= deadline:
+                    _give_up(error)
                     return None
                 time.sleep(LOOK_S)
             except (OSError, ValueError) as error:
-                self._give_up(error)
+                _give_up(error)
                 return None
-
-    def _give_up(self, error: Exception) -> None:
-        self._shy_until = time.monotonic() + SHY_S
-        _log.warning("the classifier does not answer: %s: %s", type(error).__name__, error)
 
     def _asked(self, data: bytes, deadline: float) -> Mapping[str, float]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
@@ -72,6 +62,10 @@ class Scoring:
             (length,) = LENGTH.unpack(_received(end, LENGTH.size, deadline))
             told = json.loads(_received(end, length, deadline))
         return {str(name): float(score) for name, score in told.items()}
+
+
+def _give_up(error: Exception) -> None:
+    _log.warning("the classifier does not answer: %s: %s", type(error).__name__, error)
 
 
 def _received(end: socket.socket, count: int, deadline: float) -> bytes:

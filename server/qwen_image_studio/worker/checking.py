@@ -9,7 +9,7 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Band, HeldFor, Policy, Review
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.guard.bands import Verdict, worst
-from qwen_image_studio.guard.safety import Safety, unseen
+from qwen_image_studio.guard.safety import SHORT_S, Safety, unseen
 from qwen_image_studio.imaging import thumbnail
 from qwen_image_studio.jobs import Lease, StoredImage
 from qwen_image_studio.jobs.images import Images
@@ -49,7 +49,7 @@ class Checks:
         verdicts: list[Verdict] = []
         for image in images:
             look()
-            verdict = self._judged(image)
+            verdict = self._judged(image, SHORT_S if verdicts and verdicts[-1].band is Band.UNAVAILABLE else None)
             verdicts.append(verdict)
             if verdict.band is Band.BLOCK:
                 self._gallery.clear(*filter(None, (image.key, image.thumbnail_key, image.comparison_key)))
@@ -61,8 +61,8 @@ class Checks:
         band = worst([*bands, Band.REVIEW if self._holds_all else Band.PASS])
         return Checked(kept, _warnings(bands), band)
 
-    def _judged(self, image: StoredImage) -> Verdict:
-        verdict = self._safety.judge(self._gallery.open(image.key))
+    def _judged(self, image: StoredImage, timeout_s: float | None) -> Verdict:
+        verdict = self._safety.judge(self._gallery.open(image.key), timeout_s)
         if verdict.band is Band.UNAVAILABLE and self._policy is Policy.STRICT:
             raise unseen("What this job has made")
         return verdict
