@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from qwen_image_studio.commands.safety import safety
 from qwen_image_studio.commands.usage import usage
 from qwen_image_studio.commands.webhooks import webhooks
 from qwen_image_studio.contract.errors import BadTemplates, CannotServe, StudioError
-from qwen_image_studio.contract.words import Anchor, AspectRatio, Prefer
+from qwen_image_studio.contract.words import Anchor, AspectRatio, LogFormat, Prefer
 from qwen_image_studio.database.connection import open_database
 from qwen_image_studio.gallery import open_gallery
 from qwen_image_studio.gallery.pruning import prune as prune_old
@@ -49,7 +49,7 @@ for _group in (keys, person, usage, webhooks, safety):
 
 def main() -> None:
     """Run the command line; a failure that the user can mend ends in one line on stderr and exit code 1."""
-    write_log()
+    write_log(log_format=_log_format())
     try:
         _warn_of_slips()
         cli(prog_name="qwen-image-studio")
@@ -61,6 +61,13 @@ def main() -> None:
         name = "_".join(str(part) for part in first["loc"]).upper()
         click.echo(f"Error: STUDIO_{name}: {first['msg']} (it is {first['input']!r}).", err=True)
         sys.exit(1)
+
+
+def _log_format() -> LogFormat:
+    """Return how the log is written; as text where the settings cannot be read, which is told later."""
+    with suppress(ValidationError, UnicodeDecodeError):
+        return Settings().log_format
+    return LogFormat.TEXT
 
 
 def _warn_of_slips() -> None:

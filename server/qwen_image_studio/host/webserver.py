@@ -7,7 +7,9 @@ from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
 
+from qwen_image_studio.contract.words import LogFormat
 from qwen_image_studio.host.connections import Worker
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.settings import Settings
@@ -43,6 +45,8 @@ class WebServer(BaseApplication):  # type: ignore[misc] # gunicorn has no types
             "worker_exit": _close,
             "control_socket_disable": True,
         }
+        if self._settings.log_format is LogFormat.JSON:
+            options["logger_class"] = _Propagated
         for name, value in options.items():
             self.cfg.set(name, value)
 
@@ -52,6 +56,16 @@ class WebServer(BaseApplication):  # type: ignore[misc] # gunicorn has no types
     def load(self) -> Flask:
         """Return the application; gunicorn calls this."""
         return create_app(self._settings, self._models)
+
+
+class _Propagated(Logger):  # type: ignore[misc] # gunicorn has no types
+    """gunicorn's log as part of the process's own."""
+
+    def setup(self, cfg: Any) -> None:
+        """Leave the writing to the handlers of the process."""
+        self.cfg = cfg
+        self.error_log.setLevel(self.LOG_LEVELS[cfg.loglevel])
+        self.error_log.propagate = True
 
 
 def _keep_shared(_server: Any, _worker: Any) -> None:

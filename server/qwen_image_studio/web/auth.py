@@ -15,6 +15,7 @@ from flask import Flask, g, request
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.logs import go_on_with
 from qwen_image_studio.system.threads import LOOKS
 from qwen_image_studio.web.routing import SAFE_METHODS, declared, services
 
@@ -33,7 +34,13 @@ def protect(app: Flask, settings: Settings) -> None:
     # Host has to be one of these, so that a web page whose own name leads to 127.0.0.1 cannot get in.
     own_names = frozenset({"localhost", "127.0.0.1", "::1", urlsplit(settings.address).hostname})
     authenticate = partial(_authenticate, own_names, _authority(settings.address))
-    app.before_request(lambda: LOOKS.run(authenticate))
+
+    def find() -> None:
+        LOOKS.run(authenticate)
+        if "caller" in g:  # here and not in that thread, whose context is a copy
+            go_on_with(owner=g.caller.owner, key=g.caller.key)
+
+    app.before_request(find)
 
 
 def caller() -> Caller:

@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.logs import begin_with
 from qwen_image_studio.web.call_log import call_of
 from qwen_image_studio.web.peers import Networks, peer_of
 from qwen_image_studio.web.routing import declared, services
@@ -44,6 +45,7 @@ def _begin(proxies: Networks) -> None:
     g.started = time.perf_counter()
     sent = request.headers.get("X-Request-Id", "")
     g.request_id = sent if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", sent) else f"req_{secrets.token_hex(8)}"
+    begin_with(request_id=g.request_id)
 
 
 def _end(response: Response) -> Response:

@@ -19,6 +19,7 @@ from qwen_image_studio.gallery.attempt import Attempt
 from qwen_image_studio.imaging.label import Label
 from qwen_image_studio.jobs import JobStore, Lease, Progress
 from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.logs import carried
 from qwen_image_studio.worker.stopwatch import Stopwatch
 
 _log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class LeaseKeeper:
         self._is_asked = False
         self._verdict: Exception | None = None
         self.release_at: float | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True, name=f"keeper-{lease.job.id}")
+        self._thread = threading.Thread(target=carried(self._run), daemon=True, name=f"keeper-{lease.job.id}")
 
     def __enter__(self) -> "LeaseKeeper":
         self._thread.start()

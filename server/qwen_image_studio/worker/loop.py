@@ -38,6 +38,7 @@ from qwen_image_studio.planning.engine import Engine
 from qwen_image_studio.planning.plan import read_plan
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import worker_name
+from qwen_image_studio.system.logs import begin_with
 from qwen_image_studio.worker.batches import Batches
 from qwen_image_studio.worker.checking import Checks, checks_for
 from qwen_image_studio.worker.ends import attempts_to_clear, settled
@@ -159,6 +160,7 @@ class Worker:
     def run_next(self) -> bool:
         """Claim and run one job; return whether there was one."""
         self._finisher.check()
+        begin_with()
         began = time.monotonic()
         try:
             lease = self._store.leases.claim(self._name, self._lane, self._models, self._engine.loaded)
@@ -168,6 +170,7 @@ class Worker:
         if lease is None:
             return False
         stopwatch = Stopwatch(lease.job, time.monotonic() - began)
+        begin_with(job_id=lease.job.id, owner=lease.job.owner, key=lease.job.key, request_id=lease.job.request_id)
         _log.info("job %s: attempt %d on %s", lease.job.id, lease.job.attempt, self._device)
         self._state, self._message = WorkerState.BUSY, ""
         self._run(lease, stopwatch, lambda: self._painted(lease, stopwatch))
