@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from qwen_image_studio.contract.operators import OperatorView
 from qwen_image_studio.contract.view import View
 from qwen_image_studio.contract.words import AspectRatio, Language, Operation, SlotType, Tier, WorkerState
 
@@ -41,6 +42,8 @@ class TierView(View):
     tier: Tier
     steps: int
     guidance_scale: float
+    seconds: float | None
+    """Median time of a picture as it was measured here, without waiting; null where none was."""
 
 
 class ModelView(View):
@@ -149,6 +152,8 @@ class Health(View):
     running: int | None
     """Jobs under way; null likewise."""
     workers: list[WorkerView]
+    operator: OperatorView | None = None
+    """For keys with the scope operate; null for others."""
 
 
 class Liveness(View):

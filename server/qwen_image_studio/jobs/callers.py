@@ -11,7 +11,7 @@ from qwen_image_studio.contract.limits import NO_LIMITS, KeyLimits
 from qwen_image_studio.contract.words import State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import OPEN, QUEUED, RUNNING, jobs
-from qwen_image_studio.jobs.events import Events, clock
+from qwen_image_studio.jobs.events import Change, Events, clock
 from qwen_image_studio.jobs.limits import Allowance
 from qwen_image_studio.jobs.ranking import places
 from qwen_image_studio.jobs.records import JOBS, SHOWN_STATE, VERSION, as_job, check_inputs, get_job
@@ -157,19 +157,25 @@ class Jobs:
         Raises StudioError ``not_found`` or ``job_finished``.
         """
         with self._events.changing() as change:
-            job = get_job(change.connection, job_id, owner, to_change=True)
-            if job.state is State.CANCELLED or job.cancel_requested:
-                return job
-            if job.state.final:
-                message = f"Job {job_id} has {job.state.value} already; there is nothing to cancel."
-                raise StudioError("job_finished", message)
-            if job.state is not State.RUNNING:  # no worker holds it
-                change.end(job_id, State.CANCELLED, clock(now), cancel_requested=True)
-            else:
-                change.update(job_id, {"cancel_requested": True})
-                if job.rows is not None:
-                    change.cancel_rows(job_id, clock(now))
+            cancel(change, get_job(change.connection, job_id, owner, to_change=True), clock(now))
             return get_job(change.connection, job_id, owner)
+
+
+def cancel(change: Change, job: Job, now: float) -> bool:
+    """Cancel a job as `Jobs.cancel` does, and return whether that changed anything. Raises StudioError
+    ``job_finished``.
+    """
+    if job.state is State.CANCELLED or job.cancel_requested:
+        return False
+    if job.state.final:
+        raise StudioError("job_finished", f"Job {job.id} has {job.state.value} already; there is nothing to cancel.")
+    if job.state is not State.RUNNING:  # no worker holds it
+        change.end(job.id, State.CANCELLED, now, cancel_requested=True)
+        return True
+    change.update(job.id, {"cancel_requested": True})
+    if job.rows is not None:
+        change.cancel_rows(job.id, now)
+    return True
 
 
 def _in_state(query: Select[Any], state: State | None) -> Select[Any]:

@@ -9,10 +9,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, delete, func, insert, literal_column, select
 
+from qwen_image_studio.contract.operators import CallView
+from qwen_image_studio.contract.sheets import as_csv
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import calls
+from qwen_image_studio.jobs.prompts import Words
 from qwen_image_studio.jobs.states import BEFORE_WORK
 
+_COLUMNS = list(CallView.model_fields)
 JOB = "job"
 """What a job's row has in place of an HTTP method."""
 SUCCEEDED = "succeeded"
@@ -87,6 +91,8 @@ class Sought:
     outcome: str | None = None
     """``failed`` and ``refused`` stand for all their codes."""
     job_id: str | None = None
+    words: Words | None = None
+    """What the prompt must have in it."""
 
     def conditions(self) -> Iterable[ColumnElement[bool]]:
         """Yield what must hold of a row."""
@@ -97,6 +103,9 @@ class Sought:
         if self.outcome is not None:
             begins = calls.c.outcome.startswith(f"{self.outcome}:", autoescape=True)
             yield (calls.c.outcome == self.outcome) | begins
+        if self.words is not None:
+            whole, text = self.words
+            yield calls.c.prompt == text if whole else calls.c.prompt.icontains(text, autoescape=True)
         for name in ("key", "owner", "person", "operation", "model", "job_id"):
             if (value := getattr(self, name)) is not None:
                 yield calls.c[name] == value
@@ -158,6 +167,23 @@ class Calls:
         old = select(calls.c.seq).where(calls.c.at < before).order_by(calls.c.at).limit(most)
         with self._database.writing() as connection:
             return connection.execute(delete(calls).where(calls.c.seq.in_(old.scalar_subquery()))).rowcount
+
+
+def view_of(row: Call) -> CallView:
+    """Return a row as people see it."""
+    is_job = row.method == JOB
+    values: dict[str, Any] = {**asdict(row), "kind": "job" if is_job else "request"}
+    return CallView(**(values | {"method": None, "route": None} if is_job else values))
+
+
+def as_sheet(rows: Iterable[Call]) -> str:
+    """Return rows as CSV, the phases of jobs as one text."""
+    views = [view_of(row).model_dump() for row in rows]
+    return as_csv(_COLUMNS, [[_cell(view[name]) for name in _COLUMNS] for view in views])
+
+
+def _cell(value: Any) -> Any:
+    return " ".join(f"{phase}={ms:g}" for phase, ms in value.items()) if isinstance(value, dict) else value
 
 
 def columns(row: Call) -> dict[str, Any]:

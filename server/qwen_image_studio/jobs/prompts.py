@@ -19,6 +19,9 @@ _TABLES = frozenset({"table", "rows"})
 _QUOTED = re.compile(r"'([^']+)'")
 _TAKEN_OUT = "'…'"
 
+Words = tuple[bool, str]
+"""Whether a text is to be the whole prompt, and the text."""
+
 
 class PromptPolicy:
     """What the settings say about prompts."""
@@ -37,6 +40,14 @@ class PromptPolicy:
         if prompt is None or self._prompts is Prompts.DROPPED:
             return None
         return prompt if self.keeps else f"sha256:{self._hash(prompt)}"
+
+    def sought(self, text: str | None) -> Words | None:
+        """Return by what a prompt is found in the log that has this text in it; where only hashes are kept, one that
+        is this text.
+        """
+        if text is None or self._prompts is not Prompts.HASHED:
+            return None if text is None else (False, text)
+        return True, str(self.logged(text))
 
     def fingerprint(self, fingerprint: str) -> str:
         """Return a request's fingerprint, which is one of its prompt, too, as it is stored."""

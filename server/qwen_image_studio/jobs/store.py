@@ -17,6 +17,7 @@ from qwen_image_studio.jobs.news import Announcer, Bell, open_bell
 from qwen_image_studio.jobs.outbox import Outbox
 from qwen_image_studio.jobs.pictures import Pictures
 from qwen_image_studio.jobs.prompts import prompt_policy
+from qwen_image_studio.jobs.queue import Queue
 from qwen_image_studio.jobs.review import Reviews
 from qwen_image_studio.jobs.rows import Rows
 from qwen_image_studio.jobs.tallies import Tallies
@@ -53,6 +54,8 @@ class JobStore:
         self.workers = Workers(database)
         self.outbox = Outbox(database)
         self.calls = Calls(database)
+        self.queue = Queue(database, events)
+        """What operators see and steer."""
         self.tallies = Tallies(database)
 
     def close(self) -> None:

@@ -11,14 +11,16 @@ from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.web import account, deliveries, events, files, images, jobs, ops, review
+from qwen_image_studio.web import account, deliveries, events, files, images, jobs, operators, ops, review
 from qwen_image_studio.web.auth import protect
 from qwen_image_studio.web.call_log import CallLog
 from qwen_image_studio.web.edge import guard_edge
 from qwen_image_studio.web.health import health_now
 from qwen_image_studio.web.limits import tell_limits
+from qwen_image_studio.web.numbers import Numbers
 from qwen_image_studio.web.openai import routes as openai
 from qwen_image_studio.web.routing import Services, services
+from qwen_image_studio.web.speeds import Speeds
 from qwen_image_studio.web.streams import Streams
 from qwen_image_studio.web.subpath import stand_below_path
 from qwen_image_studio.web.waiting import Changes
@@ -41,6 +43,7 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
     app.url_map.merge_slashes = False  # the key in a signed link must stay as it is
     store = open_store(settings)
     gallery = open_gallery(settings, store)
+    call_log = CallLog(store.calls)
     parts = Services(
         settings=settings,
         store=store,
@@ -49,14 +52,16 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
         models=models,
         changes=Changes(store, Streams(store, lambda: health_now(store, settings).model_dump_json())),
         intake=Intake(settings, store, gallery, models),
-        call_log=CallLog(store.calls),
+        call_log=call_log,
+        numbers=Numbers(store, settings, models, call_log),
+        speeds=Speeds(store.calls, models),
     )
     parts.keep_in(app)
     stand_below_path(app, settings)
     guard_edge(app, settings)
     protect(app, settings)
     tell_limits(app)
-    for module in (account, jobs, images, events, review, deliveries, openai, files, ops):
+    for module in (account, jobs, images, events, review, deliveries, operators, openai, files, ops):
         app.register_blueprint(module.blueprint)
     return app
 

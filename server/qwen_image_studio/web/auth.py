@@ -5,7 +5,7 @@ Without a key a browser on this machine could be made to send requests by any pa
 request comes from, in Sec-Fetch-Site or at least in Origin, and other sites may change nothing.
 """
 
-from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from flask import Flask, g, request
 
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import Scope
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.logs import go_on_with
 from qwen_image_studio.system.threads import LOOKS
@@ -21,6 +22,10 @@ from qwen_image_studio.web.routing import SAFE_METHODS, declared, services
 
 _OWN_SITE = frozenset({"same-origin", "none"})
 """Values of Sec-Fetch-Site of the server's own pages, and of what a person typed."""
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""Names of this machine. Without keys Host has to be one of them, so that a web page whose own name leads to 127.0.0.1
+cannot get in."""
+METRICS = "ops.metrics"
 _PORTS = {"http": 80, "https": 443}
 _FOREIGN_PAGE = (
     "A web page of another site sent this request, and without an API key only this server's own pages may submit, "
@@ -31,9 +36,7 @@ _FOREIGN_PAGE = (
 
 def protect(app: Flask, settings: Settings) -> None:
     """Require a key, with the route's scope, before every view that is not declared to need none."""
-    # Host has to be one of these, so that a web page whose own name leads to 127.0.0.1 cannot get in.
-    own_names = frozenset({"localhost", "127.0.0.1", "::1", urlsplit(settings.address).hostname})
-    authenticate = partial(_authenticate, own_names, _authority(settings.address))
+    authenticate = partial(_authenticate, _authority(settings.address))
 
     def find() -> None:
         LOOKS.run(authenticate)
@@ -49,20 +52,41 @@ def caller() -> Caller:
     return found
 
 
-def _authenticate(own_names: Collection[str | None], own_authority: tuple[str | None, int | None] | None) -> None:
+def operates() -> bool:
+    """Return whether the current request, to a route that needs no key, comes from an operator all the same."""
+    with suppress(StudioError):  # a job store that cannot be read knows nobody
+        found = _sent_key()
+        if found is None and not services().keys.any() and _is_own_name(services().settings):
+            found = Caller()
+        return found is not None and Scope.OPERATE in found.scopes
+    return False
+
+
+def _sent_key() -> Caller | None:
+    """Return whose key came with the current request; None without one, and for a wrong one."""
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    return services().keys.caller(key.strip()) if scheme.lower() == "bearer" and key.strip() else None
+
+
+def _is_own_name(settings: Settings) -> bool:
+    """Return whether the current request names this machine as its host, or the address of the settings."""
+    return urlsplit(f"//{request.host}").hostname in {*_LOOPBACK, urlsplit(settings.address).hostname}
+
+
+def _authenticate(own_authority: tuple[str | None, int | None] | None) -> None:
     route = declared(request.endpoint)
     if request.endpoint is None or (route is not None and not route.needs_key):
         return
-    keys = services().keys
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    found = keys.caller(key.strip()) if scheme.lower() == "bearer" and key.strip() else None
+    if request.endpoint == METRICS and services().settings.metrics_open:
+        return
+    keys, found = services().keys, _sent_key()
     if found is None and keys.any():
         raise StudioError(
             "invalid_api_key",
             "The API key is missing or wrong: send it as 'Authorization: Bearer <key>'. "
             "The operator makes one with 'qwen-image-studio keys add NAME'.",
         )
-    if found is None and urlsplit(f"//{request.host}").hostname not in own_names:
+    if found is None and not _is_own_name(services().settings):
         raise StudioError(
             "invalid_api_key",
             "Without API keys the server answers only to this machine's own names; ask for http://localhost, or make "

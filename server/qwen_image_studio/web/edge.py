@@ -57,11 +57,17 @@ def _end(response: Response) -> Response:
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     level = logging.DEBUG if request.endpoint in QUIET_ENDPOINTS else logging.INFO
     taken_ms = (time.perf_counter() - g.started) * 1000
+    parts.numbers.note(_rule(), request.method, response.status_code, taken_ms / 1000)
     owner = g.caller.owner if "caller" in g else "-"
     # The path without the query, which may hold a link's signature.
     facts = (request.method, request.path[:200], response.status_code, taken_ms, owner, g.request_id)
     _log.log(level, "%s %r %d in %.0f ms, owner %s, %s", *facts)
     return response
+
+
+def _rule() -> str:
+    """Return the rule of the current request's route; all addresses where there is nothing are one."""
+    return "none" if request.url_rule is None else request.url_rule.rule
 
 
 def _studio_error(error: StudioError) -> Response:

@@ -1,18 +1,22 @@
 """Operations over HTTP: health, models, templates and the OpenAPI document."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
-from flask import Blueprint, current_app
+from flask import Blueprint, Response, current_app
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from qwen_image_studio import __version__
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.service import Health, Liveness, ModelList, ModelView, TemplateList
-from qwen_image_studio.contract.words import WorkerState
+from qwen_image_studio.contract.words import Scope, WorkerState
 from qwen_image_studio.models.table import Model, find_model
 from qwen_image_studio.prompts.templates import listed
+from qwen_image_studio.web.auth import operates
 from qwen_image_studio.web.health import can_work, health_now, workers_now
+from qwen_image_studio.web.operators import operator_view
 from qwen_image_studio.web.present import model_view
 from qwen_image_studio.web.routing import route, services
 
@@ -25,8 +29,15 @@ class OpenApiDocument(BaseModel):
 
 @route(blueprint, "GET", "/v1/health", needs_key=False)
 def health() -> Health:
-    """Tell how the server is, always with 200: a state in a word and in a sentence."""
-    return health_now(services().store, services().settings)
+    """Tell how the server is, always with 200: a state in a word and in a sentence.
+
+    To a key with the scope `operate` also what its devices, last failures and speeds are.
+    """
+    health = health_now(services().store, services().settings)
+    if operates():
+        with suppress(StudioError):  # the state says so already
+            return health.model_copy(update={"operator": operator_view(services())})
+    return health
 
 
 @route(blueprint, "GET", "/v1/health/live", needs_key=False)
@@ -46,6 +57,15 @@ def ready() -> tuple[Health, int]:
     """
     health = health_now(services().store, services().settings)
     return health, 200 if can_work(health) else 503
+
+
+@route(blueprint, "GET", "/metrics", returns="text/plain", scope=Scope.OPERATE)
+def metrics() -> Response:
+    """Get numbers for Prometheus, which sends the key as a bearer token.
+
+    With `STUDIO_METRICS_OPEN` no key is needed.
+    """
+    return Response(services().numbers.text(), content_type=CONTENT_TYPE_LATEST)
 
 
 @route(blueprint, "GET", "/v1/models")

@@ -136,7 +136,12 @@ def model_view(model: Model, *, loaded: bool) -> ModelView:
         default_steps=model.recipe().steps,
         default_guidance_scale=model.recipe().guidance_scale,
         tiers=[
-            TierView(tier=tier, steps=recipe.steps, guidance_scale=recipe.guidance_scale)
+            TierView(
+                tier=tier,
+                steps=recipe.steps,
+                guidance_scale=recipe.guidance_scale,
+                seconds=services().speeds.of_tier(model, tier),
+            )
             for tier, recipe in model.tiers.items()
         ],
         vocabulary=vocabulary_of(model),

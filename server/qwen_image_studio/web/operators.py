@@ -1,0 +1,137 @@
+"""What operators see and steer over HTTP: the queue of all owners, and the call log."""
+
+import time
+
+from flask import Blueprint, Response, request
+from pydantic import ValidationError
+
+from qwen_image_studio.contract.errors import StudioError, from_validation
+from qwen_image_studio.contract.operators import (
+    CallList,
+    CallsQuery,
+    CancelledView,
+    CancelRequest,
+    CancelScope,
+    DeviceView,
+    FailureView,
+    OperatorView,
+    QueueEntry,
+    QueueList,
+    QueueQuery,
+    SpeedView,
+)
+from qwen_image_studio.contract.sheets import CSV
+from qwen_image_studio.contract.words import ADJUSTED, Scope, State
+from qwen_image_studio.jobs import Job
+from qwen_image_studio.jobs.calls import Sought, as_sheet, view_of
+from qwen_image_studio.web.routing import Body, Services, read_json, route, services
+
+blueprint = Blueprint("operators", __name__, url_prefix="/v1")
+
+LAST_FAILURES = 10
+_STATES = {CancelScope.WAITING: [State.QUEUED], CancelScope.ALL: [State.QUEUED, State.RUNNING]}
+
+
+@route(blueprint, "GET", "/queue", errors=("not_found",), scope=Scope.OPERATE)
+def queue(query: QueueQuery) -> QueueList:
+    """List the jobs of all owners that have not ended, oldest first, without what they say."""
+    store, now = services().store, time.time()
+    found, has_more = store.queue.page(query.limit, query.after)
+    waiting, running = store.jobs.counts()
+    entries = [_entry(job, place, now) for job, place in found]
+    return QueueList(data=entries, has_more=has_more, waiting=waiting, running=running)
+
+
+def _entry(job: Job, place: int | None, now: float) -> QueueEntry:
+    return QueueEntry(
+        id=job.id,
+        owner=job.owner,
+        key=job.key,
+        person=job.person,
+        operation=job.operation,
+        model=job.model or ADJUSTED,
+        tier=job.tier,
+        state=job.state,
+        queue_position=place,
+        phase=job.progress.phase,
+        step=job.progress.step,
+        steps=job.progress.steps,
+        attempt=job.attempt,
+        parent_id=job.parent_id,
+        rows=job.rows,
+        age_s=round(max(0.0, now - job.created_at), 1),
+        cancel_requested=job.cancel_requested,
+    )
+
+
+def _read_cancel() -> CancelScope:
+    """Read the current request. Raises StudioError that names the parameter at fault."""
+    if request.mimetype != "application/json":
+        raise StudioError("unsupported_media_type", "Send application/json.")
+    body = read_json(request.get_data(cache=False), such_as='{"scope": "waiting"}')
+    try:
+        return CancelRequest.model_validate(body).scope
+    except ValidationError as error:
+        raise from_validation(error, where="cancel", known=CancelRequest.model_fields) from error
+
+
+@route(blueprint, "POST", "/queue/cancel", body=Body(_read_cancel, CancelRequest), scope=Scope.OPERATE)
+def cancel(body: CancelScope) -> CancelledView:
+    """Cancel the jobs of all owners: those of which nothing has begun, or all.
+
+    A batch of which a row has begun runs. What waits for a reviewer stays, and so does what is submitted meanwhile.
+    """
+    return CancelledView(cancelled=services().store.queue.cancel(_STATES[body]))
+
+
+@route(blueprint, "GET", "/calls", returns=CallList, also=CSV, scope=Scope.OPERATE)
+def calls(query: CallsQuery) -> CallList | Response:
+    """List the call log, newest first: jobs that have ended, and requests that were refused or changed something.
+
+    As CSV with `Accept: text/csv` or `format=csv`.
+    """
+    store, asked = services().store, query.model_dump(exclude={"limit", "after", "format", "q"})
+    sought = Sought(**asked, words=store.prompts.sought(query.q))
+    found, has_more = store.calls.page(sought, query.limit, query.after)
+    if query.format == "csv" or (query.format is None and _wants_csv()):
+        return Response(as_sheet(found), mimetype=CSV)
+    return CallList(data=[view_of(row) for row in found], has_more=has_more)
+
+
+def _wants_csv() -> bool:
+    return request.accept_mimetypes.best_match(["application/json", CSV]) == CSV
+
+
+# -- beside the health ---------------------------------------------------------------------------------------------
+
+
+def operator_view(parts: Services) -> OperatorView:
+    """Return what operators see beside the health. Raises StudioError where the job store cannot be read."""
+    return OperatorView(
+        devices=[
+            DeviceView(
+                device=report.device,
+                model=report.model,
+                memory_used=report.memory_used,
+                memory_total=report.memory_total,
+            )
+            for report in parts.store.workers.all()
+        ],
+        failures=[
+            FailureView(
+                at=row.at,
+                job_id=row.job_id,
+                owner=row.owner,
+                operation=row.operation,
+                model=row.model,
+                code=row.outcome.partition(":")[2],
+                attempt=row.attempt,
+            )
+            for row in parts.store.calls.failures(LAST_FAILURES)
+        ],
+        speeds=[
+            SpeedView(model=model, tier=tier, operation=operation, seconds=seconds)
+            for (model, tier, operation), seconds in parts.speeds.now().items()
+        ],
+        calls_dropped=parts.call_log.dropped,
+    )
