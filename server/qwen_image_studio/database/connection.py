@@ -12,6 +12,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingErr
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import Prompts
 from qwen_image_studio.database.damage import check_whole, known_revision, usable
 from qwen_image_studio.database.tables import REVISION
 from qwen_image_studio.database.writers import TurnNeverCame, Writers
@@ -30,8 +31,9 @@ LONGEST_TURN_S = 10.0
 class Database:
     """One database of a process, with its pool of connections."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = connect(url)
+    def __init__(self, url: str, *, erases: bool = False) -> None:
+        """With `erases`, SQLite overwrites what is deleted, so that it cannot be read from the file any more."""
+        self.engine = connect(url, erases=erases)
         self._reader = self.engine.execution_options(reading=True)
         self.writers = Writers() if self.engine.dialect.name == "sqlite" else None
         """The queue of this process's writers; other databases have one of their own."""
@@ -49,6 +51,16 @@ class Database:
         with database_errors(), turn, self.engine.begin() as connection:
             yield connection
 
+    def erase(self) -> None:
+        """Empty SQLite's log of changes, in which what was deleted stands until it is written over; it is left for the
+        next time where somebody reads.
+        """
+        if self.writers is None:
+            return
+        with database_errors(), self.writers.turn(LONGEST_TURN_S), self.engine.connect() as connection:
+            raw: Any = connection.connection.dbapi_connection
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Close all connections that are not in use."""
         self.engine.dispose()
@@ -60,7 +72,8 @@ def open_database(settings: Settings) -> Database:
     Raises CannotServe for a database that cannot be used: damaged, another program's, of a newer version of this one.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    database, url = Database(settings.database), make_url(settings.database)
+    erases = settings.prompts is not Prompts.KEPT
+    database, url = Database(settings.database, erases=erases), make_url(settings.database)
     with lock(settings.data_dir / "migrate.lock"), usable(url):
         with database.reading() as connection:
             revision = known_revision(connection, url)
@@ -75,12 +88,14 @@ def check_database(database: Database) -> None:
         check_whole(connection, database.engine.url)
 
 
-def connect(url: str) -> Engine:
-    """Return an engine for a SQLAlchemy URL; it opens no connection yet."""
+def connect(url: str, *, erases: bool = False) -> Engine:
+    """Return an engine for a SQLAlchemy URL; it opens no connection yet. `erases` is as in `Database`."""
     if make_url(url).get_backend_name() != "sqlite":
         return create_engine(url, pool_pre_ping=True, pool_size=16, max_overflow=64)
     engine = create_engine(url, pool_size=16, max_overflow=64)
     event.listen(engine, "connect", _tune_sqlite)
+    if erases:
+        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA secure_delete = ON"))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 

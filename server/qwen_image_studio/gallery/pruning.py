@@ -163,6 +163,14 @@ class Retention:
         yield from pruning.pieces(None if days is None else days * DAY_S)
         if pruning.pruned != Pruned():
             _log.info("deleted by age: %s", pruning.pruned)
+        yield from self._prune_calls()
+        if not self._store.prompts.keeps:
+            self._store.database.erase()
+
+    def _prune_calls(self) -> Iterator[None]:
+        before = time.time() - self._settings.calls_days * DAY_S
+        while self._store.calls.prune(before):
+            yield
 
 
 def prune(gallery: Gallery, store: JobStore, settings: Settings, older_than_s: float, *, dry_run: bool) -> Pruned:

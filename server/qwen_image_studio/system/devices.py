@@ -161,3 +161,22 @@ def processor() -> Device:
     """Return the processor, with the machine's memory."""
     memory = psutil.virtual_memory()
     return Device("cpu", f"{os.cpu_count()} processor cores", memory.total / 2**30, memory.available / 2**30)
+
+
+def memory_of(device: str) -> tuple[int | None, int | None]:
+    """Return used and total bytes of a device's memory; for a processor, what this process uses of the machine's. None
+    each where they cannot be read.
+    """
+    kind, _, number = device.partition(":")
+    if kind != "cuda":
+        return psutil.Process().memory_info().rss, psutil.virtual_memory().total
+    import pynvml
+
+    with suppress(pynvml.NVMLError, IndexError, ValueError):
+        pynvml.nvmlInit()
+        try:
+            memory = pynvml.nvmlDeviceGetMemoryInfo(_visible(_all_cards())[int(number or 0)])
+            return int(memory.used), int(memory.total)
+        finally:
+            pynvml.nvmlShutdown()
+    return None, None

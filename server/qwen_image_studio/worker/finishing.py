@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
+from qwen_image_studio.system.logs import carried
+
 PENDING = 2
 """Number of attempts that may wait for their end; with so many, the worker waits, too."""
 
@@ -19,7 +21,7 @@ class Finisher:
         """Have the work done after what was taken before; wait while too much is pending."""
         while len(unfinished := [each for each in self._pending if not each.done()]) >= PENDING:
             wait(unfinished, return_when=FIRST_COMPLETED)
-        self._pending.append(self._thread.submit(work))
+        self._pending.append(self._thread.submit(carried(work)))
 
     def check(self) -> None:
         """Raise what earlier work has raised: it ends the worker, as it would have in the worker's own thread."""

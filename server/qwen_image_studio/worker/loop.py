@@ -37,7 +37,7 @@ from qwen_image_studio.models.table import Model
 from qwen_image_studio.planning.engine import Engine
 from qwen_image_studio.planning.plan import read_plan
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import worker_name
+from qwen_image_studio.system.devices import memory_of, worker_name
 from qwen_image_studio.system.logs import begin_with
 from qwen_image_studio.worker.batches import Batches
 from qwen_image_studio.worker.checking import Checks, checks_for
@@ -311,7 +311,8 @@ class Worker:
     def _report(self, state: WorkerState, message: str) -> None:
         self._state, self._message = state, message
         try:
-            report = WorkerReport(self._name, self._device, state, self._loaded_model(), message, time.time())
+            loaded, memory = self._loaded_model(), memory_of(self._device)
+            report = WorkerReport(self._name, self._device, state, loaded, message, time.time(), *memory)
             self._store.workers.note(report)
         except StudioError as busy:
             _log.warning("%s", busy)
