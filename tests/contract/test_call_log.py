@@ -235,7 +235,13 @@ def test_rows_wait_for_a_busy_database_and_are_written_then(store: JobStore) -> 
 @pytest.fixture
 def logged(store: JobStore) -> JobStore:
     """Three jobs and two requests."""
-    job = {"method": "job", "route": "", "operation": "generate", "model": "miniature", "tier": "quality"}
+    job: dict[str, Any] = {
+        "method": "job",
+        "route": "",
+        "operation": "generate",
+        "model": "miniature",
+        "tier": "quality",
+    }
     done: dict[str, Any] = {"phases": {"denoising": 2000.0, "waiting": 9e9}, "images": 2, "took_ms": 2000.0, "bytes": 5}
     store.calls.write(
         [

@@ -35,7 +35,7 @@ def health_of(client: FlaskClient) -> Health:
     assert answer.status_code == 200
     health = Health.model_validate(answer.get_json())
     ready = client.get("/v1/health/ready")
-    assert Health.model_validate(ready.get_json()) == health
+    assert Health.model_validate(ready.get_json()) == health.model_copy(update={"operator": None})
     assert ready.status_code == (200 if can_paint(health) else 503)
     live = client.get("/v1/health/live")
     assert (live.status_code, live.get_json()["version"]) == (200, health.version)

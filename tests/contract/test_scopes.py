@@ -24,6 +24,10 @@ NEEDS: dict[str, set[Scope]] = {
     "review.decide": {Scope.REVIEW, Scope.OPERATE},
     "deliveries.index": {Scope.OPERATE},
     "deliveries.resend": {Scope.OPERATE},
+    "operators.queue": {Scope.OPERATE},
+    "operators.cancel": {Scope.OPERATE},
+    "operators.calls": {Scope.OPERATE},
+    "ops.metrics": {Scope.OPERATE},
     "openai.generate": {Scope.GENERATE},
     "openai.edit": {Scope.EDIT},
 }
