@@ -7,10 +7,12 @@ from pathlib import Path
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
+from sqlalchemy import select
 
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Lane, Operation, Review, Scope, State
+from qwen_image_studio.database.tables import deliveries
 from qwen_image_studio.jobs import OPEN_ROWS, Job, JobStore, Lease, NewJob, StoredImage, open_store
 from qwen_image_studio.jobs.review import Verdict
 from qwen_image_studio.settings import Settings
@@ -137,6 +139,22 @@ def test_two_verdicts_at_once_end_the_job_once(store: JobStore) -> None:
             thread.join()
         assert store.jobs.get(job.id).state is State.SUCCEEDED
         assert store.jobs.get(job.id).version == versions + 2
+
+
+def test_a_callback_is_told_of_the_end_and_of_nothing_before(store: JobStore) -> None:
+    job = submit(store, webhook_url="https://hooks.example/a")
+    lease = claim(store)
+    store.leases.finish(lease, held(lease, 0, 1, of=2), [])
+    store.reviews.decide(image_of(job, 0), NO, ANN)
+
+    def told() -> list[tuple[str, str]]:
+        with store.database.reading() as connection:
+            return [(row.job_id, row.event) for row in connection.execute(select(deliveries))]
+
+    assert told() == []
+    store.reviews.decide(image_of(job, 1), NO, ANN)
+    store.reviews.decide(image_of(job, 1), NO, ANN)
+    assert told() == [(job.id, "job.failed")]
 
 
 def test_another_owners_image_takes_an_operator(store: JobStore) -> None:
