@@ -14,6 +14,7 @@ from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
 from tests.support.pictures import png
+from tests.support.worker import working
 
 CUP = {"operation": "generate", "prompt": "a cup", "steps": 2}
 
@@ -183,6 +184,25 @@ def test_every_answer_to_a_submit_tells_what_is_left(client: FlaskClient, keys: 
     }
     assert 0 < int(left["images-per-day"]["t"]) <= 86400
     assert int(left["images-per-day"]["t"]) <= int(left["images-per-month-of-person"]["t"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_openais_answers_tell_it_too(client: FlaskClient, keys: KeyStore, worker: Worker, *, stream: bool) -> None:
+    headers = bearer(keys, KeyLimits(person=Limits(images_per_day=5)))
+    with working(worker):
+        body = {"prompt": "a cup", "n": 2, "user": "ann", "stream": stream}
+        answer = client.post("/v1/images/generations", json=body, headers=headers)
+        assert answer.status_code == 200, answer.text
+    assert fields(answer.headers["RateLimit"])["images-per-day-of-person"]["r"] == "3"
+
+
+def test_the_contract_tells_of_the_headers(client: FlaskClient) -> None:
+    paths = client.get("/openapi.json").get_json()["paths"]
+    for path, status in (("/v1/jobs", "202"), ("/v1/images/generations", "200"), ("/v1/images/edits", "200")):
+        for code in (status, "429"):
+            told = paths[path]["post"]["responses"][code]["headers"]
+            assert set(told) == {"RateLimit", "RateLimit-Policy"}, f"{path} {code}"
+    assert "headers" not in paths["/v1/jobs"]["get"]["responses"]["200"]
 
 
 def test_me_is_the_key_with_what_it_may_and_has_used(client: FlaskClient, keys: KeyStore) -> None:

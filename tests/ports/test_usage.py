@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from sqlalchemy import select
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.limits import KeyLimits, Limits
-from qwen_image_studio.contract.words import Lane
+from qwen_image_studio.contract.words import Lane, Review, State
 from qwen_image_studio.database.tables import usage
 from qwen_image_studio.jobs import Job, JobStore, Lease
 from qwen_image_studio.jobs.states import Measured
@@ -193,6 +194,21 @@ def test_fewer_pictures_than_asked_for_give_back_the_rest(store: JobStore) -> No
     assert (row.images, row.pictures, row.device_s, row.megapixel_steps) == (3, 3, 4.5, 31.5)
     sent(store, limits)
     assert refused(store, limits).code == "quota_exceeded"
+
+
+def test_a_picture_that_waits_for_a_reviewer_was_painted_and_its_job_is_no_longer_at_once(store: JobStore) -> None:
+    limits = of_person(images_per_day=4, jobs_at_once=1)
+    job = sent(store, limits, images=3)
+    lease = claim(store, NOON)
+    held = [replace(picture(lease.job), review=Review.HELD), picture(lease.job, 1)]
+    store.leases.finish(lease, held, [], now=NOON, measured=Measured(device_s=2))
+    assert store.jobs.get(job.id).state is State.REVIEW
+    row = rows(store)[job.id]
+    assert (row.images, row.pictures, row.device_s, row.ended_at) == (2, 2, 2, NOON)
+    sent(store, limits, images=2)
+    store.jobs.cancel(job.id, "shop", now=NOON + 60)
+    assert rows(store)[job.id].images == 2
+    assert rows(store)[job.id].ended_at == NOON
 
 
 def test_a_job_that_asks_for_nothing_to_be_painted_is_free(store: JobStore) -> None:

@@ -111,7 +111,7 @@ class UsageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    month: Annotated[str, Field(pattern=r"^20[0-9]{2}-(0[1-9]|1[0-2])$")] | None = None
+    month: Annotated[str, Field(max_length=7, pattern=r"^20[0-9]{2}-(0[1-9]|1[0-2])$")] | None = None
     """Such as 2026-11, in UTC. Left out: this month, or all of them where they are grouped by month."""
     group: Annotated[str, Field(max_length=60)] = "month,key,person,model"
     """By what to add up: month, key, person, model, with commas between them."""

@@ -98,7 +98,7 @@ class EventsQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    kinds: str = Field("job,image", pattern=r"^(job|image|review|health)(,(job|image|review|health))*$")
+    kinds: str = Field("job,image", max_length=100, pattern=r"^(job|image|review|health)(,(job|image|review|health))*$")
     """Kinds of events, as a list with commas: job, image, review, health."""
     user: NamedUser = None
     """What was submitted for that user alone; uploads are nobody's."""

@@ -124,7 +124,7 @@ class KeyStore:
         hashed, at = _hash(key), time.time() if now is None else now
         with self._database.reading() as connection:
             row = connection.execute(_CALLER, {"hash": hashed, "now": at}).one_or_none()
-        # The database has compared hashes already, and in no constant time; which of them is no secret's.
+        # How long the index takes may tell something of the hash, from which nobody gets to a key of 256 random bits.
         if row is None or not any(hmac.compare_digest(hashed, known) for known in (row.hash, row.old_hash or "")):
             return None
         return _as_key(row).caller
