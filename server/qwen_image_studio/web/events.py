@@ -84,8 +84,10 @@ def _told(made: Callable[[], Stream], missed: float | None) -> Iterator[str]:
     """Yield the events of a stream, from the first to its end."""
     changes, began, stream = services().changes, time.monotonic(), made()
     with changes.following(stream):
-        yield f"retry: {_milliseconds(max(LEAST_RETRY_S, changes.watches / CROWD_PER_S))}\n\n"
         at = time.time()
+        # One who comes again keeps his own cursor until all that he missed is told.
+        cursor = "" if "Last-Event-ID" in request.headers else f"id: {_milliseconds(at)}\n"
+        yield f"retry: {_milliseconds(max(LEAST_RETRY_S, changes.watches / CROWD_PER_S))}\n{cursor}\n"
         look = LOOKS.run(partial(_missed, stream.owner, missed))
         if look is None:
             yield 'event: reset\ndata: {"reason": "Too much was missed: read the lists again."}\n\n'
