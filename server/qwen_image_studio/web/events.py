@@ -38,6 +38,8 @@ LEAST_RETRY_S = 2.0
 """Time after which readers come again, in seconds; later in a crowd."""
 REPLACED_RETRY_S = 3600.0
 """The same for one whose stream was replaced by others of the same caller."""
+SAME_LINKS_S = 60.0
+"""Time for which what was written is told as it is, with its links, in seconds."""
 _CURSOR = re.compile(r"[1-9][0-9]{12}", re.ASCII)
 _Seen = TypeVar("_Seen", SeenJob, SeenImage)
 
@@ -126,7 +128,7 @@ class _Written:
 
     def of(self, seen: Sequence[_Seen], write: Callable[[Sequence[_Seen]], dict[str, str]]) -> list[str]:
         """Return the JSON of what was seen, written now by `write` where it is new; what is gone is left out."""
-        way = as_paths()
+        way = (as_paths(), int(time.time() / SAME_LINKS_S))
         with self._lock:
             if fresh := [each for each in seen if (way, each) not in self._texts]:
                 made = write(fresh)
