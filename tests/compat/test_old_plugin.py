@@ -8,10 +8,16 @@ from uuid import uuid4
 
 import pytest
 
+from qwen_image_studio.contract.words import Scope
+from qwen_image_studio.database.connection import open_database
+from qwen_image_studio.guard.keys import KeyStore
+from qwen_image_studio.settings import Settings
 from tests.compat.calls import HERE, Caller, DifyFiles, told
 from tests.compat.replay import Recording
 from tests.support.daemon import Daemon, Outcome
+from tests.support.dify import PROVIDER
 from tests.support.studio import Studio
+from tests.support.waiting import until
 
 # What a server answers does not depend on the SDK; tests/plugin/test_real_server.py goes the whole way under both.
 pytestmark = pytest.mark.parametrize("sdk_python", ["newest"], indirect=True, scope="session")
@@ -71,6 +77,32 @@ def test_a_call_of_the_old_plugin_gives_what_it_gave(made: Callable[[str], Outco
 def kinds(variables: Mapping[str, Any]) -> dict[str, type]:
     """What each variable is: a number, a text, a list."""
     return {name: float if isinstance(value, int) else type(value) for name, value in variables.items()}
+
+
+def test_the_old_plugin_names_a_job_that_waits_for_a_reviewer_and_fetches_what_was_approved(
+    old_plugin: Daemon, studio: Studio
+) -> None:
+    """It waits for the verdict until its budget ends, and none of what it relies on is missing meanwhile."""
+
+    def fetched() -> Outcome:
+        credentials = {"server_url": studio.url, "api_key": studio.api_key, "time_budget": "30"}
+        return old_plugin.invoke(PROVIDER, "image_job", {"job_id": job_id}, credentials)
+
+    keys = KeyStore(open_database(Settings(data_dir=studio.folder / "data")))
+    [own] = [key for key in keys.all() if key.name == "tests"]
+    reviewer = {"Authorization": f"Bearer {keys.add('reviewer-of-old', own.owner, [Scope.REVIEW])}"}
+    job_id = studio.submit(prompt="a red apple", steps=2, size="64x64", n=2, hold=True)["id"]
+    until(lambda: studio.job(job_id)["state"] == "review")
+    [first, second] = studio.request("GET", "/v1/images?review=held", headers=reviewer).json()["data"]
+    waiting = fetched()
+    assert waiting.error is not None
+    assert job_id in waiting.error.message
+    for image, state in ((first, "approved"), (second, "rejected")):
+        route = f"/v1/images/{image['id']}/review"
+        assert studio.request("POST", route, json={"state": state}, headers=reviewer).status_code == 200
+    approved = fetched()
+    approved.raise_on_error()
+    assert (len(approved.blobs), approved.variables["image_id"]) == (1, first["id"])
 
 
 def test_the_old_plugin_is_told_its_own_jobs(made: Callable[[str], Outcome]) -> None:

@@ -200,6 +200,22 @@ def test_openais_clients_get_what_may_be_seen(app: Flask, parts: Services, worke
     assert "wait for a reviewer" in answers[0].get_json()["warnings"][-1]
 
 
+def test_what_was_rejected_is_told_to_a_client_that_asks_again(app: Flask, worker: Worker) -> None:
+    asked: dict[str, Any] = {"prompt": "a", "hold": True, "steps": 2}
+    with working(worker), app.test_client() as client:
+
+        def again() -> Any:
+            return client.post(PAINT, json=asked, headers={"Idempotency-Key": "k1"})
+
+        assert refusal(again()) == (403, "held_for_review")
+        assert refusal(again()) == (403, "held_for_review")
+        [image] = client.get("/v1/images?review=held").get_json()["data"]
+        client.post(f"/v1/images/{image['id']}/review", json={"state": "rejected", "reasons": ["too red"]})
+        answer = again()
+    assert refusal(answer) == (403, "rejected")
+    assert "too red" in answer.get_json()["error"]["message"]
+
+
 # -- while it waits ------------------------------------------------------------------------------------------------
 
 

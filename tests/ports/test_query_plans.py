@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from sqlalchemy import Connection, event
 from sqlalchemy.dialects import postgresql
 
 from qwen_image_studio.contract.caller import Caller
-from qwen_image_studio.contract.words import Lane, Operation, Scope, Source, State
+from qwen_image_studio.contract.words import Lane, Operation, Review, Scope, Source, State
 from qwen_image_studio.jobs import JobStore, NewJob, Progress, StoredImage, open_store
 from qwen_image_studio.jobs.pictures import Wanted
 from qwen_image_studio.jobs.ranking import NEXT
+from qwen_image_studio.jobs.review import Verdict
 from qwen_image_studio.settings import Settings
 from tests.ports.test_job_store import LIMIT, new, picture, submit, variant_of
 
@@ -109,6 +111,31 @@ def test_nothing_in_the_life_of_a_job_reads_the_past(store: JobStore) -> None:
         store.rows.counts([batch.job.id])
         store.jobs.cancel(batch.job.id, "ann")
         store.forgetting.forget_job(job.id, "dan")
+    assert reads_of_the_past(steps) == []
+
+
+def test_a_verdict_reads_the_image_and_its_job_alone(store: JobStore) -> None:
+    batch = store.leases.claim("light", Lane.LIGHT)
+    while batch is not None and batch.job.rows is None:
+        store.leases.finish(batch, [], [])
+        batch = store.leases.claim("light", Lane.LIGHT)
+    assert batch is not None
+    with planned(store) as steps:
+        for row in range(3):
+            store.rows.add(batch, row, new())
+        store.leases.release(batch)
+        while (lease := store.leases.claim("w1", Lane.PAINT, ["small"])) is not None:
+            store.leases.finish(lease, [replace(picture(lease.job), review=Review.HELD)], [])
+        waiting = store.leases.claim("light", Lane.LIGHT)
+        assert waiting is not None
+        store.leases.release(waiting)
+        store.rows.counts([batch.job.id])
+        *decided, cancelled = store.rows.of_batch(batch.job.id)
+        for job in decided:
+            store.reviews.look(f"img_{job.id}_0", Caller())
+            store.images.held_behind("k0.png")
+            store.reviews.decide(f"img_{job.id}_0", Verdict(Review.APPROVED), Caller())
+        store.jobs.cancel(cancelled.id, cancelled.owner)
     assert reads_of_the_past(steps) == []
 
 
