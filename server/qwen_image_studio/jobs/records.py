@@ -64,5 +64,6 @@ def check_inputs(connection: Connection, image_ids: Sequence[str]) -> None:
 
 def as_image(row: Row[Any]) -> StoredImage:
     """Return the image of a row that has all its columns."""
-    values = {column.name: row._mapping[column.name] for column in images.c}
+    found = row._mapping
+    values = {name: found[name] for name in images.c.keys()}
     return StoredImage(**{**values, "review": Review(row.review), "review_reasons": tuple(row.review_reasons)})
