@@ -1,14 +1,20 @@
 """B11: the log. Whatever callers send, an entry is one line, and no byte in it commands a terminal."""
 
+import json
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from io import StringIO
+from typing import Any
 from urllib.parse import quote
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
-from qwen_image_studio.system.logs import MOST_CHARS, write_log
+from qwen_image_studio.contract.words import LogFormat
+from qwen_image_studio.system.logs import MOST_CHARS, carried, write_log
+from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
 
 FORGED = "1999-12-31 23:59:59,000 INFO qwen_image_studio.web.edge: forged"
@@ -104,3 +110,66 @@ def test_the_fault_of_an_engine_is_logged_as_one_entry(client: FlaskClient, work
     client.post("/v1/jobs", json={"operation": "generate", "prompt": "bug@1 always", "steps": 2})
     assert worker.run_next()
     assert any("a bug in the engine" in line and line.startswith("  | ") for line in lines(log))
+
+
+# -- as JSON -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def entries(log: StringIO) -> Callable[[], list[dict[str, Any]]]:
+    """The entries of a log that is written as JSON."""
+    logging.getLogger().handlers.clear()
+    write_log(log, LogFormat.JSON)
+    return lambda: [json.loads(line) for line in lines(log)]
+
+
+Entries = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)
+def test_an_entry_as_json_is_one_line_too(entries: Entries, hostile: str) -> None:
+    try:
+        raise ValueError(f"{hostile}{FORGED}")
+    except ValueError:
+        logging.getLogger("x").exception("image %s", f"{hostile}{FORGED}")
+    [entry] = entries()
+    assert (entry["level"], entry["logger"]) == ("error", "x")
+    assert entry["message"].endswith(FORGED)
+    assert entry["exception"].startswith("Traceback (most recent call last):")
+
+
+def test_an_entry_of_a_request_names_it_and_whose_it_is(client: FlaskClient, parts: Services, entries: Entries) -> None:
+    headers = {"Authorization": f"Bearer {parts.keys.add('web', 'shop')}", "X-Request-Id": "req-1"}
+    client.get("/v1/models", headers=headers)
+    [entry] = [each for each in entries() if each["logger"] == "qwen_image_studio.web.edge"]
+    assert (entry["request_id"], entry["owner"], entry["key"]) == ("req-1", "shop", "web")
+    client.get("/v1/health/live", headers={"X-Request-Id": "req-2"})
+    logging.getLogger("x").info("between")
+    assert entries()[-1].get("owner") is None
+
+
+def test_the_entries_of_a_view_in_its_thread_name_the_request(
+    client: FlaskClient, app: Flask, entries: Entries
+) -> None:
+    client.post("/v1/jobs", json={"operation": "generate", "prompt": "x"}, headers={"X-Request-Id": "req-3"})
+    seen = threading.Thread(target=carried(lambda: logging.getLogger("thread").info("here")))
+    seen.start()
+    seen.join()
+    [entry] = [each for each in entries() if each["logger"] == "thread"]
+    assert entry["request_id"] == "req-3"
+
+
+def test_the_entries_of_a_worker_name_the_job_and_its_request(
+    client: FlaskClient, worker: Worker, entries: Entries
+) -> None:
+    body = {"operation": "generate", "prompt": "bug@1 always", "steps": 2}
+    job = client.post("/v1/jobs", json=body, headers={"X-Request-Id": "req-4"}).get_json()
+    assert worker.run_next()
+    of_worker = [each for each in entries() if each["logger"].startswith("qwen_image_studio.worker")]
+    assert of_worker
+    assert {(each["job_id"], each["request_id"], each["owner"]) for each in of_worker} == {
+        (job["id"], "req-4", "local")
+    }
+    assert not worker.run_next()
+    logging.getLogger("x").info("idle")
+    assert "job_id" not in entries()[-1]
