@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from qwen_image_studio.contract.words import LogFormat
@@ -148,9 +147,7 @@ def test_an_entry_of_a_request_names_it_and_whose_it_is(client: FlaskClient, par
     assert entries()[-1].get("owner") is None
 
 
-def test_the_entries_of_a_view_in_its_thread_name_the_request(
-    client: FlaskClient, app: Flask, entries: Entries
-) -> None:
+def test_the_entries_of_another_thread_name_the_request(client: FlaskClient, entries: Entries) -> None:
     client.post("/v1/jobs", json={"operation": "generate", "prompt": "x"}, headers={"X-Request-Id": "req-3"})
     seen = threading.Thread(target=carried(lambda: logging.getLogger("thread").info("here")))
     seen.start()

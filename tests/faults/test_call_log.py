@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,9 +43,8 @@ def test_a_forged_header_is_ignored_unless_a_named_proxy_sent_it(
     assert answer.status_code == 404
     [row] = until(lambda: rows(studio))
     assert row.peer == (peer or "192.0.2.66")
-    answer = studio.request(
-        "POST", "/v1/jobs", headers={**FORGED, **HOSTS}, json={"operation": "generate", "prompt": "x"}
-    )
+    body = {"operation": "generate", "prompt": "x"}
+    answer = studio.request("POST", "/v1/jobs", headers={**FORGED, **HOSTS}, json=body)
     job = studio.finished(answer.json()["id"])
     assert job["images"][0]["url"].startswith(f"{studio.url}/files/"), "links are made of the settings alone"
     assert rows(studio, job_id=job["id"])[0].peer == (peer or "192.0.2.66")
@@ -110,8 +110,6 @@ def test_every_line_of_every_process_is_json_and_names_the_request_or_the_job(
 
 def test_a_frozen_writer_of_the_database_holds_up_no_read(make_scripted: Callable[..., Studio]) -> None:
     """Rows of refused requests wait beside the requests, and are written once the database is free."""
-    import sqlite3
-
     studio = make_scripted().start()
     blocker = sqlite3.connect(studio.folder / "data" / "studio.sqlite", isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
