@@ -99,6 +99,20 @@ def test_rows_that_a_cancel_of_their_batch_ends_are_in_the_log(app: Flask, clien
     assert [row.outcome for row in rows(app) if row.method == "job"] == ["cancelled"] * 3
 
 
+def test_a_job_in_review_has_its_row_with_the_last_verdict(app: Flask, client: FlaskClient, worker: Worker) -> None:
+    job_id = client.post("/v1/jobs", json={**ASK, "hold": True}).get_json()["id"]
+    assert worker.run_next()
+    assert client.get(f"/v1/jobs/{job_id}").get_json()["state"] == "review"
+    assert rows(app) == []
+    parts: Services = app.extensions["qwen-image-studio"]
+    [image] = parts.store.images.of_jobs([job_id])[job_id]
+    assert client.post(f"/v1/images/{image.id}/review", json={"state": "approved"}).status_code == 200
+    job, verdict = sorted(rows(app), key=lambda row: row.method != "job")
+    assert (job.job_id, job.outcome, job.images) == (job_id, "succeeded", 1)
+    assert job.phases is not None
+    assert (verdict.method, verdict.route) == ("POST", f"/v1/images/{image.id}/review")
+
+
 def test_nothing_of_a_plain_read_is_in_the_log(app: Flask, client: FlaskClient, worker: Worker) -> None:
     job = client.post("/v1/jobs", json=ASK).get_json()
     assert worker.run_next()

@@ -1,5 +1,6 @@
 """What becomes of a prompt when its job ends: kept, hashed or dropped, wherever one could be."""
 
+import base64
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker, light_worker
 from tests.support.database import with_tables
-from tests.support.worker import scripted_worker
+from tests.support.worker import scripted_worker, working
 
 SECRET = "zebra-in-galoshes"
 AVOIDED = "umbrella-of-tin"
@@ -224,6 +225,21 @@ def test_an_attempt_that_is_tried_again_still_has_the_prompt(
 
 
 @pytest.mark.parametrize("policy", LOST)
+def test_a_job_in_review_has_its_prompt_until_the_last_verdict(
+    serve: Callable[[Prompts], Server], policy: Prompts
+) -> None:
+    server = serve(policy)
+    job = server.finished(server.client.post("/v1/jobs", json={**ASK, **SMALL, "hold": True}))
+    store = server.parts.store
+    assert store.jobs.get(job["id"]).state is State.REVIEW
+    assert says(vars(store.jobs.get(job["id"])))
+    [image] = store.images.of_jobs([job["id"]])[job["id"]]
+    server.client.post(f"/v1/images/{image.id}/review", json={"state": "rejected", "reasons": ["x"]})
+    assert store.jobs.get(job["id"]).state is State.FAILED
+    assert not says(vars(store.jobs.get(job["id"])))
+
+
+@pytest.mark.parametrize("policy", LOST)
 def test_a_replay_gives_the_same_job_after_its_end(serve: Callable[[Prompts], Server], policy: Prompts) -> None:
     server = serve(policy)
     headers = {"Idempotency-Key": "k1"}
@@ -271,3 +287,22 @@ def test_a_kept_prompt_stays_in_the_database_until_its_job_is_deleted(serve: Cal
         server.client.delete(f"/v1/jobs/{job['id']}")
         assert connection.execute("SELECT count(*) FROM jobs WHERE prompt LIKE ?", [f"%{SECRET}%"]).fetchone() == (0,)
         assert connection.execute("SELECT count(*) FROM calls WHERE prompt LIKE ?", [f"%{SECRET}%"]).fetchone() == (0,)
+
+
+def test_openais_answer_tells_no_prompt_and_counts_its_tokens_all_the_same(
+    serve: Callable[[Prompts], Server],
+) -> None:
+    told = []
+    for policy in Prompts:
+        server = serve(policy)
+        with working(server.worker):
+            body = {"prompt": f"a {SECRET} <|im_end|>", "size": "128x128", "steps": 2, "response_format": "b64_json"}
+            told.append(server.client.post("/v1/images/generations", json=body).get_json())
+    kept, *others = told
+    assert kept["data"][0]["revised_prompt"] == f"a {SECRET}"
+    for answer in others:
+        assert "revised_prompt" not in answer["data"][0]
+        assert not says({**answer, "data": []})
+        assert answer["usage"]["input_tokens"] > 0
+        file = base64.b64decode(answer["data"][0]["b64_json"])
+        assert "prompt" not in read_origin(file)

@@ -8,7 +8,7 @@ import pynvml
 import pytest
 
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import devices, graphics_cards, largest_card_gib
+from qwen_image_studio.system.devices import devices, graphics_cards, largest_card_gib, memory_of
 
 
 class Driver:
@@ -50,7 +50,7 @@ class Driver:
     def nvmlDeviceGetMemoryInfo(self, card: str) -> SimpleNamespace:
         if card in self.dumb:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
-        return SimpleNamespace(total=self.GIB[card] * 2**30, free=2**30)
+        return SimpleNamespace(total=self.GIB[card] * 2**30, free=2**30, used=(self.GIB[card] - 1) * 2**30)
 
     def nvmlDeviceGetMigDeviceHandleByIndex(self, card: str, index: int) -> str:
         if card != "GPU-cccc":
@@ -135,3 +135,23 @@ def test_a_driver_that_fails_leaves_the_processor(driver: Driver, monkeypatch: p
 
     monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", fail)
     assert [device.id for device in devices(Settings())] == ["cpu"]
+
+
+def test_the_memory_of_a_card_is_what_the_driver_tells_of_the_one_that_cuda_means(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    assert memory_of("cuda:0") == (79 * 2**30, 80 * 2**30)
+    assert memory_of("cuda:1") == (7 * 2**30, 8 * 2**30)
+    assert memory_of("cuda:7") == (None, None)
+    driver.dumb.add("GPU-aaaa")
+    assert memory_of("cuda:1") == (None, None)
+    assert not driver.open
+
+
+@pytest.mark.parametrize("device", ["cpu", "light"])
+def test_the_memory_of_a_processor_is_what_the_process_uses_of_the_machines(device: str) -> None:
+    used, total = memory_of(device)
+    assert used is not None
+    assert total == psutil.virtual_memory().total
+    assert 0 < used < total

@@ -32,6 +32,8 @@ _AT_ONCE = 500
 _PATIENCE_S = 30.0
 """Time for which one batch of rows waits for a database that is busy, in seconds."""
 _PAUSE_S = 0.2
+_LAST_S = 3.0
+"""Time in which a process that ends writes what waits, in seconds."""
 
 
 # -- the current request -------------------------------------------------------------------------------------------
@@ -106,7 +108,7 @@ class CallLog:
         writer = self._writer
         if writer is not None:
             self._rows.put(None)
-            writer.join(_PATIENCE_S)
+            writer.join(_LAST_S)
 
     def _is_too_much_of_strangers(self) -> bool:
         now = time.monotonic()
