@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from flask.testing import FlaskClient
 
+from qwen_image_studio.__main__ import cli
 from qwen_image_studio.contract.words import LIGHT_DEVICE, SAFETY_DEVICE, Policy, Review, State, WorkerState
 from qwen_image_studio.guard.keys import KeyStore
+from qwen_image_studio.guard.safety import Safety
 from qwen_image_studio.host.doctor import examine
 from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.settings import Settings
@@ -104,6 +107,26 @@ def test_the_rows_of_a_batch_have_the_policy_of_its_key(
     assert states == {"off": [State.SUCCEEDED] * 3, "strict": [State.SUCCEEDED, State.REVIEW, State.FAILED]}
     [doubtful] = store.images.of_jobs([made["strict"][1].id])[made["strict"][1].id]
     assert doubtful.review is Review.HELD
+
+
+def test_a_keys_policy_is_set_and_shown_at_the_shell(
+    settings: Settings, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDIO_DATA_DIR", str(settings.data_dir))
+
+    def said(*arguments: str) -> str:
+        answer = CliRunner().invoke(cli, ["keys", *arguments])
+        return answer.output.strip() if answer.exception is None else str(answer.exception)
+
+    said("add", "design")
+    assert said("policy", "design") == "default"
+    for policy in Policy:
+        assert said("policy", "design", policy.value) == policy.value
+        assert Safety(settings, store.database).policy_of("design") is policy
+    assert said("policy", "design", "default") == "default"
+    assert Safety(settings, store.database).policy_of("design") is settings.safety
+    assert "no active key 'nobody'" in said("policy", "nobody", "off")
+    assert "no key 'nobody'" in said("policy", "nobody")
 
 
 @pytest.mark.parametrize(

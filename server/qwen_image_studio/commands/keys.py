@@ -110,6 +110,19 @@ def keys_scopes(name: str, scopes: list[Scope]) -> None:
     _keys().grant(name, scopes)
 
 
+@keys.command("policy")
+@click.argument("name")
+@click.argument("policy", type=click.Choice([*(each.value for each in Policy), "default"]), required=False)
+def keys_policy(name: str, policy: str | None) -> None:
+    """Say what the classifier's scores do to pictures of a key (default: as STUDIO_SAFETY says); show what they do."""
+    store = _keys()
+    if policy is not None:
+        store.govern(name, None if policy == "default" else Policy(policy))
+    if (key := store.get(name)) is None:
+        raise StudioError("invalid_value", f"name: there is no key '{name}'; 'keys list' shows those there are.")
+    click.echo(key.policy or "default")
+
+
 @keys.command("limit")
 @click.argument("name")
 @_limits

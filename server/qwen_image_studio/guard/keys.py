@@ -129,6 +129,10 @@ class KeyStore:
             return None
         return _as_key(row).caller
 
+    def govern(self, name: str, policy: Policy | None) -> None:
+        """Give a key a safety policy; None for that of the settings. Raises StudioError for a name without a key."""
+        self._change(name, policy=policy)
+
     def _change(self, name: str, **values: Any) -> None:
         with self._database.writing() as connection:
             if _changed(connection.execute(update(api_keys).where(_active(name)).values(**values))):

@@ -105,7 +105,7 @@ class Worker:
     def stop(self, _signal: int, _frame: FrameType | None) -> None:
         """Handle a signal: claim no more jobs, and finish the present one within the grace period or give it back."""
         self._stopping_at = time.monotonic() + self._settings.shutdown_grace_s
-        for keeper in self._keepers:
+        for keeper in list(self._keepers):
             keeper.release_at = self._stopping_at
         self._wakes.put(None)  # may be called in a signal handler, unlike an Event's set
 
