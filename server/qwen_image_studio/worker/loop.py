@@ -276,6 +276,7 @@ class Worker:
         _log.exception("job %s: the device is lost to this process, which ends; a new one takes over", lease.job.id)
         message = f"The device failed at attempt {lease.job.attempt}, the last one; the server's log has the cause."
         try:
+            self._finisher.close()  # what has been painted is not to be painted again
             self._store.leases.fail(lease, WORKER_LOST, message, measured=measured, reason=DEVICE_LOST)
         finally:  # where that fails, the new process takes the job back
             os._exit(EXIT_HUNG)
