@@ -16,6 +16,7 @@ from qwen_image_studio import __version__
 from qwen_image_studio.commands.ages import age
 from qwen_image_studio.commands.keys import keys, person
 from qwen_image_studio.commands.log import log
+from qwen_image_studio.commands.review import review
 from qwen_image_studio.commands.safety import safety
 from qwen_image_studio.commands.usage import usage
 from qwen_image_studio.commands.webhooks import webhooks
@@ -44,7 +45,7 @@ def cli() -> None:
     """Qwen-Image Studio: a self-hosted image server for Dify and for any HTTP client."""
 
 
-for _group in (keys, person, usage, webhooks, safety, log):
+for _group in (keys, person, usage, webhooks, safety, review, log):
     cli.add_command(_group)
 
 

@@ -10,11 +10,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 from sqlalchemy import select
 
+from qwen_image_studio.__main__ import cli
+from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Precision, Scope, Tier
 from qwen_image_studio.database.tables import images
 from qwen_image_studio.gallery.links import REVIEW_S, open_links
@@ -151,6 +154,31 @@ def test_a_picture_that_nobody_holds_takes_no_verdict(scene: Scene) -> None:
     [free] = mixed(scene, False, n=1)[1]
     assert refusal(scene.verdict("reviewer", "approved", free)) == (409, "not_held")
     assert refusal(scene.verdict("reviewer", "approved", "img_unknown")) == (404, "not_found")
+
+
+def test_an_operator_decides_at_the_shell(scene: Scene, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDIO_DATA_DIR", str(settings.data_dir))
+
+    def shell(*words: str) -> str:
+        done = CliRunner().invoke(cli, ["review", *words])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    job_id, (first, second) = mixed(scene, True, True)
+    lines = [line.split("\t") for line in shell("list").splitlines()]
+    assert [(line[0], line[2], line[3], line[4]) for line in lines] == [
+        (second, "shop", "safety", "nsfw=0.60"),
+        (first, "shop", "safety", "nsfw=0.60"),
+        (scene.image.id, "shop", "asked", "-"),
+    ]
+    assert scene.ask("nobody", "GET", path(lines[2][-1])).data == scene.secret
+    assert shell("approve", first, "--by", "ann") == f"{first}\tapproved\tcommand line (ann)\n"
+    shell("reject", second, scene.image.id, "--reason", "blurred")
+    assert scene.view(job_id=job_id)["state"] == "succeeded"
+    assert scene.view()["error"]["message"] == "A reviewer rejected all images: blurred."
+    refused = CliRunner().invoke(cli, ["review", "reject", first])
+    assert isinstance(refused.exception, StudioError)
+    assert refused.exception.code == "already_reviewed"
 
 
 # -- the other images of its job -----------------------------------------------------------------------------------
