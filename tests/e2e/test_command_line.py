@@ -179,6 +179,9 @@ def test_keys_have_scopes_and_limits_that_are_shown_as_they_were_set(tmp_path: P
     changed = run_here(tmp_path, "keys", "limit", "dify", "--max-size", "none", "--images-per-month", "9000")
     assert changed.stdout == "--images-per-day 500 --images-per-month 9000 --per-user-jobs-at-once 2\n"
     assert run_here(tmp_path, "keys", "limit", "dify").stdout == changed.stdout
+    run_here(tmp_path, "keys", "policy", "dify", "strict")
+    assert run_here(tmp_path, "keys", "list").stdout.endswith("\tpolicy strict\n")
+    run_here(tmp_path, "keys", "policy", "dify", "default")
     run_here(tmp_path, "keys", "scopes", "dify", "operate")
     new = run_here(tmp_path, "keys", "rotate", "dify", "--overlap", "12h").stdout.strip()
     assert len(new) > 40

@@ -154,10 +154,11 @@ def keys_rotate(name: str, overlap: float) -> None:
 
 @keys.command("list")
 def keys_list() -> None:
-    """List the keys: name, owner, state, scopes and limits, with tabs between them."""
+    """List the keys: name, owner, state, scopes and limits, with tabs between them; and a policy of its own."""
     for key in _keys().all():
         scopes = ",".join(scope for scope in Scope if scope in key.scopes)
-        click.echo("\t".join([key.name, key.owner, _state(key), scopes, _shown(key.limits)]))
+        own = [] if key.policy is None else [f"policy {key.policy}"]
+        click.echo("\t".join([key.name, key.owner, _state(key), scopes, _shown(key.limits), *own]))
 
 
 @keys.command("revoke")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.limits import NO_LIMITS, KeyLimits
-from qwen_image_studio.contract.words import Policy, Scope
+from qwen_image_studio.contract.words import Scope
 
 LOCAL_OWNER = "local"
 """Owner of all requests while the server has no keys, and therefore listens on loopback only."""
@@ -26,8 +26,6 @@ class Caller:
     scopes: Collection[Scope] = frozenset(Scope)
     """What the key may do."""
     limits: KeyLimits = NO_LIMITS
-    policy: Policy | None = None
-    """What is done with the classifier's scores of its pictures; None where the server's setting decides."""
     peer: str | None = None
     """Address that the request came from."""
     request_id: str | None = None

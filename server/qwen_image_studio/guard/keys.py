@@ -50,7 +50,7 @@ class ApiKey:
     @property
     def caller(self) -> Caller:
         """Return the caller to whom the key belongs."""
-        return Caller(self.owner, self.name, self.scopes, self.limits, self.policy)
+        return Caller(self.owner, self.name, self.scopes, self.limits)
 
 
 class KeyStore:
