@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
+from qwen_image_studio.guard.scoring import SOCKET
 from tests.support import classifier
 from tests.support.classifier import HANGS, KILLS, seed_of
 from tests.support.studio import SCRIPTED, Studio
@@ -89,6 +90,23 @@ def test_a_check_that_hangs_holds_up_nobodys_painting(tmp_path: Path) -> None:
         job = studio.finished(hung)
         assert job["state"] == "succeeded"
         assert [True for warning in job["warnings"] if "not checked" in warning]
+
+
+def test_what_is_painted_already_is_not_painted_again_where_the_device_is_lost(tmp_path: Path) -> None:
+    standard = {**STRICT, "safety": "standard", "safety_timeout_s": 3}
+    with Studio(tmp_path, **standard) as studio:
+        until(lambda: state(studio) == "ready")
+        painted = studio.submit(size="64x64", steps=2, seed=seed_of(10, HANGS))["id"]
+        lost = studio.submit(prompt="lost@1", size="64x64", steps=2, seed=seed_of(10))["id"]
+        attempts = [(job["state"], job["attempt"]) for job in map(studio.finished, (painted, lost))]
+        assert attempts == [("succeeded", 1), ("succeeded", 2)]
+
+
+def test_a_folder_that_takes_no_socket_is_told_of_in_one_line(tmp_path: Path) -> None:
+    studio = Studio(tmp_path, **STRICT)
+    (tmp_path / "data" / SOCKET).mkdir(parents=True)
+    assert studio.spawn("safety").wait(120) == 1
+    assert "takes no socket for the classifier" in studio.log.read_text().splitlines()[-1]
 
 
 def test_the_process_ends_with_its_supervisor(tmp_path: Path) -> None:

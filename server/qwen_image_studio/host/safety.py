@@ -30,17 +30,27 @@ def run_safety(settings: Settings) -> None:
     with holding(settings.data_dir, SAFETY_DEVICE), open_store(settings) as store:
         _note(store, settings, WorkerState.STARTING, f"Loading {settings.classifier_name}.")
         try:
-            classifier = open_classifier(settings)
+            server = _opened(settings)
         except CannotServe as error:
             _note(store, settings, WorkerState.FAILED, str(error))
             raise
-        server = Classifying(settings, classifier)
         threading.Thread(target=_report, args=(store, settings, server), daemon=True, name="report").start()
         write_threads_when_told()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _signal, _frame: threading.Thread(target=server.shutdown).start())
         server.serve_forever()
         _note(store, settings, WorkerState.LOST, "Stopped.")
+
+
+def _opened(settings: Settings) -> Classifying:
+    classifier = open_classifier(settings)
+    try:
+        return Classifying(settings, classifier)
+    except OSError as error:
+        raise CannotServe(
+            f"The folder {settings.data_dir} takes no socket for the classifier ({error.strerror or error}); set "
+            "STUDIO_DATA_DIR to one on a disk of this machine, with a path of less than 100 characters."
+        ) from error
 
 
 def _report(store: JobStore, settings: Settings, server: Classifying) -> None:
