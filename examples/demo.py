@@ -24,6 +24,7 @@ import requests
 from PIL import Image
 
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import Scope
 from qwen_image_studio.database.connection import open_database
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.settings import Settings
@@ -38,6 +39,7 @@ LATER = {"prompt": "a dog on a purple background", "wait": False}
 REGION = {"prompt": "把苹果换成猫", "region": "0.1,0.1,0.8,0.8"}
 WIDER = {"prompt": "", "aspect_ratio": "16:9"}
 CHAT = ({"prompt": "白色背景上的红苹果"}, {"prompt": "now make the background blue"})
+HELD = {"operation": "generate", "prompt": "a cat on a yellow background", "hold": True}
 WISH = {"prompt": "红灯笼", "theme": "春节", "purpose": "generate"}
 ROWS = "thing,colour\nstar,purple\ncup,pink\n小狗,蓝色\n"
 BATCH = {"operation": "generate", "prompt": "a {{thing}} on a {{colour}} background", "rows": ROWS, "seed": 7}
@@ -95,6 +97,24 @@ def play(settings: Settings, key: str) -> None:
         written = daemon.invoke("qwen_image", "prompt_enhance", WISH, credentials)
         written.raise_on_error()
         print(f"\nprompt_enhance by its rules, as no language model is chosen: {WISH}\n  {written.variables['prompt']}")
+        save(approved(daemon, settings, credentials), "8-approved")
+
+
+def approved(daemon: Daemon, settings: Settings, credentials: dict[str, Any]) -> Outcome:
+    """A picture that is held until a person with a reviewer's key has approved it."""
+    print("\nHeld until a person has approved it:")
+    reviewer = KeyStore(open_database(settings)).add("reviewer", "demo", [Scope.REVIEW])
+    mine, theirs = ({"Authorization": f"Bearer {key}"} for key in (credentials["api_key"], reviewer))
+    job_id = requests.post(f"{settings.address}/v1/jobs", json=HELD, headers=mine, timeout=30).json()["id"]
+    waiting = daemon.invoke("qwen_image", "image_job", {"job_id": job_id}, credentials)
+    waiting.raise_on_error()
+    print(f"  {waiting.texts[0].strip()}")
+    found = requests.get(f"{settings.address}/v1/images?review=held", headers=theirs, timeout=30).json()["data"]
+    verdict = {"image_id": found[0]["id"], "verdict": "approved"}
+    decided = daemon.invoke("qwen_image", "image_review", verdict, {**credentials, "api_key": reviewer})
+    decided.raise_on_error()
+    print(f"  {decided.texts[0].strip()}")
+    return call(daemon, "image_job", {"job_id": job_id}, credentials)
 
 
 def call(daemon: Daemon, tool: str, parameters: dict[str, Any], credentials: dict[str, Any], **place: Any) -> Outcome:
