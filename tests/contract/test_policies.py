@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from flask.testing import FlaskClient
+from PIL import Image
 
 from qwen_image_studio.__main__ import cli
-from qwen_image_studio.contract.words import LIGHT_DEVICE, SAFETY_DEVICE, Policy, Review, State, WorkerState
+from qwen_image_studio.contract.words import LIGHT_DEVICE, SAFETY_DEVICE, Lane, Policy, Review, State, WorkerState
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.guard.safety import Safety
 from qwen_image_studio.host.doctor import examine
 from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import worker_name
+from qwen_image_studio.web.routing import Services
+from qwen_image_studio.worker.checking import checks_for
 from qwen_image_studio.worker.loop import Worker
 from tests.support import classifier
 from tests.support.classifier import ScriptedClassifier, seed_of
@@ -107,6 +110,37 @@ def test_the_rows_of_a_batch_have_the_policy_of_its_key(
     assert states == {"off": [State.SUCCEEDED] * 3, "strict": [State.SUCCEEDED, State.REVIEW, State.FAILED]}
     [doubtful] = store.images.of_jobs([made["strict"][1].id])[made["strict"][1].id]
     assert doubtful.review is Review.HELD
+
+
+def test_what_a_reviewer_has_approved_counts_as_passed(
+    client: FlaskClient, store: JobStore, worker: Worker, answers: ScriptedClassifier
+) -> None:
+    body = {"operation": "generate", "prompt": "a cup", "size": "64x64", "steps": 2, "seed": seed_of(DOUBTFUL)}
+    job_id = client.post("/v1/jobs", json=body).get_json()["id"]
+    finish(store, worker, job_id)
+    shown = client.get(f"/v1/jobs/{job_id}").get_json()
+    assert (shown["state"], shown["images"], shown["held"]) == ("review", [], 1)
+    [image] = store.images.of_jobs([job_id])[job_id]
+    again = {"operation": "edit", "prompt": "make it green", "image": image.id, "steps": 2, "seed": seed_of(PASSES)}
+    assert client.post("/v1/jobs", json=again).get_json()["error"]["code"] == "held_for_review"
+    assert client.post(f"/v1/images/{image.id}/review", json={"state": "approved"}).status_code == 200
+    assert client.get(f"/v1/jobs/{job_id}").get_json()["state"] == "succeeded"
+    edited = client.post("/v1/jobs", json=again).get_json()["id"]
+    finish(store, worker, edited)
+    assert (store.jobs.get(edited).state, store.jobs.get(edited).safety) == (State.SUCCEEDED, "pass")
+
+
+@pytest.mark.parametrize(("red", "shown"), [(PASSES, True), (DOUBTFUL, False)])
+def test_no_preview_is_shown_of_what_will_be_held(
+    client: FlaskClient, parts: Services, answers: ScriptedClassifier, red: int, shown: bool
+) -> None:
+    assert edit(client, {}, f"rgb({red},0,0)").status_code == 202
+    lease = parts.store.leases.claim("w", Lane.PAINT, ["miniature"])
+    assert lease is not None
+    safety = Safety(parts.settings, parts.store.database)
+    checks = checks_for(safety, lease, parts.gallery, parts.store.images)
+    assert checks is not None
+    assert checks.may_show(Image.new("RGB", (64, 64), "black")) is shown
 
 
 def test_a_keys_policy_is_set_and_shown_at_the_shell(
