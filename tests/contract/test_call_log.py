@@ -350,6 +350,7 @@ def test_the_command_has_the_filters_of_the_route(shell: CliRunner, logged: JobS
 
 def test_rows_are_deleted_by_age_and_the_young_stay(parts: Services, logged: JobStore) -> None:
     logged.calls.write([Call(time.time(), "new", "POST", "/v1/z", "succeeded")])
+    assert [logged.calls.prune(4.5, most=3) for _ in range(3)] == [3, 1, 0]
     Retention(parts.gallery, logged, parts.settings).work()
     assert [row.request_id for row in logged.calls.page(Sought(), 9)[0]] == ["new"]
 

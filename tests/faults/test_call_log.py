@@ -4,6 +4,8 @@ import json
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -128,3 +130,16 @@ def test_the_web_process_killed_loses_no_row_of_a_job(make_scripted: Callable[..
     assert studio.finished(job_id)["state"] == "succeeded"
     assert [row.job_id for row in rows(studio)] == [job_id]
     assert time.time() - rows(studio)[0].at < 600
+
+
+def test_the_command_goes_on_with_what_comes(make_scripted: Callable[..., Studio]) -> None:
+    studio = make_scripted().start()
+    studio.request("DELETE", "/v1/jobs/before")
+    until(lambda: rows(studio))
+    command = [sys.executable, "-m", "qwen_image_studio", "log", "--follow", "--json"]
+    with subprocess.Popen(command, env=studio.environment, stdout=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        assert json.loads(follower.stdout.readline())["route"] == "/v1/jobs/before"
+        studio.request("DELETE", "/v1/jobs/after")
+        assert json.loads(follower.stdout.readline())["route"] == "/v1/jobs/after"
+        follower.terminate()

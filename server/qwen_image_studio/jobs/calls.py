@@ -166,7 +166,7 @@ class Calls:
         """Delete at most so many rows that are older than that (Unix seconds), oldest first; return their number."""
         old = select(calls.c.seq).where(calls.c.at < before).order_by(calls.c.at).limit(most)
         with self._database.writing() as connection:
-            return connection.execute(delete(calls).where(calls.c.seq.in_(old.scalar_subquery()))).rowcount
+            return connection.execute(delete(calls).where(calls.c.seq.in_(old))).rowcount
 
 
 def view_of(row: Call) -> CallView:
