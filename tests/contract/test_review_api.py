@@ -328,6 +328,29 @@ class Paints:
 
 
 @pytest.mark.parametrize(
+    "params",
+    [
+        {"operation": "edit", "prompt": "make it red", "steps": 2},
+        {"operation": "inpaint", "prompt": "a cat", "steps": 2, "region": {"x": 0, "y": 0, "width": 16, "height": 16}},
+        {"operation": "outpaint", "prompt": "a beach", "steps": 2, "left": 16},
+        {"operation": "adjust", "prompt": "rotate it 90 degrees"},
+    ],
+    ids=lambda params: params["operation"],
+)
+def test_every_operation_can_be_held(
+    client: FlaskClient, worker: Worker, light: Worker, store: JobStore, params: dict[str, Any]
+) -> None:
+    data = {"params": json.dumps({**params, "hold": True}), "image": (BytesIO(png()), "a.png")}
+    job_id = client.post("/v1/jobs", data=data).get_json()["id"]
+    assert (light if params["operation"] == "adjust" else worker).run_next()
+    job = client.get(f"/v1/jobs/{job_id}").get_json()
+    assert (job["state"], job["held"], job["images"], job["request"]["hold"]) == ("review", 1, [], True)
+    [image] = store.images.of_jobs([job_id])[job_id]
+    client.post(f"/v1/images/{image.id}/review", json={"state": "approved"})
+    assert client.get(f"/v1/jobs/{job_id}").get_json()["state"] == "succeeded"
+
+
+@pytest.mark.parametrize(
     ("most", "colour", "state"), [(0.3, "white", "review"), (0.3, "red", "succeeded"), (None, "white", "succeeded")]
 )
 def test_an_edit_that_changes_more_than_the_operator_allows_is_held(
