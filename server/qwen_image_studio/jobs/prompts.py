@@ -72,8 +72,9 @@ class PromptPolicy:
 
 
 def prompt_policy(settings: Settings) -> PromptPolicy:
-    """Return the policy of the settings. Raises CannotServe where the secret key is damaged."""
-    return PromptPolicy(settings.prompts, secret_keys(settings)[0])
+    """Return the policy of the settings. Raises CannotServe where the secret key is needed and damaged."""
+    secret = b"" if settings.prompts is Prompts.KEPT else secret_keys(settings)[0]
+    return PromptPolicy(settings.prompts, secret)
 
 
 def storable(text: str) -> str | None:
