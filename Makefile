@@ -64,7 +64,7 @@ lint: setup-tests ## ruff and mypy
 	$(RUN) -m mypy --python-executable .venv-plugin/bin/python tools provider main.py
 
 bench: setup-tests ## measure what the service costs, in turns with an earlier commit and the simplest server
-	$(RUN) -m benchmarks.service
+	$(RUN) -m benchmarks.service; service=$$?; $(RUN) -m benchmarks.company && exit $$service
 
 bench-queue: setup-tests ## measure what a claim costs with very many jobs in the table
 	$(RUN) -m benchmarks.job_table

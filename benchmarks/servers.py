@@ -1,12 +1,14 @@
 """The servers that ``make bench`` measures in turns: ours, that of an earlier commit, and the simplest one."""
 
+import itertools
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -87,6 +89,11 @@ class Server:
                     files[part.path] = max(files.get(part.path, 0), part.rss - part.anonymous)
         return (allocated + sum(files.values())) / MIB
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is sent with each request."""
+        return {}
+
     def generate(self, seed: int) -> None:
         """Have a picture painted by OpenAI's route, to its bytes."""
         body = {"prompt": PROMPT, "size": "128x128", "seed": seed}
@@ -94,7 +101,8 @@ class Server:
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Send a body and return the answer; where the server is too busy just then, send it again as it says."""
-        while (answer := requests.post(f"{self.url}{path}", json=body, timeout=ANSWER_S)).status_code == 503:
+        send = partial(requests.post, f"{self.url}{path}", json=body, headers=self.headers, timeout=ANSWER_S)
+        while (answer := send()).status_code == 503:
             time.sleep(int(answer.headers["Retry-After"]))
         assert answer.ok, answer.text
         return dict(answer.json())
@@ -118,14 +126,31 @@ class Server:
 class Studio(Server):
     """A server of this project, at this commit or another."""
 
+    api_key = ""
+    """The key that its callers send; empty where it has none."""
+    wishes: Iterator[dict[str, Any]] = itertools.repeat({})
+    """What else each submit asks for."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is sent with each request."""
+        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+
+    @property
+    def data_dir(self) -> Path:
+        """Its data folder."""
+        return self._folder / "data"
+
     def submit(self, **params: Any) -> str:
         """Submit a job; its id."""
-        body = {"operation": "generate", "prompt": PROMPT, "width": 128, "height": 128, **params}
+        body = {"operation": "generate", "prompt": PROMPT, "width": 128, "height": 128, **next(self.wishes), **params}
         return str(self._post("/v1/jobs", body)["id"])
 
     def job(self, job_id: str, wait: float = 0) -> dict[str, Any]:
         """Look at a job."""
-        answer = requests.get(f"{self.url}/v1/jobs/{job_id}", params={"wait": wait}, timeout=ANSWER_S)
+        answer = requests.get(
+            f"{self.url}/v1/jobs/{job_id}", params={"wait": wait}, headers=self.headers, timeout=ANSWER_S
+        )
         assert answer.ok, answer.text
         return dict(answer.json())
 
@@ -142,12 +167,12 @@ class Studio(Server):
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job, if it has not ended."""
-        requests.post(f"{self.url}/v1/jobs/{job_id}/cancel", timeout=ANSWER_S)
+        requests.post(f"{self.url}/v1/jobs/{job_id}/cancel", headers=self.headers, timeout=ANSWER_S)
 
 
-def ours(folder: Path, **settings: str) -> Studio:
+def ours(folder: Path, name: str = "ours", **settings: str) -> Studio:
     """The server of this checkout."""
-    return _studio("ours", folder, "qwen_image_studio", OURS, settings)
+    return _studio(name, folder, "qwen_image_studio", OURS, settings)
 
 
 def earlier(folder: Path, commit: str, **settings: str) -> Studio | None:
