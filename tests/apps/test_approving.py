@@ -1,6 +1,6 @@
 """The example app in which a person approves: each way through its forms, by Dify's own engine and our real server.
 
-Dify keeps the forms themselves; here `host.Forms` answers them. The app went through a real Dify 1.16.0 by hand.
+Dify keeps the forms themselves; here `host.Forms` answers them.
 """
 
 import os
