@@ -15,7 +15,7 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.limits import KeyLimits, Limits
 from qwen_image_studio.contract.words import Policy, Scope
 from qwen_image_studio.database.connection import open_database
-from qwen_image_studio.guard.keys import ApiKey, KeyStore
+from qwen_image_studio.guard.keys import USUAL, ApiKey, KeyStore
 from qwen_image_studio.settings import Settings
 
 _SCOPES = ",".join(Scope)
@@ -93,7 +93,7 @@ def _changed(limits: Limits, given: dict[str, Any], prefix: str) -> Limits:
 @keys.command("add")
 @click.argument("name")
 @click.option("--owner", default=None, help="Who its jobs and images belong to; default: NAME.")
-@click.option("--scopes", default="generate,edit", show_default=True, callback=_scopes, help=f"Of {_SCOPES}.")
+@click.option("--scopes", default=",".join(USUAL), show_default=True, callback=_scopes, help=f"Of {_SCOPES}.")
 @click.option("--policy", type=click.Choice([each.value for each in Policy]), help="Safety; default: the server's.")
 @_limits
 def keys_add(name: str, owner: str | None, scopes: list[Scope], policy: str | None, **given: Any) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 CSV = "text/csv"
 """Media type of such a table."""
 _RISKY = re.compile(r"[\t\r\n]|[\s\0\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+"""Pattern of the beginnings that make a spreadsheet run a cell as a formula, full-width signs included (OWASP, CSV
+Injection)."""
 
 
 def harmless(cell: str) -> str:

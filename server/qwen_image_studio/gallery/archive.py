@@ -15,8 +15,6 @@ from qwen_image_studio.gallery.gallery import Gallery
 from qwen_image_studio.jobs import Job, JobStore, StoredImage
 
 _COLUMNS = ("row", "state", "files", "job_id", "image_id", "seed", "error")
-"""Pattern of the beginnings that make a spreadsheet run a cell as a formula, full-width signs included (OWASP, CSV
-Injection)."""
 
 
 def archive(job: Job, store: JobStore, gallery: Gallery) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ from qwen_image_studio.contract.words import Policy, Scope
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import api_keys
 
-PAINTS = (Scope.GENERATE, Scope.EDIT)
+USUAL = (Scope.GENERATE, Scope.EDIT)
 """Scopes of a key that is made without naming any."""
 _ANY = select(api_keys.c.name).limit(1)
 _NAMED = select(api_keys).where(api_keys.c.name == bindparam("name"))
@@ -65,7 +65,7 @@ class KeyStore:
         self,
         name: str,
         owner: str | None = None,
-        scopes: Collection[Scope] = PAINTS,
+        scopes: Collection[Scope] = USUAL,
         limits: KeyLimits = NO_LIMITS,
         policy: Policy | None = None,
     ) -> str:

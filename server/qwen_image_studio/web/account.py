@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 
 from qwen_image_studio.contract.account import (
     LimitsView,
@@ -23,7 +23,7 @@ from qwen_image_studio.contract.words import Scope
 from qwen_image_studio.jobs.costs import as_sheet
 from qwen_image_studio.jobs.limits import Use
 from qwen_image_studio.web.auth import caller
-from qwen_image_studio.web.routing import route, services
+from qwen_image_studio.web.routing import route, services, wants_csv
 
 blueprint = Blueprint("account", __name__, url_prefix="/v1")
 
@@ -65,10 +65,6 @@ def usage(query: UsageQuery) -> UsageList | Response:
     who = caller()
     owner = None if Scope.OPERATE in who.scopes else who.owner
     costs = services().store.costs.added_up(time.time(), query.groups, month=query.month, owner=owner)
-    if query.format == "csv" or (query.format is None and _wants_csv()):
+    if wants_csv(query.format):
         return Response(as_sheet(costs), mimetype=CSV)
     return UsageList(data=[UsageView(**asdict(cost)) for cost in costs])
-
-
-def _wants_csv() -> bool:
-    return request.accept_mimetypes.best_match(["application/json", CSV]) == CSV

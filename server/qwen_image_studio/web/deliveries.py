@@ -13,14 +13,14 @@ from qwen_image_studio.web.routing import route, services
 blueprint = Blueprint("deliveries", __name__, url_prefix="/v1/deliveries")
 
 
-@route(blueprint, "GET", "", errors=("not_found",), scope=(Scope.OPERATE,))
+@route(blueprint, "GET", "", errors=("not_found",), scope=Scope.OPERATE)
 def index(query: DeliveriesQuery) -> DeliveryList:
     """List the callbacks of all owners, newest first."""
     found, has_more = services().store.outbox.page(limit=query.limit, dead=query.dead, after=query.after)
     return DeliveryList(data=[_view(delivery) for delivery in found], has_more=has_more)
 
 
-@route(blueprint, "POST", "/<delivery_id>/resend", errors=("not_found",), scope=(Scope.OPERATE,))
+@route(blueprint, "POST", "/<delivery_id>/resend", errors=("not_found",), scope=Scope.OPERATE)
 def resend(delivery_id: str) -> DeliveryView:
     """Send a callback again, whether it was given up or delivered.
 

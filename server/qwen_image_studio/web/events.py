@@ -11,7 +11,7 @@ from typing import TypeVar
 from flask import Blueprint, Response, request, stream_with_context
 
 from qwen_image_studio.contract.pictures import EventsQuery, Kind, StreamedEvent
-from qwen_image_studio.contract.words import Review, Scope
+from qwen_image_studio.contract.words import Review
 from qwen_image_studio.jobs.following import Look, SeenImage, SeenJob
 from qwen_image_studio.jobs.review import reviews
 from qwen_image_studio.system.threads import LOOKS
@@ -20,6 +20,7 @@ from qwen_image_studio.web.jobs import KEEP_ALIVE_S, PACE_S
 from qwen_image_studio.web.links import as_paths
 from qwen_image_studio.web.pictures import listed
 from qwen_image_studio.web.present import job_list
+from qwen_image_studio.web.review import REVIEWS
 from qwen_image_studio.web.routing import route, services
 from qwen_image_studio.web.streams import LOOK_BACK_S, News, Stream
 from qwen_image_studio.web.waiting import CROWD_PER_S
@@ -62,7 +63,7 @@ def events(query: EventsQuery) -> Response:
     reader that comes again with its last id misses nothing.
     """
     if Kind.REVIEW in query.named:
-        caller().check_scope(Scope.REVIEW, Scope.OPERATE)
+        caller().check_scope(*REVIEWS)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     told = stream_with_context(_told(*_begun(query)))
     return Response(told, mimetype="text/event-stream", headers=headers)

@@ -1,14 +1,13 @@
 """Images over HTTP: upload, list, look, history, bytes, delete; for their owner."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from flask import Blueprint, Response, request, url_for
 from flask.blueprints import BlueprintSetupState
-from pydantic import ValidationError
 from werkzeug.routing import BaseConverter
 
 from qwen_image_studio.contract.answers import ImageRecord
-from qwen_image_studio.contract.errors import StudioError, from_validation, refusal
+from qwen_image_studio.contract.errors import StudioError, refusal
 from qwen_image_studio.contract.pictures import ImageChain, ImageList, ImagesQuery, UploadRequest
 from qwen_image_studio.jobs.news import JOBS
 from qwen_image_studio.recipe import MASK
@@ -18,7 +17,7 @@ from qwen_image_studio.web.forms import check_names, read_uploads
 from qwen_image_studio.web.jobs import PAINTS
 from qwen_image_studio.web.pictures import image_chain, image_list
 from qwen_image_studio.web.present import image_record
-from qwen_image_studio.web.routing import Body, Form, read_idempotency_key, read_json, route, services
+from qwen_image_studio.web.routing import Body, Form, read_idempotency_key, read_model, route, services
 
 blueprint = Blueprint("images", __name__, url_prefix="/v1/images")
 
@@ -48,7 +47,7 @@ def _read_image() -> Sent:
     """Read the current request. Raises StudioError that names the parameter at fault."""
     key = read_idempotency_key()
     if request.mimetype == "application/json":
-        return Sent(_url_in(read_json(request.get_data(cache=False), '{"url": "https://..."}')), key)
+        return Sent(_read_url(), key)
     if request.mimetype != "multipart/form-data":
         raise StudioError("unsupported_media_type", "Send multipart/form-data with a file 'image', or JSON with a url.")
     check_names()
@@ -61,11 +60,8 @@ def _read_image() -> Sent:
     return Sent(uploads[0].data, key)
 
 
-def _url_in(body: dict[str, Any]) -> str:
-    try:
-        url = UploadRequest.model_validate(body).url
-    except ValidationError as error:
-        raise from_validation(error, where="upload", known=UploadRequest.model_fields) from error
+def _read_url() -> str:
+    url = read_model(UploadRequest, "upload", '{"url": "https://..."}').url
     if "://" not in url:
         raise refusal("url", "send the http or https address of an image, or the image itself as a file")
     return url

@@ -2,10 +2,8 @@
 
 import time
 
-from flask import Blueprint, Response, request
-from pydantic import ValidationError
+from flask import Blueprint, Response
 
-from qwen_image_studio.contract.errors import StudioError, from_validation
 from qwen_image_studio.contract.operators import (
     CallList,
     CallsQuery,
@@ -24,7 +22,7 @@ from qwen_image_studio.contract.sheets import CSV
 from qwen_image_studio.contract.words import ADJUSTED, Scope, State
 from qwen_image_studio.jobs import Job
 from qwen_image_studio.jobs.calls import Sought, as_sheet, view_of
-from qwen_image_studio.web.routing import Body, Services, read_json, route, services
+from qwen_image_studio.web.routing import Body, Services, read_model, route, services, wants_csv
 
 blueprint = Blueprint("operators", __name__, url_prefix="/v1")
 
@@ -66,13 +64,7 @@ def _entry(job: Job, place: int | None, now: float) -> QueueEntry:
 
 def _read_cancel() -> CancelScope:
     """Read the current request. Raises StudioError that names the parameter at fault."""
-    if request.mimetype != "application/json":
-        raise StudioError("unsupported_media_type", "Send application/json.")
-    body = read_json(request.get_data(cache=False), such_as='{"scope": "waiting"}')
-    try:
-        return CancelRequest.model_validate(body).scope
-    except ValidationError as error:
-        raise from_validation(error, where="cancel", known=CancelRequest.model_fields) from error
+    return read_model(CancelRequest, "cancel", '{"scope": "waiting"}').scope
 
 
 @route(blueprint, "POST", "/queue/cancel", body=Body(_read_cancel, CancelRequest), scope=Scope.OPERATE)
@@ -93,13 +85,9 @@ def calls(query: CallsQuery) -> CallList | Response:
     store, asked = services().store, query.model_dump(exclude={"limit", "after", "format", "q"})
     sought = Sought(**asked, words=store.prompts.sought(query.q))
     found, has_more = store.calls.page(sought, query.limit, query.after)
-    if query.format == "csv" or (query.format is None and _wants_csv()):
+    if wants_csv(query.format):
         return Response(as_sheet(found), mimetype=CSV)
     return CallList(data=[view_of(row) for row in found], has_more=has_more)
-
-
-def _wants_csv() -> bool:
-    return request.accept_mimetypes.best_match(["application/json", CSV]) == CSV
 
 
 # -- beside the health ---------------------------------------------------------------------------------------------

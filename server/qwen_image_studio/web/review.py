@@ -1,16 +1,14 @@
 """Review over HTTP: a reviewer's verdict on one held image."""
 
-from flask import Blueprint, request
-from pydantic import ValidationError
+from flask import Blueprint
 
 from qwen_image_studio.contract.answers import ImageRecord
-from qwen_image_studio.contract.errors import StudioError, from_validation
 from qwen_image_studio.contract.review import VerdictRequest
 from qwen_image_studio.contract.words import Scope
 from qwen_image_studio.jobs.review import Verdict
 from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.present import image_record
-from qwen_image_studio.web.routing import Body, read_json, route, services
+from qwen_image_studio.web.routing import Body, read_model, route, services
 
 blueprint = Blueprint("review", __name__, url_prefix="/v1/images")
 
@@ -20,13 +18,7 @@ REVIEWS = (Scope.REVIEW, Scope.OPERATE)
 
 def _read_verdict() -> Verdict:
     """Read the current request. Raises StudioError that names the parameter at fault."""
-    if request.mimetype != "application/json":
-        raise StudioError("unsupported_media_type", "Send application/json.")
-    body = read_json(request.get_data(cache=False), such_as='{"state": "approved"}')
-    try:
-        sent = VerdictRequest.model_validate(body)
-    except ValidationError as error:
-        raise from_validation(error, where="verdict", known=VerdictRequest.model_fields) from error
+    sent = read_model(VerdictRequest, "verdict", '{"state": "approved"}')
     return Verdict(sent.state, sent.reasons, sent.note, sent.user)
 
 

@@ -19,6 +19,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ValidationError
 
 from qwen_image_studio.contract.errors import ERRORS, StudioError, from_validation
+from qwen_image_studio.contract.sheets import CSV
 from qwen_image_studio.contract.words import MAX_JSON_BYTES, Scope
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.guard.keys import KeyStore
@@ -281,6 +282,20 @@ def read_json(data: bytes, such_as: str = '{"operation": "generate", ...}') -> d
     return body
 
 
+def read_model(model: type[Query], what: str, such_as: str) -> Query:
+    """Return the current request's JSON as a model; errors call it `what` and show ``such_as`` as an example.
+
+    Raises StudioError that names the parameter at fault.
+    """
+    if request.mimetype != "application/json":
+        raise StudioError("unsupported_media_type", "Send application/json.")
+    body = read_json(request.get_data(cache=False), such_as)
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise from_validation(error, where=what, known=model.model_fields) from error
+
+
 def read_idempotency_key() -> str | None:
     """Return the Idempotency-Key of the current request, or None. Raises StudioError for one that cannot be stored."""
     key = request.headers.get("Idempotency-Key")
@@ -291,3 +306,12 @@ def read_idempotency_key() -> str | None:
             param="Idempotency-Key",
         )
     return key
+
+
+def wants_csv(named: str | None) -> bool:
+    """Return whether the current request asks for a table as CSV: by the format that its query has `named`, else by
+    its Accept header.
+    """
+    if named is not None:
+        return named == "csv"
+    return request.accept_mimetypes.best_match(["application/json", CSV]) == CSV
