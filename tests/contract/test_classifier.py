@@ -12,12 +12,14 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import update
 
+from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Band, HeldFor, Policy, Review, State
 from qwen_image_studio.database.tables import api_keys, images
 from qwen_image_studio.guard.bands import Thresholds, worst
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.guard.safety import Safety, unanswered
 from qwen_image_studio.jobs import Job, JobStore, StoredImage
+from qwen_image_studio.jobs.retries import INPUT_UNREADABLE, RETRIES
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import worker_name
 from qwen_image_studio.web.routing import Services
@@ -97,6 +99,22 @@ def ended(worker: Worker, store: JobStore, job_id: str) -> Job:
 def of(store: JobStore, job_id: str) -> list[StoredImage]:
     """The images of a job."""
     return list(store.images.of_jobs([job_id]).get(job_id, ()))
+
+
+def test_a_job_store_that_cannot_be_read_for_a_moment_ends_no_job_before_it_was_painted(
+    client: FlaskClient, worker: Worker, store: JobStore, answers: ScriptedClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, policy_of, left = paint(client, PASSES), Safety.policy_of, [1]
+    monkeypatch.setitem(RETRIES, INPUT_UNREADABLE, replace(RETRIES[INPUT_UNREADABLE], pause_s=0.01))
+
+    def fails_once(safety: Safety, key: str | None) -> Policy:
+        if left.pop() if left else 0:
+            raise StudioError("database_busy", "The job store is busy.")
+        return policy_of(safety, key)
+
+    monkeypatch.setattr(Safety, "policy_of", fails_once)
+    job = ended(worker, store, job_id)
+    assert (job.state, job.attempt, job.retried_for) == (State.SUCCEEDED, 2, INPUT_UNREADABLE)
 
 
 # -- bands -----------------------------------------------------------------------------------------------------------

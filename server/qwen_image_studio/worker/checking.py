@@ -13,6 +13,7 @@ from qwen_image_studio.guard.safety import SHORT_S, Safety, unseen
 from qwen_image_studio.imaging import thumbnail
 from qwen_image_studio.jobs import Lease, StoredImage
 from qwen_image_studio.jobs.images import Images
+from qwen_image_studio.worker.inputs import reading_inputs
 
 PREVIEW_S = 2.0
 """Longest wait for the verdict on a preview, in seconds: the lease is renewed by the thread that waits."""
@@ -79,9 +80,10 @@ class Checks:
         return band in {Band.REVIEW, Band.BLOCK} and image.review is not Review.APPROVED
 
 
+@reading_inputs()
 def checks_for(safety: Safety, lease: Lease, gallery: Gallery, images: Images) -> Checks | None:
     """Return the checks of an attempt, or None where there are none: its policy asks for none, or it is a batch, whose
-    rows are checked each by itself, and whose contact sheet shows nothing else.
+    rows are checked each by itself, and whose contact sheet shows nothing else. Raises InputUnreadable.
     """
     if lease.job.rows is not None or (policy := safety.policy_of(lease.job.key)) is Policy.OFF:
         return None

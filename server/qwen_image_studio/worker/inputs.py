@@ -1,5 +1,8 @@
 """The files of a job's inputs, as its attempt reads them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.jobs import Job, JobStore
@@ -12,10 +15,11 @@ class InputUnreadable(StudioError):
     """An input is there and cannot be read now."""
 
 
-def read_inputs(job: Job, store: JobStore, gallery: Gallery) -> list[bytes]:
-    """Return the file of each input. Raises InputUnreadable, and StudioError ``not_found`` for a file that is gone."""
+@contextmanager
+def reading_inputs() -> Iterator[None]:
+    """Raise InputUnreadable where what is read within the block can perhaps be read later."""
     try:
-        return [gallery.open(store.images.get(image_id).key) for image_id in job.inputs]
+        yield
     except StudioError as error:
         if error.code not in _NOT_NOW:
             raise
@@ -23,3 +27,9 @@ def read_inputs(job: Job, store: JobStore, gallery: Gallery) -> list[bytes]:
     except OSError as error:  # in the midst of a file
         message = f"The image store failed ({error.strerror or type(error).__name__}). Try again later."
         raise InputUnreadable("storage_failed", message) from error
+
+
+@reading_inputs()
+def read_inputs(job: Job, store: JobStore, gallery: Gallery) -> list[bytes]:
+    """Return the file of each input. Raises InputUnreadable, and StudioError ``not_found`` for a file that is gone."""
+    return [gallery.open(store.images.get(image_id).key) for image_id in job.inputs]
