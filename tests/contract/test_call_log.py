@@ -224,6 +224,19 @@ def test_a_full_queue_drops_counts_and_says_so(store: JobStore, caplog: pytest.L
     assert [row.request_id for row in store.calls.page(Sought(), 9)[0]] == ["req_3", "req_2", "req_1", "req_0"]
 
 
+def test_a_process_ends_although_the_queue_is_full_and_its_database_stuck(store: JobStore) -> None:
+    stuck = Stuck(store.calls)
+    written = CallLog(stuck, most=1)
+    written.add(call(0))
+    assert stuck.asked.wait(60)
+    written.add(call(1))
+    ending = threading.Thread(target=written.close, daemon=True)
+    ending.start()
+    ending.join(30)
+    assert not ending.is_alive()
+    stuck.free.set()
+
+
 def test_rows_wait_for_a_busy_database_and_are_written_then(store: JobStore) -> None:
     class Busy(Calls):
         tries = 0

@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from flask import Response, g, request
 
@@ -104,11 +105,12 @@ class CallLog:
         self._start()
 
     def close(self) -> None:
-        """Write what waits, and end."""
-        writer = self._writer
+        """Write what waits, and end; what a busy database does not take in a few seconds is lost."""
+        writer, deadline = self._writer, time.monotonic() + _LAST_S
         if writer is not None:
-            self._rows.put(None)
-            writer.join(_LAST_S)
+            with suppress(queue.Full):
+                self._rows.put(None, timeout=_LAST_S)
+            writer.join(max(0.0, deadline - time.monotonic()))
 
     def _is_too_much_of_strangers(self) -> bool:
         now = time.monotonic()
