@@ -115,12 +115,16 @@ def upgrade() -> None:
 def _fill_persons() -> None:
     """Fill in the persons of the jobs that named a user; a long name is kept as its hash."""
     op.execute(f'UPDATE jobs SET person = "user" WHERE length("user") <= {_TEXT["person"]}')  # noqa: S608 - a number
-    jobs = sa.table("jobs", sa.column("user"), sa.column("person"))
+    jobs = sa.table("jobs", sa.column("seq"), sa.column("user"), sa.column("person"))
     connection = op.get_bind()
-    long = sa.select(jobs.c.user).where(sa.func.length(jobs.c.user) > _TEXT["person"]).distinct()
-    for user in connection.scalars(long).all():
-        person = hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
-        connection.execute(sa.update(jobs).where(jobs.c.user == user).values(person=person))
+    long = sa.select(jobs.c.seq, jobs.c.user).where(sa.func.length(jobs.c.user) > _TEXT["person"])
+    hashed = [
+        {"job": seq, "hashed": hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()}
+        for seq, user in connection.execute(long).all()
+    ]
+    if hashed:  # by their numbers: no index has the users of all owners
+        statement = sa.update(jobs).where(jobs.c.seq == sa.bindparam("job"))
+        connection.execute(statement.values(person=sa.bindparam("hashed")), hashed)
 
 
 def _mark_masks() -> None:
