@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, tuple_, update
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import State
@@ -26,7 +26,7 @@ _PRUNED_AT_ONCE = 500
 _OF_KEY = select(api_keys.c.webhook_url).where(api_keys.c.name == bindparam("key"), api_keys.c.revoked_at.is_(None))
 _WAITS = deliveries.c.next_at.is_not(None)
 _IS_DUE = _WAITS & (deliveries.c.next_at <= bindparam("now"))
-_LANES = (
+_LINES = (
     select(deliveries.c.key, deliveries.c.host)
     .where(_IS_DUE)
     .group_by(deliveries.c.key, deliveries.c.host)
@@ -129,6 +129,13 @@ def _host_of(url: str) -> str:
     return re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0].lower()[:_HOST_CHARS]
 
 
+def _get(connection: Connection, delivery_id: str) -> Delivery:
+    row = connection.execute(select(deliveries).where(deliveries.c.id == delivery_id)).one_or_none()
+    if row is None:
+        raise StudioError("not_found", f"There is no callback '{delivery_id}'.")
+    return Delivery(**row._mapping)
+
+
 class Outbox:
     """The deliveries of a server. Every method is one transaction; `now` is in Unix seconds."""
 
@@ -140,7 +147,7 @@ class Outbox:
     def due(self, now: float) -> Sequence[Line]:
         """Return the lines that have a delivery to send now, the one that has waited longest first."""
         with self._database.reading() as connection:
-            return [Line(row.key, row.host) for row in connection.execute(_LANES, {"now": now})]
+            return [Line(row.key, row.host) for row in connection.execute(_LINES, {"now": now})]
 
     def claim(self, line: Line, until: float, now: float) -> Delivery | None:
         """Return the next delivery of a line, which nobody else gets before `until`; None where none is due."""
@@ -176,21 +183,17 @@ class Outbox:
         query = select(deliveries).order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(limit + 1)
         if dead:
             query = query.where(_IS_DEAD)
-        if after is not None:
-            last = self.get(after)
-            is_as_old = deliveries.c.created_at == last.created_at
-            query = query.where((deliveries.c.created_at < last.created_at) | (is_as_old & (deliveries.c.id < after)))
         with self._database.reading() as connection:
+            if after is not None:
+                last = _get(connection, after)
+                query = query.where(tuple_(deliveries.c.created_at, deliveries.c.id) < tuple_(last.created_at, last.id))
             found = [Delivery(**row._mapping) for row in connection.execute(query)]
         return found[:limit], len(found) > limit
 
     def get(self, delivery_id: str) -> Delivery:
         """Return one delivery. Raises StudioError ``not_found``."""
         with self._database.reading() as connection:
-            row = connection.execute(select(deliveries).where(deliveries.c.id == delivery_id)).one_or_none()
-        if row is None:
-            raise StudioError("not_found", f"There is no callback '{delivery_id}'.")
-        return Delivery(**row._mapping)
+            return _get(connection, delivery_id)
 
     def resend(self, ids: Collection[str], now: float) -> int:
         """Send deliveries again from the first try on, whether they were given up or delivered; return how many there
