@@ -13,11 +13,11 @@ import psutil
 from pydantic import ValidationError
 
 from qwen_image_studio import __version__
-from qwen_image_studio.commands.ages import age
 from qwen_image_studio.commands.keys import keys, person
 from qwen_image_studio.commands.log import log
 from qwen_image_studio.commands.review import review
 from qwen_image_studio.commands.safety import safety
+from qwen_image_studio.commands.times import age
 from qwen_image_studio.commands.usage import usage
 from qwen_image_studio.commands.webhooks import webhooks
 from qwen_image_studio.contract.errors import BadTemplates, CannotServe, StudioError

@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode, SettingsConfigDict
 
-from qwen_image_studio.contract.words import LogFormat, Policy, Prompts
+from qwen_image_studio.contract.words import MAX_SIDE, LogFormat, Policy, Prompts
 
 _PREFIX = "STUDIO_"
 
@@ -225,6 +225,11 @@ class Settings(BaseSettings):
     def image_limits(self) -> dict[str, int]:
         """Return the largest number of bytes and pixels of an input image, as keywords for `open_image`."""
         return {"max_bytes": self.max_image_mb * 10**6, "max_pixels": self.max_image_mpx * 10**6}
+
+    @property
+    def most_pixels(self) -> int:
+        """Return the largest number of pixels of a stored picture: one that was accepted, or one of ours."""
+        return max(self.image_limits["max_pixels"], MAX_SIDE * MAX_SIDE * 4)
 
     @property
     def proxies(self) -> list[IPv4Network | IPv6Network]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from qwen_image_studio.commands.ages import age
+from qwen_image_studio.commands.times import age
 from qwen_image_studio.contract.caller import person_of_dify
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.limits import KeyLimits, Limits
@@ -118,9 +118,7 @@ def keys_policy(name: str, policy: str | None) -> None:
     store = _keys()
     if policy is not None:
         store.govern(name, None if policy == "default" else Policy(policy))
-    if (key := store.get(name)) is None:
-        raise StudioError("invalid_value", f"name: there is no key '{name}'; 'keys list' shows those there are.")
-    click.echo(key.policy or "default")
+    click.echo(store.get(name).policy or "default")
 
 
 @keys.command("limit")
@@ -129,9 +127,7 @@ def keys_policy(name: str, policy: str | None) -> None:
 def keys_limit(name: str, **given: Any) -> None:
     """Set limits of a key, and show all that it has; others stay, and none takes one away."""
     store = _keys()
-    if (key := store.get(name)) is None:
-        raise StudioError("invalid_value", f"name: there is no key '{name}'; 'keys list' shows those there are.")
-    before = key.limits
+    before = store.get(name).limits
     limits = KeyLimits(key=_changed(before.key, given, ""), person=_changed(before.person, given, _PERSONS))
     if limits != before:
         store.limit(name, limits)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
-from qwen_image_studio.commands.ages import age
+from qwen_image_studio.commands.times import age, shown
 from qwen_image_studio.jobs.calls import Call, Calls, Sought, as_sheet, view_of
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
@@ -86,9 +86,8 @@ def _show(rows: list[Call], as_: str | None, *, is_first: bool) -> None:
 
 def _line(row: Call) -> str:
     """Return a row for people: when, whose, what, how it ended and how long it took."""
-    when = datetime.fromtimestamp(row.at, UTC).strftime("%Y-%m-%d %H:%M:%S")
     whose = "/".join(name for name in (row.key or row.owner, row.person) if name) or "-"
     is_job = view_of(row).kind == "job"
     what = f"{row.operation} {row.model} {row.job_id}" if is_job else f"{row.method} {row.route} {row.status}"
-    cells = [when, row.peer or "-", whose, what, row.outcome, f"{(row.took_ms or 0) / 1000:.2f} s"]
+    cells = [shown(row.at), row.peer or "-", whose, what, row.outcome, f"{(row.took_ms or 0) / 1000:.2f} s"]
     return "\t".join(map(printable, cells))

@@ -1,9 +1,8 @@
 """``qwen-image-studio review``: what waits for a reviewer, and an operator's verdicts from the shell."""
 
-import time
-
 import click
 
+from qwen_image_studio.commands.times import shown
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.words import Review, Scope
 from qwen_image_studio.gallery import open_gallery
@@ -65,5 +64,4 @@ def _decide(image_ids: tuple[str, ...], verdict: Verdict) -> None:
 def _cells(picture: Picture) -> list[str]:
     image = picture.image
     scores = " ".join(f"{name}={score:.2f}" for name, score in image.scores.items()) or "-"
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(image.created_at))
-    return [image.id, at, image.owner, image.held_for or "-", scores, image.job_id or "-"]
+    return [image.id, shown(image.created_at), image.owner, image.held_for or "-", scores, image.job_id or "-"]

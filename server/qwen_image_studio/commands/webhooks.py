@@ -7,7 +7,7 @@ from secrets import token_hex
 
 import click
 
-from qwen_image_studio.commands.ages import age
+from qwen_image_studio.commands.times import age, shown
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.database.connection import open_database
 from qwen_image_studio.guard.post import check_address, post
@@ -86,9 +86,17 @@ def list_deliveries(dead: bool, limit: int) -> None:
 
 
 def _line(delivery: Delivery) -> str:
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(delivery.created_at))
     ended = delivery.error or (str(delivery.status) if delivery.status else "-")
-    facts = (delivery.id, at, delivery.event, delivery.job_id, delivery.host, delivery.state, delivery.tries, ended)
+    facts = (
+        delivery.id,
+        shown(delivery.created_at),
+        delivery.event,
+        delivery.job_id,
+        delivery.host,
+        delivery.state,
+        delivery.tries,
+        ended,
+    )
     return "\t".join(map(str, facts))
 
 

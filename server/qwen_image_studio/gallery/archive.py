@@ -23,7 +23,7 @@ def archive(job: Job, store: JobStore, gallery: Gallery) -> Iterator[bytes]:
     """
     rows = store.rows.of_batch(job.id) if job.rows is not None else []
     images = store.images.of_jobs([job.id, *(row.id for row in rows)], with_deleted=True)
-    if not any(_is_given_out(image) for group in images.values() for image in group):
+    if not any(image.is_given_out for group in images.values() for image in group):
         raise StudioError("not_found", f"Job {job.id} has no image yet, or none any more; ask again once it has.")
     pieces = _written(job, rows, images, gallery)
     return chain([next(pieces)], pieces)
@@ -40,7 +40,7 @@ def _written(
             owner, stem = (job, stem) if row is None else (row, f"row-{(row.row or 0) + 1:03d}")
             names, gone = [], []
             for name, image in _named(stem, images.get(owner.id, ())):
-                if not _is_given_out(image):
+                if not image.is_given_out:
                     gone.append(_why_not(image))
                     continue
                 try:
@@ -96,10 +96,6 @@ def _named(stem: str, images: Sequence[StoredImage]) -> Iterator[tuple[str, Stor
         yield f"{stem}.{kind}" if len(images) == 1 else f"{stem}-{number}.{kind}", image
 
 
-def _is_given_out(image: StoredImage) -> bool:
-    return image.deleted_at is None and not image.review.withheld
-
-
 def _why_not(image: StoredImage) -> str:
     if image.review is Review.HELD:
         return f"Image {image.id} is held for a reviewer."
@@ -118,7 +114,7 @@ def _info(name: str, created_at: float) -> zipfile.ZipInfo:
 
 
 def _line(row: Job, names: Sequence[str], images: Sequence[StoredImage], gone: Sequence[str]) -> list[str]:
-    images = [image for image in images if _is_given_out(image)]
+    images = [image for image in images if image.is_given_out]
     seeds = [str(image.seed) for image in images if image.seed is not None]
     errors = [row.error_message] if row.error_message else []
     cells = (row.id, " ".join(image.id for image in images), " ".join(seeds), " ".join([*errors, *gone]))

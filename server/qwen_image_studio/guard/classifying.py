@@ -12,7 +12,6 @@ from contextlib import suppress
 from socketserver import StreamRequestHandler, ThreadingUnixStreamServer
 from typing import Any, cast
 
-from qwen_image_studio.contract.words import MAX_SIDE
 from qwen_image_studio.guard.classifier import Classifier
 from qwen_image_studio.guard.scoring import LENGTH, address_in
 from qwen_image_studio.imaging import open_image
@@ -36,7 +35,7 @@ class Classifying(ThreadingUnixStreamServer):
     def __init__(self, settings: Settings, classifier: Classifier) -> None:
         """Listen in the settings' data folder, in place of a process before this one."""
         self._classifier, self._turns = classifier, threading.Semaphore(AT_ONCE)
-        self._most_pixels = max(settings.image_limits["max_pixels"], MAX_SIDE * MAX_SIDE * 4)
+        self._most_pixels = settings.most_pixels
         self._began: dict[int, float] = {}
         folder = settings.data_dir.resolve()
         with address_in(folder) as address:

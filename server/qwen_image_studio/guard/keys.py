@@ -108,11 +108,13 @@ class KeyStore:
         with self._database.reading() as connection:
             return [_as_key(row) for row in connection.execute(select(api_keys).order_by(api_keys.c.created_at))]
 
-    def get(self, name: str) -> ApiKey | None:
-        """Return the key of this name, revoked or not; None where there is none."""
+    def get(self, name: str) -> ApiKey:
+        """Return the key of this name, revoked or not. Raises StudioError ``invalid_value`` where there is none."""
         with self._database.reading() as connection:
             row = connection.execute(_NAMED, {"name": name}).one_or_none()
-        return None if row is None else _as_key(row)
+        if row is None:
+            raise StudioError("invalid_value", f"name: there is no key '{name}'; 'keys list' shows those there are.")
+        return _as_key(row)
 
     def any(self) -> bool:
         """Return whether a key was ever made; from then on every request needs one."""

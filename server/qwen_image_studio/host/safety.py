@@ -12,15 +12,13 @@ from qwen_image_studio.guard.classifier import open_classifier
 from qwen_image_studio.guard.classifying import Classifying
 from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.jobs.store import open_store
+from qwen_image_studio.jobs.workers import NOTE_S
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import holding, worker_name
 from qwen_image_studio.system.logs import write_threads_when_told
+from qwen_image_studio.system.processes import EXIT_HUNG
 
 _log = logging.getLogger(__name__)
-
-NOTE_S = 5.0
-"""Time between two reports, in seconds."""
-EXIT_HUNG = 70
 
 
 def run_safety(settings: Settings) -> None:

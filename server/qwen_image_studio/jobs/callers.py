@@ -14,7 +14,7 @@ from qwen_image_studio.database.tables import OPEN, QUEUED, RUNNING, jobs
 from qwen_image_studio.jobs.events import Change, Events, clock
 from qwen_image_studio.jobs.limits import Allowance
 from qwen_image_studio.jobs.ranking import places
-from qwen_image_studio.jobs.records import JOBS, SHOWN_STATE, VERSION, as_job, check_inputs, get_job
+from qwen_image_studio.jobs.records import JOBS, NO_BATCH, SHOWN_STATE, VERSION, as_job, check_inputs, get_job
 from qwen_image_studio.jobs.room import check_room
 from qwen_image_studio.jobs.states import ACTIVE, Job, NewJob, Tag
 
@@ -28,7 +28,6 @@ _RESENT = (
 _TAGS = select(jobs.c.id, jobs.c.rows, jobs.c.phase, jobs.c.step, VERSION, SHOWN_STATE).where(
     jobs.c.id.in_(bindparam("ids", expanding=True))
 )
-_IS_NO_BATCH = jobs.c.rows.is_(None)
 
 
 class Jobs:
@@ -144,7 +143,7 @@ class Jobs:
 
     def counts(self) -> tuple[int, int]:
         """Return how many jobs are queued and how many are running; batches are not counted, their rows are."""
-        queued, running = (_count(state, _IS_NO_BATCH) for state in (QUEUED, RUNNING))
+        queued, running = (_count(state, NO_BATCH) for state in (QUEUED, RUNNING))
         with self._database.reading() as connection:
             return connection.scalar(queued) or 0, connection.scalar(running) or 0
 

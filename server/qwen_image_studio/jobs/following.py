@@ -21,7 +21,7 @@ from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import OPEN, QUEUED, images, jobs
 from qwen_image_studio.jobs.events import clock
 from qwen_image_studio.jobs.ranking import places
-from qwen_image_studio.jobs.records import JOBS, SHOWN_STATE, VERSION, as_job
+from qwen_image_studio.jobs.records import ENDED, JOBS, NO_BATCH, SHOWN_STATE, VERSION, as_job
 from qwen_image_studio.jobs.states import Job, Tag
 
 MOST_MISSED = 500
@@ -31,14 +31,10 @@ _IS_NO_ROW = jobs.c.parent_id.is_(None)
 _JOBS_SEEN = select(
     jobs.c.id, jobs.c.owner, jobs.c.user, jobs.c.parent_id, jobs.c.rows, jobs.c.phase, jobs.c.step, VERSION, SHOWN_STATE
 ).where(jobs.c.id.in_(_IDS))
-_ENDED_SINCE = (
-    jobs.c.finished_at >= bindparam("since"),
-    jobs.c.finished_at.is_not(None),
-    (jobs.c.party == literal_column("''")) | jobs.c.rows.is_not(None),  # as the index has it
-)
+_ENDED_SINCE = (ENDED, jobs.c.finished_at >= bindparam("since"))
 _OPEN_OR_ENDED = select(jobs.c.id).where(OPEN, _IS_NO_ROW).union(select(jobs.c.id).where(*_ENDED_SINCE))
 _ROWS_ENDED = select(jobs.c.id).where(jobs.c.parent_id.in_(_IDS), jobs.c.finished_at >= bindparam("since"))
-_WAITING = select(jobs.c.id).where(QUEUED, _IS_NO_ROW, jobs.c.rows.is_(None))
+_WAITING = select(jobs.c.id).where(QUEUED, _IS_NO_ROW, NO_BATCH)
 _OWN = jobs.c.owner == bindparam("owner")
 _MISSED = select(jobs.c.id).where(OPEN, _IS_NO_ROW, _OWN).union(select(jobs.c.id).where(*_ENDED_SINCE, _OWN))
 _IMAGES_SEEN: Select[Any] = (

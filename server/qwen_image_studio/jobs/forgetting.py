@@ -8,7 +8,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, Row, bindparam, literal_column, or_, select, union, update
+from sqlalchemy import BindParameter, Connection, Row, bindparam, or_, select, union, update
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import State
@@ -25,11 +25,10 @@ from qwen_image_studio.database.tables import (
     turns,
 )
 from qwen_image_studio.jobs.events import Events, clock
-from qwen_image_studio.jobs.records import NOT_DELETED, get_job
+from qwen_image_studio.jobs.records import ENDED, FILE_KEYS, NOT_DELETED, get_job
 
-_KEYS = (images.c.key, images.c.thumbnail_key, images.c.comparison_key)
 _SOUGHT: BindParameter[str] = bindparam("keys", expanding=True)
-_NAMED = union(*(select(column).where(column.in_(_SOUGHT), NOT_DELETED) for column in _KEYS))
+_NAMED = union(*(select(column).where(column.in_(_SOUGHT), NOT_DELETED) for column in FILE_KEYS))
 _PREVIEWS = select(jobs.c.preview_key).where(RUNNING, jobs.c.preview_key.in_(_SOUGHT))
 _GONE: Mapping[str, Any] = {"sha256": "", "change_inside": None, "change_outside": None, "idempotency_key": None}
 """What is left of a deleted image; the next one that is sent with its key is another one."""
@@ -108,8 +107,7 @@ class Forgetting:
         """Return id and owner of each job that ended before then (Unix seconds), oldest first, without rows of
         batches.
         """
-        is_no_row = or_(jobs.c.party == literal_column("''"), jobs.c.rows.is_not(None))  # as the index has it
-        old = (jobs.c.finished_at < before) & jobs.c.finished_at.is_not(None) & is_no_row
+        old = ENDED & (jobs.c.finished_at < before)
         with self._database.reading() as connection:
             found = connection.execute(select(jobs.c.id, jobs.c.owner).where(old).order_by(jobs.c.finished_at))
             return [(row.id, row.owner) for row in found]

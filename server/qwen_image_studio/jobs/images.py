@@ -12,14 +12,13 @@ from qwen_image_studio.contract.words import Review, State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import OPEN, images, jobs
 from qwen_image_studio.jobs.held import WITHHELD, held_for_review
-from qwen_image_studio.jobs.records import NOT_DELETED, as_image
+from qwen_image_studio.jobs.records import FILE_KEYS, NOT_DELETED, as_image
 from qwen_image_studio.jobs.states import StoredImage
 
 _IMAGE = select(images).where(images.c.id == bindparam("image_id"), NOT_DELETED)
-_KEYS = (images.c.key, images.c.thumbnail_key, images.c.comparison_key)
 _BEHIND = (
     select(images)
-    .where(or_(*(column == bindparam("key") for column in _KEYS)), NOT_DELETED)
+    .where(or_(*(column == bindparam("key") for column in FILE_KEYS)), NOT_DELETED)
     .order_by(WITHHELD)
     .limit(1)
 )

@@ -2,33 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from sqlalchemy import func, select
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import ADJUSTED, State
 from qwen_image_studio.database.connection import Database
-from qwen_image_studio.database.tables import OPEN, QUEUED, RUNNING, deliveries, images, jobs
+from qwen_image_studio.database.tables import OPEN, QUEUED, RUNNING, images, jobs
 from qwen_image_studio.jobs.callers import cancel
 from qwen_image_studio.jobs.events import Events, clock
 from qwen_image_studio.jobs.held import HELD
 from qwen_image_studio.jobs.ranking import places
-from qwen_image_studio.jobs.records import JOBS, SHOWN_STATE, as_job, get_job
+from qwen_image_studio.jobs.records import JOBS, NO_BATCH, SHOWN_STATE, as_job, get_job
 from qwen_image_studio.jobs.states import Job
 
 _AT_ONCE = 20
 """Jobs that one transaction cancels, so that others have their turn in between."""
-_IS_NO_BATCH = jobs.c.rows.is_(None)
 _WAITING = (
     select(jobs.c.model, func.count().label("number"), func.min(jobs.c.created_at).label("oldest"))
-    .where(QUEUED, _IS_NO_BATCH)
+    .where(QUEUED, NO_BATCH)
     .group_by(jobs.c.model)
 )
-_RUNNING = select(jobs.c.model, func.count().label("number")).where(RUNNING, _IS_NO_BATCH).group_by(jobs.c.model)
+_RUNNING = select(jobs.c.model, func.count().label("number")).where(RUNNING, NO_BATCH).group_by(jobs.c.model)
 _HELD = select(func.count()).select_from(images).where(HELD)
-_DUE = select(func.count()).select_from(deliveries).where(deliveries.c.next_at.is_not(None))
-_DEAD = select(func.count()).select_from(deliveries).where(deliveries.c.dead_at.is_not(None))
 
 
 @dataclass
@@ -39,17 +35,6 @@ class OfModel:
     running: int = 0
     oldest_at: float | None = None
     """When the job was submitted that has waited longest, in Unix seconds."""
-
-
-class Backlog(NamedTuple):
-    """What else waits for somebody."""
-
-    held: int
-    """Images that wait for a reviewer."""
-    due: int
-    """Callbacks that are to be sent."""
-    dead: int
-    """Callbacks that were given up."""
 
 
 class Queue:
@@ -68,10 +53,10 @@ class Queue:
                 found.setdefault(row.model or ADJUSTED, OfModel()).running = row.number
         return found
 
-    def backlog(self) -> Backlog:
-        """Return what else waits for somebody."""
+    def held(self) -> int:
+        """Return how many images wait for a reviewer."""
         with self._database.reading() as connection:
-            return Backlog(*(connection.scalar(query) or 0 for query in (_HELD, _DUE, _DEAD)))
+            return connection.scalar(_HELD) or 0
 
     def page(self, limit: int, after: str | None = None) -> tuple[list[tuple[Job, int | None]], bool]:
         """Return one page of the jobs that have not ended, oldest first, each with its place if it waits, and whether

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, case, func, or_, select
+from sqlalchemy import Connection, Row, Select, bindparam, case, func, literal_column, or_, select
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Lane, Review, State
@@ -20,7 +20,13 @@ SHOWN_STATE = case((_is_open & _begun, State.RUNNING), (_is_open, State.QUEUED),
 """The state that people see; `states.state_shown` is the same in Python."""
 JOBS: Select[Any] = select(*(column for column in jobs.c if column.name not in {"seq", "version"}), VERSION)
 """Whole jobs; `as_job` reads them."""
+NO_BATCH = jobs.c.rows.is_(None)
+"""Jobs that are counted where batches are not, since their rows are."""
+ENDED = jobs.c.finished_at.is_not(None) & ((jobs.c.party == literal_column("''")) | jobs.c.rows.is_not(None))
+"""Jobs that have ended, without rows of batches; as the index `jobs_ended` has it."""
 NOT_DELETED = images.c.deleted_at.is_(None)
+FILE_KEYS = (images.c.key, images.c.thumbnail_key, images.c.comparison_key)
+"""The columns that name files."""
 
 _JOB = JOBS.where(jobs.c.id == bindparam("job_id"))
 _JOB_TO_CHANGE = _JOB.with_for_update()

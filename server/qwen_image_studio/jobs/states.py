@@ -262,6 +262,11 @@ class StoredImage:
     is_mask: bool = False
     """Whether it says where another image may change, and is no picture to be listed."""
 
+    @property
+    def is_given_out(self) -> bool:
+        """Return whether those who see its job get its bytes: it is neither deleted nor withheld."""
+        return self.deleted_at is None and not self.review.withheld
+
 
 @dataclass(frozen=True)
 class WorkerReport:

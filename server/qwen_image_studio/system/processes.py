@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+EXIT_HUNG = 70
+"""Exit code of a process that could not go on; its supervisor starts it again."""
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 

@@ -64,10 +64,10 @@ class _Tables(Collector):
         yield from self._queue()
         yield from self._workers()
         yield from self._ended()
-        backlog = self._store.queue.backlog()
-        yield GaugeMetricFamily("studio_review_held", "Images that wait for a reviewer.", backlog.held)
-        yield GaugeMetricFamily("studio_deliveries_waiting", "Callbacks that are to be sent.", backlog.due)
-        yield GaugeMetricFamily("studio_deliveries_dead", "Callbacks that were given up.", backlog.dead)
+        held, callbacks = self._store.queue.held(), self._store.outbox.counts()
+        yield GaugeMetricFamily("studio_review_held", "Images that wait for a reviewer.", held)
+        yield GaugeMetricFamily("studio_deliveries_waiting", "Callbacks that are to be sent.", callbacks.waiting)
+        yield GaugeMetricFamily("studio_deliveries_dead", "Callbacks that were given up.", callbacks.dead)
         dropped = self._call_log.dropped
         yield CounterMetricFamily("studio_calls_dropped", "Rows of the call log that were not written.", dropped)
 

@@ -153,7 +153,7 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: 
     state = job.state if rows is None else state_shown(job, rows)
     position = place if state is State.QUEUED and rows is None else (0 if state is State.RUNNING else None)
     seen = [image for image in images if not image.review.withheld]
-    has_images = any(image.deleted_at is None for image in seen) or (rows is not None and rows.succeeded > 0)
+    has_images = any(image.is_given_out for image in images) or (rows is not None and rows.succeeded > 0)
     return JobView(
         id=job.id,
         operation=job.operation,
@@ -172,7 +172,7 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: 
         error=JobError(code=job.error_code, message=job.error_message or "") if job.error_code else None,
         parent_id=job.parent_id,
         row=job.row,
-        rows=_rows_view(rows),
+        rows=None if rows is None else RowsView.model_validate(rows, from_attributes=True),
         archive_url=archive_link(job.id) if has_images else None,
         created_at=job.created_at,
         started_at=job.started_at if rows is None else rows.started_at,
@@ -184,20 +184,6 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: 
 
 def _request(job: Job) -> dict[str, Any] | None:
     return recovered(job.operation, job.plan, job.inputs) if job.request is None else dict(job.request)
-
-
-def _rows_view(rows: RowCounts | None) -> RowsView | None:
-    if rows is None:
-        return None
-    return RowsView(
-        total=rows.total,
-        queued=rows.queued,
-        running=rows.running,
-        review=rows.review,
-        succeeded=rows.succeeded,
-        failed=rows.failed,
-        cancelled=rows.cancelled,
-    )
 
 
 def _progress_of_rows(state: State, rows: RowCounts) -> ProgressView:

@@ -20,14 +20,13 @@ from qwen_image_studio.imaging.label import Label
 from qwen_image_studio.jobs import JobStore, Lease, Progress
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.logs import carried
+from qwen_image_studio.system.processes import EXIT_HUNG
 from qwen_image_studio.worker.stopwatch import Stopwatch
 
 _log = logging.getLogger(__name__)
 
 PROGRESS_S = 0.5
 """Least time between two writes of the progress, in seconds; each reads the cancel flag, too."""
-EXIT_HUNG = 70
-"""Exit code of a worker process that could not go on."""
 
 
 class LeaseKeeper:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from qwen_image_studio.adjusting.engine import AdjustEngine
 from qwen_image_studio.contract.errors import Cancelled, DeviceLost, LeaseLost, Released, StudioError
-from qwen_image_studio.contract.words import ADJUSTED, MAX_SIDE, Band, Lane, State, WorkerState
+from qwen_image_studio.contract.words import ADJUSTED, Band, Lane, State, WorkerState
 from qwen_image_studio.gallery import Gallery, open_gallery
 from qwen_image_studio.gallery.attempt import Attempt, clear_attempts
 from qwen_image_studio.gallery.holding import held
@@ -33,25 +33,25 @@ from qwen_image_studio.jobs import JobStore, Lease, StoredImage, WorkerReport
 from qwen_image_studio.jobs.news import CANCELS, work
 from qwen_image_studio.jobs.retries import DEVICE_LOST, INPUT_UNREADABLE, WORKER_LOST, is_frugal, told
 from qwen_image_studio.jobs.states import Measured
+from qwen_image_studio.jobs.workers import NOTE_S
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.planning.engine import Engine
 from qwen_image_studio.planning.plan import read_plan
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import memory_of, worker_name
 from qwen_image_studio.system.logs import begin_with
+from qwen_image_studio.system.processes import EXIT_HUNG
 from qwen_image_studio.worker.batches import Batches
 from qwen_image_studio.worker.checking import Checks, checks_for
 from qwen_image_studio.worker.ends import attempts_to_clear, settled
 from qwen_image_studio.worker.faults import contained
 from qwen_image_studio.worker.finishing import Finisher
 from qwen_image_studio.worker.inputs import InputUnreadable, read_inputs
-from qwen_image_studio.worker.keeper import EXIT_HUNG, LeaseKeeper
+from qwen_image_studio.worker.keeper import LeaseKeeper
 from qwen_image_studio.worker.stopwatch import CHECKING, Stopwatch
 
 _log = logging.getLogger(__name__)
 
-NOTE_S = 5.0
-"""Time between two reports of a worker on its state, in seconds."""
 IDLE_S = 1.0
 """Longest sleep before the next look at the table, which also finds expired leases, in seconds."""
 _LISTEN_S = 60.0
@@ -306,8 +306,7 @@ class Worker:
 
     def _opened(self, file: bytes) -> Image.Image:
         """Return the pixels of an input, which was accepted at its upload or is a picture of ours."""
-        most = max(self._settings.image_limits["max_pixels"], MAX_SIDE * MAX_SIDE * 4)
-        return open_image(file, max_bytes=len(file), max_pixels=most, param="image")
+        return open_image(file, max_bytes=len(file), max_pixels=self._settings.most_pixels, param="image")
 
     def _report(self, state: WorkerState, message: str) -> None:
         self._state, self._message = state, message

@@ -56,7 +56,7 @@ def _deleted(delivery: Delivery) -> CallbackJob:
 
 
 def _told(job: Job, images: Sequence[StoredImage], rows: RowCounts | None, gallery: Gallery) -> CallbackJob:
-    seen = [image for image in images if not image.review.withheld]
+    seen = [image for image in images if image.is_given_out]
     has_images = bool(seen) or (rows is not None and rows.succeeded > 0)
     return CallbackJob(
         id=job.id,
@@ -65,7 +65,7 @@ def _told(job: Job, images: Sequence[StoredImage], rows: RowCounts | None, galle
         operation=job.operation,
         error=JobError(code=job.error_code, message=job.error_message or "") if job.error_code else None,
         images=[_image(image, gallery) for image in seen],
-        rows=None if rows is None else _rows(rows),
+        rows=None if rows is None else RowsView.model_validate(rows, from_attributes=True),
         archive_url=gallery.archive_link(job.id) if has_images else None,
         user=job.user,
         conversation=job.conversation,
@@ -83,7 +83,3 @@ def _image(image: StoredImage, gallery: Gallery) -> CallbackImage:
         mime_type=image.mime_type,
         sha256=image.sha256,
     )
-
-
-def _rows(rows: RowCounts) -> RowsView:
-    return RowsView(**{name: getattr(rows, name) for name in RowsView.model_fields})
