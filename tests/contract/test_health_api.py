@@ -15,6 +15,7 @@ from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import holding, worker_lock, worker_name, worker_since
 from qwen_image_studio.system.processes import is_locked, lock
 from qwen_image_studio.web.routing import Services
+from qwen_image_studio.worker.loop import Worker
 
 STARTING, READY, BUSY, FAILED, LOST = WorkerState
 Report = Callable[..., None]
@@ -148,3 +149,13 @@ def test_a_database_that_cannot_be_read_is_a_state_and_no_error(
     health = health_of(client)
     assert (health.state, health.queued, health.running, health.workers) == ("failed", None, None, [])
     assert "cannot be used" in health.message
+
+
+def test_health_says_nothing_of_a_job_that_failed(client: FlaskClient, light: Worker) -> None:
+    """It is open to everybody, and errors quote what their callers sent."""
+    job = {"operation": "edit", "image": "{{which}}", "prompt": "x"}
+    answer = client.post("/v1/jobs", json={"operation": "batch", "job": job, "rows": [{"which": "private-name"}]})
+    while light.run_next():
+        pass
+    assert "private-name" in client.get(f"/v1/jobs/{answer.get_json()['id']}").get_json()["error"]["message"]
+    assert "private-name" not in client.get("/v1/health").text

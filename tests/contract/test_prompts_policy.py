@@ -2,6 +2,7 @@
 
 import base64
 import json
+import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import IntegrityError
 
 from qwen_image_studio.contract.words import Lane, OutputFormat, Prompts, State
 from qwen_image_studio.imaging import read_origin
@@ -23,6 +25,7 @@ from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker, light_worker
 from tests.support.database import with_tables
+from tests.support.pictures import png
 from tests.support.worker import scripted_worker, working
 
 SECRET = "zebra-in-galoshes"
@@ -206,6 +209,44 @@ def test_an_error_that_quotes_the_prompt_quotes_it_no_more(serve: Callable[[Prom
         }
     )
     assert left["error_message"] == "'…' is no adjustment; send another."
+
+
+@pytest.mark.parametrize("policy", LOST)
+def test_a_quoted_text_with_apostrophes_is_taken_out_whole(
+    serve: Callable[[Prompts], Server], policy: Prompts, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a row is refused for it, the batch and the process's log tell of that, too."""
+    server = serve(policy)
+    caplog.set_level(logging.INFO)
+    rows = [{"which": f"it's the boys' {SECRET}"}]
+    body = {"operation": "batch", "job": {"operation": "edit", "image": "{{which}}", "prompt": "x"}, "rows": rows}
+    job = server.finished(server.client.post("/v1/jobs", json=body))
+    row = server.client.get(f"/v1/jobs?parent_id={job['id']}").get_json()["data"][0]
+    assert row["error"]["message"].startswith("image: there is no image '…' of yours")
+    assert "there is no image '…'" in job["error"]["message"]
+    assert not says([job, row, caplog.text, server.client.get("/v1/health").get_json()])
+
+
+@pytest.mark.parametrize("policy", LOST)
+def test_a_watermark_that_the_prompt_asked_for_goes_with_it(
+    serve: Callable[[Prompts], Server], policy: Prompts
+) -> None:
+    server = serve(policy)
+    params = json.dumps({"operation": "adjust", "adjustments": [{"do": "watermark", "text": SECRET}]})
+    job = server.finished(server.client.post("/v1/jobs", data={"params": params, "image": (BytesIO(png()), "a.png")}))
+    assert job["state"] == "succeeded"
+    assert not says([job, vars(server.parts.store.jobs.get(job["id"]))])
+
+
+@pytest.mark.parametrize("policy", LOST)
+def test_an_error_of_the_database_says_nothing_of_what_was_written(
+    serve: Callable[[Prompts], Server], policy: Prompts
+) -> None:
+    """SQLAlchemy's errors tell the parameters of a statement, and a traceback in the log tells the error."""
+    server = serve(policy)
+    with pytest.raises(IntegrityError) as raised, server.parts.store.database.writing() as connection:
+        connection.execute(text("INSERT INTO jobs (id, prompt) VALUES ('x', :prompt)"), {"prompt": SECRET})
+    assert not says(str(raised.value))
 
 
 @pytest.mark.parametrize("policy", LOST)

@@ -75,7 +75,7 @@ def test_words_that_the_miniature_cannot_know_change_nothing_and_are_told(studio
     plain, adorned = "a red apple on a blue background", "超清，a red apple on a blue background, cinematic composition"
     first, second = (studio.finished(studio.submit(prompt=text, steps=3, seed=2)["id"]) for text in (plain, adorned))
     assert fetched(first).tobytes() == fetched(second).tobytes()
-    assert second["warnings"][-1] == "The miniature left out what it knows no word of: 超清; cinematic composition."
+    assert second["warnings"][-1] == "The miniature left out what it knows no word of: '超清; cinematic composition'."
     assert second["warnings"][:-1] == first["warnings"]
 
 

@@ -91,8 +91,8 @@ def check_database(database: Database) -> None:
 def connect(url: str, *, erases: bool = False) -> Engine:
     """Return an engine for a SQLAlchemy URL; it opens no connection yet. `erases` is as in `Database`."""
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, pool_size=16, max_overflow=64)
-    engine = create_engine(url, pool_size=16, max_overflow=64)
+        return create_engine(url, pool_pre_ping=True, hide_parameters=erases, pool_size=16, max_overflow=64)
+    engine = create_engine(url, hide_parameters=erases, pool_size=16, max_overflow=64)
     event.listen(engine, "connect", _tune_sqlite)
     if erases:
         event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA secure_delete = ON"))

@@ -7,16 +7,17 @@ them out of its row, and puts into the call log what may be kept.
 import hashlib
 import hmac
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from qwen_image_studio.contract.words import Prompts
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.secret_key import secret_keys
 
-_TEXTS = frozenset({"prompt", "negative_prompt", "slots"})
+_TEXTS = frozenset({"prompt", "negative_prompt", "slots", "text"})
 _TABLES = frozenset({"table", "rows"})
-_QUOTED = re.compile(r"'([^']+)'")
+_QUOTED = re.compile(r"(?<!\w)'.*'(?!\w)", re.DOTALL)
+"""From the first mark of a quotation to the last: a text may have such marks of its own."""
 _TAKEN_OUT = "'…'"
 
 Words = tuple[bool, str]
@@ -57,15 +58,18 @@ class PromptPolicy:
         """Return the columns of an ended job that change, so that nothing of its texts is in them."""
         if self.keeps:
             return {}
-        texts = set(_texts_in([job["prompt"], job["plan"], job["request"]]))
         request = job["request"]
         return {
             "prompt": None,
             "plan": _without(job["plan"], ""),
             "request": None if request is None else _without(request, None),
-            "warnings": [_unquoted(each, texts) for each in job["warnings"]],
-            "error_message": None if job["error_message"] is None else _unquoted(job["error_message"], texts),
+            "warnings": [self.told(each) for each in job["warnings"]],
+            "error_message": None if job["error_message"] is None else self.told(job["error_message"]),
         }
+
+    def told(self, sentence: str) -> str:
+        """Return what may be kept of a sentence of the server's that may quote a text: without what it quotes."""
+        return sentence if self.keeps else _QUOTED.sub(_TAKEN_OUT, sentence)
 
     def _hash(self, text: str) -> str:
         return hmac.new(self._secret, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
@@ -92,30 +96,8 @@ def _without(value: Any, nothing: str | None) -> Any:
         return value
     left = {name: _without(each, nothing) for name, each in value.items() if name not in _TEXTS | _TABLES}
     for name in _TEXTS & value.keys():
-        left[name] = {} if name == "slots" else nothing
+        left[name] = {"slots": {}, "text": "…"}.get(name, nothing)  # a watermark is never empty
     for name in _TABLES & value.keys():
         table = value[name]
         left[name] = [{} for _ in table] if isinstance(table, list) else nothing if isinstance(table, str) else table
     return left
-
-
-def _texts_in(value: Any) -> Iterator[str]:
-    """Yield every text in a value, however deep."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _texts_in(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _texts_in(each)
-
-
-def _unquoted(sentence: str, texts: set[str]) -> str:
-    """Return a sentence without what it quotes of the texts; where these are unknown, without what it quotes at all."""
-
-    def replaced(quoted: re.Match[str]) -> str:
-        is_of_texts = not texts or any(quoted[1].casefold() in text.casefold() for text in texts)
-        return _TAKEN_OUT if is_of_texts else quoted[0]
-
-    return _QUOTED.sub(replaced, sentence)

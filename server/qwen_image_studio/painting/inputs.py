@@ -45,7 +45,7 @@ def fit_texts(plan: PaintPlan, model: Model, tokenizer: Any) -> tuple[dict[str, 
     if plan.way is Way.GENERATE and (words := vocabulary_of(model)) is not None:
         prompt, left_out = without_unknown(prompt, words)
         if left_out:
-            warnings.append(f"The miniature left out what it knows no word of: {'; '.join(left_out)[:MAX_TOLD]}.")
+            warnings.append(f"The miniature left out what it knows no word of: '{'; '.join(left_out)[:MAX_TOLD]}'.")
     for name, text in (("prompt", prompt), ("negative_prompt", clean(plan.negative_prompt) or " ")):
         texts[name] = kept = shorten(text, limit, tokenizer)
         if kept != text and (name == "prompt" or plan.guidance_scale > 1):  # else it is not read

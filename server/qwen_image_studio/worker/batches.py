@@ -133,7 +133,7 @@ class Batches:
         except StudioError as error:
             if error.code in _TEMPORARY and not self._has_waited(lease, number, error):
                 raise
-            _log.info("job %s: row %d: %s", lease.job.id, number, error)
+            _log.info("job %s: row %d: %s", lease.job.id, number, self._store.prompts.told(error.message))
             return self._placeholder_job(lease, plan, number), (error.code, error.message)
 
     def _caller(self, batch: Job) -> Caller:

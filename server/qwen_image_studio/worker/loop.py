@@ -268,8 +268,10 @@ class Worker:
         fail = partial(self._store.leases.fail, lease, error.code, message, measured=measured, reason=reason)
         state = self._settled(partial(fail, verdict=verdict))
         follows = "; the next attempt follows" if state is State.QUEUED else ""
-        _log.warning("job %s: attempt %d: %s: %s%s", lease.job.id, lease.job.attempt, reason, error.message, follows)
-        self._message = error.message
+        said = self._store.prompts.told(message)
+        _log.warning("job %s: attempt %d: %s: %s%s", lease.job.id, lease.job.attempt, reason, said, follows)
+        if not self._is_ready():  # else it is no more than this job's, and health is open to everybody
+            self._message = said
         return state
 
     def _end_without_device(self, lease: Lease, measured: Measured) -> NoReturn:
