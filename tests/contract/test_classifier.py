@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 from sqlalchemy import update
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Band, HeldFor, Policy, Review, State
 from qwen_image_studio.database.tables import api_keys, images
 from qwen_image_studio.guard.bands import Thresholds, worst
+from qwen_image_studio.guard.classifying import Classifying
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.guard.safety import Safety, unanswered
 from qwen_image_studio.jobs import Job, JobStore, StoredImage
@@ -143,6 +145,32 @@ def test_the_worst_of_several_verdicts_is_the_jobs() -> None:
     assert worst([Band.PASS, Band.UNAVAILABLE]) is Band.UNAVAILABLE
     assert worst([Band.REVIEW, Band.UNAVAILABLE]) is Band.REVIEW
     assert worst([Band.REVIEW, Band.BLOCK, Band.PASS]) is Band.BLOCK
+
+
+class Odd:
+    """A classifier whose scores are none."""
+
+    def __init__(self, told: Any) -> None:
+        self._told = told
+
+    def scores(self, _picture: Image.Image) -> Any:
+        """Say it."""
+        return self._told
+
+
+@pytest.mark.parametrize(
+    "told", [{"nsfw": float("nan")}, {"nsfw": -1.0}, {"nsfw": 1.5}, {"nsfw": None}, {"nsfw": "x"}, {}]
+)
+def test_an_answer_that_is_no_score_counts_as_none(settings: Settings, store: JobStore, told: Any) -> None:
+    """It is not below any threshold: a strict policy gives nothing out for it."""
+    with Classifying(settings, Odd(told)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            assert Safety(settings, store.database).judge(png()).band is Band.UNAVAILABLE
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_policys_version_changes_with_thresholds_and_classifier(settings: Settings) -> None:

@@ -296,6 +296,13 @@ def test_limits_hold_over_a_restart(tmp_path: Path) -> None:
         assert "may make 3 images a month" in refused(again, limits, user="cid").message
 
 
+def test_a_clock_that_was_set_back_locks_nobody_out(store: JobStore) -> None:
+    limits = of_key(requests_per_minute=1)
+    sent(store, limits, NOON)
+    sent(store, limits, NOON - 3600)
+    assert refused(store, limits, NOON - 3600).retry_after == 60
+
+
 @pytest.mark.parametrize("limit", ["images_per_day", "images_per_month", "requests_per_minute", "jobs_at_once"])
 def test_thirty_who_submit_at_once_never_get_beyond_a_limit_of_ten(store: JobStore, limit: str) -> None:
     limits, together = of_key(**{limit: 10}), threading.Barrier(30)

@@ -47,7 +47,7 @@ class Scoring:
                     _give_up(error)
                     return None
                 time.sleep(LOOK_S)
-            except (OSError, ValueError) as error:
+            except (OSError, TypeError, ValueError) as error:
                 _give_up(error)
                 return None
 
@@ -60,8 +60,17 @@ class Scoring:
                 end.settimeout(_left(deadline))
                 end.sendall(piece)
             (length,) = LENGTH.unpack(_received(end, LENGTH.size, deadline))
-            told = json.loads(_received(end, length, deadline))
-        return {str(name): float(score) for name, score in told.items()}
+            return _scores_in(_received(end, length, deadline))
+
+
+def _scores_in(answer: bytes) -> Mapping[str, float]:
+    """Return the scores of an answer. Raises ValueError or TypeError for any that is none: compared with a threshold,
+    what is not a number would pass.
+    """
+    scores = {str(name): float(score) for name, score in dict(json.loads(answer)).items()}
+    if not all(0.0 <= score <= 1.0 for score in scores.values()):
+        raise ValueError("a score that is not between 0 and 1")
+    return scores
 
 
 def _give_up(error: Exception) -> None:

@@ -83,7 +83,7 @@ class Allowance:
         of_both = [_Asked(name, of_person, getattr(one, name)) for one, of_person in both for name in _NAMES]
         asked = [each for each in of_both if with_free or each.limit is not None]
         day, month = day_of(now), month_of(now)
-        begins = {"minute": now - MINUTE_S, **_both(_DAY, day[0]), **_both(_MONTH, month[0])}
+        begins = {"minute": now - MINUTE_S, "soon": now + MINUTE_S, **_both(_DAY, day[0]), **_both(_MONTH, month[0])}
         past = 0
         if any(each.label == _MONTH for each in asked):
             past, begins[_MONTH] = self._of_past_days(connection, key or "", month[0], now)
@@ -172,7 +172,8 @@ def _columns(name: str, of_person: bool) -> Iterator[Label[Any]]:
     elif name == _AT_ONCE:
         query = select(func.count()).where(*whose, _OPEN)
     else:
-        within = (*whose, usage.c.submitted_at > bindparam("minute"))
+        # What is later than that was submitted before the clock was set back.
+        within = (*whose, usage.c.submitted_at > bindparam("minute"), usage.c.submitted_at < bindparam("soon"))
         query = select(func.count()).where(*within)
         yield select(func.min(usage.c.submitted_at)).where(*within).scalar_subquery().label(f"{label}_first")
     yield query.scalar_subquery().label(label)
