@@ -61,7 +61,8 @@ def main() -> None:
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
-        click.echo(f"Error: STUDIO_{name}: {first['msg']} (it is {first['input']!r}).", err=True)
+        said = first["msg"].removeprefix("Value error, ")
+        click.echo(f"Error: STUDIO_{name}: {said} (it is {first['input']!r}).", err=True)
         sys.exit(1)
 
 

@@ -82,6 +82,27 @@ def test_a_file_env_in_another_encoding_is_told_in_one_line(tmp_path: Path, argu
     assert answer.stderr == "Error: The file .env is not in UTF-8; save it as UTF-8.\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [
+        ("PUBLIC_URL", "studio.example.com", "such as https://studio.example.com"),  # would count as this machine's own
+        ("PUBLIC_URL", "https://x.example/studio?a=1", "such as https://studio.example.com"),
+        ("SAFETY_REVIEW", "0.9", "it may not be below STUDIO_SAFETY_REVIEW"),
+        ("TRUSTED_PROXIES", "10.0.0.0/40", "does not appear to be an IPv4 or IPv6 network"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str, remedy: str
+) -> None:
+    monkeypatch.setenv(f"STUDIO_{name}", value)
+    answer = command(tmp_path, "keys", "list")
+    assert answer.returncode == 1
+    [line] = [line for line in answer.stderr.splitlines() if "STUDIO_PROT " not in line]
+    assert line.startswith("Error: STUDIO_")
+    assert remedy in line
+    assert "Value error" not in line
+
+
 def test_a_child_of_the_server_does_not_repeat_it(tmp_path: Path) -> None:
     answer = command(tmp_path, "light", "--parent", "1")  # which is not its parent, so it ends at once
     assert (answer.returncode, answer.stderr) == (1, "")
