@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from tools.client import QUIET_S, Update
-from tools.views import Job, Trouble
+from tools.views import Job, Pause, Trouble
 from tools.wishes import Language
 from tools.words import said
 
@@ -51,7 +51,8 @@ class Line:
     def grown_by(self, update: Update) -> str:
         """Return what the line gets for an update; empty where nothing has to be said now."""
         now = self._clock()
-        if now - self._began < QUIET_S or (isinstance(update, Job) and update.state == "succeeded"):
+        until = now + update.seconds if isinstance(update, Pause) else now  # nothing can be said within a pause
+        if until - self._began < QUIET_S or (isinstance(update, Job) and update.state == "succeeded"):
             return ""
         subject, piece = self._about(update)
         if subject == self._subject:

@@ -114,6 +114,11 @@ def test_a_call_that_waits_for_a_limit_says_so(clock: Clock, language: Language,
     assert words in told(Line(language, clock), clock, (4, pause)).casefold().replace("api", "API")
 
 
+def test_a_long_pause_is_told_when_it_begins_however_early(line: Line, clock: Clock) -> None:
+    pause = Pause(55.0, "limited", "The API key 'dify' may submit 1 jobs a minute, and has.")
+    assert told(line, clock, (0, pause)) == "Waiting, a limit of the API key is reached"
+
+
 def test_a_chinese_call_speaks_chinese(clock: Clock) -> None:
     """D9: progress in the language of the prompt."""
     line = Line("zh", clock)
