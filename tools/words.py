@@ -124,6 +124,29 @@ CHINESE: Mapping[str, str] = {
         "API 密钥“{key}”的每位用户最多同时有 {limit} 个作业，现有 {count} 个尚未结束。"
     ),
     "Wait for one to end, or cancel one.": "请等其中一个结束，或取消一个。",
+    "{param}: {size} has more than the {limit} pixels that the API key '{key}' may ask for; ask for at most {most}, "
+    "or another shape of as many pixels.": (
+        "{param}：{size} 超过 API 密钥“{key}”可请求的 {limit} 像素；请最多请求 {most}，或像素数相同的其他形状。"
+    ),
+    "{param}: {size} has more than the {limit} pixels that each person of the API key '{key}' may ask for; "
+    "ask for at most {most}, or another shape of as many pixels.": (
+        "{param}：{size} 超过 API 密钥“{key}”的每位用户可请求的 {limit} 像素；请最多请求 {most}，或像素数相同的其他形状。"
+    ),
+    "steps: {steps} are more than the {limit} that the API key '{key}' may ask for; send steps of at most {most}.": (
+        "steps：{steps} 步超过 API 密钥“{key}”可请求的 {limit} 步；steps 请最多填 {most}。"
+    ),
+    "steps: {steps} are more than the {limit} that each person of the API key '{key}' may ask for; "
+    "send steps of at most {most}.": (
+        "steps：{steps} 步超过 API 密钥“{key}”的每位用户可请求的 {limit} 步；steps 请最多填 {most}。"
+    ),
+    "steps: {steps}, which {model} takes by itself, are more than the {limit} that the API key '{key}' may ask for; "
+    "send steps of at most {most}.": (
+        "steps：{model} 默认的 {steps} 步超过 API 密钥“{key}”可请求的 {limit} 步；steps 请最多填 {most}。"
+    ),
+    "steps: {steps}, which {model} takes by itself, are more than the {limit} that each person of the API key '{key}' "
+    "may ask for; send steps of at most {most}.": (
+        "steps：{model} 默认的 {steps} 步超过 API 密钥“{key}”的每位用户可请求的 {limit} 步；steps 请最多填 {most}。"
+    ),
     "The API key '{key}' lacks the scope {scope} that this needs; it has {scopes}.": (
         "API 密钥“{key}”缺少所需的权限 {scope}；它有：{scopes}。"
     ),

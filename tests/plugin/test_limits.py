@@ -12,10 +12,13 @@ from qwen_image_studio.contract.limits import KeyLimits, Limits
 from qwen_image_studio.contract.words import Lane, Operation, Scope
 from qwen_image_studio.jobs import NewJob
 from qwen_image_studio.jobs.store import open_store
+from qwen_image_studio.operations.allowed import check_allowed
+from qwen_image_studio.operations.request import PaintRequest, validated
 from qwen_image_studio.settings import Settings
 from tests.support.daemon import Daemon
 from tests.support.database import with_tables
 from tests.support.dify import PROVIDER
+from tests.support.plans import a_plan
 from tests.support.scripted import ScriptedStudio
 from tools.words import translated
 
@@ -39,6 +42,21 @@ def test_every_limit_is_told_in_chinese_as_a_whole(tmp_path: Path, name: str, wh
     chinese = translated(said, "zh")
     assert re.findall(r"[A-Za-z]{3,}", chinese.replace("dify.main", "")) in ([], ["API"], ["API", "UTC"]), chinese
     assert translated(said, "en") == said
+
+
+@pytest.mark.parametrize("limit", [{"max_pixels": 64 * 64}, {"max_steps": 3}])
+@pytest.mark.parametrize("whose", ["key", "person"])
+@pytest.mark.parametrize("asked", [{}, {"steps": 9}])
+def test_a_size_and_steps_beyond_the_limit_are_told_in_chinese_as_a_whole(
+    limit: dict[str, int], whose: str, asked: dict[str, int]
+) -> None:
+    request = validated({"operation": "generate", "prompt": "a cup", **asked})
+    assert isinstance(request, PaintRequest)
+    caller = Caller("shop", "dify", [Scope.GENERATE], KeyLimits(**{whose: Limits(**limit)}))
+    with pytest.raises(StudioError) as error:
+        check_allowed(request, a_plan(width=128, height=128, steps=9), caller)
+    chinese = translated(error.value.message, "zh")
+    assert set(re.findall(r"[A-Za-z]{3,}", chinese)) <= {"size", "steps", "API", "dify", "miniature"}, chinese
 
 
 def test_a_missing_scope_is_told_in_chinese_as_a_whole() -> None:
