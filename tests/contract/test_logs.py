@@ -147,6 +147,15 @@ def test_an_entry_of_a_request_names_it_and_whose_it_is(client: FlaskClient, par
     assert entries()[-1].get("owner") is None
 
 
+def test_an_entry_of_a_request_without_the_scope_names_the_key(
+    client: FlaskClient, parts: Services, entries: Entries
+) -> None:
+    headers = {"Authorization": f"Bearer {parts.keys.add('web', 'shop')}"}
+    assert client.get("/v1/queue", headers=headers).status_code == 403
+    [entry] = [each for each in entries() if each["logger"] == "qwen_image_studio.web.edge"]
+    assert (entry["owner"], entry["key"]) == ("shop", "web")
+
+
 def test_the_entries_of_another_thread_name_the_request(client: FlaskClient, entries: Entries) -> None:
     client.post("/v1/jobs", json={"operation": "generate", "prompt": "x"}, headers={"X-Request-Id": "req-3"})
     seen = threading.Thread(target=carried(lambda: logging.getLogger("thread").info("here")))

@@ -39,9 +39,11 @@ def protect(app: Flask, settings: Settings) -> None:
     authenticate = partial(_authenticate, _authority(settings.address))
 
     def find() -> None:
-        LOOKS.run(authenticate)
-        if "caller" in g:  # here and not in that thread, whose context is a copy
-            go_on_with(owner=g.caller.owner, key=g.caller.key)
+        try:
+            LOOKS.run(authenticate)
+        finally:  # a key without the scope has a name in the log, too
+            if "caller" in g:  # here and not in that thread, whose context is a copy
+                go_on_with(owner=g.caller.owner, key=g.caller.key)
 
     app.before_request(find)
 
