@@ -153,13 +153,30 @@ def test_the_shell_paints_what_the_server_paints(tmp_path: Path, studio: Studio)
         (["keys", "scopes", "nobody", "edit"], ["nobody", "keys list"]),
         (["keys", "add", "dify", "--max-size", "8x8"], ["--max-size", "4096"]),
         (["keys", "add", "dify", "--per-user-max-steps", "1"], ["--per-user-max-steps", "2"]),
-        (["usage", "--month", "November"], ["month"]),
+        (["usage", "--month", "November"], ["month", "such as 2026-11"]),
+        (["usage", "--month", "2026-13"], ["month", "such as 2026-11"]),
         (["usage", "--group", "colour"], ["group", "model"]),
     ],
 )
 def test_mistakes_are_one_line(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
     (tmp_path / "text.png").write_text("not a picture")
     assert_one_line(run_here(tmp_path, *arguments), *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["keys", "add", "dify", "--images-per-day", "-5"], ["--images-per-day", "a number from 0 up", "none"]),
+        (["keys", "add", "dify", "--max-size", "huge"], ["--max-size", "1536x1536", "none"]),
+        (["keys", "add", "dify", "--scopes", "edti"], ["--scopes", "generate,edit,review,operate"]),
+        (["person", ""], ["id"]),
+    ],
+)
+def test_an_option_that_cannot_be_says_what_can(tmp_path: Path, arguments: list[str], words: list[str]) -> None:
+    answer = run_here(tmp_path, *arguments)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    for word in words:
+        assert word in answer.stderr.splitlines()[-1]
 
 
 def test_keys(tmp_path: Path) -> None:

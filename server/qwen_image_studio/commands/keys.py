@@ -53,14 +53,26 @@ def _scopes(_context: click.Context, _parameter: click.Parameter, value: str) ->
         raise click.BadParameter(f"write one or more of {_SCOPES}, with commas between them") from error
 
 
-def _limit(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | str | None:
+def _user(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """Return a Dify user's id. An empty one has no person: its jobs are those of nobody."""
+    if not value.strip():
+        raise click.BadParameter("write the id that Dify has for the person")
+    return value
+
+
+def _limit(_context: click.Context, parameter: click.Parameter, value: str | None) -> int | str | None:
     """Return a limit's number, a size as its pixels, and ``none`` as it is."""
     if value is None or value == "none":
         return value
     if match := re.fullmatch(r"([0-9]{1,5})[x×*]([0-9]{1,5})", value):
         return int(match[1]) * int(match[2])
     if not re.fullmatch(r"[0-9]{1,10}", value):
-        raise click.BadParameter("write a number, or none to take the limit away")
+        kind = (
+            "a size such as 1536x1536, a number of pixels"
+            if str(parameter.name).endswith("pixels")
+            else "a number from 0 up"
+        )
+        raise click.BadParameter(f"write {kind}, or none to take the limit away")
     return int(value)
 
 
@@ -166,7 +178,7 @@ def keys_revoke(name: str) -> None:
 
 
 @click.command("person")
-@click.argument("user_id")
+@click.argument("user_id", callback=_user)
 def person(user_id: str) -> None:
     """Print the name that the plugin gives the person with Dify's USER_ID, as in `user`, usage and limits."""
     click.echo(person_of_dify(user_id))

@@ -113,7 +113,7 @@ def resend(ids: tuple[str, ...], dead: bool, since_s: float) -> None:
         again = store.outbox.resend_dead(now - since_s, now) if dead else store.outbox.resend(ids, now)
         store.bell.ring(DELIVERIES, {DUE})
     if ids and again < len(set(ids)):
-        raise StudioError("not_found", f"Only {again} of these are there; 'webhooks list' shows them.")
+        raise StudioError("not_found", f"{again} of these {len(set(ids))} are there; 'webhooks list' shows all.")
     click.echo(f"To send again: {again}.")
 
 

@@ -1,5 +1,6 @@
 """Answers about a key and its people: who they are, what they may, what they have used; and the queries beside them."""
 
+import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -8,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from qwen_image_studio.contract.fields import NamedUser
 from qwen_image_studio.contract.view import View
 from qwen_image_studio.contract.words import Scope
+
+_MONTH = r"^20[0-9]{2}-(0[1-9]|1[0-2])$"
 
 
 class LimitView(View):
@@ -111,12 +114,19 @@ class UsageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    month: Annotated[str, Field(max_length=7, pattern=r"^20[0-9]{2}-(0[1-9]|1[0-2])$")] | None = None
+    month: Annotated[str, Field(max_length=7, pattern=_MONTH)] | None = None
     """Such as 2026-11, in UTC. Left out: this month, or all of them where they are grouped by month."""
     group: Annotated[str, Field(max_length=60)] = "month,key,person,model"
     """By what to add up: month, key, person, model, with commas between them."""
     format: Literal["json", "csv"] | None = None
     """Left out: as Accept says, else json."""
+
+    @field_validator("month", mode="before")
+    @classmethod
+    def _is_month(cls, value: object) -> object:
+        if value is not None and not re.fullmatch(_MONTH, str(value)):
+            raise ValueError("takes a month such as 2026-11")
+        return value
 
     @field_validator("group")
     @classmethod
