@@ -130,7 +130,8 @@ CHINESE: Mapping[str, str] = {
     ),
     "{param}: {size} has more than the {limit} pixels that each person of the API key '{key}' may ask for; "
     "ask for at most {most}, or another shape of as many pixels.": (
-        "{param}：{size} 超过 API 密钥“{key}”的每位用户可请求的 {limit} 像素；请最多请求 {most}，或像素数相同的其他形状。"
+        "{param}：{size} 超过 API 密钥“{key}”的每位用户可请求的 {limit} 像素；"
+        "请最多请求 {most}，或像素数相同的其他形状。"
     ),
     "steps: {steps} are more than the {limit} that the API key '{key}' may ask for; send steps of at most {most}.": (
         "steps：{steps} 步超过 API 密钥“{key}”可请求的 {limit} 步；steps 请最多填 {most}。"
