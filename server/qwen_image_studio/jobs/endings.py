@@ -4,18 +4,15 @@ texts are gone where they are not kept.
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, insert, update
 
 from qwen_image_studio.contract.words import ADJUSTED, State
-from qwen_image_studio.database.tables import calls, images, jobs, usage
+from qwen_image_studio.database.tables import calls, jobs
 from qwen_image_studio.jobs import tallies
 from qwen_image_studio.jobs.calls import JOB, Call, columns
 from qwen_image_studio.jobs.prompts import PromptPolicy
 from qwen_image_studio.settings import Settings
 
-_ENDED = select(jobs).where(jobs.c.id == bindparam("job_id"))
-_MADE = select(func.count(), func.coalesce(func.sum(images.c.bytes), 0)).where(images.c.job_id == bindparam("job_id"))
-_CACHED = select(usage.c.cached).where(usage.c.job_id == bindparam("job_id"))
 _LOG = insert(calls)
 
 
@@ -25,19 +22,16 @@ class Endings:
     def __init__(self, prompts: PromptPolicy, settings: Settings) -> None:
         self._prompts, self._logs = prompts, settings.calls_days > 0
 
-    def note(self, connection: Connection, job_id: str) -> None:
-        """Write all that is to be written of a job that this transaction has ended, once its images have rows."""
-        row = connection.execute(_ENDED, {"job_id": job_id}).one()
-        count, size = connection.execute(_MADE, {"job_id": job_id}).one()
+    def note(self, connection: Connection, row: Row[Any], *, cached: bool) -> None:
+        """Write all that is to be written of a job that this transaction has ended (a row of `usage.PAINTED`)."""
         if self._logs:
-            cached = connection.scalar(_CACHED, {"job_id": job_id})
-            connection.execute(_LOG, columns(self._call(row, count, size, cached=bool(cached))))
+            connection.execute(_LOG, columns(self._call(row, cached=cached)))
         if row.rows is None:  # the rows of a batch are counted, and not the batch
-            _tally(connection, row, count)
+            _tally(connection, row)
         if left := self._prompts.left_of(dict(row._mapping)):
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(left))
+            connection.execute(update(jobs).where(jobs.c.id == row.id).values(left))
 
-    def _call(self, row: Row[Any], count: int, size: int, *, cached: bool) -> Call:
+    def _call(self, row: Row[Any], *, cached: bool) -> Call:
         seeds = row.plan.get("seeds") or row.plan.get("row_seeds") or [None]
         return Call(
             at=row.finished_at,
@@ -61,8 +55,8 @@ class Endings:
             attempt=row.attempt,
             safety=row.safety,
             cached=cached,
-            images=count,
-            bytes=size,
+            images=row.made,
+            bytes=row.made_bytes,
         )
 
 
@@ -70,8 +64,8 @@ def _outcome(row: Row[Any]) -> str:
     return f"failed:{row.error_code}" if row.state == State.FAILED else str(row.state)
 
 
-def _tally(connection: Connection, row: Row[Any], count: int) -> None:
-    added: list[tallies.Added] = [(tallies.ENDED, _outcome(row), 1.0), (tallies.IMAGES, "", float(count))]
+def _tally(connection: Connection, row: Row[Any]) -> None:
+    added: list[tallies.Added] = [(tallies.ENDED, _outcome(row), 1.0), (tallies.IMAGES, "", float(row.made))]
     if row.measured:
         added += tallies.observed(row.measured["phases"])
         added += [(name, "", row.measured[name]) for name in (tallies.MEGAPIXEL_STEPS, tallies.DEVICE_S)]

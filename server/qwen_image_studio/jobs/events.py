@@ -25,7 +25,7 @@ from qwen_image_studio.jobs.held import IN_REVIEW, rows_in_review, withdraw
 from qwen_image_studio.jobs.outbox import enqueue
 from qwen_image_studio.jobs.retries import LONGEST_REST_S, Retry, reason_kept
 from qwen_image_studio.jobs.states import ANY_JOB, ANY_PERSON, BATCHES, ORDINARY, Job, Lease, NewJob, Progress
-from qwen_image_studio.jobs.usage import charge, settle
+from qwen_image_studio.jobs.usage import PAINTED, charge, settle
 
 _NO_LEASE: Mapping[str, Any] = {"leased_by": None, "leased_until": None}
 _SHOWN = (
@@ -150,7 +150,7 @@ class Change:
         """Put a leased job aside until reviewers have decided; it ends with the last verdict (`review`)."""
         row = self.update(job_id, {"state": State.REVIEW, **_NO_LEASE, "preview_key": None, **more})
         self._note_painting(row, now)
-        settle(self.connection, job_id, now)
+        settle(self.connection, self._painted(job_id), now)
 
     def end(self, job_id: str, state: State, now: float, **more: Any) -> None:
         """End a job. A batch that fails or is cancelled ends those of its rows that have not ended."""
@@ -158,13 +158,12 @@ class Change:
             withdraw(self.connection, jobs.c.id == job_id, now)
         row = self.update(job_id, {**_ended(state, now), **more})
         enqueue(self.connection, row, now)
-        self._endings.note(self.connection, job_id)
         self._note_painting(row, now)
         if row.parent_id is not None:
             self._wake(row.parent_id)
         if row.rows is not None and state is not State.SUCCEEDED:
             self.cancel_rows(job_id, now)
-        settle(self.connection, job_id, now)
+        self._close(job_id, now)
         if row.rows is None:
             return
         for statement in _ENDED_PARTY:
@@ -187,8 +186,7 @@ class Change:
         for statement in (running, waiting):
             for row in self.connection.execute(statement.returning(*_SHOWN)).all():
                 if State(row.state).final:
-                    settle(self.connection, row.id, now)
-                    self._endings.note(self.connection, row.id)
+                    self._close(row.id, now)
                 self._note(row)
 
     def check_lease(self, lease: Lease) -> bool:
@@ -201,6 +199,14 @@ class Change:
     def show(self, job_id: str | None) -> None:
         """Count up the version of a job, so that its watchers look again, where anything else about it has changed."""
         self._written(job_id, {})
+
+    def _close(self, job_id: str, now: float) -> None:
+        """Settle what a job that has ended has used, and write what is to be written of its end."""
+        row = self._painted(job_id)
+        self._endings.note(self.connection, row, cached=settle(self.connection, row, now))
+
+    def _painted(self, job_id: str) -> Row[Any]:
+        return self.connection.execute(PAINTED, {"job_id": job_id}).one()
 
     def _wake(self, batch_id: str) -> None:
         """Put a batch that waits for reviewers back in the queue, if none of its rows is in review any more."""

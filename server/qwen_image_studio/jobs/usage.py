@@ -7,13 +7,17 @@ what they cost, which count against no limit.
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, case, func, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, case, func, select, update
 
 from qwen_image_studio.database.tables import images, jobs, usage
 from qwen_image_studio.jobs.states import Measured, NewJob
 
-_MEASURED = select(jobs.c.rows, jobs.c.measured).where(jobs.c.id == bindparam("job_id"))
-_PICTURES = select(func.count()).select_from(images).where(images.c.job_id == bindparam("job_id"))
+_IMAGES = select(func.count()).where(images.c.job_id == jobs.c.id)
+_BYTES = select(func.coalesce(func.sum(images.c.bytes), 0)).where(images.c.job_id == jobs.c.id)
+PAINTED: Select[Any] = select(
+    jobs, _IMAGES.scalar_subquery().label("made"), _BYTES.scalar_subquery().label("made_bytes")
+).where(jobs.c.id == bindparam("job_id"))
+"""A job whose painting is over, with the number of images that it has `made` and their bytes."""
 _PICTURES_OF_ROWS = (
     select(func.coalesce(func.sum(usage.c.pictures), 0))
     .join(jobs, jobs.c.id == usage.c.job_id)
@@ -29,6 +33,7 @@ _SETTLE = (
         device_s=bindparam("took_s"),
         ended_at=func.coalesce(usage.c.ended_at, bindparam("now")),
     )
+    .returning(usage.c.cached)
 )
 
 
@@ -50,12 +55,14 @@ def charge(connection: Connection, new: NewJob, row: Row[Any], now: float) -> No
     connection.execute(usage.insert().values(charged))
 
 
-def settle(connection: Connection, job_id: str, now: float) -> None:
-    """Count what a job whose painting is over has made and cost, and give back what it did not make."""
-    job = connection.execute(_MEASURED, {"job_id": job_id}).one()
-    is_batch, of_job = job.rows is not None, {"job_id": job_id}
-    made = 0 if is_batch else connection.scalar(_PICTURES, of_job)  # a contact sheet is no picture that was asked for
-    counted = connection.scalar(_PICTURES_OF_ROWS, of_job) if is_batch else made
+def settle(connection: Connection, job: Row[Any], now: float) -> bool:
+    """Count what a job whose painting is over (a row of `PAINTED`) has made and cost, and give back what it did not
+    make; return whether it was cached.
+    """
+    is_batch = job.rows is not None
+    made = 0 if is_batch else job.made  # a contact sheet is no picture that was asked for
+    counted = connection.scalar(_PICTURES_OF_ROWS, {"job_id": job.id}) if is_batch else made
     cost = Measured() if job.measured is None else Measured(**job.measured)
-    of_end = {"of_job": job_id, "counted": counted, "made": made, "now": now}
-    connection.execute(_SETTLE, {**of_end, "painted": cost.megapixel_steps, "took_s": cost.device_s})
+    of_end = {"of_job": job.id, "counted": counted, "made": made, "now": now}
+    of_cost = {"painted": cost.megapixel_steps, "took_s": cost.device_s}
+    return bool(connection.scalar(_SETTLE, {**of_end, **of_cost}))  # no row: it is older than this table
