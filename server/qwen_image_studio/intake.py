@@ -163,9 +163,9 @@ class Intake(Recipe):
         judged, warnings = [], []
         for each in inputs:
             if policy is not Policy.OFF and each.received is not None and not each.is_mask:
-                verdict = self._safety.judge_upload(each.received.png, each.param, policy)
-                each = replace(each, scores=verdict.scores)
-                warnings += [unseen_warning(each.param)] if verdict.band is Band.UNAVAILABLE else []
+                finding = self._safety.judge_upload(each.received.png, each.param, policy)
+                each = replace(each, scores=finding.scores)
+                warnings += [unseen_warning(each.param)] if finding.band is Band.UNAVAILABLE else []
             judged.append(each)
         return judged, warnings
 

@@ -140,7 +140,7 @@ def test_the_highest_score_decides_on_the_band(scores: dict[str, float] | None, 
     assert Thresholds(0.2, 0.8, "x").judge(scores).band is band
 
 
-def test_the_worst_of_several_verdicts_is_the_jobs() -> None:
+def test_the_worst_of_several_bands_is_the_jobs() -> None:
     assert worst([]) is Band.PASS
     assert worst([Band.PASS, Band.UNAVAILABLE]) is Band.UNAVAILABLE
     assert worst([Band.REVIEW, Band.UNAVAILABLE]) is Band.REVIEW
@@ -191,7 +191,7 @@ def test_a_block_threshold_below_the_review_threshold_is_refused(tmp_path: Any) 
 
 @pytest.mark.parametrize("policy", [Policy.STANDARD, Policy.STRICT])
 @pytest.mark.parametrize(
-    ("red", "n", "kept", "held", "verdict"),
+    ("red", "n", "kept", "held", "band"),
     [
         (PASSES, 1, [0], [], "pass"),
         (PASSES, 2, [0, 1], [], "pass"),
@@ -203,11 +203,11 @@ def test_a_block_threshold_below_the_review_threshold_is_refused(tmp_path: Any) 
 )
 def test_results_pass_are_held_or_are_gone(
     client: FlaskClient, store: JobStore, worker: Worker, settings: Settings, answers: ScriptedClassifier,
-    red: int, n: int, kept: list[int], held: list[int], verdict: str,
+    red: int, n: int, kept: list[int], held: list[int], band: str,
 ) -> None:  # fmt: skip
     job_id = paint(client, red, n=n)
     job = ended(worker, store, job_id)
-    assert (job.state, job.safety) == (State.REVIEW if held else State.SUCCEEDED, verdict)
+    assert (job.state, job.safety) == (State.REVIEW if held else State.SUCCEEDED, band)
     rows = of(store, job_id)
     assert [image.number for image in rows] == kept
     assert [image.number for image in rows if image.review is Review.HELD] == held

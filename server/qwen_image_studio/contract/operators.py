@@ -120,7 +120,7 @@ class CallView(View):
     """succeeded, cancelled, failed:CODE; of a request succeeded or refused:CODE."""
     attempt: int | None
     safety: str | None
-    """The classifier's verdict; empty where it was not asked."""
+    """The classifier's worst band; empty where it was not asked."""
     cached: bool | None
     images: int | None
     bytes: int | None

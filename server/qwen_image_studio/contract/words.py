@@ -241,7 +241,7 @@ class Policy(StrEnum):
 
 
 class Band(StrEnum):
-    """The classifier's verdict, from the best to the worst."""
+    """What follows from the classifier's scores, from the best to the worst."""
 
     PASS = "pass"  # noqa: S105 - no password
     UNAVAILABLE = "unavailable"

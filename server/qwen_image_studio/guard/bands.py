@@ -10,7 +10,7 @@ _WORST_LAST = list(Band)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Finding:
     """What the classifier says of one picture."""
 
     band: Band
@@ -32,17 +32,17 @@ class Thresholds:
         """Return the operator's thresholds."""
         return cls(settings.safety_review, settings.safety_block, settings.classifier_name)
 
-    def judge(self, scores: Mapping[str, float] | None) -> Verdict:
-        """Return the verdict on a picture by its highest score; None stands for a classifier that did not answer."""
+    def judge(self, scores: Mapping[str, float] | None) -> Finding:
+        """Return what follows for a picture by its highest score; None stands for a classifier that did not answer."""
         if not scores:
-            return Verdict(Band.UNAVAILABLE)
+            return Finding(Band.UNAVAILABLE)
         highest = max(scores.values())
         band = Band.BLOCK if highest >= self.block else Band.REVIEW if highest >= self.review else Band.PASS
-        return Verdict(band, scores)
+        return Finding(band, scores)
 
     @property
     def version(self) -> str:
-        """Return a text that changes whenever the same picture may get another verdict."""
+        """Return a text that changes whenever the same picture may get into another band."""
         return f"{self.classifier or 'none'}/{self.review:g}/{self.block:g}"
 
 

@@ -1,4 +1,4 @@
-"""What is asked of the classifier for whom, and what follows: the policy of an API key, and verdicts on pictures."""
+"""For whom the classifier is asked, and what follows: the policies of API keys, and findings in pictures."""
 
 import time
 
@@ -8,7 +8,7 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Band, Policy
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import api_keys
-from qwen_image_studio.guard.bands import Thresholds, Verdict
+from qwen_image_studio.guard.bands import Finding, Thresholds
 from qwen_image_studio.guard.scoring import Scoring
 from qwen_image_studio.settings import Settings
 
@@ -41,32 +41,32 @@ class Safety:
             own = connection.scalar(_POLICY, {"name": key})
         return self._default if own is None else Policy(own)
 
-    def judge(self, data: bytes, timeout_s: float | None = None) -> Verdict:
-        """Return the verdict on a picture, by the bytes of its file. It takes `timeout_s` seconds at most, else those
-        of the settings.
+    def judge(self, data: bytes, timeout_s: float | None = None) -> Finding:
+        """Return what the classifier finds in a picture, by the bytes of its file, within `timeout_s` seconds,
+        else those of the settings.
         """
         return self.thresholds.judge(self._scoring.scores(data, timeout_s))
 
-    def judge_upload(self, data: bytes, param: str, policy: Policy) -> Verdict:
-        """Return the verdict on an image before it is stored. One in the band for review is taken: what is painted from
+    def judge_upload(self, data: bytes, param: str, policy: Policy) -> Finding:
+        """Judge an image before it is stored. One in the band for review is taken: what is painted from
         it is held.
 
         Raises StudioError ``content_blocked``, and ``safety_unavailable`` where the policy lets nothing pass unseen;
         both name `param`.
         """
         # Callers wait for this in threads of the web process, which are not to be all taken.
-        verdict = self.judge(data, SHORT_S if time.monotonic() < self._shy_until else None)
-        if verdict.band is Band.UNAVAILABLE:
+        finding = self.judge(data, SHORT_S if time.monotonic() < self._shy_until else None)
+        if finding.band is Band.UNAVAILABLE:
             self._shy_until = time.monotonic() + _SHY_S
-        if verdict.band is Band.BLOCK:
+        if finding.band is Band.BLOCK:
             message = (
                 f"{param}: the server's safety classifier blocks this image. Send another one; what is blocked is "
                 "decided by the server's operator."
             )
             raise StudioError("content_blocked", message, param=param)
-        if verdict.band is Band.UNAVAILABLE and policy is Policy.STRICT:
+        if finding.band is Band.UNAVAILABLE and policy is Policy.STRICT:
             raise unseen(f"{param}: the image", param)
-        return verdict
+        return finding
 
 
 def unseen(what: str, param: str | None = None) -> StudioError:

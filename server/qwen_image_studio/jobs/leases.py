@@ -106,12 +106,12 @@ class Leases:
         compute_saved: float | None = None,
         now: float | None = None,
         measured: Measured | None = None,
-        verdict: Band | None = None,
+        band: Band | None = None,
     ) -> State:
         """End the job with its images and return its state: succeeded; review, and no end yet, where an image is held;
         or cancelled, without the images, where a cancel came first. `compute_saved` is the share of the model's work
-        that was not needed, 0 to 1; `measured`, here and in other ends, is what the attempt cost; `verdict` is the
-        classifier's. Raises LeaseLost.
+        that was not needed, 0 to 1; `measured`, here and in other ends, is what the attempt cost; `band` is the
+        worst of what a classifier found, None where it was not asked. Raises LeaseLost.
         """
         now = clock(now)
         with self._events.changing() as change:
@@ -121,7 +121,7 @@ class Leases:
             if images_:
                 rows = [asdict(replace(image, created_at=now)) for image in images_]
                 change.connection.execute(images.insert(), rows)
-            result = {"warnings": list(warnings), "compute_saved": compute_saved, **_cost(measured), **_said(verdict)}
+            result = {"warnings": list(warnings), "compute_saved": compute_saved, **_cost(measured), **_found(band)}
             if any(image.review is Review.HELD for image in images_):
                 change.rest(lease.job.id, now, **result)
                 return State.REVIEW
@@ -136,7 +136,7 @@ class Leases:
         now: float | None = None,
         measured: Measured | None = None,
         reason: str | None = None,
-        verdict: Band | None = None,
+        band: Band | None = None,
     ) -> State:
         """End the attempt with an error and return the job's state: queued where another attempt follows for `reason`,
         which is by default the code (`retries`); failed; or cancelled where a cancel came first. Raises LeaseLost.
@@ -149,7 +149,7 @@ class Leases:
             if (retry := retry_of(job, reason, self._max_attempts)) is not None:
                 change.try_again(job, reason, retry, now)
                 return State.QUEUED
-            change.fail(job.id, code, message, now, **_cost(measured), **_said(verdict))
+            change.fail(job.id, code, message, now, **_cost(measured), **_found(band))
             return State.FAILED
 
     def stop(self, lease: Lease, now: float | None = None, measured: Measured | None = None) -> None:
@@ -247,9 +247,9 @@ def _cost(measured: Measured | None) -> dict[str, Any]:
     return {} if measured is None else {"measured": asdict(measured)}
 
 
-def _said(verdict: Band | None) -> dict[str, Any]:
-    """Return the column of the classifier's verdict; none where it was not asked."""
-    return {} if verdict is None else {"safety": verdict}
+def _found(band: Band | None) -> dict[str, Any]:
+    """Return the column of the classifier's band; none where it was not asked."""
+    return {} if band is None else {"safety": band}
 
 
 def _expired(now: float) -> ColumnElement[bool]:

@@ -168,7 +168,7 @@ class Job:
     """The text by which it is found; None where prompts are not kept."""
     hold: bool = False
     safety: str = ""
-    """The classifier's verdict on its inputs and images; empty where it was not asked."""
+    """The worst band of its inputs and images; empty where it was not asked."""
     webhook_url: str | None = None
     retried_for: str | None = None
     """Why the attempt before this one ended (`retries`), where there was one."""

@@ -8,7 +8,7 @@ from PIL import Image
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Band, HeldFor, Policy, Review
 from qwen_image_studio.gallery import Gallery
-from qwen_image_studio.guard.bands import Verdict, worst
+from qwen_image_studio.guard.bands import Finding, worst
 from qwen_image_studio.guard.safety import SHORT_S, Safety, unseen
 from qwen_image_studio.imaging import thumbnail
 from qwen_image_studio.jobs import Lease, StoredImage
@@ -16,7 +16,7 @@ from qwen_image_studio.jobs.images import Images
 from qwen_image_studio.worker.inputs import reading_inputs
 
 PREVIEW_S = 2.0
-"""Longest wait for the verdict on a preview, in seconds: the lease is renewed by the thread that waits."""
+"""Longest wait for the classifier at a preview, in seconds: the lease is renewed by the thread that waits."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Checked:
     images: Sequence[StoredImage]
     warnings: Sequence[str]
     band: Band
-    """The worst of the verdicts."""
+    """The worst of all of them."""
 
 
 class Checks:
@@ -47,30 +47,30 @@ class Checks:
         where no image is left, and ``safety_unavailable`` where the policy lets nothing pass unseen.
         """
         kept: list[StoredImage] = []
-        verdicts: list[Verdict] = []
+        findings: list[Finding] = []
         for image in images:
             look()
-            verdict = self._judged(image, SHORT_S if verdicts and verdicts[-1].band is Band.UNAVAILABLE else None)
-            verdicts.append(verdict)
-            if verdict.band is Band.BLOCK:
+            finding = self._judged(image, SHORT_S if findings and findings[-1].band is Band.UNAVAILABLE else None)
+            findings.append(finding)
+            if finding.band is Band.BLOCK:
                 self._gallery.clear(*filter(None, (image.key, image.thumbnail_key, image.comparison_key)))
             else:
-                kept.append(self._marked(image, verdict))
+                kept.append(self._marked(image, finding))
         if not kept:
             raise StudioError("content_blocked", _nothing_left(len(images)))
-        bands = [verdict.band for verdict in verdicts]
+        bands = [finding.band for finding in findings]
         band = worst([*bands, Band.REVIEW if self._holds_all else Band.PASS])
         return Checked(kept, _warnings(bands), band)
 
-    def _judged(self, image: StoredImage, timeout_s: float | None) -> Verdict:
-        verdict = self._safety.judge(self._gallery.open(image.key), timeout_s)
-        if verdict.band is Band.UNAVAILABLE and self._policy is Policy.STRICT:
+    def _judged(self, image: StoredImage, timeout_s: float | None) -> Finding:
+        finding = self._safety.judge(self._gallery.open(image.key), timeout_s)
+        if finding.band is Band.UNAVAILABLE and self._policy is Policy.STRICT:
             raise unseen("What this job has made")
-        return verdict
+        return finding
 
-    def _marked(self, image: StoredImage, verdict: Verdict) -> StoredImage:
-        image = replace(image, scores=verdict.scores)
-        if self._holds_all or verdict.band is Band.REVIEW:
+    def _marked(self, image: StoredImage, finding: Finding) -> StoredImage:
+        image = replace(image, scores=finding.scores)
+        if self._holds_all or finding.band is Band.REVIEW:
             return replace(image, review=Review.HELD, held_for=HeldFor.SAFETY)
         return image
 

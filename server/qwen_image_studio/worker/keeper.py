@@ -52,7 +52,7 @@ class LeaseKeeper:
         self._ended = False
         self._look = threading.Event()
         self._is_asked = False
-        self._verdict: Exception | None = None
+        self._reason: Exception | None = None
         self.release_at: float | None = None
         self._thread = threading.Thread(target=carried(self._run), daemon=True, name=f"keeper-{lease.job.id}")
 
@@ -81,8 +81,8 @@ class LeaseKeeper:
         """Note the progress. Raises Cancelled, Released or LeaseLost where the attempt has to end."""
         self._progress = Progress(phase, step, steps)
         self.stopwatch.enter(phase, step)
-        if self._verdict is not None:
-            raise self._verdict
+        if self._reason is not None:
+            raise self._reason
         if self.release_at is not None and time.monotonic() >= self.release_at:
             raise Released
 
@@ -104,10 +104,10 @@ class LeaseKeeper:
                 progress = replace(self._progress, preview_key=self._preview_key)
                 if asked or progress != self._written or now - renewed > self._settings.lease_s / 3:
                     if self._store.leases.renew(self._lease, progress):
-                        self._verdict = Cancelled()
+                        self._reason = Cancelled()
                     self._written, renewed, asked = progress, now, False
             except LeaseLost as lost:
-                self._verdict = lost
+                self._reason = lost
             except StudioError as busy:  # the next look may succeed, and the lease has time left
                 _log.warning("job %s: %s", self._lease.job.id, busy)
             self._look.wait(PROGRESS_S)

@@ -56,8 +56,8 @@ IDLE_S = 1.0
 """Longest sleep before the next look at the table, which also finds expired leases, in seconds."""
 _LISTEN_S = 60.0
 
-_VERDICTS = {"content_blocked": Band.BLOCK, "safety_unavailable": Band.UNAVAILABLE}
-"""The classifier's verdict on a job that has failed for it, by the error's code."""
+_BANDS = {"content_blocked": Band.BLOCK, "safety_unavailable": Band.UNAVAILABLE}
+"""The classifier's band of a job that has failed for it, by the error's code."""
 _FAULT_MESSAGE = "The worker failed at this job; the server's log has the cause."
 
 
@@ -68,7 +68,7 @@ class _Result:
     images: Sequence[StoredImage]
     warnings: Sequence[str]
     compute_saved: float | None
-    verdict: Band | None = None
+    band: Band | None = None
     """The classifier's on its images; None where it is not asked."""
 
 
@@ -236,7 +236,7 @@ class Worker:
             checked = checks.check(result.images, lambda: keeper.go_on(CHECKING))
         warnings = [*result.warnings, *checked.warnings]
         return self._finished(
-            lease, stopwatch, replace(result, images=checked.images, warnings=warnings, verdict=checked.band)
+            lease, stopwatch, replace(result, images=checked.images, warnings=warnings, band=checked.band)
         )
 
     @contextlib.contextmanager
@@ -258,15 +258,15 @@ class Worker:
                 result.warnings,
                 result.compute_saved,
                 measured=stopwatch.read(),
-                verdict=result.verdict,
+                band=result.band,
             )
         )
 
     def _fail(self, lease: Lease, error: StudioError, measured: Measured) -> State:
         reason = INPUT_UNREADABLE if isinstance(error, InputUnreadable) else error.code
-        verdict, message = _VERDICTS.get(error.code), error.message
+        band, message = _BANDS.get(error.code), error.message
         fail = partial(self._store.leases.fail, lease, error.code, message, measured=measured, reason=reason)
-        state = self._settled(partial(fail, verdict=verdict))
+        state = self._settled(partial(fail, band=band))
         follows = "; the next attempt follows" if state is State.QUEUED else ""
         said = self._store.prompts.told(message)
         _log.warning("job %s: attempt %d: %s: %s%s", lease.job.id, lease.job.attempt, reason, said, follows)
