@@ -1,12 +1,9 @@
 """One stream of server-sent events about everything of a caller's: jobs, images, reviews, health."""
 
 import re
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TypeVar
 
 from flask import Blueprint, Response, request, stream_with_context
 
@@ -42,7 +39,6 @@ REPLACED_RETRY_S = 3600.0
 SAME_LINKS_S = 60.0
 """Time for which what was written is told as it is, with its links, in seconds."""
 _CURSOR = re.compile(r"[1-9][0-9]{12}", re.ASCII)
-_Seen = TypeVar("_Seen", SeenJob, SeenImage)
 
 
 @route(
@@ -120,37 +116,15 @@ def _milliseconds(seconds: float) -> int:
 # -- writing: what several streams tell is written once ------------------------------------------------------------
 
 
-class _Written:
-    """The events that were written last, by what they tell."""
-
-    def __init__(self, most: int = 500) -> None:
-        self._most, self._lock = most, threading.Lock()
-        self._texts: OrderedDict[object, str] = OrderedDict()
-
-    def of(self, seen: Sequence[_Seen], write: Callable[[Sequence[_Seen]], dict[str, str]]) -> list[str]:
-        """Return the JSON of what was seen, written now by `write` where it is new; what is gone is left out."""
-        way = (as_paths(), int(time.time() / SAME_LINKS_S))
-        with self._lock:
-            if fresh := [each for each in seen if (way, each) not in self._texts]:
-                made = write(fresh)
-                self._texts |= {(way, each): made[each.id] for each in fresh if each.id in made}
-            found = [text for each in seen if (text := self._texts.get((way, each))) is not None]
-            while len(self._texts) > self._most:
-                self._texts.popitem(last=False)
-        return found
-
-
-_WRITTEN = _Written()
-
-
 def _written(stream: Stream, news: News) -> str:
     """Return the events of some news, with the cursor at the last one."""
-    events = [("job", text) for text in _WRITTEN.of(news.jobs, _jobs_written)]
+    written, way = services().changes.streams.written, (as_paths(), int(time.time() / SAME_LINKS_S))
+    events = [("job", text) for text in written.of(news.jobs, way, _jobs_written)]
     if Kind.IMAGE in stream.kinds:
-        events += [("image", text) for text in _WRITTEN.of(news.images, _images_written)]
+        events += [("image", text) for text in written.of(news.images, way, _images_written)]
     if Kind.REVIEW in stream.kinds:
         reviewed = [image for image in news.images if image.review is not Review.NONE]
-        events += [("review", text) for text in _WRITTEN.of(reviewed, _images_written)]
+        events += [("review", text) for text in written.of(reviewed, way, _images_written)]
     if news.health is not None:
         events.append(("health", news.health))
     told = "".join(f"event: {name}\ndata: {text}\n\n" for name, text in events)

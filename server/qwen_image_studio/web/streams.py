@@ -21,6 +21,7 @@ LOOK_BACK_S = 10.0
 HEALTH_S = 5.0
 """Least time between two looks at the server's health, in seconds."""
 _What = TypeVar("_What")
+_Seen = TypeVar("_Seen", SeenJob, SeenImage)
 _REMEMBERED = 5000
 """Largest number of jobs, and of images, that a stream remembers having told."""
 
@@ -116,12 +117,32 @@ class Stream:
         return self._told_images.get(image.id) != (image.is_deleted, image.review)
 
 
+class Written:
+    """The events that were written last, by what they tell and in which way: several streams tell the same."""
+
+    def __init__(self, most: int = 500) -> None:
+        self._most, self._lock = most, threading.Lock()
+        self._texts: OrderedDict[object, str] = OrderedDict()
+
+    def of(self, seen: Sequence[_Seen], way: object, write: Callable[[Sequence[_Seen]], dict[str, str]]) -> list[str]:
+        """Return the JSON of what was seen, written now by `write` where it is new; what is gone is left out."""
+        with self._lock:
+            if fresh := [each for each in seen if (way, each) not in self._texts]:
+                made = write(fresh)
+                self._texts |= {(way, each): made[each.id] for each in fresh if each.id in made}
+            found = [text for each in seen if (text := self._texts.get((way, each))) is not None]
+            while len(self._texts) > self._most:
+                self._texts.popitem(last=False)
+        return found
+
+
 class Streams:
     """All streams of a process. `Changes` lets them look whenever it hears of something."""
 
     def __init__(self, store: JobStore, health: Callable[[], str] | None = None) -> None:
         """`health` returns the server's health as JSON."""
         self._store, self._read_health = store, health
+        self.written = Written()
         self._lock = threading.Lock()
         self._streams: list[Stream] = []
         self._health: str | None = None
