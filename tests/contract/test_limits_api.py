@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from qwen_image_studio.contract.account import LimitsView
 from qwen_image_studio.contract.limits import KeyLimits, Limits
 from qwen_image_studio.contract.words import Policy, Scope
 from qwen_image_studio.guard.keys import KeyStore
@@ -221,6 +222,10 @@ def test_me_is_the_key_with_what_it_may_and_has_used(client: FlaskClient, keys: 
     for user, left in (("ann", 1), ("bob", 4)):
         person = client.get("/v1/me", query_string={"user": user}, headers=headers).get_json()["person"]
         assert (person["person"], person["limits"]["images_per_day"]["left"]) == (user, left)
+
+
+def test_me_tells_of_every_limit_that_there_is() -> None:
+    assert list(LimitsView.model_fields) == list(Limits.model_fields)
 
 
 def test_without_keys_me_is_this_machine(client: FlaskClient) -> None:

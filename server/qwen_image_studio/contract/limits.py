@@ -1,7 +1,7 @@
 """Limits of an API key, and of each person of it."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,8 @@ class Limits(BaseModel):
     """What may be used; what is None has no limit. Days and months are those of UTC."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    COUNTED: ClassVar[tuple[str, ...]] = ("requests_per_minute", "jobs_at_once", "images_per_day", "images_per_month")
+    """What has to be counted, in the order in which it is looked at."""
 
     images_per_day: Count = None
     images_per_month: Count = None
@@ -30,8 +32,7 @@ class Limits(BaseModel):
     @property
     def counts(self) -> bool:
         """Return whether anything is limited that has to be counted."""
-        counted = (self.images_per_day, self.images_per_month, self.requests_per_minute, self.jobs_at_once)
-        return any(limit is not None for limit in counted)
+        return any(getattr(self, name) is not None for name in self.COUNTED)
 
     def by_name(self) -> Mapping[str, int]:
         """Return the limits that there are, by name."""

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Label, Select, bindparam, func, select
 
 from qwen_image_studio.contract.caller import Caller, person_of
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.limits import KeyLimits
+from qwen_image_studio.contract.limits import KeyLimits, Limits
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import usage
 from qwen_image_studio.jobs.states import NewJob
@@ -22,7 +22,6 @@ _JOBS_PAUSE_S = 5
 _SETTLING_S = 600.0
 """Time after the end of a day in which a submit of it may still be written, in seconds."""
 _MINUTE, _AT_ONCE, _DAY, _MONTH = "requests_per_minute", "jobs_at_once", "images_per_day", "images_per_month"
-_NAMES = (_MINUTE, _AT_ONCE, _DAY, _MONTH)
 _SPANS = {_DAY: "a day", _MONTH: "a month"}
 
 
@@ -80,7 +79,7 @@ class Allowance:
         with_free: bool = False,
     ) -> Iterator[Use]:
         both = [(limits.key, False), *([] if person is None else [(limits.person, True)])]
-        of_both = [_Asked(name, of_person, getattr(one, name)) for one, of_person in both for name in _NAMES]
+        of_both = [_Asked(name, of_person, getattr(one, name)) for one, of_person in both for name in Limits.COUNTED]
         asked = [each for each in of_both if with_free or each.limit is not None]
         day, month = day_of(now), month_of(now)
         begins = {"minute": now - MINUTE_S, "soon": now + MINUTE_S, **_both(_DAY, day[0]), **_both(_MONTH, month[0])}
