@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from qwen_image_studio.contract.words import Scope
 from qwen_image_studio.database.connection import open_database
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.models.table import configured_models
@@ -128,6 +129,28 @@ def test_a_revoked_key_is_refused_at_once(client: FlaskClient, keys: KeyStore) -
     assert not keys.revoke("ann")
     assert client.get("/v1/jobs", headers=bearer(key)).status_code == 401
     assert [row.revoked_at is not None for row in keys.all()] == [True]
+
+
+@pytest.mark.parametrize("way", ["events", "jobs"])
+@pytest.mark.parametrize("change", ["revoked", "granted"])
+def test_a_stream_ends_once_its_key_is_another(
+    app: Flask, client: FlaskClient, keys: KeyStore, monkeypatch: pytest.MonkeyPatch, way: str, change: str
+) -> None:
+    """That of a job which waits for a reviewer would go on for days."""
+    for name in ("auth.KEY_LOOK_S", f"{way}.KEEP_ALIVE_S"):
+        monkeypatch.setattr(f"qwen_image_studio.web.{name}", 0.05)
+    key = keys.add("ann")
+    job_id = client.post("/v1/jobs", json=ASK, headers=bearer(key)).get_json()["id"]
+    path = {"events": "/v1/events", "jobs": f"/v1/jobs/{job_id}/events"}[way]
+    pieces = app.test_client().get(path, headers=bearer(key)).iter_encoded()
+    for piece in pieces:
+        if b"still here" in piece:  # it holds as long as the key does
+            break
+    if change == "revoked":
+        keys.revoke("ann")
+    else:
+        keys.grant("ann", [Scope.REVIEW])
+    assert all(b"event" not in piece for piece in pieces), "and it does end"
 
 
 def test_keys_are_not_kept_readable(settings: Settings, keys: KeyStore) -> None:

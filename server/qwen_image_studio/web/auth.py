@@ -5,6 +5,7 @@ Without a key a browser on this machine could be made to send requests by any pa
 request comes from, in Sec-Fetch-Site or at least in Origin, and other sites may change nothing.
 """
 
+import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -26,6 +27,8 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Names of this machine. Without keys Host has to be one of them, so that a web page whose own name leads to 127.0.0.1
 cannot get in."""
 METRICS = "ops.metrics"
+KEY_LOOK_S = 15.0
+"""Time after which the key of a stream is looked up again, in seconds."""
 _PORTS = {"http": 80, "https": 443}
 _FOREIGN_PAGE = (
     "A web page of another site sent this request, and without an API key only this server's own pages may submit, "
@@ -52,6 +55,29 @@ def caller() -> Caller:
     """Return the caller of the current request; the route must be one that needs a key."""
     found: Caller = g.caller
     return found
+
+
+class Admission:
+    """The admission of the current request to a stream, which may last longer than its key."""
+
+    def __init__(self) -> None:
+        self._who, self._looked_at = caller(), time.monotonic()
+
+    def holds(self) -> bool:
+        """Return whether the key is still valid and may do the same, as it was a moment ago."""
+        if time.monotonic() - self._looked_at < KEY_LOOK_S:
+            return True
+        self._looked_at = time.monotonic()
+        return LOOKS.run(self._holds_now)
+
+    def _holds_now(self) -> bool:
+        try:
+            found = _sent_key()
+            if self._who.key is None:
+                return not services().keys.any()
+        except StudioError:  # the job store is busy; the next look may succeed
+            return True
+        return found is not None and set(found.scopes) == set(self._who.scopes)
 
 
 def operates() -> bool:

@@ -12,7 +12,7 @@ from qwen_image_studio.contract.words import Review
 from qwen_image_studio.jobs.following import Look, SeenImage, SeenJob
 from qwen_image_studio.jobs.review import reviews
 from qwen_image_studio.system.threads import LOOKS
-from qwen_image_studio.web.auth import caller
+from qwen_image_studio.web.auth import Admission, caller
 from qwen_image_studio.web.jobs import KEEP_ALIVE_S, PACE_S
 from qwen_image_studio.web.links import as_paths
 from qwen_image_studio.web.pictures import listed
@@ -55,8 +55,8 @@ def events(query: EventsQuery) -> Response:
 
     It begins with the jobs that have not ended. `job` carries a JobView without its request, `image` and `review` a
     ListedImage as it is now, `health` the server's state. `reset` says that too much was missed: read the lists again.
-    `end` says that this stream was replaced by newer ones of yours. After a quarter of an hour a stream ends, and a
-    reader that comes again with its last id misses nothing.
+    `end` says that this stream was replaced by newer ones of yours. After a quarter of an hour a stream ends, or soon
+    after its key has changed; a reader that comes again with its last id misses nothing.
     """
     if Kind.REVIEW in query.named:
         caller().check_scope(*REVIEWS)
@@ -81,7 +81,7 @@ def _begun(query: EventsQuery) -> tuple[Callable[[], Stream], float | None]:
 
 def _told(made: Callable[[], Stream], missed: float | None) -> Iterator[str]:
     """Yield the events of a stream, from the first to its end."""
-    changes, began, stream = services().changes, time.monotonic(), made()
+    changes, began, stream, admission = services().changes, time.monotonic(), made(), Admission()
     with changes.following(stream):
         at = time.time()
         # One who comes again keeps his own cursor until all that he missed is told.
@@ -93,7 +93,7 @@ def _told(made: Callable[[], Stream], missed: float | None) -> Iterator[str]:
             look = LOOKS.run(partial(_missed, stream.owner, at))
         stream.note(look or Look((), ()), at, changes.streams.health() if Kind.HEALTH in stream.kinds else None)
         yield LOOKS.run(partial(_written, stream, stream.take()))
-        while time.monotonic() - began < LONGEST_S:
+        while time.monotonic() - began < LONGEST_S and admission.holds():
             pace_s = max(PACE_S, changes.watches / CROWD_PER_S)
             if not stream.wait(KEEP_ALIVE_S, pace_s):
                 yield f": still here\nid: {_milliseconds(stream.until)}\n\n"

@@ -16,7 +16,7 @@ from qwen_image_studio.operations.request import validated
 from qwen_image_studio.prompts.table import read_file
 from qwen_image_studio.recipe import MASK, Submission, Upload
 from qwen_image_studio.system.threads import LOOKS
-from qwen_image_studio.web.auth import caller
+from qwen_image_studio.web.auth import Admission, caller
 from qwen_image_studio.web.call_log import submitted
 from qwen_image_studio.web.files import archive_response
 from qwen_image_studio.web.forms import IMAGE_FIELDS, check_names, is_image, read_uploads
@@ -221,6 +221,7 @@ def _look(job_id: str, known: Tag | None = None) -> tuple[Job, JobView]:
 
 
 def _events(job_id: str, last: str) -> Iterator[str]:
+    admission = Admission()
     with services().changes.watching(job_id) as watch:
         while True:
             job, view = LOOKS.run(partial(_look, job_id, watch.tag))
@@ -231,6 +232,8 @@ def _events(job_id: str, last: str) -> Iterator[str]:
                 return
             if not watch.wait(tag_of(job, view), KEEP_ALIVE_S):
                 yield ": still here\n\n"
+            if not admission.holds():  # what waits for a reviewer does so for days
+                return
 
 
 def _event_id(tag: Tag) -> str:
