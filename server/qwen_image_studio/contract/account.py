@@ -1,12 +1,11 @@
 """Answers about a key and its people: who they are, what they may, what they have used; and the queries beside them."""
 
-import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from qwen_image_studio.contract.fields import NamedUser
+from qwen_image_studio.contract.fields import NamedUser, shaped
 from qwen_image_studio.contract.view import View
 from qwen_image_studio.contract.words import Scope
 
@@ -114,19 +113,14 @@ class UsageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    month: Annotated[str, Field(max_length=7, pattern=_MONTH)] | None = None
+    month: (
+        Annotated[str, Field(max_length=7, pattern=_MONTH), shaped(_MONTH, "takes a month such as 2026-11")] | None
+    ) = None
     """Such as 2026-11, in UTC. Left out: this month, or all of them where they are grouped by month."""
     group: Annotated[str, Field(max_length=60)] = "month,key,person,model"
     """By what to add up: month, key, person, model, with commas between them."""
     format: Literal["json", "csv"] | None = None
     """Left out: as Accept says, else json."""
-
-    @field_validator("month", mode="before")
-    @classmethod
-    def _is_month(cls, value: object) -> object:
-        if value is not None and not re.fullmatch(_MONTH, str(value)):
-            raise ValueError("takes a month such as 2026-11")
-        return value
 
     @field_validator("group")
     @classmethod

@@ -37,14 +37,26 @@ def _named(value: object) -> object:
     return value
 
 
+def shaped(pattern: str, remedy: str) -> BeforeValidator:
+    """Return what tells people what a text has to be, in place of its pattern, which programs go on reading."""
+
+    def look(value: object) -> object:
+        if isinstance(value, str) and not re.search(pattern, value):
+            raise ValueError(remedy)
+        return value
+
+    return BeforeValidator(look)
+
+
 _NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
-UserName = Annotated[str, Field(max_length=1000, pattern=_NO_CONTROL)] | None
+_ONE_LINE = shaped(_NO_CONTROL, "has line breaks or control characters; take them out")
+UserName = Annotated[str, Field(max_length=1000, pattern=_NO_CONTROL), _ONE_LINE] | None
 """A caller's own name for a person."""
 NamedUser = Annotated[UserName, BeforeValidator(_named)]
 """The same in a query, where an empty one would mean everybody and is refused."""
 WebhookUrl = Annotated[str, Field(max_length=2048)] | None
 """An address to call when something has happened."""
-ConversationName = Annotated[str, Field(max_length=128, pattern=_NO_CONTROL)] | None
+ConversationName = Annotated[str, Field(max_length=128, pattern=_NO_CONTROL), _ONE_LINE] | None
 """A caller's own name for a conversation."""
 
 

@@ -1,13 +1,13 @@
 """Answers about images as a gallery shows them: lists, history, and images that are sent by themselves."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from qwen_image_studio.contract.answers import ImageRecord
-from qwen_image_studio.contract.fields import ConversationName, NamedUser, Reference
+from qwen_image_studio.contract.fields import ConversationName, NamedUser, Reference, shaped
 from qwen_image_studio.contract.view import View
 from qwen_image_studio.contract.words import Operation, Review, Source, Tier
 
@@ -93,12 +93,19 @@ class Kind(StrEnum):
     HEALTH = "health"
 
 
+_KINDS = r"^(job|image|review|health)(,(job|image|review|health))*$"
+
+
 class EventsQuery(BaseModel):
     """What to follow."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    kinds: str = Field("job,image", max_length=100, pattern=r"^(job|image|review|health)(,(job|image|review|health))*$")
+    kinds: Annotated[
+        str,
+        Field(max_length=100, pattern=_KINDS),
+        shaped(_KINDS, "takes job, image, review, health, with commas between them"),
+    ] = "job,image"
     """Kinds of events, as a list with commas: job, image, review, health."""
     user: NamedUser = None
     """What was submitted for that user alone; uploads are nobody's."""
