@@ -12,6 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from qwen_image_studio.commands.log import log
+from qwen_image_studio.commands.usage import usage
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Scope
 from qwen_image_studio.gallery.pruning import Retention
@@ -356,6 +357,15 @@ def test_the_command_has_the_filters_of_the_route(shell: CliRunner, logged: JobS
     assert '"request_id":"r3"' in line
     assert shell.invoke(log, ["--since", "12h", "--csv"]).output.count("\n") == 1
     assert "write an age such as 30d" in shell.invoke(log, ["--since", "soon"]).output
+
+
+def test_no_name_of_a_person_steers_the_terminal(shell: CliRunner, client: FlaskClient, worker: Worker) -> None:
+    ask = {"operation": "generate", "prompt": "a cup", "steps": 2, "user": "\x9b2Jann\u202e"}
+    assert client.post("/v1/jobs", json=ask).status_code == 202
+    assert worker.run_next()
+    for command in (usage, log):
+        [line] = shell.invoke(command, []).output.splitlines()
+        assert "\\x9b2Jann\\u202e" in line
 
 
 # -- how long it is kept -------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from qwen_image_studio.contract.errors import from_validation
 from qwen_image_studio.jobs.costs import Cost, as_sheet
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
+from qwen_image_studio.system.logs import printable
 
 
 @click.command()
@@ -32,4 +33,4 @@ def _line(cost: Cost) -> str:
     """Return one cost as a line; empty names are dashes, and what it was not grouped by is left out."""
     named = (cost.month, cost.key, cost.person, cost.model)
     figures = f"{cost.pictures} pictures, {cost.megapixel_steps:g} megapixel-steps, {cost.device_s:g} s"
-    return "\t".join([*(name or "-" for name in named if name is not None), figures])
+    return "\t".join([*(printable(name) or "-" for name in named if name is not None), figures])
