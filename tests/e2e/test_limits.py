@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.studio import Studio
+from tests.support.studio import SCRIPTED, Studio
 
 CUP = {"operation": "generate", "prompt": "a cup", "steps": 2, "size": "64x64"}
 
@@ -31,7 +31,7 @@ def sent(studio: Studio, user: str, **params: object) -> requests.Response:
 
 
 def test_limits_and_usage_outlive_a_killed_server_and_deleted_jobs(tmp_path: Path) -> None:
-    with Studio(tmp_path, with_key=True) as studio:
+    with Studio(tmp_path, with_key=True, **SCRIPTED) as studio:
         limits = command(studio, "keys", "limit", "tests", "--images-per-day", "5", "--per-user-images-per-day", "2")
         assert limits == "--images-per-day 5 --per-user-images-per-day 2"
         job = sent(studio, "ann", n=2).json()["id"]

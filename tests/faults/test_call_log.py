@@ -6,7 +6,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,11 +15,18 @@ import pytest
 from qwen_image_studio.jobs import JobStore, open_store
 from qwen_image_studio.jobs.calls import Call, Sought
 from qwen_image_studio.settings import Settings
-from tests.support.studio import Studio
+from tests.support.studio import SCRIPTED, Studio
 from tests.support.waiting import until
 
 FORGED = {"X-Forwarded-For": "192.0.2.66", "Forwarded": "for=192.0.2.77"}
 HOSTS = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """A server for all tests that leave it as it is."""
+    with Studio(tmp_path_factory.mktemp("running"), **SCRIPTED) as studio:
+        yield studio
 
 
 @contextmanager
@@ -52,15 +58,15 @@ def test_a_forged_header_is_ignored_unless_a_named_proxy_sent_it(
     assert rows(studio, job_id=job["id"])[0].peer == (peer or "192.0.2.66")
 
 
-def test_the_log_is_written_although_the_client_is_gone(make_scripted: Callable[..., Studio]) -> None:
-    studio = make_scripted().start()
+def test_the_log_is_written_although_the_client_is_gone(running: Studio) -> None:
+    studio = running
     body = json.dumps({"prompt": "pace=0.2", "size": "128x128", "steps": 5}).encode()
     head = "POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: gone\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     with opened(studio) as store, socket.create_connection(("127.0.0.1", studio.port)) as caller:
         caller.sendall(head.encode() + body)
         until(lambda: store.jobs.counts() != (0, 0))
-    [row] = until(lambda: rows(studio))
+    [row] = until(lambda: [each for each in rows(studio) if each.request_id == "gone"])
     assert (row.method, row.request_id, row.outcome) == ("job", "gone", "succeeded")
     with socket.create_connection(("127.0.0.1", studio.port)) as caller:
         caller.sendall(b"DELETE /v1/jobs/job_x HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: gone-too\r\n\r\n")
@@ -76,13 +82,10 @@ def test_what_waits_to_be_written_is_written_when_the_server_stops(make_scripted
     assert {row.route for row in rows(studio)} == {f"/v1/jobs/job_{number}" for number in range(50)}
 
 
-def test_a_job_whose_worker_was_killed_has_one_row_that_tells_the_attempts(
-    make_scripted: Callable[..., Studio],
-) -> None:
-    studio = make_scripted().start()
-    job = studio.finished(studio.submit(prompt="kill@1", steps=2)["id"])
+def test_a_job_whose_worker_was_killed_has_one_row_that_tells_the_attempts(running: Studio) -> None:
+    job = running.finished(running.submit(prompt="kill@1", steps=2)["id"])
     assert job["state"] == "succeeded"
-    [row] = rows(studio)
+    [row] = rows(running, job_id=job["id"])
     assert (row.job_id, row.outcome, row.attempt) == (job["id"], "succeeded", 2)
 
 
@@ -110,36 +113,32 @@ def test_every_line_of_every_process_is_json_and_names_the_request_or_the_job(
     assert {"qwen_image_studio.web.edge", "qwen_image_studio.worker.loop"} <= {each["logger"] for each in entries}
 
 
-def test_a_frozen_writer_of_the_database_holds_up_no_read(make_scripted: Callable[..., Studio]) -> None:
+def test_a_frozen_writer_of_the_database_holds_up_no_read(running: Studio) -> None:
     """Rows of refused requests wait beside the requests, and are written once the database is free."""
-    studio = make_scripted().start()
-    blocker = sqlite3.connect(studio.folder / "data" / "studio.sqlite", isolation_level=None)
+    blocker = sqlite3.connect(running.folder / "data" / "studio.sqlite", isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
-    answers = [studio.request("GET", f"/v1/jobs/job_{number}").status_code for number in range(20)]
+    answers = [running.request("GET", f"/v1/jobs/frozen_{number}").status_code for number in range(20)]
     assert answers == [404] * 20
     blocker.execute("ROLLBACK")
     blocker.close()
-    until(lambda: len(rows(studio)) == 20)
+    until(lambda: sum(row.route.startswith("/v1/jobs/frozen") for row in rows(running)) == 20)
 
 
-def test_the_web_process_killed_loses_no_row_of_a_job(make_scripted: Callable[..., Studio]) -> None:
-    studio = make_scripted().start()
-    job_id = studio.submit(prompt="pace=0.3", steps=4)["id"]
-    for process in studio.processes("web"):
+def test_the_web_process_killed_loses_no_row_of_a_job(running: Studio) -> None:
+    job_id = running.submit(prompt="pace=0.3", steps=4)["id"]
+    for process in running.processes("web"):
         process.send_signal(signal.SIGKILL)
-    assert studio.finished(job_id)["state"] == "succeeded"
-    assert [row.job_id for row in rows(studio)] == [job_id]
-    assert time.time() - rows(studio)[0].at < 600
+    assert running.finished(job_id)["state"] == "succeeded"
+    assert [row.job_id for row in rows(running, job_id=job_id)] == [job_id]
 
 
-def test_the_command_goes_on_with_what_comes(make_scripted: Callable[..., Studio]) -> None:
-    studio = make_scripted().start()
-    studio.request("DELETE", "/v1/jobs/before")
-    until(lambda: rows(studio))
-    command = [sys.executable, "-m", "qwen_image_studio", "log", "--follow", "--json"]
-    with subprocess.Popen(command, env=studio.environment, stdout=subprocess.PIPE, text=True) as follower:
+def test_the_command_goes_on_with_what_comes(running: Studio) -> None:
+    running.request("DELETE", "/v1/jobs/before")
+    until(lambda: rows(running)[0].route == "/v1/jobs/before")
+    command = [sys.executable, "-m", "qwen_image_studio", "log", "--follow", "--json", "--limit", "1"]
+    with subprocess.Popen(command, env=running.environment, stdout=subprocess.PIPE, text=True) as follower:
         assert follower.stdout is not None
         assert json.loads(follower.stdout.readline())["route"] == "/v1/jobs/before"
-        studio.request("DELETE", "/v1/jobs/after")
+        running.request("DELETE", "/v1/jobs/after")
         assert json.loads(follower.stdout.readline())["route"] == "/v1/jobs/after"
         follower.terminate()
