@@ -156,6 +156,7 @@ def test_the_shell_paints_what_the_server_paints(tmp_path: Path, studio: Studio)
         (["usage", "--month", "November"], ["month", "such as 2026-11"]),
         (["usage", "--month", "2026-13"], ["month", "such as 2026-11"]),
         (["usage", "--group", "colour"], ["group", "model"]),
+        (["log", "--outcome", "quota_exceeded"], ["outcome", "refused", "with a code"]),
     ],
 )
 def test_mistakes_are_one_line(tmp_path: Path, arguments: list[str], words: list[str]) -> None:

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import click
+from pydantic import ValidationError
 
 from qwen_image_studio.commands.times import age, shown
+from qwen_image_studio.contract.errors import from_validation
+from qwen_image_studio.contract.operators import CallsQuery
 from qwen_image_studio.jobs.calls import Call, Calls, Sought, as_sheet, view_of
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
@@ -47,6 +50,10 @@ def _moment(context: click.Context, option: click.Parameter, value: str | None) 
 @click.option("--follow", is_flag=True, help="Go on with what comes; end it with Ctrl-C.")
 def log(text: str | None, limit: int | None, as_: str | None, follow: bool, **sought: str | float | None) -> None:
     """Show the call log, the newest row last: jobs that ended, and requests that were refused or changed something."""
+    try:
+        CallsQuery.model_validate({"outcome": sought["outcome"]})
+    except ValidationError as error:
+        raise from_validation(error) from error
     with open_store(Settings()) as store:
         wanted = Sought(**sought, words=store.prompts.sought(text))  # type: ignore[arg-type] # as the options say
         most = limit if limit is not None or as_ is not None else 50

@@ -1,12 +1,16 @@
 """Answers for operators: the queue of all owners and the call log; and the queries beside them."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from qwen_image_studio.contract.fields import shaped
 from qwen_image_studio.contract.view import View
 from qwen_image_studio.contract.words import State
+
+_OUTCOME = r"^(succeeded|cancelled|failed|refused)(:[a-z_]+)?$"
+_OUTCOMES = "takes succeeded, cancelled, failed or refused, the last two also with a code, such as failed:out_of_memory"
 
 
 class QueueEntry(View):
@@ -153,7 +157,7 @@ class CallsQuery(BaseModel):
     person: str | None = Field(None, max_length=64)
     operation: str | None = Field(None, max_length=32)
     model: str | None = Field(None, max_length=128)
-    outcome: str | None = Field(None, max_length=64)
+    outcome: Annotated[str, Field(max_length=64, pattern=_OUTCOME), shaped(_OUTCOME, _OUTCOMES)] | None = None
     """succeeded, cancelled, failed or refused with all codes, or with one, such as failed:worker_lost."""
     job_id: str | None = Field(None, max_length=64)
     q: str | None = Field(None, max_length=200)
