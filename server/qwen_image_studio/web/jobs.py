@@ -224,7 +224,12 @@ def _events(job_id: str, last: str) -> Iterator[str]:
     admission = Admission()
     with services().changes.watching(job_id) as watch:
         while True:
-            job, view = LOOKS.run(partial(_look, job_id, watch.tag))
+            try:
+                job, view = LOOKS.run(partial(_look, job_id, watch.tag))
+            except StudioError as error:
+                if error.code != "not_found":
+                    raise
+                return  # it was deleted; who asks again is told so
             if (event_id := _event_id(tag_of(job, view))) != last:
                 yield f"id: {event_id}\nevent: job\ndata: {view.model_dump_json(exclude={'request'})}\n\n"
                 last = event_id
