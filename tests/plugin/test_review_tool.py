@@ -193,3 +193,12 @@ def test_bad_parameters_are_refused_before_the_server_is_asked(
     assert (outcome.error.type, outcome.kinds) == ("InvokeBadRequestError", [])
     assert outcome.error.message.startswith(said)
     assert scripted.calls == []
+
+
+def test_a_verdict_with_a_chinese_reason_is_answered_in_chinese(
+    plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    scripted.script[ROUTE].append(decided("rejected"))
+    outcome = image_review(plugin, credentials, verdict="rejected", reason="六根手指")
+    outcome.raise_on_error()
+    assert outcome.texts[0].startswith(f"图片 {IMAGE} 未通过审核。")
