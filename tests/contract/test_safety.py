@@ -18,6 +18,7 @@ from qwen_image_studio.recipe import check_files
 from qwen_image_studio.settings import Settings
 from tests.support.pictures import png
 from tests.support.studio import SCRIPTED, Studio
+from tests.support.waiting import until
 
 LIST = """# what our house does not paint
 gun
@@ -254,6 +255,7 @@ def test_a_list_that_is_changed_or_taken_away_holds_until_the_restart(tmp_path: 
     path.write_text("gun")
     job = {"operation": "generate", "prompt": "a {{thing}}", "steps": 2, "size": "64x64"}
     with Studio(tmp_path, **SCRIPTED, blocked_terms=path) as studio:
+        until(lambda: all(worker["state"] == "ready" for worker in studio.wait_for_state("ready")["workers"]))
         for change in (lambda: path.write_text("cup"), path.unlink):
             change()
             body = {"operation": "batch", "job": job, "rows": [{"thing": "cup"}]}

@@ -109,13 +109,13 @@ def test_same_seed_same_bytes_also_among_several_and_after_a_restart(tmp_path: P
         assert shas(studio.finished(studio.submit(**ASK)["id"]))[0] == alone
         assert shas(studio.finished(studio.edit(png(), steps=2, seed=3).json()["id"])) == edit
         worker = studio.processes("worker")[0]
-        job = studio.submit(**{**ASK, "steps": 20, "size": "128x128"})
+        job = studio.submit(**{**ASK, "steps": 100, "size": "128x128"})
         while studio.job(job["id"])["progress"]["step"] < 3:
             time.sleep(0.02)
         worker.kill()
         again = studio.finished(job["id"])
         assert again["attempt"] == 2
-        assert shas(again) == shas(studio.finished(studio.submit(**{**ASK, "steps": 20, "size": "128x128"})["id"]))
+        assert shas(again) == shas(studio.finished(studio.submit(**{**ASK, "steps": 100, "size": "128x128"})["id"]))
 
 
 def test_guidance_and_negative_prompt_reach_the_model(studio: Studio) -> None:

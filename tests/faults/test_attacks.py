@@ -88,7 +88,8 @@ def test_one_owner_cannot_fill_the_queue_for_all(make_scripted: Callable[..., St
     """B7: whoever comes next finds a place."""
     studio = make_scripted(with_key=True, queue_limit=QUEUE, shutdown_grace_s=0.5).start()
     body = {"operation": "generate", "prompt": "forever"}
-    answers = [studio.request("POST", "/v1/jobs", json=body) for _ in range(QUEUE + 5)]
+    people = [{**body, "user": f"person {number}"} for number in range(QUEUE + 5)]
+    answers = [studio.request("POST", "/v1/jobs", json=asked) for asked in people]
     assert [answer.status_code for answer in answers][-1] == 429
     assert "Your share of the queue is full" in answers[-1].json()["error"]["message"]
     studio.api_key = KeyStore(open_database(Settings(data_dir=studio.folder / "data"))).add("another")

@@ -89,6 +89,7 @@ MAPPED = {
     "NotFound": "InvokeBadRequestError",
     "KeyRefused": "InvokeAuthorizationError",
     "QueueFull": "InvokeRateLimitError",
+    "LimitReached": "InvokeRateLimitError",
     "Unreachable": "InvokeConnectionError",
     "WrongServer": "InvokeConnectionError",
     "Unavailable": "InvokeServerUnavailableError",
