@@ -102,7 +102,8 @@ def test_a_damaged_database_is_not_backed_up(tmp_path: Path, kind: str) -> None:
 def test_damage_that_no_first_look_meets_is_found_before_jobs_are_taken(tmp_path: Path, taken: str) -> None:
     path = database_in(tmp_path)
     with_sql(
-        "INSERT INTO api_keys (name, owner, hash, created_at) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500)"
+        "INSERT INTO api_keys (name, owner, hash, created_at)"
+        " WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500)"
         " SELECT 'key' || i, 'ann', 'hash' || i, 0 FROM n"
     )(path)
     with closing(sqlite3.connect(path)) as connection:
