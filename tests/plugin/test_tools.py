@@ -71,14 +71,15 @@ def test_success_gives_blob_text_json_and_every_variable(
 def test_progress_of_a_call_that_takes_longer_is_streamed_as_one_line(
     plugin: Daemon, scripted: ScriptedStudio, credentials: dict[str, object]
 ) -> None:
-    """D7: it begins after three seconds, which are waited for here by a full queue; test_progress.py has the rest."""
+    """D7: it begins after three seconds, or with a pause that goes beyond them; test_progress.py has the rest."""
     scripted.script["POST /v1/jobs"].append(error(429, "200 jobs wait.", retry_after=3))
     seen: list[str] = []
     parameters = {"prompt": "x"}
     outcome = plugin.invoke(PROVIDER, "image_generation", parameters, credentials, on_progress=seen.append)
     assert outcome.streamed["progress"] == seen
-    assert seen[:2] == ["Waiting, place 2 in the queue (job job0)", " · painting 3/20"]
-    assert re.fullmatch(r" · done, \d+ s\n", seen[2])
+    assert seen[:2] == ["Waiting, the queue is full", " · waiting, place 2 in the queue (job job0)"]
+    assert seen[2] == " · painting 3/20"
+    assert re.fullmatch(r" · done, \d+ s\n", seen[3])
     assert len(scripted.called("POST /v1/jobs")) == 2
     assert outcome.kinds.index("variable") < outcome.kinds.index("blob") < outcome.kinds.index("text")
 
