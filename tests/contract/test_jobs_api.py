@@ -157,7 +157,7 @@ def test_twenty_at_once_with_one_key(app: Flask) -> None:
 
 
 def test_long_poll_waits_for_news_and_tells_it_at_once(app: Flask, client: FlaskClient, worker: Worker) -> None:
-    job = submit(client, prompt="pace=0.05", steps=4)
+    job = submit(client, prompt="pace=0.2", steps=6)
     thread = threading.Timer(0.5, worker.run_next)
     thread.start()
     running = client.get(f"/v1/jobs/{job['id']}?wait=20").get_json()

@@ -303,4 +303,5 @@ def test_no_text_takes_long_to_read(reader: type[Tolerant]) -> None:
                 began = time.thread_time()
                 with suppress(Refused):
                     reader.parse(given)
-                assert time.thread_time() - began < 2, (name, text[:20], length)
+                # Seconds of a processor, with room for the tracing of make coverage; quadratic reading takes minutes.
+                assert time.thread_time() - began < 10, (name, text[:20], length)
