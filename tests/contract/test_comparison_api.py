@@ -13,51 +13,22 @@ from PIL import Image, ImageDraw
 
 from qwen_image_studio.adjusting.engine import AdjustEngine
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import LIGHT_DEVICE, Lane, Precision, Tier
+from qwen_image_studio.contract.words import LIGHT_DEVICE, Lane
 from qwen_image_studio.imaging import read_origin
 from qwen_image_studio.imaging.comparing import STRIP_GAP
 from qwen_image_studio.models.table import MODELS
-from qwen_image_studio.planning.engine import Engine, Painted, Report, Show, silent
-from qwen_image_studio.planning.plan import PaintPlan, Variant
+from qwen_image_studio.planning.engine import Engine, Painted
+from qwen_image_studio.planning.plan import PaintPlan
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
-from tests.support.engine import ScriptedEngine
+from tests.support.engine import Paints, ScriptedEngine
 
 if TYPE_CHECKING:
     from qwen_image_studio.painting.qwen import QwenEngine
 
 LABEL = b"trainedAlgorithmicMedia"
 NOTHING, NOTHING_INSIDE, TOO_MUCH = "changed almost nothing", "Almost nothing changed where", "Nearly everything"
-
-
-class Paints:
-    """An engine that delivers these pictures, one a seed."""
-
-    device = "cpu"
-    loaded = Variant("miniature", Tier.QUALITY, Precision.BF16)
-
-    def __init__(self, *pictures: Image.Image) -> None:
-        self._pictures = pictures
-
-    def fetch(self, model: str) -> None:
-        """Nothing to fetch."""
-
-    def load(self, model: str, precision: Precision | None = None) -> None:
-        """Nothing to load."""
-
-    def paint(
-        self,
-        plan: PaintPlan,
-        images: Sequence[Image.Image],
-        report: Report = silent,
-        show: Show | None = None,
-        *,
-        frugal: bool = False,
-    ) -> Iterator[Painted]:
-        """The pictures in order, the last one again and again."""
-        for number, seed in enumerate(plan.seeds):
-            yield Painted(self._pictures[min(number, len(self._pictures) - 1)].copy(), seed)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import csv
 import json
 import threading
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from io import BytesIO, StringIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,15 +18,14 @@ from sqlalchemy import select
 
 from qwen_image_studio.__main__ import cli
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import Precision, Scope, Tier
+from qwen_image_studio.contract.words import Scope
 from qwen_image_studio.database.tables import images
 from qwen_image_studio.gallery.links import REVIEW_S, open_links
 from qwen_image_studio.jobs import JobStore
-from qwen_image_studio.planning.engine import Painted, Report, Show, silent
-from qwen_image_studio.planning.plan import PaintPlan, Variant
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
+from tests.support.engine import Paints
 from tests.support.pictures import png
 from tests.support.reviewing import Scene, held_edit, painted_and_held
 from tests.support.waiting import until
@@ -296,35 +295,6 @@ def test_jobs_in_review_are_listed_by_their_state(scene: Scene) -> None:
 # -- why it is held ------------------------------------------------------------------------------------------------
 
 
-class Paints:
-    """An engine that turns whatever it gets into one colour."""
-
-    device = "cpu"
-    loaded = Variant("miniature", Tier.QUALITY, Precision.BF16)
-
-    def __init__(self, colour: str) -> None:
-        self._colour = colour
-
-    def fetch(self, model: str) -> None:
-        """Nothing to fetch."""
-
-    def load(self, model: str, precision: Precision | None = None) -> None:
-        """Nothing to load."""
-
-    def paint(
-        self,
-        plan: PaintPlan,
-        images: Sequence[Image.Image],
-        report: Report = silent,
-        show: Show | None = None,
-        *,
-        frugal: bool = False,
-    ) -> Iterator[Painted]:
-        """One picture a seed."""
-        for seed in plan.seeds:
-            yield Painted(Image.new("RGB", (plan.width, plan.height), self._colour), seed)
-
-
 @pytest.mark.parametrize(
     "params",
     [
@@ -355,7 +325,7 @@ def test_an_edit_that_changes_more_than_the_operator_allows_is_held(
     client: FlaskClient, parts: Services, most: float | None, colour: str, state: str
 ) -> None:
     settings = parts.settings.model_copy(update={"review_change": most})
-    worker = Worker(settings, "cpu", Paints(colour), list(parts.models), parts.store)
+    worker = Worker(settings, "cpu", Paints(Image.new("RGB", (64, 64), colour)), list(parts.models), parts.store)
     params = {"operation": "edit", "prompt": "make it bright", "steps": 2}
     data = {"params": json.dumps(params), "image": (BytesIO(png(64, 64, "red")), "a.png")}
     job_id = client.post("/v1/jobs", data=data).get_json()["id"]

@@ -53,16 +53,8 @@ def killed(studio: Studio, chance: random.Random) -> set[psutil.Process]:
     for _ in range(KILLS):
         studio.wait_for_state("ready", "busy", "degraded")
         time.sleep(chance.uniform(0, LONGEST_PAUSE_S))
-        family = studio.family()
-        seen.update(family)
-        [command] = chance.choices(list(VICTIMS), list(VICTIMS.values()))
-        victims = family[:1] if command == "serve" else studio.processes(command)[:1]
-        for victim in victims:
-            victim.kill()
-            until_ended([victim])
-        if command == "serve":
-            until_ended(family)
-            studio.start()
+        seen.update(studio.family())
+        studio.kill_one(*chance.choices(list(VICTIMS), list(VICTIMS.values())))
     return seen
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from http.server import BaseHTTPRequestHandler
 
-import psutil
 import requests
 
 from qwen_image_studio.database.connection import open_database
@@ -19,7 +18,7 @@ from qwen_image_studio.guard.receivers import Receivers
 from qwen_image_studio.settings import Settings
 from tests.support.receiver import Call, Receiver, status
 from tests.support.studio import Studio
-from tests.support.waiting import until, until_ended
+from tests.support.waiting import until
 
 KILLS, JOBS = 12, 30
 VICTIMS = {"light": 12, "worker": 6, "web": 2, "serve": 2}
@@ -85,15 +84,7 @@ def kill_some(studio: Studio, chance: random.Random) -> None:
     for _ in range(KILLS):
         studio.wait_for_state("ready", "busy", "degraded")
         time.sleep(chance.uniform(0, LONGEST_PAUSE_S))
-        [command] = chance.choices(list(VICTIMS), list(VICTIMS.values()))
-        family = studio.family()
-        victims = family[:1] if command == "serve" else studio.processes(command)[:1]
-        for victim in victims:
-            victim.kill()
-            until_ended([victim])
-        if command == "serve":
-            until_ended(family)
-            studio.start()
+        studio.kill_one(*chance.choices(list(VICTIMS), list(VICTIMS.values())))
 
 
 def test_a_sender_that_dies_with_a_call_in_hand_makes_it_again(make_scripted: Callable[..., Studio]) -> None:
@@ -110,7 +101,7 @@ def called_again(studio: Studio, receiver: Receiver, command: str) -> Sequence[C
     """The calls for the next end of a job, where a process is killed with the first of them in hand."""
     receiver.calls, receiver.answer = [], partial(until_called_again, receiver)
     until(lambda: receiver.calls)
-    kill(studio, command)
+    assert studio.kill_one(command)
     until(lambda: len(receiver.calls) > 1)
     receiver.answer = status(204)
     until(lambda: not waiting(studio))
@@ -128,17 +119,6 @@ def answered(studio: Studio) -> bool:
 def until_called_again(receiver: Receiver, _: BaseHTTPRequestHandler) -> None:
     """Answer nothing while this is the only call."""
     until(lambda: len(receiver.calls) > 1)
-
-
-def kill(studio: Studio, command: str) -> None:
-    """Kill one process; a supervisor takes the others with it and is started again."""
-    family: list[psutil.Process] = studio.family()
-    victim = family[0] if command == "serve" else studio.processes(command)[0]
-    victim.kill()
-    until_ended([victim])
-    if command == "serve":
-        until_ended(family)
-        studio.start()
 
 
 def test_what_ended_while_no_sender_ran_is_told_at_the_next_start(make_scripted: Callable[..., Studio]) -> None:

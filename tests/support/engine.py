@@ -129,3 +129,32 @@ _FAULTS: Mapping[str, Callable[[], None]] = {
     "bug": _bug,
     "lost": _lost,
 }
+
+
+class Paints:
+    """An engine that delivers these pictures, one a seed."""
+
+    device = "cpu"
+    loaded = Variant("miniature", Tier.QUALITY, Precision.BF16)
+
+    def __init__(self, *pictures: Image.Image) -> None:
+        self._pictures = pictures
+
+    def fetch(self, model: str) -> None:
+        """Nothing to fetch."""
+
+    def load(self, model: str, precision: Precision | None = None) -> None:
+        """Nothing to load."""
+
+    def paint(
+        self,
+        plan: PaintPlan,
+        images: Sequence[Image.Image],
+        report: Report = silent,
+        show: Show | None = None,
+        *,
+        frugal: bool = False,
+    ) -> Iterator[Painted]:
+        """The pictures in order, the last one again and again."""
+        for number, seed in enumerate(plan.seeds):
+            yield Painted(self._pictures[min(number, len(self._pictures) - 1)].copy(), seed)

@@ -114,6 +114,20 @@ class Studio:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE_S)
 
+    def kill_one(self, command: str) -> bool:
+        """Kill -9 of one process by its command (web, worker, light), and return whether there was one; ``serve`` takes
+        the others with it, and is started again.
+        """
+        family = self.family()
+        victims = family[:1] if command == "serve" else self.processes(command)[:1]
+        for victim in victims:
+            victim.kill()
+            until_ended([victim])
+        if command == "serve":
+            until_ended(family)
+            self.start()
+        return bool(victims)
+
     def kill(self) -> None:
         """Kill -9 of the supervisor, the web processes and the workers; nothing of them stays."""
         family = self.family()

@@ -5,9 +5,9 @@ import time
 import click
 from pydantic import ValidationError
 
-from qwen_image_studio.contract.account import UsageGroup, UsageQuery
+from qwen_image_studio.contract.account import UsageGroup, UsageQuery, UsageView
 from qwen_image_studio.contract.errors import from_validation
-from qwen_image_studio.jobs.costs import Cost, as_sheet
+from qwen_image_studio.jobs.costs import as_sheet
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.logs import printable
@@ -29,7 +29,7 @@ def usage(month: str | None, key: str | None, group: str, is_csv: bool) -> None:
     click.echo(as_sheet(costs).rstrip() if is_csv else "\n".join(map(_line, costs)) or "Nothing was used.")
 
 
-def _line(cost: Cost) -> str:
+def _line(cost: UsageView) -> str:
     """Return one cost as a line; empty names are dashes, and what it was not grouped by is left out."""
     named = (cost.month, cost.key, cost.person, cost.model)
     figures = f"{cost.pictures} pictures, {cost.megapixel_steps:g} megapixel-steps, {cost.device_s:g} s"

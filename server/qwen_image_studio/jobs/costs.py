@@ -1,12 +1,11 @@
 """What was used in a month, added up: by key, person and model."""
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, func, select
 
-from qwen_image_studio.contract.account import UsageGroup
+from qwen_image_studio.contract.account import UsageGroup, UsageView
 from qwen_image_studio.contract.sheets import as_csv
 from qwen_image_studio.contract.words import ADJUSTED
 from qwen_image_studio.database.connection import Database
@@ -25,22 +24,6 @@ _SUMS = (
     func.sum(usage.c.device_s).label("device_s"),
 )
 _COST_SOMETHING = (func.sum(usage.c.pictures) > 0) | (func.sum(usage.c.device_s) > 0)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What was made and what it cost, of one group; None in what it was not grouped by."""
-
-    month: str | None
-    """Such as ``2026-11``."""
-    owner: str | None
-    key: str | None
-    person: str | None
-    model: str | None
-    """As callers read it: ``cv`` where no model was needed."""
-    pictures: int
-    megapixel_steps: float
-    device_s: float
 
 
 def month_named(name: str) -> float:
@@ -62,7 +45,7 @@ class Costs:
         month: str | None = None,
         owner: str | None = None,
         key: str | None = None,
-    ) -> list[Cost]:
+    ) -> list[UsageView]:
         """Return what was used in a month, or in each month where they are grouped by month and none is named; else in
         the current one. `owner` and `key` keep what is theirs.
         """
@@ -85,7 +68,7 @@ def _spans(connection: Connection, now: float, month: str | None, *, all_months:
 
 def _within(
     connection: Connection, begin: float, groups: Collection[UsageGroup], owner: str | None, key: str | None
-) -> Iterator[Cost]:
+) -> Iterator[UsageView]:
     columns = [column for group, own in _COLUMNS.items() if group in groups for column in own]
     query = select(*columns, *_SUMS).where(usage.c.submitted_at >= begin, usage.c.submitted_at < month_of(begin)[1])
     for column, value in ((usage.c.owner, owner), (usage.c.key, key)):
@@ -93,7 +76,7 @@ def _within(
     month = f"{datetime.fromtimestamp(begin, UTC):%Y-%m}" if UsageGroup.MONTH in groups else None
     for row in connection.execute(query.group_by(*columns).having(_COST_SOMETHING).order_by(*columns)):
         named = row._mapping
-        yield Cost(
+        yield UsageView(
             month=month,
             owner=named.get("owner"),
             key=named.get("key"),
@@ -105,6 +88,6 @@ def _within(
         )
 
 
-def as_sheet(costs: Iterable[Cost]) -> str:
+def as_sheet(costs: Iterable[UsageView]) -> str:
     """Return costs as CSV, with a line for each."""
-    return as_csv([field.name for field in fields(Cost)], map(astuple, costs))
+    return as_csv(list(UsageView.model_fields), [list(cost.model_dump().values()) for cost in costs])

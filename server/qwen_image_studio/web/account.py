@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from flask import Blueprint, Response
 
@@ -14,7 +13,6 @@ from qwen_image_studio.contract.account import (
     PersonView,
     UsageList,
     UsageQuery,
-    UsageView,
 )
 from qwen_image_studio.contract.caller import person_of
 from qwen_image_studio.contract.limits import Limits
@@ -67,4 +65,4 @@ def usage(query: UsageQuery) -> UsageList | Response:
     costs = services().store.costs.added_up(time.time(), query.groups, month=query.month, owner=owner)
     if wants_csv(query.format):
         return Response(as_sheet(costs), mimetype=CSV)
-    return UsageList(data=[UsageView(**asdict(cost)) for cost in costs])
+    return UsageList(data=costs)
