@@ -16,7 +16,7 @@ from qwen_image_studio.jobs.news import DELIVERIES, DUE
 from qwen_image_studio.jobs.outbox import Delivery
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.worker.message import trial
+from qwen_image_studio.worker.callback import trial
 
 
 @click.group()

@@ -17,7 +17,7 @@ from qwen_image_studio.web.call_log import CallLog
 from qwen_image_studio.web.edge import guard_edge
 from qwen_image_studio.web.health import health_now
 from qwen_image_studio.web.limits import tell_limits
-from qwen_image_studio.web.numbers import Numbers
+from qwen_image_studio.web.metrics import Metrics
 from qwen_image_studio.web.openai import routes as openai
 from qwen_image_studio.web.routing import Services, services
 from qwen_image_studio.web.speeds import Speeds
@@ -53,7 +53,7 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
         changes=Changes(store, Streams(store, lambda: health_now(store, settings).model_dump_json())),
         intake=Intake(settings, store, gallery, models),
         call_log=call_log,
-        numbers=Numbers(store, settings, models, call_log),
+        metrics=Metrics(store, settings, models, call_log),
         speeds=Speeds(store.calls, models),
     )
     parts.keep_in(app)

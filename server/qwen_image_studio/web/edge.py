@@ -57,7 +57,7 @@ def _end(response: Response) -> Response:
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     level = logging.DEBUG if request.endpoint in QUIET_ENDPOINTS else logging.INFO
     taken_ms = (time.perf_counter() - g.started) * 1000
-    parts.numbers.note(_rule(), request.method, response.status_code, taken_ms / 1000)
+    parts.metrics.note(_rule(), request.method, response.status_code, taken_ms / 1000)
     owner = g.caller.owner if "caller" in g else "-"
     # The path without the query, which may hold a link's signature.
     facts = (request.method, request.path[:200], response.status_code, taken_ms, owner, g.request_id)

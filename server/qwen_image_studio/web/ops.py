@@ -65,7 +65,7 @@ def metrics() -> Response:
 
     With `STUDIO_METRICS_OPEN` no key is needed.
     """
-    return Response(services().numbers.text(), content_type=CONTENT_TYPE_LATEST)
+    return Response(services().metrics.text(), content_type=CONTENT_TYPE_LATEST)
 
 
 @route(blueprint, "GET", "/v1/models")

@@ -29,7 +29,7 @@ from qwen_image_studio.models.table import Model
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.threads import INTAKE, LOOKS
 from qwen_image_studio.web.call_log import CallLog
-from qwen_image_studio.web.numbers import Numbers
+from qwen_image_studio.web.metrics import Metrics
 from qwen_image_studio.web.speeds import Speeds
 from qwen_image_studio.web.waiting import Changes
 
@@ -61,7 +61,7 @@ class Services:
     changes: Changes
     intake: Intake
     call_log: CallLog
-    numbers: Numbers
+    metrics: Metrics
     speeds: Speeds
 
     def keep_in(self, app: Flask) -> None:

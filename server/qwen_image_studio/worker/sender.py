@@ -21,8 +21,8 @@ from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.jobs.news import DELIVERIES, DUE, Ear
 from qwen_image_studio.jobs.outbox import Delivery, Line
 from qwen_image_studio.settings import Settings
+from qwen_image_studio.worker.callback import message
 from qwen_image_studio.worker.faults import contained
-from qwen_image_studio.worker.message import message
 
 _log = logging.getLogger(__name__)
 

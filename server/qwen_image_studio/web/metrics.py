@@ -1,4 +1,4 @@
-"""Numbers for Prometheus. What is about jobs is read from the tables when it is asked for, so that every web process
+"""Metrics for Prometheus. What is about jobs is read from the tables when it is asked for, so that every web process
 says the same; what is about requests is this process's own.
 """
 
@@ -29,8 +29,8 @@ _USED = (
 )
 
 
-class Numbers:
-    """The numbers of one web process, and those of the tables."""
+class Metrics:
+    """The metrics of one web process, and those of the tables."""
 
     def __init__(self, store: JobStore, settings: Settings, models: Mapping[str, Model], call_log: CallLog) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
@@ -51,7 +51,7 @@ class Numbers:
         self._seconds.labels(route).observe(seconds)
 
     def text(self) -> bytes:
-        """Return all numbers as Prometheus reads them. Raises what the job store raises."""
+        """Return all metrics as Prometheus reads them. Raises what the job store raises."""
         return generate_latest(self._registry)
 
 
