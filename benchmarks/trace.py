@@ -22,11 +22,12 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from benchmarks.calls import ROOT, follow_calls, stop_following
 from qwen_image_studio.jobs.store import open_store
-from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.planning.engine import open_engine
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
-from qwen_image_studio.worker.loop import Worker, light_worker
+from qwen_image_studio.worker.light import light_worker
+from qwen_image_studio.worker.loop import Worker
 from tests.support.daemon import Daemon
 from tests.support.dify import PROVIDER, dify_file
 from tests.support.scripted import Answer, ScriptedServer

@@ -34,7 +34,7 @@ from qwen_image_studio.contract.words import (
     MAX_ROWS,
     MAX_SLOTS,
 )
-from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.prompts.filling import MAX_DEPTH, MAX_JOB_CHARS, MAX_PLACES, MAX_VALUES
 from qwen_image_studio.prompts.table import MAX_LINES
 from qwen_image_studio.settings import Settings
@@ -42,7 +42,7 @@ from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.jobs import MAX_TABLE_BYTES
 from qwen_image_studio.web.openai.routes import EDIT_FORM
 from qwen_image_studio.web.routing import Services
-from qwen_image_studio.worker.loop import light_worker
+from qwen_image_studio.worker.light import light_worker
 from tests.support.database import with_tables
 from tests.support.pictures import png
 from tests.support.spreadsheets import sheet, xlsx

@@ -43,6 +43,10 @@ HELD = {"operation": "generate", "prompt": "a cat on a yellow background", "hold
 WISH = {"prompt": "红灯笼", "theme": "春节", "purpose": "generate"}
 ROWS = "thing,colour\nstar,purple\ncup,pink\n小狗,蓝色\n"
 BATCH = {"operation": "generate", "prompt": "a {{thing}} on a {{colour}} background", "rows": ROWS, "seed": 7}
+CAMPAIGN = {
+    **{"brief": "A cat, the launch of our café, “HOT” and “春”, in English and Chinese", "channels": "post, banner"},
+    **{"enhance": "off", "save_style": "café", "seed": 1},
+}
 
 
 class DemoFailed(RuntimeError):
@@ -98,6 +102,13 @@ def play(settings: Settings, key: str) -> None:
         written.raise_on_error()
         print(f"\nprompt_enhance by its rules, as no language model is chosen: {WISH}\n  {written.variables['prompt']}")
         save(approved(daemon, settings, credentials), "8-approved")
+        print("\nA campaign from one sentence, whose style is kept by name:")
+        save(call(daemon, "image_campaign", CAMPAIGN, credentials), "9-campaign")
+        styles = daemon.invoke("qwen_image", "image_style", {"action": "list"}, credentials)
+        styles.raise_on_error()
+        print(f"  image_style: {styles.texts[0].strip()}")
+        alike = {"prompt": "a dog", "style": CAMPAIGN["save_style"]}
+        save(call(daemon, "image_generation", alike, credentials), "10-same-style")
 
 
 def approved(daemon: Daemon, settings: Settings, credentials: dict[str, Any]) -> Outcome:

@@ -1,18 +1,24 @@
 """What all tests share: no proxy from outside, and one real server with the miniature for the session."""
 
+import threading
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
+from tests.support.database import Schemas, on_schemas, runs_on_postgresql
+from tests.support.servers.fixtures import moto, nanio, postgresql, rabbitmq, redis, s3rver
 from tests.support.studio import Studio
+
+__all__ = ["moto", "nanio", "postgresql", "rabbitmq", "redis", "s3rver"]  # fixtures for all tests
 
 PROCESSES = {"studio", "sdk_python"}
 """Fixtures behind which a server or a plugin runs in processes of its own."""
 
 
 LONG = (
-    *("apps/", "faults/", "e2e/", "compat/", "server/test_engine", "server/test_families", "server/test_parts"),
+    *("services/", "apps/", "faults/", "e2e/", "compat/"),
+    *("server/test_engine", "server/test_families", "server/test_parts"),
     *("server/test_notebook", "plugin/test_errors", "plugin/test_parallel", "plugin/test_real", "contract/test_openai"),
 )
 """Files that take long. They are handed out first, so that none is left for one process while the others are idle."""
@@ -49,8 +55,29 @@ def _no_proxy_from_outside() -> Iterator[None]:
 def _patient_with_the_database() -> Iterator[None]:
     """A machine that is loaded many-fold makes no writer of this process give up."""
     with pytest.MonkeyPatch.context() as patience:
-        patience.setattr("qwen_image_studio.database.connection.BUSY_TIMEOUT_MS", 60_000)
+        patience.setattr("qwen_image_studio.database.sqlite.BUSY_TIMEOUT_MS", 60_000)
+        patience.setattr("qwen_image_studio.database.postgresql.LOCK_MS", 60_000)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def schemas(request: pytest.FixtureRequest) -> Iterator[Schemas | None]:
+    """The schemas of all data folders where the tests run on PostgreSQL; None on SQLite."""
+    if not runs_on_postgresql():
+        yield None
+        return
+    with on_schemas(request.getfixturevalue("postgresql")) as schemas:
+        yield schemas
+
+
+@pytest.fixture(autouse=True)
+def _no_schema_outlives_its_test(request: pytest.FixtureRequest, schemas: Schemas | None) -> Iterator[None]:
+    own = request.getfixturevalue("tmp_path") if schemas is not None and "tmp_path" in request.fixturenames else None
+    before = set(threading.enumerate())
+    yield
+    # What a test leaves running goes on writing; it finds its schema until the server ends.
+    if schemas is not None and own is not None and not set(threading.enumerate()) - before:
+        schemas.drop_below(own)
 
 
 @pytest.fixture(scope="session")

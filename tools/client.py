@@ -8,8 +8,10 @@ import json
 import time
 import uuid
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self
+from urllib.parse import quote
 
 from pydantic import ValidationError
 
@@ -23,8 +25,8 @@ from tools.errors import (
     Unavailable,
     Unreachable,
 )
-from tools.exchange import READ_TIMEOUT_S, Answer, Exchange, Update
-from tools.views import Health, Image, InputFile, Job, JobList, Painted, Reviewed
+from tools.exchange import NO_SUCH_ADDRESS, READ_TIMEOUT_S, Answer, Exchange, Update
+from tools.views import Health, Image, InputFile, Job, JobList, Painted, Reviewed, Style, StyleList
 
 __all__ = ["StudioClient", "Update"]
 
@@ -44,7 +46,7 @@ MAX_IMAGE_BYTES = 50 * 1024 * 1024  # the largest file that Dify takes from a to
 # Codes of failed jobs that are the request's fault; it can show late, as with the rows of a batch.
 REFUSALS = {
     *("content_blocked", "held_for_review", "rejected", "rows_failed", "invalid_value", "unsupported_operation"),
-    *("unknown_model", "image_not_found", "image_not_ready", "unsupported_image", "image_too_large"),
+    *("unknown_model", "unknown_lora", "image_not_found", "image_not_ready", "unsupported_image", "image_too_large"),
     *("url_not_allowed", "url_not_fetched"),
 }
 
@@ -62,6 +64,8 @@ class StudioClient:
         self._reserve_s = min(RESERVE_S, 0.1 * time_budget_s)
         self.longest_poll_s = LONG_POLL_S
         """Longest time without an update while a job goes on, in seconds."""
+        self._keys: dict[str, str] = {}
+        """The idempotency key of the submit of each job that was submitted here."""
 
     def __enter__(self) -> Self:
         return self
@@ -134,6 +138,7 @@ class StudioClient:
             unreachable_until=self._short_patience(),
         )
         job = self.exchange.parsed(answer, Job)
+        self._keys[job.id] = headers["Idempotency-Key"]
         yield job
         return job
 
@@ -152,8 +157,12 @@ class StudioClient:
         return self.exchange.parsed(answer, JobList).data
 
     def cancel(self, job_id: str) -> Generator[Update, None, Job]:
-        """Ask the server to cancel a job, and return it. Raises :class:`NotFound`, or Refused where it has ended."""
-        return (yield from self._asked_about(job_id, "POST", f"/v1/jobs/{job_id}/cancel"))
+        """Ask the server to cancel a job, and return it. Raises :class:`NotFound`, or Refused where it has ended.
+
+        A job that others share goes on for them: of one that was submitted here, that submit is taken back.
+        """
+        headers = {"Idempotency-Key": self._keys[job_id]} if job_id in self._keys else None
+        return (yield from self._asked_about(job_id, "POST", f"/v1/jobs/{job_id}/cancel", headers))
 
     def review(self, image_id: str, verdict: Mapping[str, Any]) -> Generator[Update, None, Reviewed]:
         """Send a reviewer's verdict on an image. Raises :class:`NotFound`, or Refused where another one has decided."""
@@ -168,6 +177,38 @@ class StudioClient:
             ) from None
         return self.exchange.parsed(answer, Reviewed)
 
+    def styles(self) -> Generator[Update, None, list[Style]]:
+        """Return the saved art directions, by name."""
+        answer = yield from self._about_styles("GET", "")
+        return self.exchange.parsed(answer, StyleList).data
+
+    def style(self, name: str) -> Generator[Update, None, Style]:
+        """Return a saved art direction. Raises :class:`NotFound`."""
+        return self.exchange.parsed((yield from self._about_styles("GET", name)), Style)
+
+    def save_style(self, name: str, direction: Mapping[str, Any]) -> Generator[Update, None, Style]:
+        """Save an art direction under a name, in place of the one that has it already, and return it."""
+        answer = yield from self._about_styles("PUT", name, json=dict(direction))
+        return self.exchange.parsed(answer, Style)
+
+    def delete_style(self, name: str) -> Generator[Update, None, None]:
+        """Delete a saved art direction. Raises :class:`NotFound`."""
+        yield from self._about_styles("DELETE", name)
+
+    def _about_styles(self, method: str, name: str, **body: Any) -> Generator[Update, None, Answer]:
+        path = f"/v1/styles/{quote(name, safe='')}" if name else "/v1/styles"
+        try:
+            return (
+                yield from self.exchange.patiently(
+                    lambda: self.exchange.send(method, path, **body), unreachable_until=self._short_patience()
+                )
+            )
+        except NotFound as error:
+            if NO_SUCH_ADDRESS in str(error) or method == "PUT":  # an old server, or the picture of the product
+                raise
+            said = f"The server has no style {name} of this API key's owner; image_style with action list names them."
+            raise NotFound(said) from None
+
     def collect(self, job: Job, *, wait: bool = True) -> Generator[Update, None, Painted]:
         """Wait until a job ends or waits for a reviewer, and return it with the images that may be seen. Without
         ``wait``, return a job that goes on as it is.
@@ -179,12 +220,21 @@ class StudioClient:
         for image in done.images:
             contents.append((yield from self._content(image)))
         rows = [] if done.rows is None else (yield from self._rows(done))
-        return Painted(done, contents, rows, self.deadline)
+        return Painted(done, contents, rows, deadline=self.deadline)
 
-    def _asked_about(self, job_id: str, method: str, path: str) -> Generator[Update, None, Job]:
+    def with_pieces(self, painted: Painted) -> Generator[Update, None, Painted]:
+        """Return a job with the images of its rows as well."""
+        pieces = []
+        for image in [image for row in painted.rows for image in row.images]:
+            pieces.append((image, (yield from self._content(image))))
+        return replace(painted, pieces=pieces)
+
+    def _asked_about(
+        self, job_id: str, method: str, path: str, headers: Mapping[str, str] | None = None
+    ) -> Generator[Update, None, Job]:
         try:
             answer = yield from self.exchange.patiently(
-                lambda: self.exchange.send(method, path), unreachable_until=self._short_patience()
+                lambda: self.exchange.send(method, path, headers=headers), unreachable_until=self._short_patience()
             )
         except NotFound:
             raise NotFound(
@@ -201,7 +251,7 @@ class StudioClient:
         path, kept = f"/v1/jobs/{job.id}", f" Job {job.id} goes on at the server; image_job fetches its result later."
         while not job.rests:
             if self.exchange.left() <= self._reserve_s:
-                far = f", with {job.rows.so_far}" if job.rows else ""
+                far = f", with {job.so_far}" if job.so_far else ""
                 raise StillRunning(
                     f"The time budget ended while job {job.id} was {job.state}{far}. It goes on at the server: fetch "
                     f"its result later with the tool image_job and job_id {job.id}. To wait longer in one call, raise "

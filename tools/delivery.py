@@ -1,11 +1,12 @@
 """Delivery of images to Dify: as bytes, or, where bytes would go to the language model, as files uploaded to Dify."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 
 from dify_plugin import Tool  # type: ignore[import-untyped]
 from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
 
+from tools.client import StudioClient, Update
 from tools.dify import DifyFailed, from_dify
 from tools.views import Image, Painted
 
@@ -24,6 +25,13 @@ def is_shown_by_dify(tool: Tool) -> bool:
     return bool(tool.session.app_id)
 
 
+def with_pieces(tool: Tool, painted: Painted, studio: StudioClient) -> Generator[Update, None, Painted]:
+    """Return a campaign with the images of its pieces where Dify shows them; elsewhere the contact sheet has to do."""
+    if painted.job.operation != "campaign" or not is_shown_by_dify(tool):
+        return painted
+    return (yield from studio.with_pieces(painted))
+
+
 def delivered(tool: Tool, painted: Painted) -> Iterator[ToolInvokeMessage]:
     """Yield one message for each image, in order: bytes, or where Dify would not show those, a link to its own copy.
 
@@ -31,7 +39,7 @@ def delivered(tool: Tool, painted: Painted) -> Iterator[ToolInvokeMessage]:
     addresses.
     """
     uploading = not is_shown_by_dify(tool)
-    for image, content in zip(painted.job.images, painted.contents, strict=True):
+    for image, content in _shown(painted):
         in_time = time.monotonic() + 2 * UPLOAD_S < painted.deadline  # a call that is killed shows nothing at all
         link = _uploaded(tool, image, content) if uploading and in_time else None
         uploading = link is not None  # if one upload fails, the next would too, and each costs its time limit
@@ -41,6 +49,12 @@ def delivered(tool: Tool, painted: Painted) -> Iterator[ToolInvokeMessage]:
         else:
             message = ToolInvokeMessage.TextMessage(text=link)
             yield ToolInvokeMessage(type=ToolInvokeMessage.MessageType.IMAGE_LINK, message=message, meta=meta)
+
+
+def _shown(painted: Painted) -> Iterable[tuple[Image, bytes]]:
+    """Return the images to show: a contact sheet first, and before a single picture none."""
+    own = zip(painted.job.images, painted.contents, strict=True)
+    return painted.pieces if len(painted.pieces) == 1 else [*own, *painted.pieces]
 
 
 def _uploaded(tool: Tool, image: Image, content: bytes) -> str | None:

@@ -5,15 +5,13 @@ instruction names one change and what stays the same. Nothing of Dify is importe
 that asks a language model.
 """
 
-import json
-import re
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, get_args
 
+from tools.answers import Ask, NoAnswer, line, means_nothing, objects, says_something, short
 from tools.parameters.painting import MAX_PROMPT_CHARS, NativeRatio, ratio
 from tools.wishes import (
-    Language,
+    LANGUAGES,
     Wish,
     Written,
     as_spelled,
@@ -25,22 +23,7 @@ from tools.wishes import (
     quoted,
 )
 
-MAX_ANSWER_CHARS = 20_000
 MAX_REASON_CHARS = 300
-_LONGEST_QUOTE = 60
-
-_THOUGHTS = re.compile(
-    r"<(?P<end>/?)(?P<kind>(?:\w+:)?(?:think(?:ing)?|thoughts?|reasoning|details))\b[^<>]*>"
-    r"|\[(?P<last>/?)think\]",
-    re.IGNORECASE,
-)
-"""Marks at the beginning and end of a model's thoughts, its own or Dify's. The beginning is often missing."""
-_NOTHING = {"none", "empty", "nothing", "null", "n/a", "无", "没有", "空"}
-
-Ask = Callable[[str, str], str]
-"""Function that sends a system and a user message to a language model; it raises :class:`NoAnswer`."""
-
-_LANGUAGES: Mapping[Language, str] = {"en": "English", "zh": "Simplified Chinese"}
 
 _DESCRIBE = """You write prompts for Qwen-Image, a model that paints pictures from text. \
 Turn the wish into one prompt in {language}, a flowing description of 40 to 120 words (in Chinese 80 to 250 \
@@ -70,10 +53,6 @@ Answer with one JSON object and nothing else:
 "reason": "one sentence in the language of the wish: what you added and why"}}"""
 
 
-class NoAnswer(Exception):
-    """There is no usable answer; ``str()`` tells why, as the rest of a sentence that begins "The language model"."""
-
-
 def enhanced(wish: Wish, ask: Ask | None) -> Written:
     """Return the wish as a prompt: by rules without ``ask``, and, with a warning, where the answer cannot be used."""
     plain = by_rules(wish)
@@ -92,7 +71,7 @@ def enhanced(wish: Wish, ask: Ask | None) -> Written:
 
 def messages(wish: Wish) -> tuple[str, str]:
     """Return the system and user messages for a language model: how to write, and the wish."""
-    language, ratios = _LANGUAGES[wish.tongue], ", ".join(get_args(NativeRatio))
+    language, ratios = LANGUAGES[wish.tongue], ", ".join(get_args(NativeRatio))
     system = (_DESCRIBE if wish.purpose == "generate" else _INSTRUCT).format(language=language)
     named = {"wish" if name == "text" else name: said for name, said in wish.parts.items()}
     lines = [f"{name}: {said}" for name, said in named.items()]
@@ -102,27 +81,26 @@ def messages(wish: Wish) -> tuple[str, str]:
 
 def _read(answer: str, wish: Wish, plain: Written) -> Written:
     """Return the prompt in an answer. Raises :class:`NoAnswer` where there is none, or where lettering was lost."""
-    found = _object(_after_thoughts(answer[:MAX_ANSWER_CHARS]))
+    found = _object(answer)
     prompt = as_spelled(wish.quoted, one_line(found["prompt"]))
     lettering = quoted(prompt)
     for text in wish.quoted:
         if text not in lettering and f'"{text}"' not in prompt:  # lettering may hold such marks itself
-            raise NoAnswer(f"left out or changed the text “{_short(text)}”")
+            raise NoAnswer(f"left out or changed the text “{short(text)}”")
     added = [text for text in dict.fromkeys(lettering) if not any(text in said for said in wish.parts.values())]
-    warnings = [f"The language model added the text “{_short(text)}”, which the wish does not have." for text in added]
+    warnings = [f"The language model added the text “{short(text)}”, which the wish does not have." for text in added]
     if wish.language not in {"auto", main_language(prompt)}:
-        warnings.append(f"The language model did not write in {_LANGUAGES[wish.tongue]}.")
+        warnings.append(f"The language model did not write in {LANGUAGES[wish.tongue]}.")
     if wish.purpose == "generate":
         prompt = ended_well(prompt)
     if len(prompt) > MAX_PROMPT_CHARS:
         raise NoAnswer(f"wrote more than {MAX_PROMPT_CHARS} characters")
-    negative = _line(found.get("negative_prompt"))
-    said = _says_something(negative) and negative.rstrip(".。").lower() not in _NOTHING
+    negative = line(found.get("negative_prompt"))
     return Written(
         prompt,
-        negative_prompt=negative if said and len(negative) <= MAX_PROMPT_CHARS else "",
+        negative_prompt="" if means_nothing(negative) or len(negative) > MAX_PROMPT_CHARS else negative,
         aspect_ratio=_shape(found.get("aspect_ratio"), wish, plain),
-        reason=_line(found.get("reason"))[:MAX_REASON_CHARS],
+        reason=line(found.get("reason"))[:MAX_REASON_CHARS],
         enhanced_by="llm",
         warnings=tuple(warnings),
     )
@@ -137,55 +115,12 @@ def _shape(answered: object, wish: Wish, plain: Written) -> str:
     return plain.aspect_ratio if chosen not in get_args(NativeRatio) or chosen == "auto" else str(chosen)
 
 
-def _after_thoughts(answer: str) -> str:
-    """Return what follows a language model's thoughts. Raises :class:`NoAnswer` where they did not end."""
-    position, begun = 0, list[str]()
-    for mark in _THOUGHTS.finditer(answer):
-        kind = (mark["kind"] or "").lower()
-        if not (mark["end"] or mark["last"]):
-            begun.append(kind)
-            continue
-        position = mark.end()
-        del begun[begun.index(kind) if kind in begun else 0 :]  # and all that began inside of it
-    if begun:
-        raise NoAnswer("did not come to the end of its thoughts")
-    return answer[position:]
-
-
-def _object(text: str) -> dict[str, Any]:
-    """Return the last JSON object with a prompt; an answer may have fences and words around it, and drafts before it.
+def _object(answer: str) -> dict[str, Any]:
+    """Return the last JSON object with a prompt; there may be drafts before it.
 
     Raises :class:`NoAnswer` where there is none.
     """
-    if not text.strip():
-        raise NoAnswer("gave an empty answer")
-    found = [one for one in _objects(text) if isinstance(one.get("prompt"), str) and _says_something(one["prompt"])]
+    found = [one for one in objects(answer) if isinstance(one.get("prompt"), str) and says_something(one["prompt"])]
     if not found:
         raise NoAnswer("gave no JSON with a prompt in it")
     return found[-1]
-
-
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    decoder, position = json.JSONDecoder(strict=False), text.find("{")
-    while position >= 0:
-        try:
-            found, end = decoder.raw_decode(text, position)
-        except (ValueError, RecursionError):
-            end = position + 1
-        else:
-            if isinstance(found, dict):
-                yield found
-        position = text.find("{", end)
-
-
-def _says_something(text: str) -> bool:
-    """Return whether the text has a letter of any script, which the "..." of the form has not."""
-    return re.search(r"[^\W\d_]", text) is not None
-
-
-def _line(value: object) -> str:
-    return " ".join(value.split()) if isinstance(value, str) else ""
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"

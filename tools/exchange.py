@@ -39,7 +39,7 @@ from tools.errors import (
     WrongServer,
 )
 from tools.timely import TimelyAdapter
-from tools.versions import advice_for, advice_on_tables
+from tools.versions import advice_for, advice_on_tables, advice_on_tiers
 from tools.views import ErrorBody, ErrorDetail, Health, Job, Pause, Trouble
 
 CONNECT_TIMEOUT_S = 10.0
@@ -226,6 +226,8 @@ class Exchange:
         """Return a sentence for a person whose server is too old for what was asked; otherwise nothing."""
         if _is_unknown(error):
             return advice_for(self._version())
+        if _is_about_a_tier(error):
+            return advice_on_tiers(self._version())
         return advice_on_tables(self._version()) if _is_about_a_table(error) else ""
 
     def _version(self) -> str:
@@ -286,6 +288,11 @@ def _is_unknown(error: ErrorDetail) -> bool:
 def _is_about_a_table(error: ErrorDetail) -> bool:
     """Whether a server could not use the rows of a batch, or found none of the columns that its job names."""
     return error.code == "invalid_value" and re.match(r"rows|job$", error.param or "") is not None
+
+
+def _is_about_a_tier(error: ErrorDetail) -> bool:
+    """Whether a server knows no tier of that name, in a request or in the job of a batch."""
+    return error.code == "invalid_value" and re.search(r"\btier: input should be", error.message) is not None
 
 
 def _retry_after(answer: Answer) -> float:

@@ -9,6 +9,7 @@ from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-u
 
 from tools import results
 from tools.conversation import person
+from tools.delivery import with_pieces
 from tools.errors import Refused
 from tools.messages import Call
 from tools.parameters import Credentials, JobParameters
@@ -30,6 +31,7 @@ class ImageJobTool(Tool):  # type: ignore[misc]
                     found = results.of_cancelled(call, job)
                 else:
                     painted = yield from call.streamed(studio.fetch(asked.about, wait=asked.wait))
+                    painted = yield from call.streamed(with_pieces(self, painted, studio))
                     found = results.of_any(call, painted)
             yield from found
 

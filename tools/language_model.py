@@ -13,8 +13,8 @@ from dify_plugin.entities.model.message import (  # type: ignore[import-untyped]
     UserPromptMessage,
 )
 
+from tools.answers import MAX_ANSWER_CHARS, Ask, NoAnswer
 from tools.dify import DifyFailed, from_dify
-from tools.enhancement import MAX_ANSWER_CHARS, Ask, NoAnswer
 from tools.parameters import ChosenModel
 
 LONGEST_S = 60.0

@@ -97,7 +97,9 @@ class Line:
         if update.rows is not None and not update.ended:
             failed = said(self._language, ", {count} failed", count=update.rows.failed) if update.rows.failed else ""
             done, total = update.rows.done, update.rows.total
-            return "rows", said(self._language, "{done} of {total} rows done", done=done, total=total) + failed
+            return "rows", said(
+                self._language, f"{{done}} of {{total}} {update.parts} done", done=done, total=total
+            ) + failed
         if update.state == "queued":
             place = update.queue_position or 1
             waiting = "waiting, next in the queue" if place == 1 else "waiting, place {place} in the queue"

@@ -5,7 +5,7 @@ rest of the conversation. In plain workflows, where no model reads it, the JSON 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
@@ -14,17 +14,20 @@ from tools.delivery import delivered, is_shown_by_dify
 from tools.messages import Call
 from tools.summaries import (
     batch_summary,
+    campaign_summary,
     cancelled_summary,
     failures,
     list_summary,
     reason,
     reviewed_summary,
     row_number,
+    styles_summary,
     succeeded,
     summary,
+    table_of_texts,
 )
-from tools.views import Change, Image, Job, Painted, Reviewed, Rows
-from tools.wishes import Written
+from tools.views import Change, Image, Job, Painted, Reviewed, Rows, Style
+from tools.wishes import Language, Written
 from tools.words import said
 
 UNKNOWN = -1
@@ -53,17 +56,24 @@ def of_batch(call: Call, painted: Painted) -> Iterator[ToolInvokeMessage]:
     yield from _messages(call, painted, line, _batch_json(call, painted), batch_variables(painted))
 
 
+def of_campaign(call: Call, painted: Painted, warnings: Sequence[str] = ()) -> Iterator[ToolInvokeMessage]:
+    """Yield all messages about a campaign, also an unfinished one; ``warnings`` are those of the language model."""
+    job = painted.job.model_copy(update={"warnings": [*warnings, *painted.job.warnings]})
+    painted = replace(painted, job=job)
+    line = campaign_summary(painted, call.language, warnings)
+    yield from _messages(call, painted, line, _campaign_json(call, painted), campaign_variables(painted, call.language))
+
+
 def of_any(call: Call, painted: Painted) -> Iterator[ToolInvokeMessage]:
     """Yield the messages that the tool of the job itself would send, with every variable of image_job."""
-    job = painted.job
-    if job.operation == "batch":
-        line, data, named = (
-            batch_summary(painted, call.language),
-            _batch_json(call, painted),
-            batch_variables(painted),
-        )
+    job, language = painted.job, call.language
+    if job.operation == "campaign":
+        line, data = campaign_summary(painted, language), _campaign_json(call, painted)
+        named = campaign_variables(painted, language)
+    elif job.rows is not None or job.operation == "batch":
+        line, data, named = batch_summary(painted, language), _batch_json(call, painted), batch_variables(painted)
     else:
-        line, data, named = summary(job, call.language), _job_json(call, job), variables(job)
+        line, data, named = summary(job, language), _job_json(call, job), variables(job)
     yield from _messages(call, painted, line, data, {**NOTHING, **named})
 
 
@@ -92,6 +102,22 @@ def of_verdict(call: Call, image: Reviewed) -> Iterator[ToolInvokeMessage]:
     named = {"image_id": image.id, "verdict": image.review, "image_url": link, "job_id": image.job_id or ""}
     data = {name: value for name, value in named.items() if value}
     yield from _messages(call, None, reviewed_summary(image, call.language), data, named)
+
+
+def of_styles(call: Call, styles: Sequence[Style], action: str) -> Iterator[ToolInvokeMessage]:
+    """Yield saved art directions: one that was shown, saved or deleted, or all that there are."""
+    first = styles[0] if styles and action != "list" else Style()
+    told = first.model_dump(exclude={"name", "style", "reference", "seed"})
+    named = {
+        "styles": [style.name for style in styles] if action != "delete" else [],
+        "style_words": first.style,
+        **told,
+        "seed": first.seed or 0,
+        "image_id": first.reference or "",
+    }
+    kept = [style.model_dump(exclude_none=True, exclude_defaults=True) for style in styles]
+    data = {} if _is_read_by_models(call) or action == "delete" else {"styles": kept}
+    yield from _messages(call, None, styles_summary(styles, action, call.language), data, named)
 
 
 def of_prompt(call: Call, written: Written) -> Iterator[ToolInvokeMessage]:
@@ -143,7 +169,8 @@ def _job_json(call: Call, job: Job) -> dict[str, Any]:
         one = {"seed": seeds[0]} if len(seeds) == 1 else {"seeds": seeds}
         link = {"url": job.images[0].url} if len(job.images) == 1 else {}
         return {"job_id": job.id, **(one if seeds else {}), **link}
-    kept = {"operation", "model", "engine", "state", "queue_position", "attempt", "cached", "compute_saved"}
+    kept = {"operation", "model", "tier", "loras", "engine", "state", "queue_position", "attempt", "compute_saved"}
+    kept |= {"cached", "cache", "similar_prompt"}
     known = job.model_dump(mode="json", include=kept, exclude_none=True)
     images = [image.model_dump(mode="json", exclude_none=True, exclude={"sha256"}) for image in job.images]
     found = {"job_id": job.id, **known, "warnings": job.warnings, "images": images}
@@ -163,10 +190,14 @@ def variables(job: Job) -> dict[str, Any]:
         "width": first.width,
         "height": first.height,
         "model": job.model,
+        "tier": job.tier,
+        "loras": [str(lora) for lora in job.loras],
+        "seconds": round(job.seconds, 2),
         "comparison_url": first.comparison_url or "",
         "change_inside": _measured(change.inside),
         "change_outside": _measured(change.outside),
         "compute_saved": job.compute_saved or 0,
+        "cache": job.cache or "",
         "job_id": job.id,
         "state": job.state,
         "count": len(job.images),
@@ -201,8 +232,8 @@ def batch_variables(painted: Painted) -> dict[str, Any]:
         "image_urls": [image.url for image in images],
         "image_ids": [image.id for image in images],
         "succeeded": len(succeeded(painted.rows)) if job.ended else rows.succeeded,
-        "failed": len(failures(painted.rows)) if job.ended else rows.failed,
-        "failures": failures(painted.rows),
+        "failed": len(failures(painted)) if job.ended else rows.failed,
+        "failures": failures(painted),
         "job_id": job.id,
         "state": job.state,
         "count": len(images),
@@ -214,14 +245,42 @@ def batch_variables(painted: Painted) -> dict[str, Any]:
 def _row(row: Job) -> dict[str, Any]:
     """Return one row as JSON."""
     kept = {"id", "url", "seed", "width", "height"}
+    how = row.model_dump(mode="json", include={"tier", "loras", "cache", "similar_prompt"}, exclude_none=True)
+    how = {name: value for name, value in how.items() if value not in ("", [])}
     images = [image.model_dump(mode="json", include=kept, exclude_none=True) for image in row.images]
     error = {} if row.state == "succeeded" else {"error": reason(row)}
-    return {"row": row_number(row), "state": row.state, "job_id": row.id, "images": images, **error}
+    return {"row": row_number(row), "state": row.state, "job_id": row.id, "images": images, **how, **error}
+
+
+# -- campaigns -----------------------------------------------------------------------------------------------------
+
+
+def _campaign_json(call: Call, painted: Painted) -> dict[str, Any]:
+    """Return a campaign as JSON: that of a batch, with what was written for each piece, and the art direction."""
+    data = _batch_json(call, painted)
+    if _is_read_by_models(call):
+        return data
+    asked = painted.job.request
+    pieces = [piece.model_dump(exclude_defaults=True) for piece in asked.pieces]
+    rows = [told | {"piece": told.pop("row")} | pieces[told_at] for told_at, told in enumerate(data.pop("rows"))]
+    return data | {"direction": asked.direction.model_dump(exclude_defaults=True), "pieces": rows or pieces}
+
+
+def campaign_variables(painted: Painted, language: Language) -> dict[str, Any]:
+    """Return every variable of the output schema but ``progress``, which is streamed."""
+    direction = painted.job.request.direction
+    return {
+        **batch_variables(painted),
+        "texts": table_of_texts(painted.job, language),
+        "style_words": direction.style,
+        "palette": direction.palette,
+        "seed": direction.seed or 0,
+    }
 
 
 NOTHING: Mapping[str, Any] = {
     **variables(_NO_JOB),
-    **batch_variables(Painted(_NO_JOB, [])),
+    **campaign_variables(Painted(_NO_JOB, []), "en"),
     "job_ids": [],
     "states": [],
 }

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from tools.views import Job, Painted, Reviewed, Rows
+from tools.views import Job, Painted, Piece, Reviewed, Rows, Style
 from tools.wishes import Language
-from tools.words import said
+from tools.words import said, translated
 
 _VERBS: Mapping[str, str] = {"generate": "Painted", "outpaint": "Extended"}
 _LONGEST_REASON = 300
@@ -25,13 +25,26 @@ def summary(job: Job, language: Language) -> str:
         return pending_summary(job, language)
     first, count = job.images[0], len(job.images)
     made = said(language, f"{_VERBS.get(job.operation, 'Edited')} {{count}} {'image' if count == 1 else 'images'}")
-    how = "without a model" if job.engine == "cv" else "with {model}"
+    model = "without a model" if job.engine == "cv" else "with {model} ({tier})" if job.fast else "with {model}"
+    how = said(language, model, model=job.model, tier=job.fast)
     line = (
-        f"{made.format(count=count)}, {first.width}x{first.height}, {said(language, how, model=job.model)}: "
+        f"{made.format(count=count)}, {first.width}x{first.height}, {how}: "
         f"image_id {', '.join(image.id for image in job.images)}. "
     )
     to_change = "To change it, call image_edit." if count == 1 else "To change one, call image_edit with its image_id."
-    return _noted(line + said(language, to_change) + _held(job, language), job.warnings, language)
+    return _noted(
+        line + said(language, to_change) + _before(job, language) + _held(job, language), job.warnings, language
+    )
+
+
+def _before(job: Job, language: Language) -> str:
+    """Return a sentence about the earlier run that the images come from; empty where they were painted for this one."""
+    if not job.cached:
+        return ""
+    if not job.similar_prompt:
+        return f" {said(language, 'Taken from an earlier run.')}"
+    prompt = _cut(" ".join(job.similar_prompt.split()), _LONGEST_SHORT)
+    return f" {said(language, 'Taken from an earlier run with the prompt “{prompt}”.', prompt=prompt)}"
 
 
 def _held(job: Job, language: Language) -> str:
@@ -44,7 +57,7 @@ def _held(job: Job, language: Language) -> str:
 
 def _noted(line: str, warnings: Sequence[str], language: Language, longest: int = _LONGEST_NOTE) -> str:
     """Return the line with the warnings at its end, in short; without, where there is no room for them."""
-    notes = " ".join(" ".join(warning.split()) for warning in warnings)
+    notes = " ".join(translated(" ".join(warning.split()), language) for warning in warnings)
     fits = notes and longest >= min(len(notes), _SHORTEST_NOTE)
     return f"{line} {said(language, 'Note: ')}{_cut(notes, longest)}" if fits else line
 
@@ -59,13 +72,15 @@ def pending_summary(job: Job, language: Language) -> str:
     state = said(language, states.get(job.state, job.state))
     if job.state == "queued" and job.queue_position:
         state = said(language, "is queued at place {place}", place=job.queue_position)
-    rows = f", {_so_far(job.rows, language)}" if job.rows else ""
+    rows = f", {_so_far(job, language)}" if job.rows else ""
     fetch = said(language, "fetch it with image_job" if job.state != "review" else "then fetch it with image_job")
     return said(language, "Job {job} {state}; {fetch}.", job=job.id, state=f"{state}{rows}", fetch=fetch)
 
 
-def _so_far(rows: Rows, language: Language) -> str:
-    return said(language, "{done} of {total} rows done", done=rows.done, total=rows.total)
+def _so_far(job: Job, language: Language) -> str:
+    """Return how far a job with rows is."""
+    rows = job.rows or Rows(total=0)
+    return said(language, f"{{done}} of {{total}} {job.parts} done", done=rows.done, total=rows.total)
 
 
 def reviewed_summary(image: Reviewed, language: Language) -> str:
@@ -76,7 +91,11 @@ def reviewed_summary(image: Reviewed, language: Language) -> str:
 
 
 def cancelled_summary(job: Job, language: Language) -> str:
-    """Return one line about a job that was cancelled, and about what is kept of it."""
+    """Return one line about a job that was cancelled, and about what is kept of it; or about one that goes on, since
+    others share it.
+    """
+    if job.shared and not job.ended:
+        return said(language, "Job {job} goes on for others that share it; cancel it again for each.", job=job.id)
     line = said(language, "Job {job} is cancelled." if job.ended else "Job {job} stops at its next step.", job=job.id)
     return f"{line} {job.what_is_kept or said(language, 'It leaves no image; all others stay.')}"
 
@@ -107,9 +126,11 @@ def _list_line(job: Job, now: float, language: Language) -> str:
 def _rows_text(job: Job, rows: Rows, language: Language) -> str:
     """Return how many rows of a batch are done; image_job gives their images."""
     if not job.ended:
-        return _so_far(rows, language)
+        return _so_far(job, language)
     failed = said(language, ", {count} failed", count=rows.failed) if rows.failed else ""
-    return said(language, "{count} of {total} rows succeeded", count=rows.succeeded, total=rows.total) + failed
+    return (
+        said(language, f"{{count}} of {{total}} {job.parts} succeeded", count=rows.succeeded, total=rows.total) + failed
+    )
 
 
 def _ago(seconds: float, language: Language) -> str:
@@ -120,6 +141,78 @@ def _ago(seconds: float, language: Language) -> str:
     return said(language, "just now")
 
 
+# -- campaigns -----------------------------------------------------------------------------------------------------
+
+
+def campaign_summary(painted: Painted, language: Language, warnings: Sequence[str] = ()) -> str:
+    """Return one line: the pieces with their image_ids, the headlines, how to paint one again, and the link to all."""
+    job, rows = painted.job, painted.rows
+    if not job.ended:
+        return _noted(pending_summary(job, language), warnings, language)
+    stop = "。" if language == "zh" else ". "
+    line = said(language, "{count} of {total} pieces painted", count=len(succeeded(rows)), total=len(rows))
+    line += _without(painted, language) + stop
+    rest = said(language, "To paint one again, give campaign {job} and piece.", job=job.id)
+    rest += said(language, " All pieces as a ZIP file: ") + job.archive_url if job.archive_url else ""
+    named = [f"{row_number(row)} {_place(job, row)} {image.id}" for row in succeeded(rows) for image in row.images]
+    line += f"{_some(named, ', ', _ROOM_FOR_ROWS - len(line))}{stop}" if named else ""
+    if headlines := [
+        f"“{_cut(text, 30)}”" for text in dict.fromkeys(piece.headline for piece in job.request.pieces) if text
+    ]:
+        shown = _some(headlines, " ", _MOST - len(line) - len(rest) - _LONGEST_SHORT)
+        line += f"{said(language, 'Headlines: ')}{shown}{stop}"
+    line += rest
+    return _noted(line, [*warnings, *_of_all(painted)], language, min(_LONGEST_NOTE, _MOST - len(line)))
+
+
+def _place(job: Job, row: Job) -> str:
+    """Return the channel and language of a piece."""
+    pieces = job.request.pieces
+    piece = pieces[row_number(row) - 1] if row_number(row) <= len(pieces) else Piece()
+    return f"{piece.channel} {piece.language}".strip()
+
+
+def styles_summary(styles: Sequence[Style], action: str, language: Language) -> str:
+    """Return one line about a saved art direction that was shown, saved or deleted, or about all that there are."""
+    if action == "list":
+        if not styles:
+            return said(language, "There are no saved styles yet.")
+        listed = [f"{style.name} ({_look(style, 60)})" for style in styles]
+        return said(language, "Saved styles: ") + _some(listed, "; ", _MOST - _LONGEST_SHORT)
+    first = styles[0]
+    if action == "delete":
+        return said(language, "Style {style} is deleted.", style=first.name)
+    line = said(language, "Style {style} is saved: " if action == "save" else "Style {style}: ", style=first.name)
+    stop = "。" if language == "zh" else ". "
+    return f"{line}{_look(first, 300)}{stop}{said(language, 'Painting tools take it as style.')}"
+
+
+def _look(style: Style, longest: int) -> str:
+    """Return how an art direction looks, in short."""
+    seed = "" if style.seed is None else f"seed {style.seed}"
+    return _cut(
+        "; ".join(filter(None, (", ".join(style.palette), style.style.rstrip(".。"), seed, style.reference))), longest
+    )
+
+
+def table_of_texts(job: Job, language: Language) -> str:
+    """Return the lettering of a campaign's pieces as a table in Markdown; empty for any other job."""
+    if not job.request.pieces:
+        return ""
+    heads = ("Piece", "Channel", "Language", "Headline", "Subline")
+    rows = [
+        (str(number), piece.channel, piece.language, piece.headline, piece.subline)
+        for number, piece in enumerate(job.request.pieces, start=1)
+    ]
+    lines = [tuple(said(language, head) for head in heads), ("---",) * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Return a text that ends no cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
 # -- batches -------------------------------------------------------------------------------------------------------
 
 
@@ -128,19 +221,28 @@ def batch_summary(painted: Painted, language: Language) -> str:
     job, rows = painted.job, painted.rows
     if not job.ended:
         return pending_summary(job, language)
-    failed = failures(rows, _LONGEST_SHORT)
     line = said(language, "{count} of {total} rows succeeded", count=len(succeeded(rows)), total=len(rows))
     stop = "。" if language == "zh" else ". "
-    reasons = _some(failed, "; ", _ROOM_FOR_ROWS // 2)
-    line += f"{said(language, ', {count} failed', count=len(failed))} ({reasons})" if failed else ""
+    line += (without := _without(painted, language))
     if succeeded(rows):
         named = [f"{row_number(row)} {image.id}" for row in succeeded(rows) for image in row.images]
-        ids = _some(named, ", ", _ROOM_FOR_ROWS - len(reasons))
+        ids = _some(named, ", ", _ROOM_FOR_ROWS - len(without))
         line += f"{stop}{said(language, 'Row and image_id of each, for image_edit: ')}{ids}{stop.rstrip()}"
     line += said(language, " All images as a ZIP file: ") + job.archive_url if job.archive_url else ""
-    # Only warnings that rows have too; the others of a batch repeat which rows failed.
-    shared = [warning for warning in job.warnings if any(warning in row.warnings for row in rows)]
-    return _noted(line, shared, language, min(_LONGEST_NOTE, _MOST - len(line)))
+    return _noted(line, _of_all(painted), language, min(_LONGEST_NOTE, _MOST - len(line)))
+
+
+def _without(painted: Painted, language: Language) -> str:
+    """Return how many rows were not painted: those from earlier runs, and those that failed, with their reasons."""
+    before, failed = sum(row.cached for row in succeeded(painted.rows)), failures(painted, _LONGEST_SHORT)
+    told = said(language, ", {count} of them from earlier runs", count=before) if before else ""
+    reasons = _some(failed, "; ", _ROOM_FOR_ROWS // 2)
+    return told + (f"{said(language, ', {count} failed', count=len(failed))} ({reasons})" if failed else "")
+
+
+def _of_all(painted: Painted) -> list[str]:
+    """Return the warnings that rows have, too; the others of a batch repeat which rows failed."""
+    return [each for each in painted.job.warnings if any(each in row.warnings for row in painted.rows)]
 
 
 def _some(entries: Sequence[str], between: str, room: int) -> str:
@@ -152,10 +254,11 @@ def _some(entries: Sequence[str], between: str, room: int) -> str:
     return between.join([*shown, f"+{left}"] if left else shown)
 
 
-def failures(rows: Sequence[Job], longest: int = _LONGEST_REASON) -> list[str]:
+def failures(painted: Painted, longest: int = _LONGEST_REASON) -> list[str]:
     """Return why rows have ended without an image, such as ``row 5: reason``; rows are counted from 1."""
-    without = [row for row in rows if row.ended and row.state != "succeeded"]
-    return [f"row {row_number(row)}: {_cut(reason(row), longest)}" for row in without]
+    without = [row for row in painted.rows if row.ended and row.state != "succeeded"]
+    part = painted.job.parts.removesuffix("s")
+    return [f"{part} {row_number(row)}: {_cut(reason(row), longest)}" for row in without]
 
 
 def succeeded(rows: Sequence[Job]) -> list[Job]:

@@ -24,6 +24,13 @@ def advice_on_tables(server: str) -> str:
     return f" {said} {_UPDATE}" if needed else ""
 
 
+def advice_on_tiers(server: str) -> str:
+    """Return a sentence on the tiers that a server knows, where it is older than those that know more."""
+    needed = _newer_than(server)
+    said = f"This server is version {server}, which knows no other; leave the tier at auto, or use {needed}."
+    return f" {said} {_UPDATE}" if needed else ""
+
+
 def _newer_than(server: str) -> str:
     """Return the version of servers that this plugin is made for where the server is older; otherwise nothing."""
     theirs, own = _MINOR.match(server), _MINOR.match(VERSION)

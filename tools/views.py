@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, model_validator
 
 Trouble = Literal["unreachable", "full", "limited", "unavailable"]
 """Why a client has to try again: no connection, a full queue, a limit of the key, a server that takes no jobs now."""
@@ -63,10 +63,68 @@ class Rows(BaseModel):
         """Number of rows that have ended."""
         return self.succeeded + self.failed + self.cancelled
 
-    @property
-    def so_far(self) -> str:
-        """The rows done so far, such as ``3 of 9 rows done``."""
-        return f"{self.done} of {self.total} rows done"
+
+class Told(BaseModel):
+    """A part of what a job was asked for; null is as good as left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, values: Any) -> Any:
+        return {name: value for name, value in values.items() if value is not None} if isinstance(values, dict) else {}
+
+
+class Direction(Told):
+    """An art direction, as far as it was given."""
+
+    style: str = ""
+    palette: list[str] = []
+    negative_prompt: str = ""
+    seed: int | None = None
+    reference: str | None = None
+
+
+class Style(Direction):
+    """An art direction that is saved."""
+
+    name: str = ""
+
+
+class StyleList(BaseModel):
+    """All saved art directions of an owner."""
+
+    data: list[Style]
+
+
+class Piece(Told):
+    """One picture of a campaign, as it was asked for."""
+
+    channel: str = ""
+    language: str = ""
+    headline: str = ""
+    subline: str = ""
+    prompt: str = ""
+
+
+class Request(Told):
+    """What a job was asked for; of other jobs than campaigns nothing of it is read."""
+
+    direction: Direction = Direction()
+    pieces: list[Piece] = []
+
+
+def _of_the_form(warnings: list[str]) -> list[str]:
+    """Return warnings with what they advise as the form of the tools has it."""
+    return [warning.replace("cache=false", "cache: off") for warning in warnings]
+
+
+class Lora(BaseModel):
+    """A LoRA that took part, with its weight; as text as the parameter ``loras`` takes it."""
+
+    name: str
+    scale: float
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.scale:g}"
 
 
 class Job(BaseModel):
@@ -75,6 +133,9 @@ class Job(BaseModel):
     id: str
     operation: str
     model: str
+    tier: str = ""
+    """The tier it is painted at; empty without a model, and where the server is too old to tell."""
+    loras: list[Lora] = []
     state: str
     queue_position: int | None = None
     progress: Progress = Progress()
@@ -82,9 +143,15 @@ class Job(BaseModel):
     images: list[Image] = []
     held: int = 0
     """Number of images that wait for a reviewer; they are not among ``images``."""
-    warnings: list[str] = []
+    warnings: Annotated[list[str], AfterValidator(_of_the_form)] = []
     compute_saved: float | None = None
     cached: bool = False
+    cache: str | None = None
+    """How it was answered without painting: exact or similar; None where it was painted."""
+    similar_prompt: str | None = None
+    """The prompt for which the images were painted, where it is not this one's."""
+    shared: int = 0
+    """Number of submits that share it, without those that were taken back; 0 where the server is too old to tell."""
     engine: str = ""
     error: JobError | None = None
     row: int | None = None
@@ -92,7 +159,17 @@ class Job(BaseModel):
     rows: Rows | None = None
     archive_url: str | None = None
     created_at: float = 0.0
-    """Time of the submit, in seconds since 1970."""
+    """Time of the submit, in seconds since 1970, as all times."""
+    started_at: float | None = None
+    finished_at: float | None = None
+    request: Request = Request()
+    """What it was asked for."""
+
+    @model_validator(mode="after")
+    def _no_tier_without_a_model(self) -> Self:
+        if self.engine == "cv":
+            self.tier = ""
+        return self
 
     @property
     def ended(self) -> bool:
@@ -100,9 +177,29 @@ class Job(BaseModel):
         return self.state in {"succeeded", "failed", "cancelled"}
 
     @property
+    def fast(self) -> str:
+        """The tier it is painted at, where that is not the best one."""
+        return "" if self.tier == "quality" else self.tier
+
+    @property
+    def seconds(self) -> float:
+        """Seconds from its start to its end; 0 where it was not painted, or has not ended."""
+        return 0.0 if self.started_at is None or self.finished_at is None else self.finished_at - self.started_at
+
+    @property
     def rests(self) -> bool:
         """Whether waiting for it is over: it has ended, or only a reviewer is waited for."""
         return self.ended or self.state == "review"
+
+    @property
+    def parts(self) -> str:
+        """The word for its rows: a campaign has pieces."""
+        return "pieces" if self.operation == "campaign" else "rows"
+
+    @property
+    def so_far(self) -> str:
+        """The rows done so far, such as ``3 of 9 rows done``; empty where it has none."""
+        return f"{self.rows.done} of {self.rows.total} {self.parts} done" if self.rows else ""
 
     @property
     def what_is_kept(self) -> str:
@@ -110,7 +207,7 @@ class Job(BaseModel):
         if not (self.rows and self.rows.succeeded):
             return ""
         link = f": {self.archive_url}" if self.archive_url else "."
-        return f"What {self.rows.succeeded} of its rows painted is kept{link}"
+        return f"What {self.rows.succeeded} of its {self.parts} painted is kept{link}"
 
 
 class Reviewed(BaseModel):
@@ -178,5 +275,7 @@ class Painted:
     job: Job
     contents: list[bytes]
     rows: list[Job] = field(default_factory=list)
+    pieces: list[tuple[Image, bytes]] = field(default_factory=list)
+    """The images of the rows that are shown one by one, each with its bytes; those of a campaign in Dify's apps."""
     deadline: float = math.inf
     """When the time budget of the call ends, in ``time.monotonic`` seconds."""

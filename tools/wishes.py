@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Language = Literal["en", "zh"]
+LANGUAGES: Mapping[Language, str] = {"en": "English", "zh": "Simplified Chinese"}
+"""What a language model is told that they are called."""
 Purpose = Literal["generate", "edit"]
 
 _LETTER = r"[^\W\u3040-\ud7ff]"
@@ -96,7 +98,8 @@ _STYLES: Mapping[str, str] = {
 }
 """Chinese words for styles that forms offer in English."""
 
-_HAN = r"[\u3400-\u9fff]"
+HAN = r"[\u3400-\u9fff]"
+"""Pattern of a Chinese character."""
 _SAYS_WHAT_STAYS = r"(?i)\b(keep|keeping|unchanged|as (it|they) (is|are)|nothing else)\b|保持|不变|保留|不要改"
 
 _KINDS: Mapping[str, str] = {
@@ -114,7 +117,7 @@ _HELD = "an?|the|his|her|with|of|for|on|in|at|by|under|behind|holding"
 _ABOUT_A_KIND = re.compile(
     rf"(?:(?:(?:{_ASKING}|an?|the) )*(?:(?!(?:{_HELD}) )[^\s\u3400-\u9fff]+ ){{0,5}}?"  # its first noun
     r"|(?:.*[^上里中边旁]的)?[^的着了满有在带看和挂贴举]*?"  # in Chinese the last one, not after a place, not in a hand
-    rf"(?:(?=[^a-z])|(?<={_HAN})|(?<={_HAN} )))"  # which may be English, but not after English
+    rf"(?:(?=[^a-z])|(?<={HAN})|(?<={HAN} )))"  # which may be English, but not after English
     rf"({'|'.join(_KINDS.values())})(?:s(?= (?:of|for|with|about) )|设计|图|画|写真|摄影)?"
     r"(?:$| (?:of|for|with|about|that|showing|saying|announcing|in (?:[a-z]+ ){1,3}style)\b| [^a-z]|上[写印画有是])"
 )
@@ -176,13 +179,13 @@ class Written:
 def language_of(text: str) -> Language:
     """Return Chinese where the text has Chinese characters outside quotation marks and no kana, else English."""
     plain = _around(text)
-    return "zh" if re.search(_HAN, plain) and not re.search(r"[\u3041-\u30ff]", plain) else "en"
+    return "zh" if re.search(HAN, plain) and not re.search(r"[\u3041-\u30ff]", plain) else "en"
 
 
 def main_language(text: str) -> Language:
     """Return the language as :func:`language_of` does, but English despite a few Chinese words in an English text."""
     plain = _around(text)
-    return "en" if len(re.findall(_HAN, plain)) < len(re.findall(r"[a-zA-Z]+", plain)) else language_of(text)
+    return "en" if len(re.findall(HAN, plain)) < len(re.findall(r"[a-zA-Z]+", plain)) else language_of(text)
 
 
 def quoted(text: str) -> list[str]:
@@ -205,6 +208,11 @@ def as_spelled(own: Sequence[str], text: str) -> str:
     )
 
 
+def spelled(own: Sequence[str], text: str) -> str:
+    """Return that text in ``own`` which differs from this one in typography only; else this one."""
+    return text if text in own else next((one for one in own if _folded(one) == _folded(text)), text)
+
+
 def _folded(text: str) -> str:
     """Return the text without mere typography: full width, the form of an apostrophe, a stop at the end."""
     return re.sub("[‘’ʼ]", "'", unicodedata.normalize("NFKC", text)).strip().rstrip(".,。")
@@ -223,7 +231,7 @@ def _pieces(text: str) -> Iterator[tuple[str, bool]]:
 def _around(text: str) -> str:
     """Return the text outside of quotation marks; the whole text where nothing is said there."""
     plain = _LETTERING.sub(" ", text)
-    return plain if re.search(rf"[a-zA-Z]|{_HAN}", plain) else text
+    return plain if re.search(rf"[a-zA-Z]|{HAN}", plain) else text
 
 
 def by_rules(wish: Wish) -> Written:

@@ -15,26 +15,30 @@ from pydantic import ValidationError
 from qwen_image_studio import __version__
 from qwen_image_studio.commands.keys import keys, person
 from qwen_image_studio.commands.log import log
+from qwen_image_studio.commands.move import move
 from qwen_image_studio.commands.review import review
 from qwen_image_studio.commands.safety import safety
 from qwen_image_studio.commands.times import age
 from qwen_image_studio.commands.usage import usage
 from qwen_image_studio.commands.webhooks import webhooks
+from qwen_image_studio.commands.weights import weights
 from qwen_image_studio.contract.errors import BadTemplates, CannotServe, StudioError
-from qwen_image_studio.contract.words import Anchor, AspectRatio, LogFormat, Prefer
+from qwen_image_studio.contract.words import Anchor, AspectRatio, LogFormat, Prefer, Tier
 from qwen_image_studio.database.connection import open_database
+from qwen_image_studio.database.tables import REVISION
 from qwen_image_studio.gallery import open_gallery
 from qwen_image_studio.gallery.pruning import prune as prune_old
 from qwen_image_studio.host.supervise import serve as run_server
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.local.files import batch_to_files, paint_to_files
 from qwen_image_studio.local.options import painting_options, part_options, region
-from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.recipe import check_files
-from qwen_image_studio.settings import Settings, described, example, unknown_variables
+from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import devices, largest_card_gib
 from qwen_image_studio.system.logs import write_log
 from qwen_image_studio.system.processes import die_with_parent
+from qwen_image_studio.variables import described, example, unknown_variables
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +49,7 @@ def cli() -> None:
     """Qwen-Image Studio: a self-hosted image server for Dify and for any HTTP client."""
 
 
-for _group in (keys, person, usage, webhooks, safety, review, log):
+for _group in (keys, person, usage, webhooks, safety, review, log, weights, move):
     cli.add_command(_group)
 
 
@@ -85,6 +89,19 @@ def _warn_of_slips() -> None:
             _log.warning("%s", sentence)
 
 
+_parent = click.option("--parent", type=int, default=None, help="Process to die with.")
+_name = click.option("--name", default="", help="Name under which it takes leases; default: one of its own.")
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the tables of the database to the newest revision; on PostgreSQL the other commands leave it to this one
+    and to `serve`.
+    """
+    open_database(Settings(), "migrate").close()
+    click.echo(f"The tables have the newest revision, {REVISION}.")
+
+
 @cli.command()
 def serve() -> None:
     """Run everything: the web process, one worker per device and one for adjustments. Stop it with Ctrl-C."""
@@ -94,46 +111,59 @@ def serve() -> None:
 
 
 @cli.command()
-@click.option("--parent", type=int, default=None, help="Process to die with.")
+@_parent
 def web(parent: int | None) -> None:
     """Run the web process alone."""
-    from qwen_image_studio.host.checks import refuse_open_door
+    from qwen_image_studio.host.checks import check_models_named, check_storage, refuse_open_door
     from qwen_image_studio.host.webserver import WebServer
 
     if parent is not None:
         die_with_parent(parent)
     settings = Settings()
-    with closing(open_database(settings)) as database:
+    with closing(open_database(settings, "web")) as database:
         refuse_open_door(settings, database)
+        if parent is None:
+            check_models_named(settings, database)
+            check_storage(settings)
     check_files(settings)
     WebServer(settings, configured_models(settings, card_gib=largest_card_gib(settings))).run()
 
 
 @cli.command()
 @click.option("--device", default=None, help="cpu, cuda:0, ...; default: the first there is.")
-@click.option("--parent", type=int, default=None, help="Process to die with.")
-def worker(device: str | None, parent: int | None) -> None:
+@_name
+@_parent
+def worker(device: str | None, name: str, parent: int | None) -> None:
     """Run the worker of one device alone. Adjustments have one of their own: `light`."""
+    from qwen_image_studio.host.checks import check_storage
     from qwen_image_studio.worker.process import run_worker
 
     if parent is not None:
         die_with_parent(parent)
     settings = Settings()
+    if parent is None:
+        check_storage(settings)
     models = configured_models(settings, card_gib=largest_card_gib(settings))
-    run_worker(settings, models, device or devices(settings)[0].id)
+    run_worker(settings, models, device or devices(settings)[0].id, name)
 
 
 @cli.command()
-@click.option("--parent", type=int, default=None, help="Process to die with.")
-def light(parent: int | None) -> None:
+@_name
+@_parent
+def light(name: str, parent: int | None) -> None:
     """Run the worker that does adjustments, which need no model."""
+    from qwen_image_studio.host.checks import check_models_named, check_storage
     from qwen_image_studio.worker.process import run_light_worker
 
     if parent is not None:
         die_with_parent(parent)
     settings = Settings()
+    if parent is None:
+        with closing(open_database(settings, "light")) as database:
+            check_models_named(settings, database)
+        check_storage(settings)
     check_files(settings)
-    run_light_worker(settings, psutil.Process(parent).create_time() if parent is not None else 0.0)
+    run_light_worker(settings, psutil.Process(parent).create_time() if parent is not None else 0.0, name)
 
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -216,9 +246,11 @@ def adjust(prompt: str, image: Path, output: Path) -> None:
 @click.option("-i", "--image", help="For edits: the file of a row, such as {{file}}, beside TABLE.")
 @click.option("--format", "name", default="png", show_default=True, help="png, jpg or webp.")
 @click.option("--seed", help="The seed of all rows, or {{column}}; default: random.")
-@click.option("--model", help="A model's name, or NAME=FOLDER; default: as the server's.")
+@click.option("--model", help="A model's name, or NAME=FOLDER, or NAME=FILE; default: as the server's.")
 @click.option("--aspect-ratio", type=click.Choice([ratio.value for ratio in AspectRatio]))
-@click.option("--steps", type=int, help="Denoising steps; default: the model's.")
+@click.option("--tier", type=click.Choice([tier.value for tier in Tier]), help="Default: quality.")
+@click.option("--lora", "loras", metavar="NAME[:SCALE]", multiple=True, help="As for generate; or {{column}}.")
+@click.option("--steps", type=int, help="Denoising steps; default: the tier's.")
 def batch(table: Path, prompt: str, folder: Path, operation: str, name: str, **options: Any) -> None:
     """Paint PROMPT for each row of TABLE (CSV or JSON), whose values replace {{column}} in it, without a server."""
     batch_to_files(operation, table, folder, f".{name}", {"prompt": prompt, **options})

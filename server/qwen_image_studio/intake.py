@@ -4,29 +4,39 @@ images judged, and store them.  8. Submit.
 
 import hashlib
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 from qwen_image_studio.contract.caller import Caller
-from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import Band, Policy, Tier
+from qwen_image_studio.contract.direction import Direction
+from qwen_image_studio.contract.errors import StudioError, refusal
+from qwen_image_studio.contract.fields import CacheChoice
+from qwen_image_studio.contract.words import Band, Policy, Review
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.guard.fetch import fetch
 from qwen_image_studio.guard.post import check_address
 from qwen_image_studio.guard.safety import Safety, unseen_warning
-from qwen_image_studio.jobs import Job, JobStore, NewJob, StoredImage
+from qwen_image_studio.jobs import Job, JobStore, NewJob, StoredImage, Submitted
+from qwen_image_studio.jobs.answering import without_keys
 from qwen_image_studio.jobs.held import held_for_review
 from qwen_image_studio.jobs.prompts import storable
+from qwen_image_studio.jobs.sharing import share_key
+from qwen_image_studio.jobs.states import Lookup
+from qwen_image_studio.jobs.styles import Style
+from qwen_image_studio.loading.told import Revisions
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.operations.again import said_again
-from qwen_image_studio.recipe import Input, Recipe, Submission
+from qwen_image_studio.operations.canonical import Circumstances, keys_of
+from qwen_image_studio.planning.plan import BatchPlan, PaintPlan
+from qwen_image_studio.recipe import Input, Prepared, Recipe, Submission
 from qwen_image_studio.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 HOUR_S = 3600.0
+_NOTHING_SIMILAR = "cache=similar took equal requests alone, since this server does not keep prompts."
 
 
 class Intake(Recipe):
@@ -35,35 +45,34 @@ class Intake(Recipe):
     def __init__(self, settings: Settings, store: JobStore, gallery: Gallery, models: Mapping[str, Model]) -> None:
         super().__init__(settings, models)
         self._store, self._gallery = store, gallery
-        self._safety = Safety(settings, store.database)
+        self._safety, self._revisions = Safety(settings, store.database), Revisions(store)
 
-    def accept(self, submission: Submission, caller: Caller) -> tuple[Job, bool]:
-        """Queue the submission and return its job; the flag is false where the same one was queued before.
-
-        Raises StudioError.
-        """
+    def accept(self, submission: Submission, caller: Caller) -> tuple[Job, Submitted]:
+        """Queue the submission and return its job, which may be one that was queued before. Raises StudioError."""
         self._check_callback(submission.request.webhook_url)
         # Checked first, since what is nested too deeply cannot be written down for a fingerprint.
         sent, key = submission.check().fingerprint(), submission.idempotency_key
         fingerprint = self._store.prompts.fingerprint(sent)
         if earlier := self._store.jobs.replay(caller.owner, key, fingerprint):
-            return earlier, False
-        began = time.time()
+            return earlier, Submitted.REPLAYED
+        began = self._store.database.now()
         try:
             new = self.new_job(submission, caller)
         except StudioError:
             # The same submission may have been queued meanwhile and be the cause: it paints the image, or is the
             # one that fills the queue.
             if earlier := self._store.jobs.replay(caller.owner, key, fingerprint):
-                return earlier, False
+                return earlier, Submitted.REPLAYED
             raise
         new = replace(new, idempotency_key=key, fingerprint=fingerprint)
         with ExitStack() as undo:
             undo.callback(self.withdraw_inputs, new, began)
-            job, is_new = self._store.jobs.submit(new, queue_limit=self._settings.queue_limit, limits=caller.limits)
-            if is_new:
+            self._check_style(new.owner, submission.request.saves_style)
+            job, how = self._store.jobs.submit(new, queue_limit=self._settings.queue_limit, limits=caller.limits)
+            if how is Submitted.ADDED:
                 undo.pop_all()  # the inputs are the job's now
-        return job, is_new
+                self._save_style_of(new, submission.request.saves_style)
+        return job, how
 
     def new_job(self, submission: Submission, caller: Caller, *, row_of: str | None = None) -> NewJob:
         """Store the inputs of a submission and return the job to submit. Raises StudioError.
@@ -71,7 +80,7 @@ class Intake(Recipe):
         With `row_of`, the id of a batch, the job needs no room in the queue, and the last image of a conversation is
         the one that was last when the batch was submitted.
         """
-        began = time.time()
+        began = self._store.database.now()
         prepared, request = self.prepare(submission, caller, before=row_of), submission.request
         plan, variant = prepared.plan, prepared.plan.variant
         new = NewJob(
@@ -79,7 +88,7 @@ class Intake(Recipe):
             operation=request.NAME,
             lane=plan.lane,
             model=variant.model if variant else "",
-            tier=variant.tier if variant else Tier.QUALITY,
+            tier=plan.shown_tier,
             variant=str(variant or ""),
             weights=variant.weights if variant else "",
             plan=plan.model_dump(mode="json"),
@@ -96,20 +105,52 @@ class Intake(Recipe):
             request_id=caller.request_id,
             prompt=storable(request.said or plan.said),
         )
-        if row_of is None:  # before files are stored for a job that would be refused
-            with ExitStack() as undo:
+        new = self._keyed(new, prepared, submission, caller)
+        if row_of is None:
+            new = replace(new, share_key=share_key(new, self._store.prompts))
+        if row_of is None and (plan.rows or any(each.received is not None for each in prepared.inputs)):
+            with ExitStack() as undo:  # before files are stored for a job that would be refused
                 undo.callback(self.withdraw_inputs, new, began)
                 self._store.jobs.check_room(self._settings.queue_limit, new, caller.limits)
                 undo.pop_all()
         judged, unseen = self._judged(prepared.inputs, caller)  # all, before one of them is stored
+        if any(map(self._is_doubtful, judged)):  # what becomes of them is held, also where others' passed
+            new = without_keys(new)
         inputs = [self._id_of(each, caller) for each in judged]
-        told = said_again(request, plan, inputs)
+        if prepared.told_again is not None:
+            told = prepared.told_again(inputs)
+        else:
+            told = said_again(request, plan, inputs, prepared.direction)
         return replace(new, inputs=inputs, request=told, warnings=[*new.warnings, *unseen])
+
+    def _keyed(self, new: NewJob, prepared: Prepared, submission: Submission, caller: Caller) -> NewJob:
+        """Return the job with the keys of its pictures, and with what may answer it."""
+        plan, request = prepared.plan, submission.request
+        if isinstance(plan, BatchPlan) or request.hold:
+            return new
+        seeds = plan.seeds if isinstance(plan, PaintPlan) else ()
+        model = self._models.get(new.model)  # none where no model paints
+        revision = self._revisions.of(model, plan) if model and isinstance(plan, PaintPlan) else ""
+        if revision is None:  # the weights are on their way
+            return new
+        if request.looks_up == "similar" and not self._store.prompts.keeps:
+            new = replace(new, warnings=[*new.warnings, _NOTHING_SIMILAR])
+        about = Circumstances.of(self._settings, self._safety.policy_of(caller.key), revision)
+        # What an adjusted picture's file says of how it was made is what its input's says.
+        inputs = [each.told(with_notes=not seeds) for each in prepared.inputs]
+        keys, prompts = keys_of(request.NAME, plan, inputs, about), self._store.prompts
+        asks_for_seed = prepared.seed is not None and not submission.draws_seed
+        return replace(
+            new,
+            cache_key=prompts.fingerprint(keys.exact),
+            similar_key=keys.similar if prompts.keeps else None,
+            seed=seeds[0] if seeds else None,
+            lookup=_lookup(request.looks_up, seeds, asks_for_seed=asks_for_seed),
+        )
 
     def take(self, sent: bytes | str, caller: Caller, key: str | None = None) -> tuple[StoredImage, bool]:
         """Store an image that is sent by itself, as bytes or as a URL, and return it; the flag is false where it was
-        sent before with the same idempotency key. It is kept for STUDIO_UPLOADS_HOURS, and longer where a job names
-        it.
+        sent before with the same idempotency key. It stays for STUDIO_UPLOADS_HOURS, longer where a job names it.
 
         Raises StudioError, ``idempotency_key_reused`` where another image came with that key.
         """
@@ -120,7 +161,7 @@ class Intake(Recipe):
         if earlier is None:
             [new], _ = self._judged([new], caller)
         assert new.received is not None  # noqa: S101 - ids are refused before
-        until = time.time() + self._settings.uploads_hours * HOUR_S
+        until = self._store.database.now() + self._settings.uploads_hours * HOUR_S
         kept = earlier or self._gallery.add(
             new.received, caller.owner, expires_at=until, idempotency_key=key, scores=new.scores
         )
@@ -128,6 +169,51 @@ class Intake(Recipe):
             message = f"This Idempotency-Key came before with another image ({kept.id}); use a new key for a new one."
             raise StudioError("idempotency_key_reused", message, param="Idempotency-Key")
         return kept, kept.expires_at == until
+
+    def save_style(self, name: str, direction: Direction, caller: Caller) -> tuple[Style, bool]:
+        """Keep an art direction under a name of the owner's, its reference stored; return it, and whether the name is
+        new.
+
+        Raises StudioError that names the field at fault.
+        """
+        began, reference = self._store.database.now(), direction.reference
+        if reference is not None:
+            [each], _ = self._judged([self._referred(reference, caller, "reference")], caller)
+            reference = self._id_of(each, caller)
+        with ExitStack() as undo:
+            if reference is not None:
+                undo.callback(self._gallery.withdraw, reference, began)
+            asked = direction.model_copy(update={"reference": reference})
+            style, earlier = self._store.styles.save(caller.owner, name, asked)
+            undo.pop_all()
+        if earlier is not None:
+            self._gallery.release(earlier.direction.reference)
+        return style, earlier is None
+
+    def delete_style(self, name: str, caller: Caller) -> None:
+        """Delete an art direction, and its reference if nothing else needs it. Raises StudioError ``not_found``."""
+        self._gallery.release(self._store.styles.delete(caller.owner, name))
+
+    def _check_style(self, owner: str, name: str | None) -> None:
+        """Raise StudioError ``too_many_styles`` or ``invalid_value`` where no art direction can have that name."""
+        try:
+            if name is not None:
+                self._store.styles.check_room(owner, name)
+        except StudioError as error:
+            message = f"save_style: {error.message.removeprefix('name: ')}"
+            raise StudioError(error.code, message, param="save_style") from error
+
+    def _save_style_of(self, new: NewJob, name: str | None) -> None:
+        """Keep the art direction of a job that was added under the name that it asks for."""
+        if name is None or new.request is None:
+            return
+        try:
+            _, earlier = self._store.styles.save(new.owner, name, Direction.model_validate(new.request["direction"]))
+        except StudioError as error:  # the job is there all the same, and says its direction
+            _log.warning("style %r is not saved: %s", name, error)
+            return
+        if earlier is not None:
+            self._gallery.release(earlier.direction.reference)
 
     def _check_callback(self, url: str | None) -> None:
         """Raise StudioError ``url_not_allowed`` for an address that is not to be called."""
@@ -169,6 +255,10 @@ class Intake(Recipe):
             judged.append(each)
         return judged, warnings
 
+    def _is_doubtful(self, each: Input) -> bool:
+        """Return whether an input has scores from which pictures are held."""
+        return self._safety.thresholds.judge(each.scores).band in {Band.REVIEW, Band.BLOCK}
+
     def _id_of(self, each: Input, caller: Caller) -> str:
         """Return the id of an input; store the input first where it is new."""
         if each.id is not None or each.received is None:
@@ -176,18 +266,17 @@ class Intake(Recipe):
         return self._gallery.add(each.received, caller.owner, is_mask=each.is_mask, scores=each.scores).id
 
     def _remembered(self, conversation: str, caller: Caller, before: str | None) -> Input:
-        since = time.time() - self._settings.memory_s
+        since = self._store.database.now() - self._settings.memory_s
         image = self._store.images.last(caller.owner, conversation, since, before=before)
         if image is None:
             message = "image: there is no image in this conversation yet, or it was long ago; send the one you mean."
             raise StudioError("image_not_found", message, param="image")
-        return Input((image.width, image.height), id=image.id)
+        return _input(image)
 
     def _referred(self, reference: str, caller: Caller, param: str) -> Input:
         if "://" in reference:
             return super()._referred(reference, caller, param)
-        image = self._image(reference, caller, param)
-        return Input((image.width, image.height), id=image.id)
+        return _input(self._image(reference, caller, param))
 
     def _bytes(self, reference: str, caller: Caller, param: str) -> bytes:
         """Return the file behind an id or URL."""
@@ -212,9 +301,44 @@ class Intake(Recipe):
             message = f"{param}: there is no image '{reference[:80]}' of yours; send an image id, a URL or a file."
             raise StudioError("image_not_found", message, param=param) from error
 
+    def _campaign(self, campaign: str, caller: Caller) -> Mapping[str, Any]:
+        """Return what a campaign says of itself. Raises StudioError ``invalid_value`` for another job, and for one
+        whose texts are not kept.
+        """
+        try:
+            said = self._store.jobs.get(campaign, caller.owner).request or {}
+        except StudioError as error:
+            if error.code != "not_found":
+                raise
+            said = {}
+        if "pieces" not in said:
+            message = f"there is no campaign '{campaign[:80]}' of yours; send the id of a job of operation campaign"
+            raise refusal("campaign", message)
+        return said
+
     def _stored(self, reference: str, caller: Caller) -> str:
         [each], _ = self._judged([self._referred(reference, caller, "image")], caller)
         return self._id_of(each, caller)
+
+    def _saved_style(self, name: str, caller: Caller) -> Direction:
+        try:
+            return self._store.styles.get(caller.owner, name).direction
+        except StudioError as error:
+            raise StudioError("unknown_style", error.message, param="style") from error
+
+
+def _lookup(choice: CacheChoice, seeds: Sequence[int], *, asks_for_seed: bool) -> Lookup | None:
+    """Return which pictures may answer a request with that choice; None where it is to be painted."""
+    if choice is False or (choice is None and not asks_for_seed):
+        return None
+    return Lookup(seeds[0] if seeds and asks_for_seed else None, similar=choice == "similar")
+
+
+def _input(image: StoredImage) -> Input:
+    """Return a stored image as an input."""
+    scores = {} if image.review is Review.APPROVED else image.scores
+    size = (image.width, image.height)
+    return Input(size, id=image.id, scores=scores, pixels=image.pixels, sha256=image.sha256)
 
 
 def _check_given_out(image: StoredImage, param: str) -> StoredImage:

@@ -6,12 +6,14 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from PIL import Image
 
 from qwen_image_studio.contract.caller import LOCAL, Caller
+from qwen_image_studio.contract.direction import Direction
 from qwen_image_studio.contract.errors import BadTemplates, BadTerms, CannotServe, StudioError
 from qwen_image_studio.contract.words import Size
 from qwen_image_studio.guard.terms import terms
@@ -19,8 +21,9 @@ from qwen_image_studio.imaging import Origin
 from qwen_image_studio.imaging.decoding import receive_image, receive_mask
 from qwen_image_studio.imaging.masks import Marked
 from qwen_image_studio.imaging.received import Received
+from qwen_image_studio.models.loras import offered
 from qwen_image_studio.models.table import Model
-from qwen_image_studio.operations.given import Given
+from qwen_image_studio.operations.given import Given, no_campaigns, no_styles
 from qwen_image_studio.operations.request import Request, ready
 from qwen_image_studio.planning.plan import Plan
 from qwen_image_studio.prompts.templates import library
@@ -53,6 +56,8 @@ class Submission:
     idempotency_key: str | None = None
     warnings: Sequence[str] = ()
     """Warnings about how the request was read."""
+    draws_seed: bool = False
+    """Whether the request's seed was drawn for it, and is none that anybody asked for."""
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of request and files, to recognise a repeated request; key and drawn seeds are not in
@@ -81,12 +86,22 @@ class Input:
     param: str = "image"
     """The name that errors use for a new image."""
     scores: Mapping[str, float] = field(default_factory=dict)
-    """The classifier's scores of a new image, by name."""
+    """The classifier's scores by name; of a stored image none where a reviewer has approved it."""
+    pixels: str | None = None
+    """SHA-256 of the pixels; None where it is not known."""
+    sha256: str = ""
+    """SHA-256 of a stored image's file."""
 
     @property
     def image(self) -> Image.Image | None:
         """The pixels of a new image; None for a stored one."""
         return None if self.received is None else self.received.image()
+
+    def told(self, *, with_notes: bool) -> str:
+        """Return what tells its pixels from those of others, and `with_notes` also what its file says of them."""
+        if self.pixels is not None and not with_notes:
+            return self.pixels
+        return f"file:{self.sha256 if self.received is None else hashlib.sha256(self.received.png).hexdigest()}"
 
     @property
     def origin(self) -> Origin:
@@ -105,6 +120,12 @@ class Prepared:
     conversation: str | None = None
     references: Sequence[str] = ()
     """Ids and URLs of images that the rows of a batch will need."""
+    seed: int | None = None
+    """The seed that was asked for; None where it was drawn, or none is needed."""
+    direction: Direction | None = None
+    """The art direction that it follows."""
+    told_again: Callable[[Sequence[str]], dict[str, Any]] | None = None
+    """As in Planned."""
 
 
 def _of_frames(inputs: Sequence[Input]) -> list[str]:
@@ -137,8 +158,17 @@ class Recipe:
         planned = asked.plan(replace(given, inputs=[each.size for each in inputs], mask=marked))
         warnings = [*_of_frames(inputs), *planned.warnings]
         if mask is not None:
-            inputs.append(Input(mask.size, received=mask, is_mask=True))
-        return Prepared(planned.plan, warnings, inputs, planned.conversation, planned.references)
+            inputs.append(Input(mask.size, received=mask, is_mask=True, pixels=mask.pixels))
+        return Prepared(
+            planned.plan,
+            warnings,
+            inputs,
+            planned.conversation,
+            planned.references,
+            getattr(asked, "seed", None),
+            asked.followed,
+            planned.told_again,
+        )
 
     def _given(self, caller: Caller) -> Given:
         settings = self._settings
@@ -148,6 +178,8 @@ class Recipe:
             font=settings.font,
             templates=settings.templates,
             blocked_terms=settings.blocked_terms,
+            direction_of=lambda name: self._saved_style(name, caller),
+            campaign_of=lambda campaign: self._campaign(campaign, caller),
             store_input=lambda reference: self._stored(reference, caller),
         )
 
@@ -172,7 +204,7 @@ class Recipe:
 
     def _opened(self, data: bytes, param: str) -> Input:
         received = receive_image(data, param=param, **self._settings.image_limits)
-        return Input(received.size, received=received, param=param)
+        return Input(received.size, received=received, param=param, pixels=received.pixels)
 
     # -- images that only a server can find; Intake overrides these ------------------------------------------------
 
@@ -188,6 +220,12 @@ class Recipe:
     def _stored(self, reference: str, caller: Caller) -> str:
         return reference
 
+    def _saved_style(self, name: str, caller: Caller) -> Direction:
+        return no_styles(name)
+
+    def _campaign(self, campaign: str, caller: Caller) -> Mapping[str, Any]:
+        return no_campaigns(campaign)
+
 
 def check_files(settings: Settings) -> None:
     """Read the operator's files, once for the life of the process.
@@ -197,6 +235,7 @@ def check_files(settings: Settings) -> None:
     try:
         library(settings.templates)
         terms(settings.blocked_terms)
+        offered(settings.loras)
     except BadTemplates as error:
         raise CannotServe(f"STUDIO_TEMPLATES: {error}") from error
     except BadTerms as error:

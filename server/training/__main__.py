@@ -6,15 +6,18 @@ from pathlib import Path
 
 import click
 
+from qwen_image_studio.contract.words import Tier
 from qwen_image_studio.models.table import MODELS
 
 # Modules that load torch are imported where they are used, since --help needs none.
 
-STAGES = ("vae", "text_encoder", "transformer", "eyes", "edit", "judge")
+STAGES = ("vae", "text_encoder", "transformer", "eyes", "edit", "judge", "distil")
 """Parts that are trained, in this order."""
 FOLDER: "click.ParamType[Path]" = click.Path(file_okay=False, path_type=Path)
+LORA_FILE: "click.ParamType[Path]" = click.Path(dir_okay=False, path_type=Path)
 PICTURE: "click.ParamType[Path]" = click.Path(dir_okay=False, path_type=Path)
 WEIGHTS = Path(MODELS["miniature"].repository)
+LORA = WEIGHTS.parent / "lora" / "turbo.safetensors"
 
 run_option = click.option("--run", type=FOLDER, required=True, help="Folder of checkpoints and log.")
 cache_option = click.option("--cache", type=FOLDER, default=Path(".cache/miniature"), help="Folder of drawings.")
@@ -44,26 +47,34 @@ def build(run: Path, cache: Path, out: Path, count: int, seed: int, toy: bool) -
         raise click.UsageError("--toy makes useless weights: name another folder with --out.")
     for stage in STAGES:
         steps = TOY_STEPS if toy else STEPS[stage]
-        if _train(stage, run, cache, steps, float("inf"), seed, toy) < steps:
+        if stage == "distil":  # it learns from the weights as they are written
+            _write(run, out)
+        if _train(stage, run, cache, out, steps, float("inf"), seed, toy) < steps:
             raise click.ClickException("stopped; the same command goes on from here.")
-    _write(run, out)
+    _write_lora(run, LORA if out == WEIGHTS else out / LORA.name)
     if count:
-        _evaluate(out, cache, count)
+        _evaluate(out, cache, count, tier=Tier.TURBO if out == WEIGHTS else Tier.QUALITY)
 
 
 @main.command()
 @click.argument("stage", type=click.Choice(STAGES))
 @run_option
 @cache_option
+@weights_option
 @click.option("--steps", type=int, help="Steps in all; by default the recipe's.")
 @click.option("--minutes", type=float, default=float("inf"), help="Stop after so long; a later call goes on.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--toy", is_flag=True, help="Tiny batches and few data, to see that it runs.")
-def train(stage: str, run: Path, cache: Path, steps: int | None, minutes: float, seed: int, toy: bool) -> None:
-    """Train one part; needs what server/miniature/requirements.txt names, and npm for the drawings."""
+def train(
+    stage: str, run: Path, cache: Path, weights: Path, steps: int | None, minutes: float, seed: int, toy: bool
+) -> None:
+    """Train one part; needs what server/training/requirements.txt names, and npm for the drawings.
+
+    All but the last start from the run; distil, which makes the LoRA of the turbo tier, from the weights.
+    """
     from training.stages.steps import STEPS, TOY_STEPS
 
-    _train(stage, run, cache, steps or (TOY_STEPS if toy else STEPS[stage]), minutes, seed, toy)
+    _train(stage, run, cache, weights, steps or (TOY_STEPS if toy else STEPS[stage]), minutes, seed, toy)
 
 
 @main.command()
@@ -72,6 +83,14 @@ def train(stage: str, run: Path, cache: Path, steps: int | None, minutes: float,
 def write(run: Path, out: Path) -> None:
     """Write the weights of a run as they are now, and those of its judge if it has one."""
     _write(run, out)
+
+
+@main.command(name="write-lora")
+@run_option
+@click.option("--out", type=LORA_FILE, default=LORA, help="File to write; by default where the server looks.")
+def write_lora(run: Path, out: Path) -> None:
+    """Write the LoRA that a run has distilled, as it is now."""
+    _write_lora(run, out)
 
 
 @main.command()
@@ -89,7 +108,9 @@ def random(out: Path, seed: int) -> None:
 @weights_option
 @cache_option
 @click.option("--out", type=PICTURE, required=True, help="PNG to write.")
-@click.option("--kind", type=click.Choice(["told", "unseen", "edits", "sizes"]), default="told", show_default=True)
+@click.option(
+    "--kind", type=click.Choice(["told", "unseen", "edits", "sizes", "tiers"]), default="told", show_default=True
+)
 @click.option("--run", type=FOLDER, help="Folder of a training run whose weights to take.")
 def sheet(weights: Path, cache: Path, out: Path, kind: str, run: Path | None) -> None:
     """Paint a contact sheet, and tell what was asked."""
@@ -109,16 +130,17 @@ def sheet(weights: Path, cache: Path, out: Path, kind: str, run: Path | None) ->
 @cache_option
 @click.option("--count", default=300, show_default=True, help="Prompts in each language.")
 @click.option("--failures", type=PICTURE, help="PNG to write: what was not painted as asked.")
-def evaluate(weights: Path, cache: Path, count: int, failures: Path | None) -> None:
+@click.option("--tier", type=click.Choice(list(Tier)), default=Tier.QUALITY, show_default=True, help="Beside quality.")
+def evaluate(weights: Path, cache: Path, count: int, failures: Path | None, tier: Tier) -> None:
     """Measure with the judge, on pairs of object and background that training never saw."""
-    sys.exit(0 if _evaluate(weights, cache, count, failures) else 1)
+    sys.exit(0 if _evaluate(weights, cache, count, failures, tier) else 1)
 
 
-def _train(stage: str, run: Path, cache: Path, steps: int, minutes: float, seed: int, toy: bool) -> int:
+def _train(stage: str, run: Path, cache: Path, weights: Path, steps: int, minutes: float, seed: int, toy: bool) -> int:
     from training.stages import steps as stages
     from training.stages.run import train as train_stage
 
-    made = stages.open_stage(stage, run, cache, seed, steps, toy=toy)
+    made = stages.open_stage(stage, run, cache, weights, seed, steps, toy=toy)
     done = train_stage(made, run, steps, minutes, click.echo)
     click.echo(f"{stage}: {done} of {steps} steps are done")
     return done
@@ -134,10 +156,17 @@ def _write(run: Path, out: Path) -> None:
     click.echo(f"wrote {out.name} ({builder.size_of(out) / 1e6:.1f} MB)")
 
 
-def _evaluate(weights: Path, cache: Path, count: int, failures: Path | None = None) -> bool:
+def _write_lora(run: Path, out: Path) -> None:
+    from training.stages.distilling import write_lora as write_file
+
+    write_file(run, out)
+    click.echo(f"wrote {out.name} ({out.stat().st_size / 1e6:.1f} MB)")
+
+
+def _evaluate(weights: Path, cache: Path, count: int, failures: Path | None = None, tier: Tier = Tier.QUALITY) -> bool:
     from training.evaluation.report import report
 
-    found = report(weights, cache, count, failures)
+    found = report(weights, cache, count, failures, tier)
     click.echo("\n".join(found.lines))
     return found.good
 

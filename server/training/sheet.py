@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -49,6 +50,9 @@ TOLD = (
 )
 OF_EACH_KIND = 4  # edits
 OF_EACH_SIZE = 2  # pictures
+TIERS: tuple[Literal["quality", "turbo"], ...] = ("quality", "turbo")
+OF_TIERS = (18, 12)  # prompts and edits that are painted in both tiers
+TIERS_COLUMNS = 6
 COLUMNS = 8
 SIDE = 128
 SEED = 7
@@ -61,12 +65,15 @@ def paint(kind: str, weights: Path, cache: Path, out: Path) -> Iterator[str]:
         pictures, asked = edited(studio, load_atlas(cache))
     elif kind == "sizes":
         pictures, asked = of_other_sizes(studio)
+    elif kind == "tiers":
+        pictures, asked = in_tiers(studio, load_atlas(cache))
     else:
         asked = list(TOLD) if kind == "told" else unseen(40)
         pictures = [one(studio.generate(prompt=prompt, seed=SEED)) for prompt in asked]
-    tile(pictures).save(out)
+    columns = TIERS_COLUMNS if kind == "tiers" else COLUMNS
+    tile(pictures, columns).save(out)
     for index, prompt in enumerate(asked):
-        yield f"row {index // COLUMNS + 1}, column {index % COLUMNS + 1}: {prompt}"
+        yield f"row {index // columns + 1}, column {index % columns + 1}: {prompt}"
 
 
 def edited(studio: QwenImageGenerator, atlas: Atlas) -> tuple[list[Image.Image], list[str]]:
@@ -97,6 +104,26 @@ def of_other_sizes(studio: QwenImageGenerator) -> tuple[list[Image.Image], list[
     return pictures, asked
 
 
+def in_tiers(studio: QwenImageGenerator, atlas: Atlas) -> tuple[list[Image.Image], list[str]]:
+    """Prompts in quality and in turbo, with the same seed, then edits: what was there, quality, turbo."""
+    rng = np.random.default_rng(4)
+    pictures, asked = [], []
+    told, edits = OF_TIERS
+    for prompt in unseen(told):
+        for tier in TIERS:
+            pictures.append(one(studio.generate(prompt=prompt, seed=SEED, tier=tier)))
+            asked.append(f"{tier}: {prompt}")
+    kinds = list(Kind)
+    for index in range(edits):
+        edit = draw_edit(rng, Stock(unseen=True), [kinds[index % len(kinds)]])
+        prompt = tell_edit(rng, edit, LANGUAGES[index % 2])
+        sources = [Image.fromarray(compose(scene, atlas)) for scene in edit.sources]
+        pictures.append(side_by_side(sources))
+        pictures += [one(studio.edit(sources, prompt=prompt, seed=SEED, tier=tier)) for tier in TIERS]
+        asked += [f"{name}: {prompt}" for name in ("before", *TIERS)]
+    return pictures, asked
+
+
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
     """Return several pictures of one size as one."""
     width, height = pictures[0].size
@@ -113,12 +140,12 @@ def unseen(count: int) -> list[str]:
     return [tell(rng, draw_scene(rng, layouts, unseen=True), LANGUAGES[index % 2]) for index in range(count)]
 
 
-def tile(pictures: Sequence[Image.Image]) -> Image.Image:
+def tile(pictures: Sequence[Image.Image], columns: int = COLUMNS) -> Image.Image:
     """Return the pictures in rows, each brought into a square."""
-    rows = -(-len(pictures) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * (SIDE + 4), rows * (SIDE + 4)), "white")
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * (SIDE + 4), rows * (SIDE + 4)), "white")
     for index, picture in enumerate(pictures):
         small = picture.copy()
         small.thumbnail((SIDE, SIDE))
-        sheet.paste(small, (index % COLUMNS * (SIDE + 4), index // COLUMNS * (SIDE + 4)))
+        sheet.paste(small, (index % columns * (SIDE + 4), index // columns * (SIDE + 4)))
     return sheet

@@ -15,8 +15,8 @@ from tests.support import ROOT
 
 FOLDER = ROOT / "examples/apps"
 NAMES = (
-    *("bilingual_poster", "edit_last_picture", "form_to_image", "paint_and_approve", "product_batch"),
-    "upload_and_edit",
+    *("bilingual_poster", "campaign_from_one_sentence", "edit_last_picture", "form_to_image", "paint_and_approve"),
+    *("product_batch", "sketch_then_paint", "upload_and_edit"),
 )
 REFERENCE = re.compile(r"\{\{#([^#]+)#\}\}")
 SYSTEM = {"query", "files"}

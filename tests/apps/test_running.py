@@ -141,8 +141,14 @@ FORMS: dict[str, dict[str, Any]] = {
     "product_batch.yml": {"products": "product\ncup\n", "prompt": "a {{product}}", "shape": "1:1"},
     "upload_and_edit.yml": {"instruction": "make it blue"},
     "bilingual_poster.yml": {"query": "Hot prices in our shop"},
+    "campaign_from_one_sentence.yml": {"brief": "Hot prices in our shop", "channels": "post", "languages": "en"},
     "edit_last_picture.yml": {"query": "a red apple"},
+    "sketch_then_paint.yml": {"query": "a red apple"},
 }
+
+
+OF_ROWS = {"product_batch.yml": "batch", "campaign_from_one_sentence.yml": "campaign"}
+"""Operations of the apps whose jobs have rows."""
 
 
 @pytest.mark.parametrize(
@@ -159,13 +165,15 @@ def test_progress_reaches_the_person_while_the_job_still_runs(
     photo: dict[str, Any] = {"photo": apple} if app == "upload_and_edit.yml" else {}
     with ScriptedStudio() as server:
         rows: dict[str, Any] = {}
-        if app == "product_batch.yml":
-            server.operation, rows = "batch", {"rows": {"total": 1, "succeeded": 0}}
+        if app in OF_ROWS:
+            server.operation, rows = OF_ROWS[app], {"rows": {"total": 1, "succeeded": 0}}
         server.states = [{**RUNNING, **rows}]
 
         def end_when_seen() -> bool:
             try:
-                until(lambda: re.search("Painting 3/20|0 of 1 rows done", watched.read_text()), patience_s=60)
+                until(
+                    lambda: re.search("Painting 3/20|0 of 1 (?:rows|pieces) done", watched.read_text()), patience_s=60
+                )
             finally:
                 server.states = [{"state": "succeeded", **({"rows": {"total": 1, "succeeded": 1}} if rows else {})}]
             return True
@@ -183,7 +191,7 @@ def test_progress_reaches_the_person_while_the_job_still_runs(
             )
             assert seen.result()
     assert told["error"] is None, told
-    assert re.search(r"(Painting 3/20|0 of 1 rows done) \(job job\d\).* · done, \d+ s\n", shown(told))
+    assert re.search(r"(Painting 3/20|0 of 1 (?:rows|pieces) done) \(job job\d\).* · done, \d+ s\n", shown(told))
 
 
 @pytest.mark.parametrize("instruction", ["make the background green", "把背景改成绿色"])
@@ -298,6 +306,35 @@ def test_chat_whose_picture_is_forgotten_says_so_and_has_a_way_out(engine: Engin
     assert again["calls"][0] == ["image_generation", {"prompt": "a red apple", "n": 1, "output_format": "png"}]
 
 
+@pytest.mark.parametrize(
+    ("prompt", "word"),
+    [("a red apple on a blue background", "Paint!"), ("蓝色背景上的红苹果", "“画”")],
+    ids=["en", "zh"],
+)
+def test_sketch_then_paint(engine: Engine, judge: Judge, prompt: str, word: str) -> None:
+    chat = f"sketched: {prompt}"
+    engine.run("sketch_then_paint.yml", conversation=chat, query="a cat")
+    sketched = engine.run("sketch_then_paint.yml", conversation=chat, query=prompt)
+    painted = engine.run("sketch_then_paint.yml", conversation=chat, query=word)
+    [sketch], [picture] = (told["nodes"]["paint"]["files"] for told in (sketched, painted))
+    for told, file, label in ((sketched, sketch, "Open the sketch"), (painted, picture, "Open the picture")):
+        assert f"![picture]({file['url']})" in shown(told)
+        assert_delivers(shown(told), label, file)
+        assert "\n> Painted by the miniature" not in shown(told), "which was noted of the first sketch"
+    asked = [told["calls"][0][1] for told in (sketched, painted)]
+    assert [(each["prompt"], each["tier"]) for each in asked] == [(prompt, "draft"), (prompt, "quality")]
+    assert [each["image_id"] for each in asked] == ["", sketched["nodes"]["paint"]["image_id"]]
+    assert opened(sketch).width < opened(picture).width
+    seen = judge.see(opened(picture))
+    assert (seen.icons, seen.colour) == (("red-apple",), "blue")
+
+
+@pytest.mark.parametrize("word", ["paint", "画"])
+def test_what_was_never_sketched_is_not_painted_but_sketched(engine: Engine, word: str) -> None:
+    told = engine.run("sketch_then_paint.yml", conversation=f"first of all {word}", query=word)
+    assert (told["calls"][0][1]["prompt"], told["calls"][0][1]["tier"]) == (word, "draft")
+
+
 @pytest.mark.parametrize("as_file", [False, True])
 def test_product_batch(engine: Engine, tmp_path: Path, as_file: bool) -> None:
     table = "product,colour,background\ncup,golden,white\napple,red,blue\n"
@@ -316,6 +353,54 @@ def test_product_batch(engine: Engine, tmp_path: Path, as_file: bool) -> None:
     one_by_one = re.findall(r"^\d\. \[Picture \d\]\(([^)]+)\)$", outputs["answer"], re.MULTILINE)
     assert len(one_by_one) == 2
     assert {requests.get(link, timeout=60).content for link in one_by_one} == set(packed)
+
+
+def test_campaign_from_one_sentence(engine: Engine, judge: Judge) -> None:
+    settings = {"campaign": {"enhance_model": f"{CHOSEN['provider']}/{CHOSEN['model']}"}}
+    brief = {"brief": "Hot prices in our shop", "channels": "post, banner", "languages": "en, zh"}
+    told = engine.run("campaign_from_one_sentence.yml", settings=settings, **brief)
+    outputs, made = told["outputs"], told["nodes"]["campaign"]
+    assert (outputs["succeeded"], outputs["failures"]) == (4, [])
+    sheet, *pieces = map(opened, outputs["files"])
+    assert sheet.width > pieces[0].width, "the contact sheet comes first"
+    assert [piece.width == piece.height for piece in pieces] == [True, True, False, False]
+    seen = [judge.see(piece) for piece in pieces[:2]]
+    assert [(each.icons, each.colour) for each in seen] == [(("text HOT",), "yellow"), (("text 特价",), "yellow")]
+    assert "| 4 | banner | zh | 特价 |  |" in outputs["answer"]
+    assert "**Style:** bold flat design (yellow, red)" in outputs["answer"]
+    assert f"campaign `{made['job_id']}` and its number" in outputs["answer"]
+    assert_ends_with_the_answer(told)
+    assert_zip_has([Path(file["path"]) for file in outputs["files"][1:]], outputs["answer"])
+    again = engine.run(
+        "campaign_from_one_sentence.yml",
+        settings=settings,
+        languages="en",
+        campaign=made["job_id"],
+        piece=2,
+        headline="新品",
+    )
+    [file] = again["outputs"]["files"]
+    seen_again = judge.see(opened(file))
+    assert (seen_again.icons, seen_again.colour) == (("text 新品",), "yellow"), "in the direction of the campaign"
+    assert "| 1 | post | zh | 新品 |  |" in again["outputs"]["answer"]
+
+
+def assert_zip_has(files: list[Path], answer: str) -> None:
+    """The ZIP file that an answer links to holds these pictures, and a table of the texts."""
+    [url] = re.findall(r"\[Download all as a ZIP file\]\(([^)]+)\)", answer)
+    with zipfile.ZipFile(io.BytesIO(requests.get(url, timeout=60).content)) as archive:
+        packed = [archive.read(name) for name in archive.namelist()]
+        assert [name for name in archive.namelist() if name.endswith((".csv", ".md"))]
+    assert {file.read_bytes() for file in files} <= set(packed)
+
+
+def test_campaign_from_one_sentence_without_a_language_model(engine: Engine) -> None:
+    brief = {"brief": "茶馆夏季促销，“特价”", "channels": "post", "languages": "as the sentence"}
+    told = engine.run("campaign_from_one_sentence.yml", **brief)
+    assert told["calls"][0][1]["languages"] == ""
+    assert told["outputs"]["succeeded"] == 1
+    assert "| 1 | post | zh | 特价 |  |" in told["outputs"]["answer"]
+    assert "\n> The language model is not chosen, or not written as PROVIDER/MODEL " in told["outputs"]["answer"]
 
 
 def test_bilingual_poster(engine: Engine, judge: Judge) -> None:

@@ -1,7 +1,8 @@
 """The plugin of this tree against the server of 0.1.0, as that was recorded: every tool gives what it gave.
 
-What a newer plugin needs and an older server lacks ends in a sentence that names the version needed. Nothing is lacking
-yet; so the tests of it ask for what no version knows, or have the old server know less than it did.
+What a newer plugin needs and an older server lacks ends in a sentence that names the version needed: campaigns, saved
+styles and the choice of earlier pictures. Other tests of it ask for what no version knows, or have the old server know
+less than it did.
 """
 
 from dataclasses import replace
@@ -13,6 +14,7 @@ import requests
 from tests.compat.calls import Caller, DifyFiles, told
 from tests.compat.replay import API_KEY, OldStudio, Recording
 from tests.support.daemon import Daemon
+from tests.support.dify import PROVIDER
 from tools.client import StudioClient
 from tools.errors import ClientError, NotFound, Refused
 from tools.versions import VERSION
@@ -145,6 +147,75 @@ def test_a_person_reads_the_version_needed(plugin: Daemon) -> None:
     assert TOO_OLD in outcome.error.message
 
 
+@pytest.mark.parametrize(
+    ("tool", "parameters", "said"),
+    [
+        ("image_campaign", {"brief": "春茶上新"}, "operation: must be one of generate, edit"),
+        (
+            "image_generation",
+            {"prompt": "一只猫", "style": "spring"},
+            "'style' is not a parameter of this generate request",
+        ),
+        (
+            "image_edit",
+            {"prompt": "x", "image_id": "img_1", "cache": "off"},
+            "'cache' is not a parameter of this edit r",
+        ),
+        ("image_style", {}, "There is nothing at this address"),
+        ("image_style", {"action": "save", "style": "a", "seed": 1}, "There is nothing at this address"),
+        (
+            "image_batch",
+            {"prompt": "a {{x}}", "rows": "x\n1", "cache": "similar"},
+            "'cache' is not a parameter of this g",
+        ),
+        ("image_edit", {"prompt": "x", "image_id": "img_1", "loras": "ink-wash"}, "'loras' is not a parameter of t"),
+    ],
+)
+def test_a_person_reads_what_is_new_needs_a_newer_server(
+    plugin: Daemon, tool: str, parameters: dict[str, Any], said: str
+) -> None:
+    with OldStudio(RECORDING, "generate") as old:
+        outcome = plugin.invoke(PROVIDER, tool, parameters, {**old.credentials, "language": "en"})
+        assert len(old.unknown) == 1
+    assert outcome.error is not None
+    assert outcome.error.message.startswith(said)
+    assert TOO_OLD in outcome.error.message
+
+
+def test_the_version_needed_is_told_in_chinese(plugin: Daemon) -> None:
+    with OldStudio(RECORDING, "generate") as old:
+        outcome = plugin.invoke(PROVIDER, "image_generation", {"prompt": "一只猫", "loras": "水墨"}, old.credentials)
+    assert outcome.error is not None
+    assert outcome.error.message.startswith("此服务器的 generate 请求没有参数“loras”。")
+    assert "该服务器的版本是 0.1.0；插件在这里的请求需要版本 0.2.0。请联系服务器管理员升级。" in outcome.error.message
+
+
+TIERS = {
+    "en": "which knows no other; leave the tier at auto, or use 0.2.0.",
+    "zh": "请把速度档位设为“自动”，或使用 0.2.0。",
+}
+
+
+@pytest.mark.parametrize("language", TIERS)
+def test_a_tier_that_an_old_server_does_not_know_ends_in_the_way_on(plugin: Daemon, language: str) -> None:
+    """It knows the parameter and not the word, so that no parameter is at fault."""
+    said = "tier: input should be 'quality' (you sent 'turbo')."
+    with OldStudio(refusing("tier", said), "batch") as old:
+        credentials = {**old.credentials, "language": language}
+        outcome = plugin.invoke(PROVIDER, "image_generation", {"prompt": "x", "tier": "turbo"}, credentials)
+    assert outcome.error is not None
+    assert TIERS[language] in outcome.error.message
+    assert "quality" in outcome.error.message
+
+
+def test_a_tier_that_is_not_chosen_is_not_sent_to_an_old_server(plugin: Daemon) -> None:
+    with OldStudio(RECORDING, "generate") as old, DifyFiles(RECORDING.files) as files:
+        call = RECORDING.calls["generate"]
+        chosen = {**call, "parameters": {**call["parameters"], "tier": "auto", "loras": ""}}
+        outcome = Caller(plugin, old.credentials, files).make("generate", chosen)
+    assert (outcome.error, old.unknown) == (None, [])
+
+
 @pytest.mark.parametrize("version", [VERSION, "0.2.7", "0.10.0", "1.0.0", "", "unknown"])
 def test_a_server_that_is_not_older_is_not_blamed(version: str) -> None:
     message = str(refusal_of({"operation": "upscale"}, at_version(version)))
@@ -161,8 +232,8 @@ def test_what_is_merely_missing_at_an_old_server_is_not_blamed_on_its_version() 
     assert "version" not in str(caught.value)
 
 
-def refusing_rows(param: str, message: str) -> Recording:
-    """The recorded server, as if it refused a batch so."""
+def refusing(param: str, message: str) -> Recording:
+    """The recorded server, as if it refused a job so."""
     error = {"code": "invalid_value", "message": message, "param": param, "type": "", "request_id": "r1"}
     refusal = {"route": "POST /v1/jobs", "status": 422, "json": {"error": error}}
     call = {**RECORDING.calls["batch"], "exchanges": [refusal]}
@@ -179,7 +250,7 @@ def refusing_rows(param: str, message: str) -> Recording:
 )
 def test_rows_that_an_old_server_cannot_read_end_in_what_it_reads(plugin: Daemon, param: str, said: str) -> None:
     """The plugin hands a table on as it is; the old server reads fewer forms than the old plugin did."""
-    with OldStudio(refusing_rows(param, said), "batch") as old, DifyFiles(RECORDING.files) as files:
+    with OldStudio(refusing(param, said), "batch") as old, DifyFiles(RECORDING.files) as files:
         outcome = Caller(plugin, old.credentials, files).make("batch", RECORDING.calls["batch"])
     assert outcome.error is not None
     assert outcome.error.message == (

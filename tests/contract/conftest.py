@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from flask.testing import FlaskClient
 
 from qwen_image_studio.jobs import JobStore
-from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Route, Services
-from qwen_image_studio.worker.loop import Worker, light_worker
+from qwen_image_studio.worker.light import light_worker
+from qwen_image_studio.worker.loop import Worker
 from tests.support.database import with_tables
 from tests.support.worker import scripted_worker
 
@@ -36,7 +37,7 @@ def app(settings: Settings) -> Iterator[Flask]:
 
     def check(response: Response) -> Response:
         view = app.view_functions.get(request.endpoint or "")
-        code = _error_code(response)
+        code = g.get("error_code") if response.status_code >= 400 else None
         if isinstance(view, Route) and code is not None and code not in view.all_errors:
             undeclared.append(f"{request.method} {request.path}: {code}")
         return response
@@ -44,12 +45,6 @@ def app(settings: Settings) -> Iterator[Flask]:
     app.after_request(check)
     yield app
     assert not undeclared
-
-
-def _error_code(response: Response) -> str | None:
-    """The code of an error's body; None for any other answer."""
-    body = response.get_json(silent=True) if response.status_code >= 400 and response.is_json else None
-    return body["error"]["code"] if isinstance(body, dict) and "error" in body else None
 
 
 @pytest.fixture

@@ -11,13 +11,14 @@ from flask.testing import FlaskClient
 from qwen_image_studio.contract.words import Scope
 from qwen_image_studio.database.connection import open_database
 from qwen_image_studio.guard.keys import KeyStore
-from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Route
 from qwen_image_studio.worker.loop import Worker
+from tests.support.refusals import error_code
 
-OPEN = {"ops.health", "ops.live", "ops.ready", "ops.openapi", "files.file"}
+OPEN = {"ops.health", "ops.health_of_others", "ops.live", "ops.ready", "ops.accepts", "ops.openapi", "files.file"}
 """Endpoints that need no key: health, the contract, and links that carry their own signature."""
 ASK = {"operation": "generate", "prompt": "a cup", "steps": 2}
 
@@ -111,14 +112,17 @@ def test_every_route_outside_the_short_list_needs_a_key(app: Flask, client: Flas
     closed = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in OPEN]
     assert len(closed) >= 7
     for rule in closed:
-        path = rule.rule.replace("<job_id>", "job_1").replace("<image_id>", "img_1")
+        path = rule.rule.replace("<job_id>", "job_1").replace("<image_id>", "img_1").replace("<path:model>", "Qwen/x")
         method = "POST" if "POST" in (rule.methods or ()) else "GET"
-        for headers in ({}, bearer("wrong"), {"Authorization": f"Basic {key}"}, bearer(key + "x"), bearer(key[:-1])):
+        others = ({"Authorization": f"Basic {key}"}, {"api-key": "wrong"}, {"api-key": ""}, {"x-key": key})
+        for headers in ({}, bearer("wrong"), bearer(key + "x"), bearer(key[:-1]), *others):
             answer = client.open(path, method=method, headers=headers)
-            assert (answer.status_code, answer.get_json()["error"]["code"]) == (401, "invalid_api_key"), path
+            assert (answer.status_code, error_code(answer)) == (401, "invalid_api_key"), path
             assert key not in answer.text
-        assert client.open(path, method=method, headers=bearer(key)).status_code != 401, path
+        for headers in (bearer(key), {"api-key": key}):
+            assert client.open(path, method=method, headers=headers).status_code != 401, path
     assert client.get("/v1/health").status_code == 200
+    assert client.get("/health").get_json() == client.get("/v1/health").get_json()
     assert client.get("/openapi.json").status_code == 200
 
 

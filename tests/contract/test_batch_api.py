@@ -21,7 +21,7 @@ from qwen_image_studio.contract.words import MAX_ROWS, Lane, State
 from qwen_image_studio.gallery.archive import archive
 from qwen_image_studio.imaging import read_origin
 from qwen_image_studio.jobs import OPEN_ROWS, JobStore
-from qwen_image_studio.system.devices import worker_name
+from qwen_image_studio.system.seats import worker_name
 from qwen_image_studio.web.present import job_view, tag_of
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.ends import LAST_CLAIMS

@@ -18,7 +18,7 @@ from qwen_image_studio.contract.words import Scope
 from qwen_image_studio.gallery.pruning import Retention
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.jobs.calls import Call, Calls, Sought
-from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import close_app, create_app
 from qwen_image_studio.web.call_log import MOST_STRANGERS, CallLog
@@ -271,6 +271,7 @@ def logged(store: JobStore) -> JobStore:
         "tier": "quality",
     }
     done: dict[str, Any] = {"phases": {"denoising": 2000.0, "waiting": 9e9}, "images": 2, "took_ms": 2000.0, "bytes": 5}
+    done["cached"] = True
     store.calls.write(
         [
             Call(1.0, "r1", outcome="succeeded", key="web", owner="ann", person="p", prompt="cat", **job, **done),
@@ -348,6 +349,7 @@ def test_the_command_shows_the_log(shell: CliRunner, logged: JobStore) -> None:
     lines = shell.invoke(log, []).output.splitlines()
     assert [line.split("\t")[3].split()[0] for line in lines] == ["generate", "generate", "generate", "GET", "DELETE"]
     assert lines[1].split("\t")[2:] == ["app", "generate miniature job_2", "failed:worker_lost", "0.00 s"]
+    assert lines[0].endswith("\tcached")
     assert len(shell.invoke(log, ["--limit", "2"]).output.splitlines()) == 2
 
 

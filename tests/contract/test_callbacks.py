@@ -23,7 +23,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from qwen_image_studio.contract.caller import LOCAL
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Review
-from qwen_image_studio.database import connection
+from qwen_image_studio.database import sqlite
 from qwen_image_studio.database.tables import deliveries, images
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.guard.post import Answer
@@ -294,7 +294,7 @@ def test_a_try_that_cannot_be_noted_is_made_again(
     receiver: Receiver,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connection, "BUSY_TIMEOUT_MS", 100)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)
     painted(client, worker, webhook_url=receiver.url)
     now = time.time()
     with parts.store.database.engine.connect() as writer:  # keeps the others from writing, from the answer on

@@ -23,7 +23,7 @@ from qwen_image_studio.guard.safety import Safety, unanswered
 from qwen_image_studio.jobs import Job, JobStore, StoredImage
 from qwen_image_studio.jobs.retries import INPUT_UNREADABLE, RETRIES
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import worker_name
+from qwen_image_studio.system.seats import worker_name
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
 from tests.support import classifier
@@ -362,7 +362,7 @@ def test_the_next_job_is_painted_while_the_one_before_is_checked(
 def test_no_more_than_two_jobs_wait_for_their_checks(
     client: FlaskClient, store: JobStore, worker: Worker, answers: ScriptedClassifier
 ) -> None:
-    ids = [paint(client, PASSES, HANGS) for _ in range(4)]
+    ids = [paint(client, PASSES, HANGS, cache=False) for _ in range(4)]
     with working(worker):
         until(lambda: store.jobs.get(ids[2]).progress.phase == "storing")
         assert store.jobs.get(ids[3]).state is State.QUEUED

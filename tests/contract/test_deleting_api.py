@@ -16,23 +16,25 @@ from sqlalchemy import update
 
 from qwen_image_studio.__main__ import cli
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.words import Policy
 from qwen_image_studio.database.connection import open_database
 from qwen_image_studio.database.tables import images, jobs
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.gallery.links import open_links
 from qwen_image_studio.gallery.pruning import DAY_S, LEFTOVER_S, Pruned, Retention, prune
 from qwen_image_studio.guard.keys import KeyStore
+from qwen_image_studio.guard.safety import Safety
 from qwen_image_studio.imaging.received import stored_form
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import worker_name
+from qwen_image_studio.system.seats import worker_name
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
 from tests.support.pictures import png
 from tests.support.studio import stored_pictures
 
-ASK: dict[str, Any] = {"operation": "generate", "prompt": "a cup", "steps": 2, "seed": 5}
+ASK: dict[str, Any] = {"operation": "generate", "prompt": "a cup", "steps": 2, "seed": 5, "cache": False}
 
 
 def painted(client: FlaskClient, worker: Worker, **changes: Any) -> dict[str, Any]:
@@ -235,16 +237,16 @@ def test_a_conversation_goes_on_with_the_image_that_is_left(client: FlaskClient,
 
 
 def test_an_image_deleted_while_a_request_is_read_is_not_queued(
-    client: FlaskClient, worker: Worker, parts: Services, store: JobStore, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, worker: Worker, parts: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = painted(client, worker)["images"][0]
-    room = type(store.jobs).check_room
+    policy_of = Safety.policy_of
 
-    def delete_meanwhile(self: Any, *asked: Any) -> None:
-        room(self, *asked)
+    def delete_meanwhile(self: Safety, *asked: Any) -> Policy:
         parts.gallery.forget_image(image["id"], "local")
+        return policy_of(self, *asked)
 
-    monkeypatch.setattr(type(store.jobs), "check_room", delete_meanwhile)
+    monkeypatch.setattr(Safety, "policy_of", delete_meanwhile)
     answer = client.post("/v1/jobs", json={**ASK, "operation": "edit", "prompt": "red", "image": image["id"]})
     assert refusal(answer) == (422, "image_not_found")
     assert answer.get_json()["error"]["param"] == "image"

@@ -303,7 +303,7 @@ def test_one_change_is_looked_at_once_however_many_follow(
     app: Flask, client: FlaskClient, store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qwen_image_studio.web.streams.STREAMS_AT_ONCE", 100)
-    monkeypatch.setattr("qwen_image_studio.web.waiting.LOST_NEWS_S", 3600.0)
+    monkeypatch.setattr("qwen_image_studio.jobs.news.pipes.PipeEar.look_s", 3600.0)
     monkeypatch.setattr("qwen_image_studio.web.events.PACE_S", 0.0)
     read: list[str] = []
 

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from qwen_image_studio.contract.words import Review, Scope
 from qwen_image_studio.jobs import JobStore, StoredImage
-from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Services

@@ -1,6 +1,5 @@
 """Health in words for people, and in statuses for probes; nothing untrue in either."""
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +11,8 @@ from qwen_image_studio.contract.service import Health
 from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
 from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import holding, worker_lock, worker_name, worker_since
 from qwen_image_studio.system.processes import is_locked, lock
+from qwen_image_studio.system.seats import holding, worker_name
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
 
@@ -38,6 +37,9 @@ def health_of(client: FlaskClient) -> Health:
     ready = client.get("/v1/health/ready")
     assert Health.model_validate(ready.get_json()) == health.model_copy(update={"operator": None})
     assert ready.status_code == (200 if can_paint(health) else 503)
+    accepts = client.get("/v1/health/accepts")
+    assert accepts.get_json() == ready.get_json()
+    assert accepts.status_code == (503 if health.queued is None else 200), "whoever is up to paint"
     live = client.get("/v1/health/live")
     assert (live.status_code, live.get_json()["version"]) == (200, health.version)
     return health
@@ -77,12 +79,36 @@ def test_health(
     assert words in health.message
 
 
+def test_equal_devices_of_several_hosts_are_told_apart(client: FlaskClient, store: JobStore) -> None:
+    for host, state in (("gpu1", READY), ("gpu2", FAILED)):
+        report = WorkerReport(f"{host}/cuda:0/1", "cuda:0", state, None, "no weights", time.time(), host=host)
+        store.workers.note(report)
+    health = health_of(client)
+    assert [(worker.host, worker.device, worker.state) for worker in health.workers] == [
+        ("gpu1", "cuda:0", READY),
+        ("gpu2", "cuda:0", FAILED),
+    ]
+    assert (health.state, health.message) == ("degraded", "gpu2, cuda:0: no weights")
+
+
+@pytest.mark.parametrize(("device", "others"), [("cuda:0", READY), (LIGHT_DEVICE, READY), ("cuda:0", LOST)])
+def test_a_worker_that_was_stopped_is_told_of_where_none_of_its_kind_goes_on(
+    client: FlaskClient, report: Report, device: str, others: WorkerState
+) -> None:
+    report(READY, device="cuda:7")
+    report(LOST, "Stopped.", device, name="h/a", age=1)
+    report(others, "", device, name="h/b")
+    expected = "ready" if device == "cuda:0" or others is READY else "degraded"
+    assert health_of(client).state == expected
+    assert not [worker for worker in health_of(client).workers if worker.state is LOST]
+
+
 @pytest.mark.parametrize("state", [READY, BUSY])
 def test_a_worker_of_this_host_lives_for_as_long_as_its_lock_is_held(
     client: FlaskClient, report: Report, settings: Settings, state: WorkerState
 ) -> None:
     report(state, device="cpu", name=worker_name("cpu"))
-    with lock(worker_lock(settings.data_dir, "cpu")):
+    with holding(settings.data_dir, "cpu"):
         assert health_of(client).state == state.value
     health = health_of(client)
     assert (health.state, health.workers[0].state) == ("failed", LOST)
@@ -99,8 +125,8 @@ def test_a_worker_that_was_started_again_is_not_ready_by_the_report_of_the_one_b
     client: FlaskClient, report: Report, settings: Settings
 ) -> None:
     """B10: the report of a worker that was killed stays, where the database is too busy to note its end."""
-    with holding(settings.data_dir, "cpu"):
-        report(READY, device="cpu", name=worker_name("cpu"))
+    with holding(settings.data_dir, "cpu", "h/cpu/before"):
+        report(READY, device="cpu", name="h/cpu/before")
         assert health_of(client).state == "ready"
     with holding(settings.data_dir, "cpu"):
         health = health_of(client)
@@ -116,7 +142,6 @@ def test_a_worker_that_lives_and_cannot_report_is_not_said_to_be_started_again(
 ) -> None:
     """B10: a full disk or a locked database keeps reports from being written, and nothing is restarted then."""
     with holding(settings.data_dir, "cpu"):
-        os.utime(worker_since(settings.data_dir, "cpu"), (0, 0))
         report(state, device="cpu", name=worker_name("cpu"), age=20)
         health = health_of(client)
         assert health.state == "failed"

@@ -12,11 +12,11 @@ HOME = ROOT / "server" / PACKAGE
 FLOORS = [
     {"contract"},
     {"settings"},
-    {"system"},
+    {"system", "variables"},
     {"database"},
     {"imaging", "prompts", "planning"},
     {"models", "jobs", "guard"},
-    {"gallery"},
+    {"gallery", "loading"},
     {"operations"},
     {"painting", "adjusting"},
     {"recipe"},
@@ -69,15 +69,18 @@ def test_every_room_has_its_floor() -> None:
     assert {room(path) for path in SERVER} == RANK.keys()
 
 
-def test_torch_is_imported_by_painting_and_weights_alone() -> None:
-    heavy = {"torch", "diffusers", "transformers"}
+def test_torch_is_imported_where_models_are_loaded_and_painted_with_alone() -> None:
+    heavy = {"torch", "diffusers", "transformers", "peft"}
     users = {path for path in SERVER if any(name.split(".")[0] in heavy for name in imported(path))}
-    assert {room(path) for path in users} <= {"models", "painting", "local"}
-    assert not users & {HOME / "models/table.py", HOME / "models/known_words.py"}
+    assert {room(path) for path in users} <= {"models", "loading", "painting", "local"}
+    assert not users & {HOME / "models/table.py", HOME / "models/known_words.py", HOME / "models/loras.py"}
 
 
 def test_the_worker_never_imports_flask_and_the_web_never_torch() -> None:
-    for module, unwanted in (("worker.loop", ["flask", "torch"]), ("host.webserver", ["torch", "transformers"])):
+    for module, unwanted in (
+        ("worker.loop", ["flask", "torch"]),
+        ("host.webserver", ["torch", "transformers", "peft"]),
+    ):
         code = f"import sys, {PACKAGE}.{module}; print([name for name in {unwanted} if name in sys.modules])"
         answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         assert answer.stdout.strip() == "[]", module

@@ -10,7 +10,7 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import MAX_ROWS
 from qwen_image_studio.operations.batch import MAX_FILLED_TOTAL
 from qwen_image_studio.web.routing import Route
-from tests.contract.test_bad_input import assert_refused
+from tests.support.refusals import assert_refused
 
 FREE = {"job": "counted value by value in prompts/filling.py", "properties": "the content of an OpenAPI document"}
 """Fields that hold anything, and where their limit stands."""

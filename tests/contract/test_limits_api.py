@@ -64,8 +64,15 @@ def test_openais_routes_count_and_refuse_alike(client: FlaskClient, keys: KeySto
     [(name, left)] = fields(answer.headers["RateLimit"]).items()
     assert (name, left["r"]) == ("requests-per-minute-of-person", "0")
     assert 0 <= int(answer.headers["Retry-After"]) - int(left["t"]) <= 1, "the headers are written a moment later"
+    assert "X-Should-Retry" not in answer.headers, "a client waits for the next minute"
     files = {"image": (io.BytesIO(png()), "a.png"), "prompt": "make it red", "user": "ann"}
     assert client.post("/v1/images/edits", data=files, headers=headers).status_code == 429
+
+
+def test_openais_clients_try_once_where_a_day_has_to_pass(client: FlaskClient, keys: KeyStore) -> None:
+    headers = bearer(keys, KeyLimits(key=Limits(images_per_month=0)))
+    answer = client.post("/v1/images/generations", json={"prompt": "a cup"}, headers=headers)
+    assert (answer.status_code, answer.headers["X-Should-Retry"]) == (429, "false")
 
 
 def test_what_is_refused_leaves_no_files(client: FlaskClient, keys: KeyStore, parts: Services) -> None:

@@ -76,6 +76,17 @@ def test_what_ended_is_counted_with_its_outcome_and_its_phases(client: FlaskClie
     )
 
 
+def test_pictures_and_their_seconds_are_counted_by_tier(client: FlaskClient, worker: Worker) -> None:
+    for tier in ("quality", "turbo", "turbo"):
+        client.post("/v1/jobs", json={**ASK, "tier": tier})
+    while worker.run_next():
+        pass
+    seen = scraped(client)
+    for tier, number in (("quality", 1), ("turbo", 2)):
+        assert value(seen, "studio_tier_images_total", model="miniature", tier=tier) == number
+        assert (value(seen, "studio_tier_device_seconds_total", model="miniature", tier=tier) or 0) > 0
+
+
 def test_a_counter_never_shrinks_whatever_is_deleted(
     client: FlaskClient, store: JobStore, worker: Worker, parts: Services
 ) -> None:
@@ -87,7 +98,7 @@ def test_a_counter_never_shrinks_whatever_is_deleted(
         pass
     after = scraped(create_app(parts.settings, parts.models).test_client())  # the process was started again
     for (name, labels), number in before.items():
-        if name.startswith(("studio_jobs_total", "studio_job_seconds", "studio_usage", "studio_claim")):
+        if name.startswith(("studio_jobs_total", "studio_job_seconds", "studio_usage", "studio_tier", "studio_claim")):
             assert after[name, labels] >= number, name
 
 
@@ -152,6 +163,7 @@ def served(app: Flask, client: FlaskClient, store: JobStore, worker: Worker) -> 
     """The labels of each metric that a server serves which has done a little of everything."""
     client.post("/v1/jobs", json=ASK)
     assert worker.run_next()
+    assert client.post("/v1/jobs", json={**ASK, "cache": True}).get_json()["cached"]
     found: dict[str, set[str]] = {}
     for name, labels in scraped(client):
         found.setdefault(name, set()).update(label for label, _ in labels)

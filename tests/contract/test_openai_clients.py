@@ -12,8 +12,8 @@ from PIL import Image
 
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.worker.loop import Worker
-from tests.contract.test_bad_input import assert_refused
 from tests.support.pictures import png
+from tests.support.refusals import assert_refused
 from tests.support.worker import working
 
 

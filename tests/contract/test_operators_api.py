@@ -181,9 +181,9 @@ def test_a_model_tells_the_median_seconds_of_a_picture_that_were_measured_here(
         ]
     )
     [model] = client.get("/v1/models").get_json()["data"]
-    assert [tier["seconds"] for tier in model["tiers"]] == [2.0, None]
+    assert [tier["seconds"] for tier in model["tiers"]] == [2.0, None, None, None]
 
 
 def test_a_model_of_which_nothing_was_measured_tells_none(client: FlaskClient) -> None:
     [model] = client.get("/v1/models").get_json()["data"]
-    assert [tier["seconds"] for tier in model["tiers"]] == [None, None]
+    assert [tier["seconds"] for tier in model["tiers"]] == [None] * 4

@@ -15,7 +15,8 @@ from openapi_pydantic.v3.v3_1 import OpenAPI
 from qwen_image_studio.contract.service import ModelList
 from qwen_image_studio.contract.words import WorkerState
 from qwen_image_studio.jobs import JobStore, WorkerReport
-from qwen_image_studio.web.health import SILENT_S
+from qwen_image_studio.jobs.workers import SILENT_S
+from qwen_image_studio.web.openai.routes import AZURE_BASES
 from qwen_image_studio.web.openapi import document
 from tests.support import ROOT
 
@@ -38,6 +39,23 @@ def test_models_tell_their_limits_and_what_is_loaded(client: FlaskClient, store:
     assert client.get("/v1/models").get_json()["data"][0]["loaded"] is False
 
 
+def test_models_that_no_living_worker_offers_are_told(client: FlaskClient, store: JobStore) -> None:
+    def unavailable() -> Any:
+        return client.get("/v1/models").get_json()["data"][0]["unavailable"]
+
+    assert "No worker" in unavailable()
+    for offers, is_offered in (
+        ({"models": {"Qwen-Image": {}}}, False),
+        ({"models": {"miniature": {}}}, True),
+        (None, True),
+    ):
+        for state in WorkerState:
+            report = WorkerReport("far/cpu/1", "cpu", state, None, "", time.time(), host="far", offers=offers)
+            store.workers.note(report)
+            lives = state not in {WorkerState.FAILED, WorkerState.LOST}
+            assert (unavailable() is None) is (is_offered and lives)
+
+
 def test_openapi_is_valid_and_whole(app: Flask, client: FlaskClient) -> None:
     served = client.get("/openapi.json").get_json()
     OpenAPI.model_validate(served)
@@ -51,16 +69,25 @@ def test_openapi_is_valid_and_whole(app: Flask, client: FlaskClient) -> None:
         "/v1/events",
         "/v1/images/generations",
         "/v1/images/edits",
+        "/v1/images/variations",
+        *(f"{base}/deployments/{{deployment}}/images/generations" for base in AZURE_BASES.values()),
+        *(f"{base}/deployments/{{deployment}}/images/edits" for base in AZURE_BASES.values()),
+        "/health",
         "/v1/images",
         "/v1/images/{image_id}",
         "/v1/images/{image_id}/chain",
         "/v1/images/{image_id}/review",
         "/v1/images/{image_id}/content",
+        "/models/{model}",
+        "/hf-inference/models/{model}",
+        "/v1/styles",
+        "/v1/styles/{name}",
         "/v1/deliveries",
         "/v1/deliveries/{delivery_id}/resend",
         "/v1/health",
         "/v1/health/live",
         "/v1/health/ready",
+        "/v1/health/accepts",
         "/v1/me",
         "/v1/models",
         "/v1/models/{model_id}",

@@ -18,7 +18,7 @@ from qwen_image_studio.guard.safety import Safety
 from qwen_image_studio.host.doctor import examine
 from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import worker_name
+from qwen_image_studio.system.seats import worker_name
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.checking import checks_for
 from qwen_image_studio.worker.loop import Worker
@@ -218,7 +218,7 @@ def test_health_tells_of_a_classifier_that_is_down_and_goes_on_painting(
     assert told["state"] == health
     assert ("safety, which scores pictures: no weights" in told["message"]) is (health == "degraded")
     assert client.get("/v1/health/ready").status_code == 200
-    assert worker_name(SAFETY_DEVICE).endswith("/safety")
+    assert worker_name(SAFETY_DEVICE).split("/")[1] == "safety"
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,10 @@ from qwen_image_studio.gallery.store import StoredFile
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.jobs.retries import INPUT_UNREADABLE, LONGEST_REST_S, RETRIES
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import worker_name
+from qwen_image_studio.system.seats import worker_name
 from qwen_image_studio.web.routing import Services
-from qwen_image_studio.worker.loop import Worker, light_worker
+from qwen_image_studio.worker.light import light_worker
+from qwen_image_studio.worker.loop import Worker
 from tests.support import ROOT
 from tests.support.pictures import png
 from tests.support.waiting import until
@@ -88,7 +89,7 @@ def test_after_a_lost_worker_the_next_attempt_paints_the_same_picture(
 ) -> None:
     alone = submit(client)
     worker.run_next()
-    lost = submit(client)
+    lost = submit(client, cache=False)
     assert store.leases.claim(NAME, Lane.PAINT, ["miniature"]) is not None
     with caplog.at_level(logging.WARNING):
         assert store.leases.abandon(NAME) == 1

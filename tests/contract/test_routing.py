@@ -10,8 +10,9 @@ from pydantic import BaseModel
 from qwen_image_studio.contract.errors import ERRORS
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
+from qwen_image_studio.web.bodies import read_json
 from qwen_image_studio.web.openapi import document
-from qwen_image_studio.web.routing import Body, Route, read_json, route
+from qwen_image_studio.web.routing import Body, Route, route
 
 
 class Pace(BaseModel):

@@ -13,7 +13,7 @@ from qwen_image_studio.__main__ import cli
 from qwen_image_studio.contract.errors import BadTerms, CannotServe, StudioError
 from qwen_image_studio.guard.terms import Terms, terms
 from qwen_image_studio.host.supervise import serve
-from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.recipe import check_files
 from qwen_image_studio.settings import Settings
 from tests.support.pictures import png

@@ -10,9 +10,11 @@ from flask.testing import FlaskClient
 
 from qwen_image_studio.contract.words import Scope
 from qwen_image_studio.guard.keys import KeyStore
+from qwen_image_studio.web.openai.routes import AZURE_BASES
 from qwen_image_studio.web.routing import SAFE_METHODS, Route, Services
 from qwen_image_studio.worker.loop import Worker
 from tests.support.pictures import png
+from tests.support.refusals import error_code
 
 PAINTS = {Scope.GENERATE, Scope.EDIT}
 NEEDS: dict[str, set[Scope]] = {
@@ -20,6 +22,8 @@ NEEDS: dict[str, set[Scope]] = {
     "jobs.cancel": PAINTS,
     "jobs.delete": PAINTS,
     "images.upload": PAINTS,
+    "styles.save": PAINTS,
+    "styles.delete": PAINTS,
     "images.delete": PAINTS,
     "review.decide": {Scope.REVIEW, Scope.OPERATE},
     "deliveries.index": {Scope.OPERATE},
@@ -30,6 +34,11 @@ NEEDS: dict[str, set[Scope]] = {
     "ops.metrics": {Scope.OPERATE},
     "openai.generate": {Scope.GENERATE},
     "openai.edit": {Scope.EDIT},
+    "openai.variation": {Scope.EDIT},
+    **{f"{name}.generations": {Scope.GENERATE} for name in AZURE_BASES},
+    **{f"{name}.edits": {Scope.EDIT} for name in AZURE_BASES},
+    "huggingface.infer": PAINTS,
+    "hf_inference.infer": PAINTS,
 }
 """Of which scopes a route needs one; a route that is not listed is read with any key, or needs none."""
 GENERATE = {"operation": "generate", "prompt": "a cup", "steps": 2}
@@ -66,7 +75,7 @@ def routes(app: Flask) -> list[tuple[str, str, str, Route]]:
 
 def refused(answer: Any) -> bool:
     """Whether the scope was missing, and nothing else."""
-    return bool(answer.status_code == 403 and answer.get_json()["error"]["code"] == "scope_missing")
+    return bool(answer.status_code == 403 and error_code(answer) == "scope_missing")
 
 
 def test_every_route_asks_each_key_for_the_scopes_of_the_table(
@@ -145,9 +154,14 @@ def test_without_keys_this_machine_may_do_everything(client: FlaskClient) -> Non
     assert client.delete("/v1/images/x1").status_code == 404
 
 
+def either(scope: str) -> list[dict[str, list[str]]]:
+    """The key in either of its headers."""
+    return [{"key": [scope]}, {"azure_key": [scope]}]
+
+
 def test_the_contract_tells_which_scopes_a_route_needs(client: FlaskClient) -> None:
     paths = client.get("/openapi.json").get_json()["paths"]
-    assert paths["/v1/images/edits"]["post"]["security"] == [{"key": ["edit"]}]
-    assert paths["/v1/jobs"]["post"]["security"] == [{"key": ["generate"]}, {"key": ["edit"]}]
+    assert paths["/v1/images/edits"]["post"]["security"] == either("edit")
+    assert paths["/v1/jobs"]["post"]["security"] == [*either("generate"), *either("edit")]
     assert "scope_missing" in paths["/v1/jobs"]["post"]["responses"]["403"]["description"]
     assert "security" not in paths["/v1/jobs"]["get"]

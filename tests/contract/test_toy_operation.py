@@ -12,8 +12,9 @@ from PIL import Image
 from qwen_image_studio.contract.adjustments import Flip
 from qwen_image_studio.contract.words import OutputFormat
 from qwen_image_studio.operations.given import Given, Planned
+from qwen_image_studio.operations.paint_request import ImageRequest
 from qwen_image_studio.operations.parameters import OneImage
-from qwen_image_studio.operations.request import OPERATIONS, ImageRequest
+from qwen_image_studio.operations.request import OPERATIONS
 from qwen_image_studio.planning.plan import AdjustPlan
 from qwen_image_studio.worker.loop import Worker
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from tests.support.database import sqlite_alone
 from tests.support.pictures import png
 from tests.support.studio import Studio
 
@@ -31,6 +32,7 @@ def opened(studio: Studio, link: str) -> str:
     return hashlib.sha256(answer.content).hexdigest()
 
 
+@sqlite_alone("PostgreSQL's tools back it up")
 def test_a_running_server_goes_on_in_another_folder(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()

@@ -17,6 +17,7 @@ from PIL import Image
 from qwen_image_studio.__main__ import main
 from qwen_image_studio.imaging import read_origin
 from tests.support import ROOT
+from tests.support.database import environment, sqlite_alone
 from tests.support.pictures import png
 from tests.support.studio import Studio, free_port
 
@@ -27,6 +28,7 @@ def settings_of(folder: Path, **settings: str) -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if not name.startswith("STUDIO_")},
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'server'}",
         "STUDIO_DATA_DIR": str(folder / "data"),
+        **environment(Path(settings.get("data_dir", folder / "data"))),
         "STUDIO_PORT": str(free_port()),
         "STUDIO_DEVICES": "cpu",
         **{f"STUDIO_{name.upper()}": value for name, value in settings.items()},
@@ -256,6 +258,7 @@ def test_serve_says_what_stops_it(tmp_path: Path) -> None:
     assert_one_line(run(tmp_path, "serve", data_dir=str(tmp_path / "file" / "data")), "STUDIO_DATA_DIR")
 
 
+@sqlite_alone("its disk")
 def test_serve_on_a_full_disk(tmp_path: Path) -> None:
     """No byte can be written: the kernel's file size limit plays the full disk."""
 

@@ -1,6 +1,7 @@
 """The examples without Dify, run as they stand against a real server; a judge looks at the pictures that come out."""
 
 import base64
+import csv
 import json
 import os
 import re
@@ -88,6 +89,32 @@ def test_the_client_of_openai_paints_edits_and_previews(
     assert shown(judge, pictures["apple.png"], "blue") == (("red-apple",), ["blue"])
     assert shown(judge, pictures["cat.png"], "blue") == (("cat-face",), ["blue"])
     assert shown(judge, pictures["star.png"], "purple") == (("star",), ["purple"])
+
+
+def test_the_client_of_hugging_face_paints_and_edits(environment: dict[str, str], judge: Judge, tmp_path: Path) -> None:
+    printed = run(tmp_path, environment, sys.executable, EXAMPLES / "huggingface_client.py", "pictures")
+    names = [Path(line).name for line in printed.split()]
+    assert names == ["apple.png", "green.png"]
+    apple, green = (opened(tmp_path / "pictures" / name) for name in names)
+    assert shown(judge, apple, "blue", "green") == (("red-apple",), ["blue"])
+    assert shown(judge, green, "blue", "green") == (("red-apple",), ["green"])
+
+
+def test_a_campaign_has_one_palette_and_its_lettering_in_each_language(
+    environment: dict[str, str], judge: Judge, tmp_path: Path
+) -> None:
+    printed = run(tmp_path, environment, sys.executable, EXAMPLES / "campaign.py", "made")
+    ground = printed.split()[0]
+    with (tmp_path / "made/texts.csv").open(encoding="utf-8-sig", newline="") as table:
+        texts = list(csv.DictReader(table))
+    pictures = [opened(tmp_path / "made" / line["file"]) for line in texts]
+    assert [f"{picture.width}x{picture.height}" for picture in pictures] == [line["size"] for line in texts]
+    assert all(is_on(picture, ground) for picture in pictures), "one palette"
+    seen = [judge.see(picture).icons for picture in pictures[:4]]  # in longer shapes the miniature stretches its things
+    assert {icons[0] for icons in seen} == {"cat-face"}, "one subject"
+    letters = [icons[1].removeprefix("text ") for icons in seen]
+    assert letters[1::2] == ["春", "春"]
+    assert all(text.isascii() and text.isupper() for text in letters[::2]), "small HOT is like SALE to the judge"
 
 
 def test_the_notebook_runs_and_its_pictures_show_what_it_says(

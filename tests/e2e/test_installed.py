@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,8 @@ def required(lines: list[str]) -> dict[str, Requirement]:
     return {canonicalize_name(each.name): each for each in map(Requirement, lines)}
 
 
-RANGES = required(tomllib.loads((SERVER / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"])
+PROJECT = tomllib.loads((SERVER / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+RANGES = required([*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())])
 PINS = required([line for line in (SERVER / "requirements.txt").read_text().splitlines() if line[0] not in "#-"])
 ALL_PINS = required([line for line in (SERVER / "constraints.txt").read_text().splitlines() if line[0] not in "#-"])
 
@@ -135,7 +137,12 @@ def test_the_wheel_holds_all_that_the_server_reads(wheel: Path) -> None:
     assert there == {path.relative_to(SERVER).as_posix() for path in own}
     weights = {"transformer/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"}
     needed = {f"miniature/weights/{name}" for name in weights}
-    needed |= {"py.typed", "prompts/templates.toml", "database/migrations/script.py.mako"}
+    needed |= {
+        "miniature/lora/turbo.safetensors",
+        "py.typed",
+        "prompts/templates.toml",
+        "database/migrations/script.py.mako",
+    }
     needed |= {f"database/migrations/versions/{path.name}" for path in package.glob("database/migrations/versions/0*")}
     assert {f"qwen_image_studio/{name}" for name in needed} <= there
 

@@ -19,6 +19,8 @@ from tests.support.dify import PROVIDER
 from tests.support.studio import Studio
 from tests.support.waiting import PATIENCE_S
 
+PATIENT_S = 240
+"""Time budget in seconds of who waits for a picture, however slow a loaded machine paints it."""
 _numbers = itertools.count(1001, step=10)
 
 
@@ -37,7 +39,7 @@ class Caller:
         self.key = KeyStore(open_database(Settings(data_dir=self.studio.folder / "data"))).add(f"caller-{self.number}")
 
     def invoke(
-        self, tool: str, *, budget: int = 60, on_progress: Callable[[str], None] | None = None, **given: Any
+        self, tool: str, *, budget: int = PATIENT_S, on_progress: Callable[[str], None] | None = None, **given: Any
     ) -> Outcome:
         """Call a tool, whatever comes of it; what it says must never hold the key or a traceback."""
         credentials = {"server_url": self.server_url, "api_key": self.key, "time_budget": budget}

@@ -21,12 +21,13 @@ from qwen_image_studio.contract.words import Lane
 from qwen_image_studio.gallery import Gallery, open_gallery
 from qwen_image_studio.gallery.links import open_links
 from qwen_image_studio.intake import Intake
-from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.batches import Batches
-from qwen_image_studio.worker.loop import Worker, light_worker
+from qwen_image_studio.worker.light import light_worker
+from qwen_image_studio.worker.loop import Worker
 from tests.faults.test_kills import assert_whole, stored_files
 from tests.faults.test_kth_failure import FailKth
 from tests.support.pictures import png

@@ -3,7 +3,6 @@
 import json
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import pytest
 from qwen_image_studio.jobs import JobStore, open_store
 from qwen_image_studio.jobs.calls import Call, Sought
 from qwen_image_studio.settings import Settings
+from tests.support.database import writing_nothing
 from tests.support.studio import SCRIPTED, Studio
 from tests.support.waiting import until
 
@@ -115,12 +115,9 @@ def test_every_line_of_every_process_is_json_and_names_the_request_or_the_job(
 
 def test_a_frozen_writer_of_the_database_holds_up_no_read(running: Studio) -> None:
     """Rows of refused requests wait beside the requests, and are written once the database is free."""
-    blocker = sqlite3.connect(running.folder / "data" / "studio.sqlite", isolation_level=None)
-    blocker.execute("BEGIN IMMEDIATE")
-    answers = [running.request("GET", f"/v1/jobs/frozen_{number}").status_code for number in range(20)]
-    assert answers == [404] * 20
-    blocker.execute("ROLLBACK")
-    blocker.close()
+    with writing_nothing(running.folder / "data", "calls"):
+        answers = [running.request("GET", f"/v1/jobs/frozen_{number}").status_code for number in range(20)]
+        assert answers == [404] * 20
     until(lambda: sum(row.route.startswith("/v1/jobs/frozen") for row in rows(running)) == 20)
 
 

@@ -183,7 +183,7 @@ def test_a_device_that_is_lost_each_time_ends_the_job(scripted: Studio) -> None:
 
 
 def test_a_restart_without_a_model_ends_its_waiting_jobs(make_scripted: Callable[..., Studio]) -> None:
-    studio = make_scripted(models="Qwen-Image,miniature", shutdown_grace_s=0.5).start()
+    studio = make_scripted(models="Qwen-Image,miniature", shutdown_grace_s=0.5, unserved_s=1).start()
     running = studio.submit(prompt="forever")
     waiting = studio.submit(prompt="a cup")
     while studio.job(running["id"])["state"] != "running":

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
-from sqlalchemy import text
 
 from qwen_image_studio.contract.errors import ERRORS, LeaseLost, StudioError
 from qwen_image_studio.contract.words import Lane
+from qwen_image_studio.database.connection import check_database
 from qwen_image_studio.gallery import STORES
 from qwen_image_studio.gallery.store import FileStore
 from qwen_image_studio.jobs.retries import INPUT_UNREADABLE, RETRIES
-from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import worker_name
+from qwen_image_studio.system.seats import worker_name
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
@@ -58,7 +58,7 @@ def always(files: FileStore, _: Settings) -> FileStore:
     return files
 
 
-ASK = {"operation": "edit", "prompt": "preview pace=0.12", "steps": 2, "n": 2, "seed": 3}
+ASK = {"operation": "edit", "prompt": "preview pace=0.12", "steps": 2, "n": 2, "seed": 3, "cache": False}
 
 
 def painted_before(client: FlaskClient, worker: Worker) -> str:
@@ -119,5 +119,4 @@ def test_the_kth_call_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, por
     else:
         raise AssertionError("more calls than expected; raise the bound")
     assert "succeeded" in endings
-    with parts.store.database.engine.connect() as connection:
-        assert connection.execute(text("PRAGMA integrity_check")).scalar() == "ok"
+    check_database(parts.store.database)

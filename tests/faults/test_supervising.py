@@ -12,8 +12,8 @@ from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
 from qwen_image_studio.host.supervise import Child, Supervisor
 from qwen_image_studio.jobs import JobStore, WorkerReport
 from qwen_image_studio.jobs.store import open_store
+from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import worker_name
 from qwen_image_studio.web.health import health_now
 from tests.support.database import with_tables
 from tests.support.waiting import until
@@ -38,7 +38,8 @@ def store(settings: Settings) -> Iterator[JobStore]:
 @pytest.fixture
 def supervisor(settings: Settings, store: JobStore) -> Iterator[Supervisor]:
     """A supervisor whose children have all been started, and never come to the end of their imports."""
-    supervisor = Supervisor(settings.model_copy(update={"shutdown_grace_s": 0}), store, ["miniature"])
+    models = configured_models(settings, card_gib=0)
+    supervisor = Supervisor(settings.model_copy(update={"shutdown_grace_s": 0}), store, models)
     for child in supervisor.children:
         child.command = IMPORTS_FOR_LONG
     supervisor.tend()
@@ -50,17 +51,17 @@ def painter(supervisor: Supervisor) -> Child:
     return next(child for child in supervisor.children if child.device == "cpu")
 
 
-def reported(store: JobStore, state: WorkerState, age: float, device: str = "cpu") -> None:
-    report = WorkerReport(worker_name(device), device, state, None, "", time.time() - age)
-    store.workers.note(report)
+def reported(child: Child, store: JobStore, state: WorkerState, age: float) -> None:
+    store.workers.note(WorkerReport(child.worker, child.device or "", state, None, "", time.time() - age))
 
 
 def test_a_worker_that_imports_for_long_is_starting_and_not_lost(
     supervisor: Supervisor, store: JobStore, settings: Settings
 ) -> None:
     for age in (20, 60, 300):
-        for device in ("cpu", LIGHT_DEVICE):
-            reported(store, WorkerState.STARTING, age, device)
+        for child in supervisor.children:
+            if child.device in {"cpu", LIGHT_DEVICE}:
+                reported(child, store, WorkerState.STARTING, age)
         supervisor.tend()
         assert health_now(store, settings).state is HealthState.STARTING
 
@@ -68,7 +69,7 @@ def test_a_worker_that_imports_for_long_is_starting_and_not_lost(
 def test_a_worker_that_was_killed_is_starting_again(
     supervisor: Supervisor, store: JobStore, settings: Settings
 ) -> None:
-    reported(store, WorkerState.READY, 0)
+    reported(painter(supervisor), store, WorkerState.READY, 0)
     process = painter(supervisor).process
     assert process is not None
     process.kill()
@@ -112,15 +113,48 @@ def test_a_worker_that_keeps_dying_has_failed_until_it_reports(
 def test_a_worker_that_is_ready_and_silent_is_not_vouched_for(
     supervisor: Supervisor, store: JobStore, settings: Settings
 ) -> None:
-    reported(store, WorkerState.READY, 60)
+    reported(painter(supervisor), store, WorkerState.READY, 60)
     supervisor.tend()
     assert health_now(store, settings).state is HealthState.FAILED
 
 
+def test_a_worker_that_reports_nothing_while_others_do_is_ended(
+    settings: Settings, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease may have run out and been taken back by a worker of any host, before this supervisor saw it."""
+    monkeypatch.setattr("qwen_image_studio.host.supervise.SILENT_S", 0.0)
+    hasty = settings.model_copy(update={"shutdown_grace_s": 0, "lease_s": 0.001})
+    supervisor = Supervisor(hasty, store, configured_models(settings, card_gib=0))
+    for child in supervisor.children:
+        child.command = IMPORTS_FOR_LONG
+    try:
+        supervisor.tend()
+        frozen = painter(supervisor)
+        process = frozen.process
+        assert process is not None
+        for child in supervisor.children[1:]:
+            reported(child, store, WorkerState.READY, 60)
+        supervisor.tend()
+        supervisor.tend()
+        assert process.poll() is None, "nobody's reports are written: that proves nothing"
+        reported(supervisor.children[1], store, WorkerState.READY, 0)
+        supervisor.tend()  # from here on it is behind
+
+        def is_ended() -> bool:
+            supervisor.tend()
+            return process.poll() is not None
+
+        until(is_ended)
+        assert not supervisor.children[1].died()
+    finally:
+        supervisor.stop_children()
+
+
 def test_a_report_that_came_meanwhile_stays(store: JobStore) -> None:
-    reported(store, WorkerState.STARTING, 30)
+    child = Child("worker cpu", [], "cpu", "h/cpu/1")
+    reported(child, store, WorkerState.STARTING, 30)
     [old] = store.workers.all()
-    reported(store, WorkerState.READY, 10)
+    reported(child, store, WorkerState.READY, 10)
     [newer] = store.workers.all()
     store.workers.vouch(old, time.time())
     assert store.workers.all() == [newer]

@@ -25,7 +25,7 @@ from tools.errors import (
     Unreachable,
     WrongServer,
 )
-from tools.views import InputFile, Painted, Pause
+from tools.views import InputFile, Job, Painted, Pause
 
 PROMPT = {"operation": "generate", "prompt": "红苹果"}
 
@@ -67,6 +67,19 @@ def test_one_idempotency_key_over_busy_answers_and_a_lost_answer(scripted: Scrip
     assert len(posts[0].headers["Idempotency-Key"]) == 36
     assert (list(scripted.jobs.values()), painted.job.id) == (["job0"], "job0")
     assert len([update for update in updates if isinstance(update, Pause)]) == 4
+
+
+def test_a_cancel_takes_back_the_submit_that_was_made_here_and_names_no_other(scripted: ScriptedStudio) -> None:
+    with StudioClient(scripted.url, CANARY) as studio:
+        [mine] = studio.submit(PROMPT)
+        assert isinstance(mine, Job)
+        for job_id in (mine.id, "job_of_another"):
+            list(studio.cancel(job_id))
+    [submit] = scripted.called("POST /v1/jobs")
+    [own] = scripted.called(f"POST /v1/jobs/{mine.id}/cancel")
+    [other] = scripted.called("POST /v1/jobs/job_of_another/cancel")
+    assert own.headers["Idempotency-Key"] == submit.headers["Idempotency-Key"]
+    assert "Idempotency-Key" not in other.headers
 
 
 def test_files_and_text_are_the_same_over_retries(scripted: ScriptedStudio) -> None:

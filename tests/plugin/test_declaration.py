@@ -12,17 +12,23 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from qwen_image_studio.contract import words as vocabulary
+from qwen_image_studio.contract.campaign import MAX_BRIEF_CHARS, MAX_PART_CHARS
+from qwen_image_studio.contract.direction import MAX_STYLE_CHARS
 from tests.plugin.test_tools import (
     BATCH_VARIABLES,
+    CAMPAIGN_VARIABLES,
     GENERATION_VARIABLES,
     JOB_VARIABLES,
     PROMPT_VARIABLES,
     REVIEW_VARIABLES,
+    STYLE_VARIABLES,
     VARIABLES,
 )
 from tests.support import ROOT
+from tools import campaigns, wishes
 from tools.parameters import (
     BatchParameters,
+    CampaignParameters,
     Credentials,
     EditParameters,
     EnhanceParameters,
@@ -30,8 +36,12 @@ from tools.parameters import (
     JobParameters,
     OutpaintParameters,
     ReviewParameters,
+    StyleParameters,
     batch,
+    campaign,
     editing,
+    enhancing,
+    loras,
     outpainting,
     painting,
     pictures,
@@ -45,7 +55,9 @@ MODELS: dict[str, type[BaseModel]] = {
     "image_edit": EditParameters,
     "image_outpaint": OutpaintParameters,
     "image_batch": BatchParameters,
+    "image_campaign": CampaignParameters,
     "image_job": JobParameters,
+    "image_style": StyleParameters,
     "image_review": ReviewParameters,
     "prompt_enhance": EnhanceParameters,
 }
@@ -54,7 +66,9 @@ LEAST: dict[str, dict[str, object]] = {
     "image_edit": {"prompt": "x", "image_id": "i"},
     "image_outpaint": {"image_id": "i", "aspect_ratio": "2:1"},
     "image_batch": {"prompt": "x", "rows": "a\n1"},
+    "image_campaign": {"brief": "x"},
     "image_job": {"job_id": "j"},
+    "image_style": {},
     "image_review": {"image_id": "img_1", "verdict": "approved"},
     "prompt_enhance": {"prompt": "x"},
 }
@@ -64,7 +78,9 @@ EMITTED = {
     "image_edit": VARIABLES,
     "image_outpaint": VARIABLES,
     "image_batch": BATCH_VARIABLES,
+    "image_campaign": CAMPAIGN_VARIABLES,
     "image_job": JOB_VARIABLES,
+    "image_style": STYLE_VARIABLES,
     "image_review": REVIEW_VARIABLES,
     "prompt_enhance": PROMPT_VARIABLES,
 }
@@ -240,6 +256,8 @@ def reader(metadata: Any) -> object:
 def taken(tool: str, name: str, value: float) -> bool:
     """Whether the code takes a value."""
     given = {**LEAST[tool], name: value}
+    if name == "piece":
+        given |= {"campaign": "job_1"}
     if name in {"left", "right", "top", "bottom"}:
         given |= {"aspect_ratio": "" if value else given["aspect_ratio"]}  # either says how far, not both
     try:
@@ -282,14 +300,19 @@ def test_parameter_follows_the_rules(tool: str, parameter: dict[str, Any]) -> No
 
 
 SHOWN = {
-    "image_generation": {"prompt", "negative_prompt", "aspect_ratio", "seed", "image", "image_id"},
-    "image_edit": {"prompt", "negative_prompt", "seed", "images", "image_id", "mask", "region", "slots"},
+    "image_generation": {"prompt", "negative_prompt", "aspect_ratio", "tier", "seed", "image", "image_id"},
+    "image_edit": {"prompt", "negative_prompt", "tier", "seed", "images", "image_id", "mask", "region", "slots"},
     "image_outpaint": {
-        *("image", "image_id", "prompt", "negative_prompt", "seed"),
+        *("image", "image_id", "prompt", "negative_prompt", "tier", "seed"),
         *("left", "right", "top", "bottom", "aspect_ratio", "anchor"),
     },
-    "image_batch": {"operation", "prompt", "rows", "rows_file", "image", "aspect_ratio", "seed", "slots"},
+    "image_batch": {"operation", "prompt", "rows", "rows_file", "image", "aspect_ratio", "tier", "seed", "slots"},
+    "image_campaign": {
+        *("brief", "channels", "languages", "product", "occasion", "audience", "image", "image_id", "tier", "seed"),
+        *("campaign", "piece", "headline", "subline", "prompt"),
+    },
     "image_job": {"job_id", "action"},
+    "image_style": {"action", "style", "style_words", "palette", "negative_prompt", "seed", "image_id"},
     "image_review": {"image_id", "verdict", "reason"},
     "prompt_enhance": {"prompt", "purpose", "product", "theme", "audience", "style"},
 }
@@ -299,16 +322,28 @@ def test_words_and_limits_are_the_servers() -> None:
     for name in ("MIN_SIDE", "MAX_SEED", "MAX_PROMPT_CHARS"):
         assert getattr(painting, name) == getattr(vocabulary, name)
     assert (pictures.MAX_SIDE, editing.MAX_INPUTS) == (*(vocabulary.MAX_SIDE, vocabulary.MAX_INPUTS),)
+    assert (campaign.MAX_PIECES, campaigns.MAX_COLOURS) == (vocabulary.MAX_PIECES, vocabulary.MAX_COLOURS)
+    assert (campaign.MAX_LINE_CHARS, painting.MAX_STYLE_NAME_CHARS) == (
+        *(vocabulary.MAX_SLOT_CHARS, vocabulary.MAX_NAME_CHARS),
+    )
+    assert (campaign.MAX_BRIEF_CHARS, enhancing.MAX_PART_CHARS) == (MAX_BRIEF_CHARS, MAX_PART_CHARS)
+    assert (campaigns.MAX_STYLE_CHARS, campaigns.MAX_COLOUR_CHARS) == (MAX_STYLE_CHARS, vocabulary.MAX_NAME_CHARS)
+    assert (loras.MAX_LORAS, loras.MAX_LORA_SCALE, loras.MAX_LORA_NAME_CHARS) == (
+        *(vocabulary.MAX_LORAS, vocabulary.MAX_LORA_SCALE, vocabulary.MAX_NAME_CHARS),
+    )
     choices: dict[object, type[StrEnum]] = {
         painting.OutputFormat: vocabulary.OutputFormat,
         painting.PromptKind: vocabulary.PromptKind,
         editing.Prefer: vocabulary.Prefer,
         outpainting.Anchor: vocabulary.Anchor,
         batch.SeedMode: vocabulary.SeedMode,
+        campaigns.Channel: vocabulary.Channel,
+        wishes.Language: vocabulary.Language,
     }
     for literal, enum in choices.items():
         assert set(get_args(literal)) == set(enum)
     assert set(get_args(painting.NativeRatio)) == {"auto", *vocabulary.AspectRatio}
+    assert list(get_args(painting.Tier)) == ["auto", *vocabulary.Tier]
 
 
 def test_the_surface_for_models_is_small_and_short() -> None:

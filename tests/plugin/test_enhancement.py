@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.plugin.test_parameters import accepted
-from tools.enhancement import MAX_ANSWER_CHARS, Ask, NoAnswer, enhanced, messages
+from tools.answers import MAX_ANSWER_CHARS, Ask, NoAnswer
+from tools.enhancement import enhanced, messages
 from tools.errors import Refused
 from tools.parameters import EnhanceParameters, GenerationParameters
 from tools.parameters.painting import MAX_PROMPT_CHARS

@@ -12,9 +12,12 @@ from tests.support.dify import PROVIDER
 from tests.support.scripted import PNG, QUEUED, RUNNING, SUCCEEDED, ScriptedStudio, error
 
 EMPTY: dict[str, Any] = {
-    **dict.fromkeys(("image_url", "image_id", "comparison_url", "archive_url"), ""),
-    **dict.fromkeys(("seed", "width", "height", "compute_saved", "count", "held", "succeeded", "failed"), 0),
-    **{name: [] for name in ("image_urls", "image_ids", "failures", "warnings", "job_ids", "states")},
+    **dict.fromkeys(("image_url", "image_id", "comparison_url", "archive_url", "cache", "tier"), ""),
+    **dict.fromkeys(("texts", "style_words"), ""),
+    **dict.fromkeys(("seed", "width", "height", "seconds", "compute_saved", "count", "held"), 0),
+    **dict.fromkeys(("succeeded", "failed"), 0),
+    **{name: [] for name in ("image_urls", "image_ids", "loras", "failures", "warnings", "palette")},
+    **{name: [] for name in ("job_ids", "states")},
     **dict.fromkeys(("change_inside", "change_outside"), -1),
 }
 STARTING: dict[str, dict[str, Any]] = {
@@ -48,7 +51,7 @@ def test_without_waiting_a_tool_only_starts_its_job(
     assert outcome.texts == ["Job job0 is queued at place 2; fetch it with image_job.\n"]
     assert outcome.blobs == []
     assert set(outcome.variables) == EMITTED[tool]
-    model = {} if tool == "image_batch" else {"model": "qwen-image"}
+    model = {} if tool == "image_batch" else {"model": "qwen-image", "tier": "quality"}
     assert_empty(outcome, job_id="job0", state="queued", **model)
     assert outcome.variables["progress"] == ""
     assert (outcome.jsons[0]["job_id"], outcome.jsons[0]["state"]) == ("job0", "queued")
@@ -63,7 +66,7 @@ def test_a_look_without_waiting_gives_the_images_once_there_are_some(
     outcome = image_job(plugin, credentials, job_id="job0", wait=False)
     assert outcome.texts == ["Job job0 is running; fetch it with image_job.\n"]
     assert set(outcome.variables) == JOB_VARIABLES
-    assert_empty(outcome, job_id="job0", state="running", model="qwen-image")
+    assert_empty(outcome, job_id="job0", state="running", model="qwen-image", tier="quality")
     assert scripted.routes() == ["GET /v1/jobs/job0"]
     outcome = image_job(plugin, credentials, job_id="job0", wait=False)
     assert [blob.content for blob in outcome.blobs] == [PNG]
@@ -241,6 +244,11 @@ def test_the_list_may_be_shorter_or_empty(
             {"state": "running", "operation": "batch", "rows": counted(9, 3, 1), "archive_url": ARCHIVE},
             f"Job job7 stops at its next step. What 3 of its rows painted is kept: {ARCHIVE}",
             {"state": "running", "archive_url": ARCHIVE, "succeeded": 3, "model": ""},
+        ),
+        (
+            {**RUNNING, "shared": 1},
+            "Job job7 goes on for others that share it; cancel it again for each.",
+            {"state": "running", "model": "qwen-image"},
         ),
     ],
 )

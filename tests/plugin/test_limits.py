@@ -11,15 +11,18 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.limits import KeyLimits, Limits
 from qwen_image_studio.contract.words import Lane, Operation, Scope
 from qwen_image_studio.jobs import NewJob
+from qwen_image_studio.jobs.answering import _SIMILAR as SIMILAR
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.operations.allowed import check_allowed
-from qwen_image_studio.operations.request import PaintRequest, validated
+from qwen_image_studio.operations.paint_request import PaintRequest
+from qwen_image_studio.operations.request import validated
 from qwen_image_studio.settings import Settings
 from tests.support.daemon import Daemon
 from tests.support.database import with_tables
 from tests.support.dify import PROVIDER
 from tests.support.plans import a_plan
 from tests.support.scripted import ScriptedStudio
+from tools.views import Job
 from tools.words import translated
 
 COUNTED = ("images_per_day", "images_per_month", "requests_per_minute", "jobs_at_once")
@@ -66,6 +69,12 @@ def test_a_missing_scope_is_told_in_chinese_as_a_whole() -> None:
         chinese = translated(error.value.message, "zh")
         assert "lacks" not in chinese
         assert "operator" not in chinese
+
+
+def test_what_is_noted_of_a_similar_picture_is_told_in_words_of_the_form_and_in_chinese() -> None:
+    [noted] = Job(id="job_1", operation="generate", model="m", state="succeeded", warnings=[SIMILAR]).warnings
+    assert noted.endswith("; cache: off has them painted anew.")
+    assert re.findall(r"[A-Za-z_]{3,}", translated(noted, "zh")) == ["similar_prompt", "cache", "off"]
 
 
 @pytest.mark.parametrize("user_id", ["user-1", "4b1c1f5e-6f0a-4c0e-9a53-0e6f6f0c1a11", "安 娜/ß"])

@@ -28,6 +28,8 @@ from tests.support.dify import CANARY, PROVIDER
 from tests.support.scripted import SUCCEEDED, Call, ScriptedStudio
 from tests.support.studio import SCRIPTED, Studio
 from tests.support.waiting import until
+from tools.client import StudioClient
+from tools.views import Job
 
 CALLS = 10
 PICTURE_BYTES = 3 * 2**20
@@ -166,7 +168,7 @@ def begun(
     credentials = {"server_url": url, "api_key": key, "time_budget": "60"}
 
     def paint(seed: int) -> Outcome:
-        given = {"prompt": f"cup {seed}", "seed": seed, "steps": 2}
+        given = {"prompt": f"cup {seed}", "seed": seed, "steps": 2, "cache": "off"}  # each waits for its own
         return plugin.invoke(PROVIDER, "image_generation", given, credentials)
 
     return [threads.submit(paint, seed) for seed in seeds]
@@ -248,6 +250,21 @@ def test_ten_wait_at_the_real_server_at_once(fresh: Daemon, studio: Studio) -> N
         assert image["sha256"] == hashlib.sha256(blob.content).hexdigest()
         colour = Image.open(BytesIO(blob.content)).convert("RGB").getpixel((0, 0))
         assert colour == (seed % 256, seed // 256, 128)
+
+
+def test_one_runs_stop_leaves_an_equal_run_its_picture(studio: Studio) -> None:
+    """Both share a job; each tells the server which submit it takes back."""
+    first = studio.submit(prompt="forever")["id"]
+    asked = {"operation": "generate", "prompt": "the same", "seed": 7, "steps": 2}
+    with StudioClient(studio.url, studio.api_key) as stopped, StudioClient(studio.url, studio.api_key) as waiting:
+        for run in (stopped, waiting):
+            [job] = run.submit(asked)
+        assert isinstance(job, Job)
+        assert job.shared == 2
+        for _ in range(2):
+            list(stopped.cancel(job.id))
+        studio.request("POST", f"/v1/jobs/{first}/cancel")
+        assert studio.finished(job.id)["state"] == "succeeded"
 
 
 def wait_for_queue(studio: Studio, jobs: int) -> None:

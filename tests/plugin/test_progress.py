@@ -145,6 +145,27 @@ def test_both_languages_fill_in_the_same_names(english: str) -> None:
         ),
         ("steps: must be at least 2 (given: 1).", "steps: must be at least 2 (given: 1)."),
         ("Nobody knows this. Send it again later.", "Nobody knows this. 请稍后再试。"),
+        (
+            "channels: takes post, story, separated by commas; not tik tok.",
+            "渠道（channels）可填 post, story，用逗号分隔；不支持“tik tok”。",
+        ),
+        (
+            "The language model gave up; the campaign was put together by rules instead.",
+            "语言模型未能给出可用的结果（gave up）；已改用规则编排营销方案。",
+        ),
+        (
+            "The language model left out or changed the text “Dr. A: B”; the prompt was put together by rules instead.",
+            "语言模型漏掉或改动了文字“Dr. A: B”；已改用规则撰写提示词。",
+        ),
+        (
+            "The miniature left out what it knows no word of: 'it's; 3.5 dogs'. Send it again later.",
+            "微型模型略去了它不认识的部分：“it's; 3.5 dogs”。请稍后再试。",
+        ),
+        (
+            "save_style: takes letters, digits, - . and _, such as spring-2027 (given: a b).",
+            "save_style：可用字母、数字、- . 和 _，例如 spring-2027（收到：a b）。",
+        ),
+        ("Cut off; the rest is gone. Send it again later.", "Cut off; the rest is gone. 请稍后再试。"),
         ("", ""),
     ],
 )

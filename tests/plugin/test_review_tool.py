@@ -40,7 +40,7 @@ def test_a_job_that_waits_for_a_reviewer_is_a_result_and_no_error(
     assert outcome.texts == ["Job job0 waits for a person's approval; then fetch it with image_job.\n"]
     assert outcome.blobs == []
     assert set(outcome.variables) == JOB_VARIABLES
-    assert_empty(outcome, job_id="job0", state="review", model="qwen-image", held=2)
+    assert_empty(outcome, job_id="job0", state="review", model="qwen-image", tier="quality", held=2)
     assert scripted.routes() == ["GET /v1/jobs/job0"], "it waits for no person"
 
 

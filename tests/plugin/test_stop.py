@@ -50,6 +50,8 @@ def test_a_job_for_which_nobody_waits_any_more_is_cancelled(
         del plugin.hooks["storage"]
     assert outcome.error is not None
     assert "nobody waits" in outcome.error.message
+    [cancel], [submit] = scripted.called(CANCEL), scripted.called("POST /v1/jobs")
+    assert cancel.headers["Idempotency-Key"] == submit.headers["Idempotency-Key"], "another one's run goes on"
 
 
 def test_a_job_for_which_somebody_waits_goes_on_though_the_question_is_refused(

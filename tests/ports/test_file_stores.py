@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.gallery.local import open_local
 from qwen_image_studio.gallery.names import check_key, no_such_image
+from qwen_image_studio.gallery.s3 import open_s3
 from qwen_image_studio.gallery.store import FileStore, StoredFile
 from qwen_image_studio.settings import Settings
+from tests.support.servers.objects import ObjectStore
 
 KEY = "2026/11/21/job_1/0.png"
 HOSTILE = [
@@ -40,6 +42,13 @@ class Toy:
     def put(self, key: str, data: bytes, mime_type: str) -> None:
         """Keep."""
         self.kept[check_key(key)] = data, mime_type, time.time()
+
+    def put_once(self, key: str, data: bytes, mime_type: str) -> bool:
+        """Keep, unless there is something."""
+        if check_key(key) in self.kept:
+            return False
+        self.put(key, data, mime_type)
+        return True
 
     def open(self, key: str) -> StoredFile:
         """Open what was kept."""
@@ -63,11 +72,18 @@ def make_local(folder: Path) -> FileStore:
 
 
 ADAPTERS: dict[str, Callable[[Path], FileStore]] = {"local": make_local, "toy": lambda _: Toy()}
+SERVERS = ["moto", "s3rver"]
+"""Object stores, as the fixtures of these names start them."""
+WHOLE = [*sorted(ADAPTERS), "moto"]
+"""The stores with whole puts and conditional ones, unlike s3rver, which writes a file while others read it."""
 
 
-@pytest.fixture(params=sorted(ADAPTERS))
+@pytest.fixture(params=[*sorted(ADAPTERS), *SERVERS])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
     """An empty store of each kind in turn."""
+    if request.param in SERVERS:
+        server: ObjectStore = request.getfixturevalue(request.param)
+        return open_s3(Settings.model_validate(server.settings))
     return ADAPTERS[request.param](tmp_path)
 
 
@@ -100,6 +116,15 @@ def test_keys_are_apart(storage: FileStore) -> None:
     storage.put("a/2.png", b"two", "image/png")
     storage.put("b/1.png", b"three", "image/png")
     assert [read(storage, key) for key in ("a/1.png", "a/2.png", "b/1.png")] == [b"one", b"two", b"three"]
+
+
+def test_a_file_that_is_put_once_stays(storage: FileStore) -> None:
+    assert storage.put_once(KEY, b"first", "image/png")
+    assert not storage.put_once(KEY, b"second", "image/png")
+    assert read(storage, KEY) == b"first"
+    storage.delete(KEY)
+    assert storage.put_once(KEY, b"second", "image/png")
+    assert read(storage, KEY) == b"second"
 
 
 def test_a_missing_image_is_not_found(storage: FileStore) -> None:
@@ -143,6 +168,7 @@ def test_any_text_is_a_harmless_key(tmp_path: Path, storage: FileStore, key: str
     assert {path.name for path in tmp_path.iterdir()} <= {"canary", "images"}
 
 
+@pytest.mark.parametrize("storage", WHOLE, indirect=True)
 def test_a_reader_never_sees_half_an_image(storage: FileStore) -> None:
     versions = [bytes([number]) * 400_000 for number in range(8)]
     storage.put(KEY, versions[0], "image/png")
@@ -196,6 +222,14 @@ def test_every_file_is_listed_with_its_time(storage: FileStore) -> None:
     listed = dict(storage.keys())
     assert set(listed) == {KEY, "2026/11/22/a.png"}
     assert all(before - 5 < put_at < time.time() + 5 for put_at in listed.values())
+
+
+@pytest.mark.parametrize("storage", WHOLE, indirect=True)
+def test_of_many_that_put_once_one_wins(storage: FileStore) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        data = [b"%d" % number for number in range(16)]
+        won = [each for each in pool.map(lambda each: each if storage.put_once(KEY, each, "") else None, data) if each]
+    assert [read(storage, KEY)] == won
 
 
 # Only files: full disks, planted links, processes that die in the middle of a put.

@@ -3,6 +3,7 @@
 import sqlite3
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,19 +31,20 @@ from qwen_image_studio.jobs import (
     NewJob,
     Progress,
     StoredImage,
+    Submitted,
     WorkerReport,
 )
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.planning.plan import Variant
 from qwen_image_studio.settings import Settings
-from tests.support.database import with_tables
+from tests.support.database import sqlite_alone, with_tables
 
 LIMIT = 50
 
 
-@pytest.fixture(params=["sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> JobStore:
-    """One store of each adapter."""
+@pytest.fixture
+def store(tmp_path: Path) -> JobStore:
+    """A store with nothing in it."""
     return open_store(with_tables(Settings(data_dir=tmp_path, lease_s=10, max_attempts=2, affinity_patience_s=20)))
 
 
@@ -107,11 +109,11 @@ def test_each_change_gives_a_new_tag(store: JobStore) -> None:
 
 
 def test_the_same_key_gives_the_same_job(store: JobStore) -> None:
-    first, created = store.jobs.submit(new(idempotency_key="k"), queue_limit=LIMIT)
-    again, created_again = store.jobs.submit(new(idempotency_key="k"), queue_limit=LIMIT)
-    assert (created, created_again, again.id) == (True, False, first.id)
-    other, created_other = store.jobs.submit(new("bob", idempotency_key="k"), queue_limit=LIMIT)
-    assert created_other
+    first, how = store.jobs.submit(new(idempotency_key="k"), queue_limit=LIMIT)
+    again, how_again = store.jobs.submit(new(idempotency_key="k"), queue_limit=LIMIT)
+    assert (how, how_again, again.id) == (Submitted.ADDED, Submitted.REPLAYED, first.id)
+    other, how_other = store.jobs.submit(new("bob", idempotency_key="k"), queue_limit=LIMIT)
+    assert how_other is Submitted.ADDED
     assert other.id != first.id
     with pytest.raises(StudioError) as caught:
         store.jobs.submit(new(idempotency_key="k", fingerprint="g"), queue_limit=LIMIT)
@@ -342,11 +344,26 @@ def test_waiting_jobs_of_a_model_that_is_gone_end(store: JobStore) -> None:
     assert (store.jobs.get(kept.id).state, store.jobs.get(running.id).state) == (State.QUEUED, State.RUNNING)
 
 
-def test_workers_of_other_devices_are_forgotten(store: JobStore) -> None:
-    for name in ("h/cpu", "h/cuda:0"):
-        store.workers.note(WorkerReport(name, name[2:], WorkerState.READY, None, "", 1.0))
-    store.workers.forget(["h/cuda:0"])
-    assert [worker.name for worker in store.workers.all()] == ["h/cuda:0"]
+def test_workers_are_forgotten_by_name(store: JobStore) -> None:
+    for name in ("h/cpu/1", "h/cuda:0/2"):
+        store.workers.note(WorkerReport(name, name.split("/")[1], WorkerState.READY, None, "", 1.0, host="h"))
+    store.workers.forget(["h/cpu/1"])
+    assert [worker.name for worker in store.workers.all()] == ["h/cuda:0/2"]
+
+
+def test_workers_that_were_silent_for_long_are_forgotten_but_for_the_last_light_one(store: JobStore) -> None:
+    for name, device, seen_at in (("a", "light", 1), ("b", "light", 2), ("c", "cpu", 2), ("d", "cpu", 9)):
+        store.workers.note(WorkerReport(name, device, WorkerState.READY, None, "", seen_at))
+    store.workers.forget_silent(before=5)
+    assert [worker.name for worker in store.workers.all()] == ["b", "d"]
+
+
+def test_reports_that_an_earlier_version_left_on_this_host_are_forgotten(store: JobStore) -> None:
+    """Its workers were called HOST/DEVICE, and said nothing of their host."""
+    for name, host in (("h/cpu", ""), ("h2/cpu", ""), ("h_/cpu", ""), ("h/cpu/1", "h")):
+        store.workers.note(WorkerReport(name, "cpu", WorkerState.READY, None, "", 1.0, host=host))
+    store.workers.forget_of_earlier_version("h")
+    assert [worker.name for worker in store.workers.all()] == ["h/cpu/1", "h2/cpu", "h_/cpu"]
 
 
 def test_workers_are_remembered_by_name(store: JobStore) -> None:
@@ -355,11 +372,12 @@ def test_workers_are_remembered_by_name(store: JobStore) -> None:
     assert store.workers.all() == [WorkerReport("h/cpu", "cpu", WorkerState.READY, "small", "", 2.0)]
 
 
+@sqlite_alone("its one lock")
 def test_a_locked_database_is_told_as_busy(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     job = submit(store)
     engine = store.database.engine
     engine.dispose()
-    monkeypatch.setattr("qwen_image_studio.database.connection.BUSY_TIMEOUT_MS", 100)
+    monkeypatch.setattr("qwen_image_studio.database.sqlite.BUSY_TIMEOUT_MS", 100)
     assert engine.url.database is not None
     blocker = sqlite3.connect(engine.url.database, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
@@ -373,6 +391,7 @@ def test_a_locked_database_is_told_as_busy(store: JobStore, monkeypatch: pytest.
     assert store.jobs.counts() == (2, 0)
 
 
+@sqlite_alone("the disk is a server's own")
 def test_a_full_disk_is_told_as_what_it_is(store: JobStore) -> None:
     job = submit(store)
     engine = store.database.engine
@@ -385,7 +404,9 @@ def test_a_full_disk_is_told_as_what_it_is(store: JobStore) -> None:
 
 
 class Law(RuleBasedStateMachine):
-    """Any call either raises its documented error or does what it says; what has ended never changes."""
+    """Any call either raises its documented error or does what it says; what has ended never changes, and what has not
+    is cancelled with the last of the submits that share it.
+    """
 
     jobs = Bundle("jobs")
     leases = Bundle("leases")
@@ -395,6 +416,7 @@ class Law(RuleBasedStateMachine):
         self.now = 1000.0
         self.ended: dict[str, Job] = {}
         self.cancelled: set[str] = set()
+        self.submits: Counter[str] = Counter()
 
     @initialize()
     def open(self) -> None:
@@ -407,10 +429,19 @@ class Law(RuleBasedStateMachine):
             self.store.database.engine.dispose()
             self.folder.cleanup()
 
-    @rule(target=jobs, owner=st.sampled_from(["ann", "bob"]), key=st.none() | st.sampled_from("kl"))
-    def submit(self, owner: str, key: str | None) -> str:
-        job, _ = self.store.jobs.submit(new(owner, idempotency_key=key), queue_limit=1000, now=self.now)
+    @rule(
+        target=jobs,
+        owner=st.sampled_from(["ann", "bob"]),
+        key=st.none() | st.sampled_from("kl"),
+        equal=st.sampled_from(["s", None]),
+    )
+    def submit(self, owner: str, key: str | None, equal: str | None) -> str:
+        asked = new(owner, idempotency_key=key, share_key=equal)
+        job, how = self.store.jobs.submit(asked, queue_limit=1000, now=self.now)
         assert job.owner == owner
+        assert (how is Submitted.ADDED) == (job.id not in self.submits)
+        assert how is not Submitted.SHARED or (equal is not None and not job.state.final and not job.cancel_requested)
+        self.submits[job.id] += how is not Submitted.REPLAYED
         return job.id
 
     @rule(target=leases, worker=st.sampled_from(["w1", "w2"]), loaded=st.sampled_from([None, "small"]))
@@ -450,6 +481,12 @@ class Law(RuleBasedStateMachine):
                 words[word]()
             assert self.store.jobs.get(lease.job.id) == before
 
+    @rule(owner=st.sampled_from(["ann", "bob"]), key=st.none() | st.sampled_from("mn"))
+    def cancel_an_equal_one(self, owner: str, key: str | None) -> None:
+        for _ in range(2):
+            job_id = self.submit(owner, key, "s")
+        self.cancel(job_id)
+
     @rule(job_id=jobs)
     def cancel(self, job_id: str) -> None:
         before = self.store.jobs.get(job_id)
@@ -457,8 +494,13 @@ class Law(RuleBasedStateMachine):
             with pytest.raises(StudioError):
                 self.store.jobs.cancel(job_id, before.owner, now=self.now)
         else:
-            self.store.jobs.cancel(job_id, before.owner, now=self.now)
-            self.cancelled.add(job_id)
+            after = self.store.jobs.cancel(job_id, before.owner, now=self.now)
+            was_over = before.cancel_requested or before.state is State.CANCELLED  # also by a worker that stopped
+            self.submits[job_id] -= not was_over
+            is_over = after.cancel_requested or after.state is State.CANCELLED
+            assert is_over == (was_over or self.submits[job_id] == 0)
+            if is_over:
+                self.cancelled.add(job_id)
 
     @rule(seconds=st.sampled_from([1, 5, 11]))
     def time_passes(self, seconds: float) -> None:
@@ -480,6 +522,7 @@ class Law(RuleBasedStateMachine):
         seen = [*self.store.jobs.page("ann", limit=1000, after=None, state=None)[0]]
         seen += self.store.jobs.page("bob", limit=1000, after=None, state=None)[0]
         for job in seen:
+            assert job.shared == self.submits[job.id]
             if job.id in self.ended:
                 assert job == self.ended[job.id]
             if job.state.final:

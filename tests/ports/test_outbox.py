@@ -18,7 +18,7 @@ from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
 from tests.ports.test_job_store import LIMIT, new, submit
 from tests.ports.test_query_plans import planned, reads_of_the_past
-from tests.support.database import with_tables
+from tests.support.database import sqlite_alone, with_tables
 
 URL = "https://Hooks.example:8443/studio?token=secret"
 OF_KEY = "https://key.example/all"
@@ -260,6 +260,7 @@ def test_what_is_old_is_deleted_unless_it_waits(store: JobStore) -> None:
     assert [each.state for each in rows(store)] == ["waiting"]
 
 
+@sqlite_alone("its query plans")
 def test_no_question_goes_through_what_was_delivered(store: JobStore) -> None:
     [first, *_] = ended(store, 3)
     with planned(store) as steps:

@@ -17,12 +17,28 @@ from qwen_image_studio.jobs import JobStore, NewJob, Progress, StoredImage, open
 from qwen_image_studio.jobs.pictures import Wanted
 from qwen_image_studio.jobs.ranking import NEXT
 from qwen_image_studio.jobs.review import Verdict
+from qwen_image_studio.jobs.states import Lookup
 from qwen_image_studio.settings import Settings
 from tests.ports.test_job_store import LIMIT, new, picture, submit, variant_of
+from tests.support.database import sqlite_alone
+
+pytestmark = sqlite_alone("its query plans, step by step")
 
 _SMALL = ("jobs_waiting", "jobs_running", "jobs_open", "deliveries_due", "deliveries_dead")
 """Indexes that hold only what has not ended: reading one of them whole is no look at the past."""
-_OF_STATEMENTS = {"heads", "first", "waiting", "parties", "own", "other", "sought", "places_2", "anon_1", "CONSTANT"}
+_OF_STATEMENTS = {
+    "heads",
+    "first",
+    "waiting",
+    "parties",
+    "own",
+    "other",
+    "sought",
+    "places_2",
+    "anon_1",
+    "submits",
+    "CONSTANT",
+}
 """Tables that a statement makes for itself, of what waits."""
 
 
@@ -114,6 +130,25 @@ def test_nothing_in_the_life_of_a_job_reads_the_past(store: JobStore) -> None:
     assert reads_of_the_past(steps) == []
 
 
+def test_who_shares_a_job_is_found_by_indexes(store: JobStore) -> None:
+    asked = new("dan", idempotency_key="k", share_key="s" * 64)
+    store.jobs.submit(asked, queue_limit=LIMIT)
+    with planned(store) as steps:
+        job = store.jobs.submit(replace(asked, idempotency_key="l"), queue_limit=LIMIT)[0]
+        assert store.jobs.unfinished("dan", job.fingerprint) is not None
+        store.jobs.cancel(job.id, "dan", key="k")
+    assert job.shared == 2
+    for step in (
+        "SEARCH jobs USING INDEX jobs_by_key (owner=? AND idempotency_key=?)",
+        "SEARCH shares USING INDEX shares_by_key (owner=? AND idempotency_key=?)",
+        "SEARCH jobs USING INDEX jobs_shared (owner=? AND share_key=?)",
+        "SEARCH jobs USING INDEX jobs_open (owner=?)",
+        "SEARCH shares USING INDEX ix_shares_job_id (job_id=?)",
+    ):
+        assert step in steps
+    assert reads_of_the_past(steps) == []
+
+
 def test_a_verdict_reads_the_image_and_its_job_alone(store: JobStore) -> None:
     batch = store.leases.claim("light", Lane.LIGHT)
     while batch is not None and batch.job.rows is None:
@@ -156,11 +191,13 @@ def test_lists_of_what_has_not_ended_and_of_what_has_read_nothing_else(store: Jo
 
 
 def test_a_claim_without_models_is_one_that_postgresql_understands() -> None:
-    values = {"lane": "light", "models": [], "loaded": "", "weights": "", "since": 0.0, "now": 0.0, "few_rows": 1}
+    texts, numbers = ("loaded", "weights", "model", "queued", "running"), {"since": 0.0, "now": 0.0, "few_rows": 1}
+    values = {"lane": "light", "models": [], "left": [], **dict.fromkeys(texts, ""), **numbers}
     claim = NEXT.bindparams(**values)
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no types there
     sql = claim.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     assert "head.model IN (SELECT CAST(NULL AS VARCHAR) WHERE 1!=1)" in str(sql)
+    assert "head.variant NOT IN (SELECT CAST(NULL AS VARCHAR) WHERE 1!=1)" in str(sql)
 
 
 def test_a_page_of_images_and_their_number_are_read_by_their_index(store: JobStore) -> None:
@@ -200,3 +237,39 @@ def picture_of(owner: str, image_id: str, created_at: float = 1.0) -> StoredImag
     return StoredImage(
         image_id, owner, f"{image_id}.png", f"{image_id}.webp", 8, 8, "image/png", 9, "0" * 64, created_at=created_at
     )
+
+
+def test_what_answers_a_job_is_found_by_its_key(store: JobStore) -> None:
+    asked: dict[str, Any] = {"plan": {"prompt": "杯子", "seeds": [5]}, "cache_key": "c", "similar_key": "s", "seed": 5}
+    first = submit(store, **asked, lookup=Lookup(5, similar=True))
+    lease = store.leases.claim("w1", Lane.PAINT, ["small"], variant_of("small"))
+    while lease is not None and lease.job.id != first.id:
+        lease = store.leases.claim("w1", Lane.PAINT, ["small"], variant_of("small"))
+    assert lease is not None
+    store.leases.finish(lease, [picture(lease.job)], [])
+    for lookup in (Lookup(5, similar=True), Lookup(None, similar=True)):
+        seeded = " AND seed=?" if lookup.seed else ""
+        with planned(store) as steps:
+            for cache_key, how in (("c", "exact"), ("another", "similar"), ("another", None)):
+                similar_key = "s" if how else "another"
+                keys = {"cache_key": cache_key, "similar_key": similar_key}
+                assert submit(store, **{**asked, **keys}, lookup=lookup).cache == how
+        for name, key in (("cached", "cache_key"), ("similar", "similar_key")):
+            assert f"SEARCH jobs USING INDEX jobs_{name} (owner=? AND {key}=?{seeded})" in steps
+        assert any("SEARCH images USING INDEX ix_images_job_id (job_id=?)" in step for step in steps)
+        assert reads_of_the_past(steps) == []
+        again = submit(store, **{**asked, "cache_key": "another", "similar_key": "another"}, lookup=lookup)
+        assert again.cache is None
+
+
+def test_what_is_deleted_answers_no_more_by_its_files(store: JobStore) -> None:
+    job = submit(store, plan={"seeds": [5]}, cache_key="c", seed=5)
+    lease = store.leases.claim("w1", Lane.PAINT, ["small"])
+    while lease is not None and lease.job.id != job.id:
+        lease = store.leases.claim("w1", Lane.PAINT, ["small"])
+    assert lease is not None
+    store.leases.finish(lease, [picture(lease.job)], [])
+    with planned(store) as steps:
+        store.forgetting.forget_image(picture(job).id, "ann")
+    assert any("SEARCH images USING INDEX images_by_key (key=?)" in step for step in steps)
+    assert reads_of_the_past(steps) == []

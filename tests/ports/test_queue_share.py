@@ -8,13 +8,13 @@ import pytest
 from qwen_image_studio.contract.caller import LOCAL_OWNER
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Lane
-from qwen_image_studio.jobs import Job, JobStore, NewJob
+from qwen_image_studio.jobs import Job, JobStore, NewJob, Submitted
 from qwen_image_studio.jobs.room import allowed
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
 from tests.ports.test_job_store import new
 from tests.ports.test_query_plans import planned, reads_of_the_past
-from tests.support.database import with_tables
+from tests.support.database import sqlite_alone, with_tables
 
 LIMIT = 20
 
@@ -104,9 +104,10 @@ def test_lanes_and_batches_have_shares_of_their_own(store: JobStore) -> None:
 def test_a_request_that_is_sent_again_needs_no_room(store: JobStore) -> None:
     first: Job = store.jobs.submit(new("ann", idempotency_key="k"), queue_limit=LIMIT)[0]
     filled(store, new("ann"))
-    assert store.jobs.submit(new("ann", idempotency_key="k"), queue_limit=LIMIT) == (first, False)
+    assert store.jobs.submit(new("ann", idempotency_key="k"), queue_limit=LIMIT) == (first, Submitted.REPLAYED)
 
 
+@sqlite_alone("its query plans")
 def test_the_share_is_counted_in_what_waits_alone(store: JobStore) -> None:
     with planned(store) as steps:
         store.jobs.submit(new("dify", user="ann"), queue_limit=LIMIT)

@@ -27,9 +27,9 @@ def opened(folder: Path) -> JobStore:
     return open_store(with_tables(Settings(data_dir=folder, lease_s=10, max_attempts=2, queue_share=1)))
 
 
-@pytest.fixture(params=["sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> JobStore:
-    """One store of each adapter."""
+@pytest.fixture
+def store(tmp_path: Path) -> JobStore:
+    """A store with nothing in it."""
     return opened(tmp_path)
 
 

@@ -3,17 +3,19 @@
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from qwen_image_studio.contract.words import Lane, Operation
+from qwen_image_studio.contract.words import Lane, Operation, Precision, Tier
 from qwen_image_studio.gallery import open_gallery
 from qwen_image_studio.gallery.pruning import TURNS_S, Pruning
 from qwen_image_studio.jobs import Job, JobStore, Lease, NewJob
 from qwen_image_studio.jobs.store import open_store
+from qwen_image_studio.planning.plan import Variant
 from qwen_image_studio.settings import Settings
 from tests.ports.test_job_store import LIMIT, new, submit, variant_of
 from tests.support.database import with_tables
@@ -193,3 +195,59 @@ def waiting(store: JobStore) -> list[str]:
     with store.database.reading() as connection:
         queued = "SELECT id FROM jobs WHERE state = 'queued' AND lane = 'paint'"
         return list(connection.exec_driver_sql(queued).scalars())
+
+
+# -- variants ------------------------------------------------------------------------------------------------------
+
+
+def variants_painted(store: JobStore, loaded: Variant, now: float) -> list[str]:
+    """Let all that waits be painted by a worker that has that loaded; the key of the variant of each."""
+    keys = []
+    while lease := store.leases.claim("w1", Lane.PAINT, MODELS, loaded, now=now):
+        store.leases.finish(lease, [], [], now=now)
+        keys.append(lease.job.variant)
+    return keys
+
+
+def test_the_loaded_variant_goes_first_then_its_weights_then_its_model(store: JobStore) -> None:
+    loaded = variant_of("small")
+    others = [
+        variant_of("large"),
+        replace(loaded, precision=Precision.FP8, tier=Tier.BALANCED),
+        replace(loaded, tier=Tier.TURBO),
+        replace(loaded, lora="ink-wash"),
+        loaded,
+    ]
+    for number, each in enumerate(others):  # what would be best comes last
+        own = {"model": each.model, "variant": str(each), "weights": each.weights}
+        submit(store, f"owner {number}", now=number, **own)
+    large, balanced, turbo, with_lora, same = map(str, others)
+    assert variants_painted(store, loaded, now=10) == [same, turbo, with_lora, balanced, large]
+
+
+@pytest.mark.parametrize("lora", ["", "ink-wash"])
+def test_after_a_turbo_or_a_lora_the_same_again_goes_before_quality(store: JobStore, lora: str) -> None:
+    quality, loaded = variant_of("small"), replace(variant_of("small"), tier=Tier.TURBO, lora=lora)
+    for number, each in enumerate([variant_of("large"), quality, loaded]):
+        submit(store, "ann", now=number, model=each.model, variant=str(each), weights=each.weights)
+    assert variants_painted(store, loaded, now=10) == [str(loaded), str(quality), str(variant_of("large"))]
+
+
+def test_another_model_waits_for_turbos_of_the_loaded_weights_no_longer_than_for_its_own(store: JobStore) -> None:
+    turbo = replace(variant_of("small"), tier=Tier.TURBO)
+    waiting = submit(store, "ann", now=0, model="large")
+    for number in range(40):
+        submit(store, "bob", now=number, variant=str(turbo), weights=turbo.weights)
+    before = 0
+    while painted(store, now=1.0 + before, loaded="small").id != waiting.id:
+        before += 1
+    assert before == 20
+
+
+def test_the_key_of_a_variant_fits_into_its_column_however_many_loras_there_are(store: JobStore) -> None:
+    names = ["+".join(letter * 64 for letter in letters) for letters in ("abcd", "abce", "ab")]
+    keys = [str(replace(variant_of("Qwen-Image-Edit-2509"), lora=name)) for name in names]
+    assert len(set(keys)) == 3
+    assert max(map(len, keys)) <= 255
+    assert keys[2].endswith(names[2])
+    assert submit(store, variant=keys[0]).variant == keys[0]

@@ -21,7 +21,7 @@ from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
 from tests.ports.test_job_store import LIMIT, claim, new, picture
 from tests.ports.test_query_plans import planned, reads_of_the_past
-from tests.support.database import with_tables
+from tests.support.database import sqlite_alone, with_tables
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC).timestamp()
 DAY_S = 86400.0
@@ -325,13 +325,14 @@ def test_thirty_who_submit_at_once_never_get_beyond_a_limit_of_ten(store: JobSto
     assert codes in (["rate_limited"] * 20, ["quota_exceeded"] * 20)
 
 
+@sqlite_alone("its query plans")
 def test_counting_reads_an_index_alone(store: JobStore) -> None:
     every = {"images_per_day": 9, "images_per_month": 9, "requests_per_minute": 9, "jobs_at_once": 9}
     limits = KeyLimits(key=Limits(**every), person=Limits(**every))
     with planned(store) as steps:
         sent(store, limits)
         painted(store)
-    indexes = ("usage_by_key", "usage_by_person", "usage_open")
+    indexes = ("usage_by_key", "usage_by_person", "usage_open", "shares_counted")
     counted = [step for step in steps if any(index in step for index in indexes)]
     assert all(any(index in step for step in counted) for index in indexes), steps
     looked_at = [step for step in counted if "COVERING INDEX" not in step]

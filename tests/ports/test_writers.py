@@ -10,20 +10,22 @@ import pytest
 from sqlalchemy import func, select, text
 
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.database import connection
+from qwen_image_studio.database import sqlite, transactions
 from qwen_image_studio.database.connection import Database, open_database
 from qwen_image_studio.database.tables import api_keys
 from qwen_image_studio.settings import Settings
-from tests.support.database import with_tables
+from tests.support.database import sqlite_alone, with_tables
 from tests.support.waiting import until
 
 WRITERS = 32
+
+pytestmark = sqlite_alone("PostgreSQL has many writers at once")
 
 
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
     """A database for which SQLite waits much shorter than all writers together take."""
-    monkeypatch.setattr(connection, "BUSY_TIMEOUT_MS", 100)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 100)
     return open_database(with_tables(Settings(_env_file=None, data_dir=tmp_path)))
 
 
@@ -61,7 +63,7 @@ def test_writers_are_served_in_the_order_in_which_they_came(database: Database) 
 
 
 def test_who_waits_too_long_is_told_and_holds_up_nobody(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "LONGEST_TURN_S", 0.05)
+    monkeypatch.setattr(transactions, "LONGEST_TURN_S", 0.05)
     with database.writing(), ThreadPoolExecutor(2) as threads:
         for waiting in [threads.submit(_write, database) for _ in range(2)]:
             error = waiting.exception()

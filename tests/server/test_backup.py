@@ -271,23 +271,6 @@ def test_what_is_no_database_of_ours_is_not_backed_up(empty: Settings, tmp_path:
     assert list(tmp_path.glob(".*.partial")) == []
 
 
-@pytest.mark.parametrize(
-    ("setting", "value", "remedy"),
-    [
-        ("database_url", "postgresql://db/studio", "pg_dump"),
-        ("storage_url", "s3://bucket", "versions or replication"),
-    ],
-)
-def test_what_a_service_keeps_is_backed_up_there(
-    tmp_path: Path, folder: Path, setting: str, value: str, remedy: str
-) -> None:
-    settings = Settings(_env_file=None, data_dir=tmp_path / "new").model_copy(update={setting: value})
-    with pytest.raises(CannotServe, match=f"STUDIO_{setting.upper()}.*{remedy}"):
-        back_up(settings, tmp_path / "other")
-    with pytest.raises(CannotServe, match=f"STUDIO_{setting.upper()}.*{remedy}"):
-        restore(settings, folder)
-
-
 # -- restoring -----------------------------------------------------------------------------------------------------
 
 

@@ -17,9 +17,10 @@ from PIL import Image
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Operation, Way
+from qwen_image_studio.loading.text_encoder import name_image_tokens
+from qwen_image_studio.loading.weights import DTYPES
 from qwen_image_studio.models.families.qwen_image_edit import with_globals
 from qwen_image_studio.models.table import Model
-from qwen_image_studio.models.weights import DTYPES, name_image_tokens
 from qwen_image_studio.painting.inputs import shorten
 from qwen_image_studio.painting.qwen import QwenEngine
 from tests.support.pictures import digest, picture

@@ -19,7 +19,7 @@ from tests.support.waiting import until
 def test_a_cancel_that_meets_a_busy_database_is_read_at_the_next_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("qwen_image_studio.database.connection.BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr("qwen_image_studio.database.sqlite.BUSY_TIMEOUT_MS", 10)
     settings = with_tables(Settings(_env_file=None, data_dir=tmp_path, lease_s=36_000))  # never renewed for its age
     with open_store(settings) as store:
         new = NewJob("ann", Operation.GENERATE, Lane.PAINT, "small", "quality", plan={}, variant="small/quality")

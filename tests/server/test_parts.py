@@ -258,7 +258,8 @@ def test_any_extension_of_any_picture(
     assert wide.crop((left, top, left + size[0], top + size[1])).tobytes() == source.tobytes()
 
 
-def test_inputs_that_do_not_fit_are_refused_before_anything_is_loaded() -> None:
+def test_inputs_that_do_not_fit_are_refused_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDIO_LICENCES", "qwen-research")
     studio = QwenImageGenerator("Qwen-Image", device="cpu", model_path="nowhere")
     with pytest.raises(StudioError, match="mask: send what may change, either as a mask"):
         studio.inpaint(picture(), prompt="x")

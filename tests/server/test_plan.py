@@ -14,7 +14,8 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import MAX_SEED, AspectRatio
 from qwen_image_studio.imaging.masks import region_mask
 from qwen_image_studio.models.known_words import vocabulary_of, without_unknown
-from qwen_image_studio.models.table import MODELS, configured_models
+from qwen_image_studio.models.served import configured_models
+from qwen_image_studio.models.table import MODELS
 from qwen_image_studio.planning.plan import PaintPlan
 from qwen_image_studio.settings import Settings
 from tests.support.plans import plan_of
@@ -167,13 +168,32 @@ def test_the_miniature_stands_in_only_where_it_is_alone() -> None:
 
 
 def test_configured_models() -> None:
-    for small in (0, 6, 48):
+    for small in (0, 6, 16):
         assert list(configured_models(Settings(), card_gib=small)) == ["miniature"]
-    assert list(configured_models(Settings(), card_gib=80)) == ["Qwen-Image", "Qwen-Image-Edit-2509"]
+    for large in (22.5, 80):
+        assert list(configured_models(Settings(), card_gib=large)) == ["Qwen-Image", "Qwen-Image-Edit-2509"]
     chosen = configured_models(Settings(models=("Qwen-Image-2512=/weights/here", "miniature")), card_gib=80)
     assert {name: model.repository for name, model in chosen.items()}["Qwen-Image-2512"] == "/weights/here"
     with pytest.raises(StudioError, match="dall-e"):
         configured_models(Settings(models=("dall-e",)), card_gib=80)
+    with pytest.raises(StudioError, match="STUDIO_MODELS: Qwen-Image is named twice, at two places; name it once"):
+        configured_models(Settings(models=("Qwen-Image=a.gguf", "qwen/qwen-image=b.gguf")), card_gib=80)
+    assert list(configured_models(Settings(models=("miniature", "Miniature")), card_gib=0)) == ["miniature"]
+
+
+@pytest.mark.parametrize(
+    ("place", "file", "repository"),
+    [
+        ("/weights/here", "", "/weights/here"),
+        ("/q8.gguf", "/q8.gguf", "Qwen/Qwen-Image"),
+        ("~/Q8 0.GGUF:/rest", "~/Q8 0.GGUF", "/rest"),
+        ("/fp8.safetensors:", "/fp8.safetensors", "Qwen/Qwen-Image"),
+        ("/a.gguf.d", "", "/a.gguf.d"),
+    ],
+)
+def test_a_model_lies_in_a_folder_or_its_transformer_in_a_file(place: str, file: str, repository: str) -> None:
+    (model,) = configured_models(Settings(models=(f"Qwen-Image={place}",)), card_gib=80).values()
+    assert (model.file, model.repository) == (file, repository)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +242,9 @@ def test_the_miniature_says_what_it_knows(prompt: str, known: bool) -> None:
         ('a sign that says "OPEN, NOW", blue background', 'a sign that says "OPEN, NOW", blue background', 0),
         ("文字“福，到”，黄色背景，超清", "文字“福，到”，黄色背景", 1),
         ("1.5 times bigger, a cup", "a cup", 1),
+        ("a cup on red. Colour palette: red with gold and beige", "a cup on red.", 1),
+        ("杯子，红色背景。配色：红色、金色", "杯子，红色背景。", 1),
+        ("a palette of red apples", "a palette of red apples", 0),
         ("", "", 0),
     ],
 )

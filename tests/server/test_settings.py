@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from qwen_image_studio.settings import Settings, unknown_variables
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.variables import unknown_variables
 from tests.support import ROOT
 
 
@@ -44,6 +46,12 @@ def test_settings_in_any_case_are_known(monkeypatch: pytest.MonkeyPatch) -> None
     assert (unknown_variables(), Settings().port) == ([], 8301)
 
 
+@pytest.mark.parametrize("name", ["broker_url", "storage_url"])
+def test_what_is_no_url_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="it has to be a URL"):
+        Settings.model_validate({name: "redis://[::1:6379/0"})
+
+
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_is_known(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"STUDIO_{name.upper()}", "x")
@@ -72,6 +80,13 @@ def test_a_command_warns_and_goes_on(tmp_path: Path) -> None:
     answer = command(tmp_path, "keys", "add", "dify")
     assert (answer.returncode, answer.stdout[:4]) == (0, "qis_")
     assert answer.stderr.count("STUDIO_PROT is not a setting") == 1
+
+
+def test_the_first_key_is_made_once_by_a_script_that_runs_at_every_start(tmp_path: Path) -> None:
+    first, again = (command(tmp_path, "keys", "add", "demo", "--if-none") for _ in range(2))
+    assert (first.returncode, first.stdout[:4]) == (0, "qis_")
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "There is a key already" in again.stderr
 
 
 @pytest.mark.parametrize("arguments", [("keys", "list"), ("doctor",), ("--version",)])

@@ -1,7 +1,6 @@
 """Proxies of other people in front of a real server: the files of examples/, but for ports and names."""
 
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
+from tests.support.servers import command
 from tests.support.studio import SCRIPTED, Studio, free_port
 from tests.support.waiting import PATIENCE_S, until
 
-PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 MAX_BODY_MB = 2
 NAME = "studio.example.com"
 
@@ -29,17 +28,6 @@ class Front:
     """Where people reach the server: its public address."""
     certificate: Path
     port: int
-
-
-def command(name: str) -> str:
-    """The path of a command. Where it is not here, what needs it is skipped; in CI it fails."""
-    found = shutil.which(name, path=PATH)
-    if found is not None:
-        return found
-    message = f"{name} is not here; `make test-services` installs it from Debian, as root"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:

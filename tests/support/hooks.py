@@ -1,6 +1,7 @@
 """Stand-ins for what Dify answers when a plugin calls back."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -66,15 +67,33 @@ class StandInModel:
 
 
 class StandInWriter(StandInModel):
-    """A hook for ``llm`` calls of prompt_enhance, for tests alone; no model is behind it.
+    """A hook for ``llm`` calls of prompt_enhance and image_campaign, for tests alone; no model is behind it.
 
-    Writes by rule: the wish on a yellow background, in the language that is asked for. A test knows by the yellow that
-    the prompt came from here.
+    Writes by rule: the wish on a yellow background, in the language that is asked for; for a campaign the headlines HOT
+    and 特价 on yellow. A test knows by the yellow that the prompt came from here.
     """
 
     def says(self, asked: dict[str, Any]) -> str:
         system, user = (message["content"] for message in asked["prompt_messages"])
-        wish = dict(line.split(": ", 1) for line in user.splitlines())["wish"]
+        told = dict(line.split(": ", 1) for line in user.splitlines())
+        return self._campaign(system) if "brief" in told else self._prompt(system, told["wish"])
+
+    def _campaign(self, system: str) -> str:
+        """A campaign for the channels and languages that are asked for."""
+        asked = [line for line in system.splitlines() if line.startswith(("Channels: ", "Languages: "))]
+        channels, languages = (re.findall(r"(\w+) \(", line) for line in asked)
+        headlines = {"en": {"headline": "HOT"}, "zh": {"headline": "特价", "subline": ""}}
+        answer = {
+            "style": "bold flat design",
+            "palette": ["yellow", "red"],
+            "negative_prompt": "blurred",
+            "scenes": dict.fromkeys(channels, "the text {headline}, {background}"),
+            "texts": {language: headlines[language] for language in languages},
+        }
+        return json.dumps(answer, ensure_ascii=False)
+
+    def _prompt(self, system: str, wish: str) -> str:
+        """A prompt in the language that is asked for."""
         in_chinese = "one prompt in Simplified Chinese" in system
         answer = {
             "prompt": f"黄色背景上的{wish}" if in_chinese else f"{wish} on a yellow background",

@@ -16,7 +16,7 @@ class LoopbackServer:
             def handle_any(self) -> None:
                 outer.handle(self)
 
-            do_GET = do_POST = handle_any
+            do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_any
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Say nothing."""

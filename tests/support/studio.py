@@ -16,10 +16,12 @@ import psutil
 import requests
 
 from qwen_image_studio.database.connection import open_database
+from qwen_image_studio.gallery.common import STORE_KEY
 from qwen_image_studio.gallery.names import INSTALLATION_KEY
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.settings import Settings
 from tests.support import ROOT
+from tests.support.database import environment
 from tests.support.waiting import PATIENCE_S, runs, until_ended
 
 SCRIPTED: dict[str, Any] = {"engine": "tests.support.engine:open_engine", "lease_s": 20, "models": "miniature"}
@@ -36,7 +38,7 @@ def free_port() -> int:
 def stored_pictures(data_dir: Path) -> list[Path]:
     """The files of pictures in a server's storage."""
     files = (path for path in (data_dir / "images").rglob("*") if path.is_file())
-    return sorted(path for path in files if path.name != INSTALLATION_KEY)
+    return sorted(path for path in files if path.name not in {INSTALLATION_KEY, STORE_KEY})
 
 
 class Studio:
@@ -54,6 +56,7 @@ class Studio:
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'server'}",
             "STUDIO_MODELS": "miniature",
             "STUDIO_DEVICES": "cpu",
+            **environment(folder / "data"),
             **{f"STUDIO_{name.upper()}": str(value) for name, value in settings.items()},
         }
         self.api_key = ""

@@ -4,6 +4,7 @@ A value that cannot be used raises :class:`tools.errors.Refused` with a sentence
 """
 
 from tools.parameters.batch import BatchParameters
+from tools.parameters.campaign import CampaignParameters
 from tools.parameters.credentials import Credentials, language_for
 from tools.parameters.editing import EditParameters
 from tools.parameters.enhancing import ChosenModel, EnhanceParameters
@@ -11,9 +12,11 @@ from tools.parameters.jobs import JobParameters
 from tools.parameters.outpainting import OutpaintParameters
 from tools.parameters.painting import GenerationParameters
 from tools.parameters.reviewing import ReviewParameters
+from tools.parameters.styling import StyleParameters
 
 __all__ = [
     "BatchParameters",
+    "CampaignParameters",
     "ChosenModel",
     "Credentials",
     "EditParameters",
@@ -22,5 +25,6 @@ __all__ = [
     "JobParameters",
     "OutpaintParameters",
     "ReviewParameters",
+    "StyleParameters",
     "language_for",
 ]

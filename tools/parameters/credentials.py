@@ -17,7 +17,7 @@ DAEMONS_LIMIT = "PLUGIN_MAX_EXECUTION_TIMEOUT"
 USUAL_LIMIT_S = 600
 MARGIN_S = 10
 """Time between the end of the longest budget and that of the daemon's, in seconds."""
-_SPOKEN = ("prompt", "product", "theme", "style", "audience", "reason")
+_SPOKEN = ("brief", "prompt", "style_words", "product", "theme", "style", "occasion", "audience", "headline", "reason")
 """Parameters that hold a person's own words, the first that is there decides."""
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from tools.parameters.painting import Painting, PromptKind, Strength, checked_ratio, ratio
+from tools.parameters.painting import PromptKind, Sized, Strength, checked_ratio, ratio
 from tools.parameters.pictures import MAX_SIDE, OneImage
 from tools.parameters.tolerant import Whole, lowered
 
@@ -14,7 +14,7 @@ Anchor = Literal["center", "left", "right", "top", "bottom"]
 Pixels = Annotated[Whole, Field(ge=0, le=MAX_SIDE)]
 
 
-class OutpaintParameters(OneImage, Painting):
+class OutpaintParameters(OneImage, Sized):
     """Parameters of image_outpaint; the extent is given in pixels, by a shape or by a size."""
 
     left: Pixels = 0

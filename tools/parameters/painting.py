@@ -4,10 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from tools.parameters.enhancing import ModelChoice
-from tools.parameters.pictures import MAX_SIDE, OneImage, means_last
+from tools.parameters.loras import Loras
+from tools.parameters.pictures import MAX_SIDE, NamedImage
 from tools.parameters.tolerant import Tolerant, Whole, lowered, narrow, number, read_value, whole
 from tools.wishes import Wish, Written
 
@@ -23,10 +24,27 @@ NativeRatio = Literal["auto", "1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3"]
 OutputFormat = Literal["png", "jpeg", "webp"]
 PromptKind = Literal["instruction", "description"]
 Enhance = Literal["off", "rules", "llm"]
+Cache = Literal["auto", "on", "off", "similar"]
+Tier = Literal["auto", "quality", "balanced", "turbo", "draft"]
 Strength = Annotated[float | None, BeforeValidator(number), Field(ge=0.01, le=1, allow_inf_nan=False)]
 
-SENT = {"negative_prompt", "size", "seed", "n", "steps", "guidance_scale", "model", "output_format", "output_quality"}
+SENT = {
+    "negative_prompt", "size", "seed", "n", "steps", "guidance_scale", "model", "style", "loras", "output_format",
+    "output_quality",
+}  # fmt: skip
+MAX_STYLE_NAME_CHARS = 64
 
+
+def _named(value: str) -> str:
+    """Return the name of a saved style. Raises ValueError for what is none."""
+    name = narrow(value)
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError("takes letters, digits, - . and _, such as spring-2027")
+    return name
+
+
+StyleName = Annotated[str, Field(max_length=MAX_STYLE_NAME_CHARS), AfterValidator(_named)]
+"""Name of an art direction that is saved at the server."""
 
 _SHAPES: Mapping[str, str] = {
     **dict.fromkeys(("square", "正方形", "方形"), "1:1"),
@@ -71,6 +89,27 @@ def file_format(value: object) -> object:
     return "jpeg" if plain == "jpg" else plain
 
 
+def switched(value: object) -> object:
+    """Return a choice as a word: YAML makes truth values of ``on`` and ``off``."""
+    word = str(value).strip().lower() if isinstance(value, bool | str) else value
+    return {"true": "on", "yes": "on", "false": "off", "no": "off"}.get(str(word), word)
+
+
+_TIERS: Mapping[str, Tier] = {
+    **dict.fromkeys(("best", "high", "hd", "质量", "高质量", "最佳"), "quality"),
+    **dict.fromkeys(("medium", "均衡", "平衡"), "balanced"),
+    **dict.fromkeys(("fast", "quick", "极速", "快速"), "turbo"),
+    **dict.fromkeys(("sketch", "preview", "草图", "草稿", "预览"), "draft"),
+}
+"""Tiers by the names that the form gives them, and by similar words."""
+
+
+def named_tier(value: object) -> object:
+    """Return a tier by its name, in whichever case or word it came."""
+    word = lowered(value)
+    return _TIERS.get(word, word) if isinstance(word, str) else word
+
+
 def without_ratio_beside_size(params: dict[str, Any]) -> dict[str, Any]:
     """Return the parameters without the aspect ratio where there is a size: one that the app sets overrides a shape
     that a language model chose.
@@ -99,24 +138,25 @@ def checked_size(value: str) -> str:
 class Painting(Tolerant):
     """Parameters that every painting tool takes; None leaves the choice to the server."""
 
-    FREE_TEXTS: ClassVar[frozenset[str]] = frozenset(("prompt",))
+    FREE_TEXTS: ClassVar[frozenset[str]] = frozenset(("prompt", "style"))  # a style may be called "default"
 
     prompt: str = Field("", max_length=MAX_PROMPT_CHARS)
     negative_prompt: str | None = Field(None, max_length=MAX_PROMPT_CHARS)
-    size: str | None = None
+    tier: Annotated[Tier, BeforeValidator(named_tier)] = "auto"
+    """How fast, and how good; ``auto`` leaves that to the server."""
     seed: Annotated[int | None, BeforeValidator(whole), Field(le=MAX_SEED)] = None
     steps: Annotated[int | None, BeforeValidator(whole), Field(ge=2, le=150)] = None
     guidance_scale: Annotated[float | None, BeforeValidator(number), Field(ge=1, le=20, allow_inf_nan=False)] = None
     model: str | None = Field(None, max_length=200)
+    style: StyleName | None = None
+    """Name of an art direction that is saved at the server."""
+    loras: Loras = None
+    cache: Annotated[Cache, BeforeValidator(switched)] = "auto"
+    """Whether pictures that are there already may be the answer; ``auto`` leaves that to the server."""
     output_format: Annotated[OutputFormat, BeforeValidator(file_format)] = "png"
     output_quality: Annotated[int | None, BeforeValidator(whole), Field(ge=1, le=100)] = None
     wait: bool = True
     """Whether the tool waits for the end of its job, rather than only starting it."""
-
-    @field_validator("size")
-    @classmethod
-    def _width_x_height(cls, value: str | None) -> str | None:
-        return None if value is None else checked_size(value)
 
     @field_validator("seed")
     @classmethod
@@ -127,11 +167,26 @@ class Painting(Tolerant):
 
     def body(self) -> dict[str, Any]:
         """Return the body of ``POST /v1/jobs`` without operation, inputs and what was left out."""
-        said = {"prompt": self.prompt} if self.prompt else {}
+        said: dict[str, Any] = {"prompt": self.prompt} if self.prompt else {}
+        if self.tier != "auto":
+            said["tier"] = self.tier
+        if self.cache != "auto":
+            said["cache"] = {"on": True, "off": False}.get(self.cache, self.cache)
         return {**said, **self.model_dump(include=SENT, exclude_none=True)}
 
 
-class Instructed(Painting):
+class Sized(Painting):
+    """Parameters of a tool whose pictures may have any size."""
+
+    size: str | None = None
+
+    @field_validator("size")
+    @classmethod
+    def _width_x_height(cls, value: str | None) -> str | None:
+        return None if value is None else checked_size(value)
+
+
+class Instructed(Sized):
     """Parameters of a tool that takes a prompt, or one of the server's templates with texts for its slots."""
 
     template: str | None = Field(None, pattern=r"^[A-Za-z0-9_]{1,64}$")
@@ -173,7 +228,7 @@ def _slots(value: object) -> dict[str, str]:
     return {str(name): str(said) for name, said in read.items() if said is not None}
 
 
-class GenerationParameters(OneImage, Painting):
+class GenerationParameters(NamedImage, Sized):
     """Parameters of image_generation."""
 
     prompt: str = Field(max_length=MAX_PROMPT_CHARS)
@@ -183,13 +238,6 @@ class GenerationParameters(OneImage, Painting):
     """How far to go from the image; it is not sent without an image, so that one app can serve both cases."""
     enhance: Annotated[Enhance, BeforeValidator(lowered)] = "off"
     enhance_model: ModelChoice = None
-
-    @field_validator("image_id", mode="before")
-    @classmethod
-    def _named_image(cls, value: object) -> object:
-        if any(means_last(each) for each in (value if isinstance(value, list) else [value])):
-            raise ValueError("takes the last image only by its id here; or change it with image_edit, which knows it")
-        return value
 
     @classmethod
     def relevant(cls, params: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tools.parameters.tolerant import QUOTES, Tolerant, narrow, number, read_value
 
@@ -132,6 +132,17 @@ class OneImage(Tolerant):
     def input(self) -> dict[str, str]:
         """Return the part of the body that names the image; empty where the image is a file, or there is none."""
         return {"image": self.image_id[0]} if self.image_id else {}
+
+
+class NamedImage(OneImage):
+    """Parameters of a tool that also works without an image, so that none can mean the last one."""
+
+    @field_validator("image_id", mode="before")
+    @classmethod
+    def _named_image(cls, value: object) -> object:
+        if any(means_last(each) for each in (value if isinstance(value, list) else [value])):
+            raise ValueError("takes the last image only by its id here; or change it with image_edit, which knows it")
+        return value
 
 
 def box(value: object) -> dict[str, float]:

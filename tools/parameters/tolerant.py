@@ -74,6 +74,14 @@ def read_value(text: str) -> Any:
     raise ValueError("is neither JSON nor Python's notation")
 
 
+def unlisted(value: object) -> object:
+    """Return the list that a text is in JSON or in Python's notation; anything else as it is."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(ValueError):
+            return read_value(value)
+    return value
+
+
 class Tolerant(BaseModel):
     """A set of parameters that is read tolerantly; an unusable value raises :class:`Refused`."""
 
@@ -149,5 +157,5 @@ def _complaint(error: ValidationError) -> str:
     # Only short scalars are quoted back: a prompt is the person's own, and a credential may be secret. Half a
     # character, which is not printable, cannot be sent to Dify.
     short = isinstance(value, str | int | float) and len(str(value)) <= 40 and str(value).isprintable()
-    quotable = short and name not in {"api_key", "server_url"}
+    quotable = short and name not in {"api_key", "server_url"} and "; not " not in said  # which quotes it already
     return f"{sentence} (given: {value})." if quotable else f"{sentence.rstrip('.')}."

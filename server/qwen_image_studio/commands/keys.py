@@ -107,11 +107,17 @@ def _changed(limits: Limits, given: dict[str, Any], prefix: str) -> Limits:
 @click.option("--owner", default=None, help="Who its jobs and images belong to; default: NAME.")
 @click.option("--scopes", default=",".join(USUAL), show_default=True, callback=_scopes, help=f"Of {_SCOPES}.")
 @click.option("--policy", type=click.Choice([each.value for each in Policy]), help="Safety; default: the server's.")
+@click.option("--if-none", is_flag=True, help="Only where the server has no key yet, else do nothing: for scripts.")
 @_limits
-def keys_add(name: str, owner: str | None, scopes: list[Scope], policy: str | None, **given: Any) -> None:
+def keys_add(
+    name: str, owner: str | None, scopes: list[Scope], policy: str | None, if_none: bool, **given: Any
+) -> None:
     """Make a key and print it, this once."""
-    limits = KeyLimits(key=_changed(Limits(), given, ""), person=_changed(Limits(), given, _PERSONS))
-    click.echo(_keys().add(name, owner, scopes, limits, None if policy is None else Policy(policy)))
+    limits, store = KeyLimits(key=_changed(Limits(), given, ""), person=_changed(Limits(), given, _PERSONS)), _keys()
+    if if_none and store.any():
+        click.echo("There is a key already; none was made.", err=True)
+        return
+    click.echo(store.add(name, owner, scopes, limits, None if policy is None else Policy(policy)))
 
 
 @keys.command("scopes")

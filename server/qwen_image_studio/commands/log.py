@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from qwen_image_studio.commands.times import age, shown
 from qwen_image_studio.contract.errors import from_validation
 from qwen_image_studio.contract.operators import CallsQuery
+from qwen_image_studio.contract.words import Operation
 from qwen_image_studio.jobs.calls import Call, Calls, Sought, as_sheet, view_of
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
@@ -39,7 +40,7 @@ def _moment(context: click.Context, option: click.Parameter, value: str | None) 
 @click.option("--key", help="Name of an API key.")
 @click.option("--owner")
 @click.option("--person", help="As 'qwen-image-studio person' prints it for a user of Dify.")
-@click.option("--operation", help="generate, edit, inpaint, outpaint, adjust, batch")
+@click.option("--operation", help=", ".join(Operation))
 @click.option("--model")
 @click.option("--outcome", help="succeeded, cancelled, failed, refused, or with a code, such as failed:out_of_memory.")
 @click.option("--job", "job_id")
@@ -96,5 +97,6 @@ def _line(row: Call) -> str:
     whose = "/".join(name for name in (row.key or row.owner, row.person) if name) or "-"
     is_job = view_of(row).kind == "job"
     what = f"{row.operation} {row.model} {row.job_id}" if is_job else f"{row.method} {row.route} {row.status}"
-    cells = [shown(row.at), row.peer or "-", whose, what, row.outcome, f"{(row.took_ms or 0) / 1000:.2f} s"]
+    took = "cached" if row.cached else f"{(row.took_ms or 0) / 1000:.2f} s"
+    cells = [shown(row.at), row.peer or "-", whose, what, row.outcome, took]
     return "\t".join(map(printable, cells))

@@ -1,7 +1,5 @@
 """``qwen-image-studio usage``: what was made and what it cost."""
 
-import time
-
 import click
 from pydantic import ValidationError
 
@@ -25,7 +23,7 @@ def usage(month: str | None, key: str | None, group: str, is_csv: bool) -> None:
     except ValidationError as error:
         raise from_validation(error) from error
     with open_store(Settings()) as store:
-        costs = store.costs.added_up(time.time(), query.groups, month=query.month, key=key)
+        costs = store.costs.added_up(store.database.now(), query.groups, month=query.month, key=key)
     click.echo(as_sheet(costs).rstrip() if is_csv else "\n".join(map(_line, costs)) or "Nothing was used.")
 
 

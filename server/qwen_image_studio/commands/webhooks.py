@@ -108,8 +108,8 @@ def resend(ids: tuple[str, ...], dead: bool, since_s: float) -> None:
     """Send callbacks again, by their IDS or all that were given up; a running server does so within a second."""
     if bool(ids) is dead:
         raise click.UsageError("Name the ids of callbacks, or --dead for all that were given up.")
-    now = time.time()
     with open_store(Settings()) as store:
+        now = store.database.now()
         again = store.outbox.resend_dead(now - since_s, now) if dead else store.outbox.resend(ids, now)
         store.bell.ring(DELIVERIES, {DUE})
     if ids and again < len(set(ids)):

@@ -6,8 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from qwen_image_studio.contract.fields import NamedUser
+from qwen_image_studio.contract.loras import LoraUse
 from qwen_image_studio.contract.view import View
-from qwen_image_studio.contract.words import HeldFor, Operation, Review, State, Tier
+from qwen_image_studio.contract.words import Cached, HeldFor, Operation, Precision, Review, State, Tier
 
 
 class ProgressView(View):
@@ -80,6 +81,18 @@ class JobError(View):
     message: str
 
 
+class PaintedView(View):
+    """With what a picture is painted."""
+
+    width: int
+    height: int
+    """Size in pixels that the model paints; of a picture in several parts, that of the last one."""
+    steps: int
+    guidance_scale: float
+    precision: Precision | None
+    """Number format that was planned, null for the model's own; a warning says where the device took another."""
+
+
 class RowsView(View):
     """How the rows of a batch stand; each is a job, listed by /v1/jobs?parent_id=."""
 
@@ -101,6 +114,11 @@ class JobView(View):
     operation: Operation | SkipJsonSchema[str]  # the table may hold more operations than the contract promises
     model: str
     tier: Tier
+    """For a batch, that of all its rows; quality where they name their own."""
+    painted: PaintedView | None
+    """With what it is painted; null where no model does."""
+    loras: list[LoraUse]
+    """LoRAs that it is painted with, besides the one that belongs to the tier."""
     state: State
     queue_position: int | None
     """1 is next; 0 while running; null once ended, and for a batch until its first row starts."""
@@ -115,6 +133,14 @@ class JobView(View):
     """Share of the model's work that was not needed, 0 to 1; null where nothing was saved by design."""
     cached: bool
     """Whether the images come from an earlier job."""
+    cache: Cached | None
+    """In which way they do: of an equal request, or of one whose prompt differs in nothing that can be seen; null where
+    they were painted for this job."""
+    similar_prompt: str | None
+    """The prompt for which they were painted, where it is not this one's."""
+    shared: int
+    """How many submits share this job, without those that were taken back: 1 for most. It is cancelled with the
+    last."""
     engine: Literal["qwen", "cv"]
     error: JobError | None
     parent_id: str | None
@@ -133,8 +159,8 @@ class JobView(View):
     """Whom the request named as the person it asks for."""
     request: dict[str, Any] | None = None
     """The parameters that ask for the same pictures again: what was sent, with the seed and all else that was decided,
-    and inputs as image ids. A batch has its job and the number of its rows. Its prompt is null where the server does
-    not keep prompts; left out of events."""
+    and inputs as image ids. A batch has its job and the number of its rows, a campaign its direction and its pieces.
+    Its prompt is null where the server does not keep prompts; left out of events."""
 
 
 class JobList(View):

@@ -45,6 +45,8 @@ ERRORS: Mapping[str, ErrorKind] = {
     "unknown_parameter": ErrorKind(422, "invalid_request_error", "A parameter that the operation does not take."),
     "unknown_operation": ErrorKind(422, "invalid_request_error", "No such operation."),
     "unknown_model": ErrorKind(422, "invalid_request_error", "No such model on this server."),
+    "unknown_style": ErrorKind(422, "invalid_request_error", "The owner has saved no art direction of that name."),
+    "unknown_lora": ErrorKind(422, "invalid_request_error", "No such LoRA for that model that the key may use."),
     "unsupported_operation": ErrorKind(422, "invalid_request_error", "The model does not do this operation."),
     "unsupported_image": ErrorKind(422, "invalid_request_error", "The bytes are not an image that can be opened."),
     "image_too_large": ErrorKind(422, "invalid_request_error", "The image has too many pixels or bytes."),
@@ -69,7 +71,10 @@ ERRORS: Mapping[str, ErrorKind] = {
     "job_not_ended": ErrorKind(409, "conflict_error", "The job has not ended and cannot be deleted."),
     "already_reviewed": ErrorKind(409, "conflict_error", "Another reviewer has decided on the image."),
     "not_held": ErrorKind(409, "conflict_error", "The image waits for no reviewer."),
-    "image_in_use": ErrorKind(409, "conflict_error", "A job that has not ended waits for the image, or makes it."),
+    "image_in_use": ErrorKind(
+        409, "conflict_error", "A style needs the image, or an unfinished job needs or makes it."
+    ),
+    "too_many_styles": ErrorKind(409, "conflict_error", "The owner has as many styles as are kept."),
     "precondition_failed": ErrorKind(412, "invalid_request_error", "If-Match names another version of the file."),
     "range_not_satisfiable": ErrorKind(416, "invalid_request_error", "The file has no byte in the Range."),
     # how the server is
@@ -79,6 +84,7 @@ ERRORS: Mapping[str, ErrorKind] = {
     "database_busy": ErrorKind(503, "server_error", "The job store could not be written in time."),
     "storage_failed": ErrorKind(503, "server_error", "The image store could not be written."),
     "safety_unavailable": ErrorKind(503, "server_error", "The classifier cannot run, and the policy asks for it."),
+    "model_loading": ErrorKind(503, "server_error", "The job goes on; the same request, sent again, gets its picture."),
     "internal_error": ErrorKind(500, "server_error", "A fault of the server's own."),
     "still_working": ErrorKind(504, "server_error", "The job goes on; the answer could wait for it no longer."),
     # how a job ends (in JobView.error, never as an HTTP status)
@@ -171,6 +177,10 @@ class LeaseLost(AttemptOver):
     """The job was given to another attempt, or ended, since it was claimed."""
 
 
+class EndUnwritten(AttemptOver):
+    """How the attempt ended could not be written while its lease lasted."""
+
+
 class DeviceLost(AttemptOver):
     """The device answers nothing more in this process; a new process may be able to use it."""
 
@@ -190,7 +200,8 @@ def from_validation(error: ValidationError, *, where: str = "request", known: It
     """
     first = error.errors(include_url=False)[0]
     # Unions (discriminated, or of str and list) put their tags into the path; the caller's own name comes first.
-    path = [part for part in first["loc"] if not _is_union_tag(part)]
+    names = set(known)  # one of a campaign's parameters is called as its operation
+    path = [part for part in first["loc"] if part in names or not _is_union_tag(part)]
     param = str(path[0]) if path else first.get("ctx", {}).get("param")
     if len(path) > 2 and isinstance(path[1], int):  # an entry of a list: adjustments[0], then its kind
         inner = path[3:] if path[0] == "adjustments" else path[2:3]
@@ -200,7 +211,8 @@ def from_validation(error: ValidationError, *, where: str = "request", known: It
     elif len(path) > 1 and all(isinstance(part, str) for part in path):  # a field of an object: region.width
         param = ".".join(str(part) for part in path)
     if first["type"] == "extra_forbidden":
-        return _unknown(str(first["loc"][-1])[:60], where, known if len(first["loc"]) == 1 else ())
+        sent = param if param and len(path) > 1 else str(first["loc"][-1])  # direction.colour
+        return _unknown(sent[:60], where, known if len(first["loc"]) == 1 else ())
     message = str(first["msg"]).removeprefix("Value error, ")
     named = f"{param}: {message[0].lower()}{message[1:]}" if param else message
     shown = _shown(first)
@@ -209,13 +221,24 @@ def from_validation(error: ValidationError, *, where: str = "request", known: It
 
 def _unknown(param: str, where: str, known: Iterable[str]) -> StudioError:
     remedy = ". See /openapi.json for the ones there are."
-    if likely := get_close_matches(param.casefold(), list(known), n=1):
-        remedy = f"; did you mean '{likely[0]}'? /openapi.json lists them."
+    if likely := likely_name(param, known):
+        remedy = f"; did you mean '{likely}'? /openapi.json lists them."
     return StudioError("unknown_parameter", f"'{param}' is not a parameter of this {where}{remedy}", param=param)
 
 
+def likely_name(sent: str, known: Iterable[str]) -> str | None:
+    """Return the name that was meant by an unknown one: of which it is a whole word, else the most alike; or None."""
+    plain, names = sent.casefold(), sorted(known)
+    return next((each for each in names if plain in each.split("_")), None) or next(
+        iter(get_close_matches(plain, names, n=1)), None
+    )
+
+
+_UNION_TAGS = frozenset((*Operation, "str", "constrained-str", "bool", "one", "several"))
+
+
 def _is_union_tag(part: object) -> bool:
-    return part in {*Operation, "str", "constrained-str", "one", "several"} or (isinstance(part, str) and "[" in part)
+    return part in _UNION_TAGS or (isinstance(part, str) and "[" in part)
 
 
 def _shown(first: Any) -> str:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -49,6 +49,9 @@ def shaped(pattern: str, remedy: str) -> BeforeValidator:
 
 
 _NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"
+_STYLE = r"^\w[\w.-]*$"
+STYLE_NAME_TAKES = "takes letters, digits, - . and _, such as spring-2027"
+_CACHE = r"^((?i:true|false|yes|no|on|off|[tfyn01])|similar)$"
 _ONE_LINE = shaped(_NO_CONTROL, "has line breaks or control characters; take them out")
 UserName = Annotated[str, Field(max_length=1000, pattern=_NO_CONTROL), _ONE_LINE] | None
 """A caller's own name for a person."""
@@ -56,12 +59,37 @@ NamedUser = Annotated[UserName, BeforeValidator(_named)]
 """The same in a query, where an empty one would mean everybody and is refused."""
 WebhookUrl = Annotated[str, Field(max_length=2048)] | None
 """An address to call when something has happened."""
+StyleName = Annotated[
+    str,
+    Field(max_length=MAX_NAME_CHARS, pattern=_STYLE),
+    shaped(_STYLE, STYLE_NAME_TAKES),
+    BeforeValidator(lambda value: style_name(value) if isinstance(value, str) else value),
+]
+"""An owner's own name for an art direction."""
+IDLE_STYLES = frozenset({"vivid", "natural"})
+"""What OpenAI's clients send as `style` by themselves; no art direction is called so."""
+CacheChoice = Annotated[bool | Literal["similar"] | None, shaped(_CACHE, 'takes true, false or "similar"')]
+"""Whether pictures that are there already may be the answer."""
 ConversationName = Annotated[str, Field(max_length=128, pattern=_NO_CONTROL), _ONE_LINE] | None
 """A caller's own name for a conversation."""
 
 
+def style_name(text: str) -> str:
+    """Return a name of an art direction in its one form, however it was typed: in full width, with accents apart."""
+    return unicodedata.normalize("NFKC", text).strip()
+
+
+def is_style_name(text: str) -> bool:
+    """Return whether a text can be the name of an art direction."""
+    return len(text) <= MAX_NAME_CHARS and re.fullmatch(_STYLE, text) is not None
+
+
 def _no_data_url(value: object) -> object:
-    """Return an id or URL as it is. Raises ValueError for an image that is written into the JSON itself."""
+    """Return an id or URL as it is. Raises ValueError for an image that is written into the JSON itself, and for a text
+    that no column takes.
+    """
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("is no id and no URL, since it has the character NUL")
     if isinstance(value, str) and value[:5].casefold() == "data:":
         raise ValueError(
             "is a data URL; send the image as a file (multipart), or by its id or URL. /v1/images/edits takes data "

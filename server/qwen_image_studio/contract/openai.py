@@ -48,12 +48,15 @@ class ImagesItem(_Answer):
 class ImagesResponse(_Answer):
     """The images of a job that has succeeded."""
 
+    id: str
+    """Id of the first image, the same as `data[0].id`."""
     created: int
     """Unix seconds."""
     data: list[ImagesItem]
     background: Literal["opaque"] = "opaque"
     output_format: OutputFormat
-    quality: Literal["high"] = "high"
+    quality: Literal["low", "medium", "high"]
+    """The tier that was painted: quality is high, balanced is medium, turbo and draft are low."""
     size: str
     """WIDTHxHEIGHT in pixels."""
     usage: Usage
@@ -79,7 +82,8 @@ class ImagesEvent(_Answer):
     background: Literal["opaque"] = "opaque"
     output_format: OutputFormat
     """Format of this picture; partial images are WebP."""
-    quality: Literal["high"] = "high"
+    quality: Literal["low", "medium", "high"]
+    """The tier that was painted: quality is high, balanced is medium, turbo and draft are low."""
     size: str
     """Size of this picture, WIDTHxHEIGHT in pixels."""
     partial_image_index: int | None = None

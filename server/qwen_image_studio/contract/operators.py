@@ -169,6 +169,8 @@ class CallsQuery(BaseModel):
 class DeviceView(View):
     """One worker process and the memory of its device, as it reported last."""
 
+    host: str
+    """Name of the host that it runs on; empty where it is not known."""
     device: str
     model: str | None
     memory_used: int | None

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 
 from qwen_image_studio.contract.operators import OperatorView
 from qwen_image_studio.contract.view import View
-from qwen_image_studio.contract.words import AspectRatio, Language, Operation, SlotType, Tier, WorkerState
+from qwen_image_studio.contract.words import AspectRatio, Language, Operation, Precision, SlotType, Tier, WorkerState
 
 
 class SizeView(View):
@@ -42,8 +42,37 @@ class TierView(View):
     tier: Tier
     steps: int
     guidance_scale: float
+    distilled: bool
+    """Whether it is made for these steps and this guidance alone; with others its pictures may be worse."""
+    skips_steps: bool
+    """Whether steps at which the picture changes little are skipped."""
+    precision: Precision
+    """Number format to paint in, where the device can."""
+    max_pixels: int
+    """Largest area that is painted; a larger picture is painted smaller and resized."""
+    licence: str | None
+    """Licence of the LoRA that it needs, as an SPDX identifier where there is one, ``unknown`` where it has not been
+    read; null where it needs none."""
+    lora_here: bool | None
+    """Whether the file of that LoRA is on this machine; null where it needs none."""
     seconds: float | None
     """Median time of a picture as it was measured here, without waiting; null where none was."""
+
+
+class LoraView(View):
+    """One LoRA that the operator offers for a model."""
+
+    name: str
+    about: dict[Language, str]
+    """What it does, in a sentence."""
+    words: dict[Language, list[str]]
+    """Words that call for it in a prompt; empty where it needs none."""
+    scale: float
+    """Weight where a request names none."""
+    max_scale: float
+    """Largest weight, either side of 0."""
+    licence: str
+    """Licence of its file, as an SPDX identifier where there is one."""
 
 
 class ModelView(View):
@@ -57,6 +86,8 @@ class ModelView(View):
     owned_by: str
     licence: str
     """Licence of the weights, as an SPDX identifier where there is one."""
+    licence_id: str | None
+    """Name of a licence that forbids some uses, as the operator has accepted it (STUDIO_LICENCES); null for others."""
     operations: list[Operation]
     sizes: dict[AspectRatio, SizeView]
     """Native size of each aspect ratio."""
@@ -74,10 +105,15 @@ class ModelView(View):
     default_guidance_scale: float
     tiers: list[TierView]
     """What a job may ask for as `tier`."""
+    loras: list[LoraView]
+    """What the API key may ask for in `loras`."""
     vocabulary: VocabularyView | None
     """All that the miniature knows; null for the large models, which know the world."""
     loaded: bool
     """Whether a worker holds it in memory now."""
+    unavailable: str | None
+    """Why no job for it is painted at the moment: no worker that lives offers it. A job for it waits for one. null
+    where one does."""
 
 
 class ModelList(View):
@@ -131,8 +167,11 @@ class HealthState(StrEnum):
 
 
 class WorkerView(View):
-    """One worker process."""
+    """One worker process, of any host."""
 
+    host: str
+    """Name of the host that it runs on, which tells equal devices of several hosts apart; empty where it is not known.
+    """
     device: str
     state: WorkerState
     model: str | None

@@ -23,6 +23,14 @@ MAX_NAME_CHARS = 64
 """Longest id or name of the product's own, such as a slot's or a template's, in characters."""
 MAX_SHAPE = 4
 """Longest shape that may be asked for by its aspect ratio, as long side divided by short side."""
+MAX_PIECES = 24
+"""Largest number of pieces of a campaign."""
+MAX_COLOURS = 8
+"""Largest number of colours of an art direction."""
+MAX_LORAS = 4
+"""Largest number of LoRAs of one request."""
+MAX_LORA_SCALE = 2.0
+"""Largest weight of a LoRA, either side of 0."""
 MAX_ROWS = 500
 MAX_COLUMNS = 100
 MAX_COLUMN_CHARS = 200
@@ -52,6 +60,7 @@ class Operation(StrEnum):
     OUTPAINT = "outpaint"
     ADJUST = "adjust"
     BATCH = "batch"
+    CAMPAIGN = "campaign"
 
 
 class Way(StrEnum):
@@ -61,6 +70,30 @@ class Way(StrEnum):
     """From a description of the whole picture."""
     EDIT = "edit"
     """By an instruction that changes pictures."""
+
+
+class Cached(StrEnum):
+    """How a job was answered without painting."""
+
+    EXACT = "exact"
+    """By the pictures of an equal request."""
+    SIMILAR = "similar"
+    """By those of a request whose prompt differs in nothing that can be seen: case, blanks, order of parts, fillers."""
+
+
+class Channel(StrEnum):
+    """Where a piece of a campaign is shown, which decides its shape."""
+
+    POST = "post"
+    """1:1"""
+    STORY = "story"
+    """9:16"""
+    BANNER = "banner"
+    """16:9"""
+    WIDE_BANNER = "wide_banner"
+    """21:9"""
+    POSTER = "poster"
+    """3:4"""
 
 
 class Lane(StrEnum):
@@ -84,6 +117,11 @@ class WorkerState(StrEnum):
     LOST = "lost"
     """It has ended, or has stopped reporting."""
 
+    @property
+    def is_up(self) -> bool:
+        """Return whether it can work."""
+        return self in {WorkerState.READY, WorkerState.BUSY}
+
 
 class Precision(StrEnum):
     """Number format of a model's weights."""
@@ -91,6 +129,8 @@ class Precision(StrEnum):
     BF16 = "bf16"
     FP16 = "fp16"
     FP32 = "fp32"
+    FP8 = "fp8"
+    """Matrices in 8 bits (e4m3) with scales, all else in the model's own format."""
 
 
 class Language(StrEnum):
@@ -210,6 +250,15 @@ class Prompts(StrEnum):
     DROPPED = "dropped"
 
 
+class Compile(StrEnum):
+    """Whether the blocks of transformers are compiled."""
+
+    AUTO = "auto"
+    """On a card, but not on a processor."""
+    ON = "on"
+    OFF = "off"
+
+
 class LogFormat(StrEnum):
     """How the processes write their log."""
 
@@ -267,8 +316,13 @@ class Tier(StrEnum):
     """Speed/quality setting of a model."""
 
     QUALITY = "quality"
+    """As the model's makers recommend."""
+    BALANCED = "balanced"
+    """The same steps with less work: fp8 where the device has it, and steps that change little skipped."""
     TURBO = "turbo"
-    """Fewer steps than ``quality``, and so less time."""
+    """A distilled model: few steps, without guidance."""
+    DRAFT = "draft"
+    """As ``turbo``, with the fewest steps and in a small size."""
 
 
 class AspectRatio(StrEnum):

@@ -16,6 +16,21 @@ _RESTORE = (
 )
 _DAMAGED = ("not a database", "malformed", "no such table", "no such column")
 """What SQLite says of a file that is none of its own, or not whole."""
+MOVING = "moving "
+"""What stands before the revision of a database while rows are copied into it."""
+_REMEDIES = {
+    "password authentication failed": "correct the user and the password in STUDIO_DATABASE_URL",
+    "no password supplied": "write the password into STUDIO_DATABASE_URL, or set PGPASSWORD",
+    "no pg_hba.conf entry": "let this host in: pg_hba.conf of PostgreSQL",
+    'role "': "make the role (createuser), or correct the user in STUDIO_DATABASE_URL",
+    'database "': "make the database (createdb), or correct its name in STUDIO_DATABASE_URL",
+    "permission denied": "give the user of STUDIO_DATABASE_URL the rights: GRANT USAGE, CREATE ON SCHEMA, and all on "
+    "the tables that are there",
+    "no schema has been selected": "make the schema of the search_path (CREATE SCHEMA), or correct its name",
+    "too many": "raise max_connections of PostgreSQL, or put PgBouncer before it",
+}
+"""What helps where PostgreSQL says this; the first that fits."""
+_REACH = "see that it runs and can be reached, and that STUDIO_DATABASE_URL is right"
 _REVISION = re.compile(r"[0-9]{4}", re.ASCII)
 _QUICK_CHECK_BYTES = 100_000_000
 """Largest database that is read through at a start, in bytes; it takes less than a second."""
@@ -25,15 +40,19 @@ def unusable(url: URL, cause: object) -> CannotServe:
     """Return the error for a database that cannot be opened, read or written, because of `cause`."""
     if any(words in str(cause) for words in _DAMAGED):
         return damaged(url, f"{cause}")
+    if url.get_backend_name() != "sqlite":
+        said = " ".join(str(cause).split())
+        remedy = next((remedy for words, remedy in _REMEDIES.items() if words in said), _REACH)
+        return CannotServe(f"The database {shown(url)} cannot be used ({said}); {remedy}.")
     return CannotServe(
-        f"The database {_name(url)} cannot be used ({cause}); free some space, see that this user may read and write "
+        f"The database {shown(url)} cannot be used ({cause}); free some space, see that this user may read and write "
         "it, or set STUDIO_DATA_DIR to another folder."
     )
 
 
 def damaged(url: URL, sign: str) -> CannotServe:
     """Return the error for a database that shows a sign of damage."""
-    return CannotServe(f"The database {_name(url)} is damaged ({sign}). {_RESTORE}.")
+    return CannotServe(f"The database {shown(url)} is damaged ({sign}). {_RESTORE}.")
 
 
 @contextmanager
@@ -42,11 +61,11 @@ def usable(url: URL) -> Iterator[None]:
     try:
         yield
     except StudioError as error:
-        if error.code == "database_busy":
-            raise CannotServe(
-                f"The database {_name(url)} is locked by another process; end that, or try again in a moment."
-            ) from error
         cause = error.__cause__
+        if error.code == "database_busy" and url.get_backend_name() == "sqlite":
+            raise CannotServe(
+                f"The database {shown(url)} is locked by another process; end that, or try again in a moment."
+            ) from error
         raise unusable(url, cause.orig if isinstance(cause, DBAPIError) else cause) from error
 
 
@@ -54,6 +73,11 @@ def check_revision(revision: str | None, where: str = "The database") -> None:
     """Raise CannotServe where this program does not know the revision of a database; one without tables has none."""
     if not revision:
         return
+    if revision.startswith(MOVING):
+        raise CannotServe(
+            f"{where} has only a part of the rows that are being moved into it; run the command that moves them "
+            "('qwen-image-studio move', or 'restore') again, until it ends."
+        )
     if not _REVISION.fullmatch(revision):
         raise CannotServe(f"{where} has the revision '{revision[:40]}', which no version has made. {_RESTORE}.")
     if revision > REVISION:
@@ -76,11 +100,11 @@ def known_revision(connection: Connection, url: URL) -> str | None:
     Raises CannotServe where it is another program's, a newer version's, or lacks tables.
     """
     revision, there = revision_of(connection), set(inspect(connection).get_table_names())
-    check_revision(revision, f"The database {_name(url)}")
+    check_revision(revision, f"The database {shown(url)}")
     ours = set(metadata.tables)
     if revision is None and (taken := sorted(ours & there)):
         raise CannotServe(
-            f"The database {_name(url)} is another program's, or damaged: it has a table '{taken[0]}' but no revision. "
+            f"The database {shown(url)} is another program's, or damaged: it has a table '{taken[0]}' but no revision. "
             f"{_RESTORE}."
         )
     if revision == REVISION and (missing := sorted(ours - there)):
@@ -100,5 +124,8 @@ def check_whole(connection: Connection, url: URL) -> None:
         raise damaged(url, " ".join(verdict.split())[:200])
 
 
-def _name(url: URL) -> str:
-    return url.database or "" if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+def shown(url: URL) -> str:
+    """Return what a database is called in messages, which never have a password in them."""
+    if url.get_backend_name() == "sqlite":
+        return url.database or ""
+    return url.set(query={}, drivername="postgresql").render_as_string(hide_password=True)

@@ -6,14 +6,16 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.fields import Cell
-from qwen_image_studio.contract.sheets import harmless
+from qwen_image_studio.contract.sheets import as_csv, harmless
 from qwen_image_studio.contract.words import Review, State
 from qwen_image_studio.gallery.gallery import Gallery
 from qwen_image_studio.jobs import Job, JobStore, StoredImage
 
+_OF_PIECE = ("channel", "language", "headline", "subline")
 _COLUMNS = ("row", "state", "files", "job_id", "image_id", "seed", "error")
 
 
@@ -57,6 +59,11 @@ def _written(
                 lines.append(_line(row, names, images.get(row.id, ()), gone))
         if job.rows is not None:
             written.writestr(_info("rows.csv", job.created_at), _csv(job, lines))
+            if pieces := (job.request or {}).get("pieces"):
+                sizes = [
+                    [f"{one.width}x{one.height}" for one in images.get(row.id, ()) if one.is_given_out] for row in rows
+                ]
+                written.writestr(_info("texts.csv", job.created_at), _texts(pieces, lines, sizes))
         elif not written.namelist():
             raise StudioError("not_found", f"The images of job {job.id} are gone.")
     yield pipe.taken()
@@ -136,6 +143,19 @@ def _csv(job: Job, lines: Sequence[Sequence[str]]) -> bytes:
         cells = [*made, *("" if row.get(name) is None else str(row[name]) for name in columns)]
         written.writerow(harmless(cell) for cell in cells)
     return text.getvalue().encode("utf-8-sig", "replace")
+
+
+def _texts(
+    pieces: Sequence[Mapping[str, Any]], lines: Sequence[Sequence[str]], sizes: Sequence[Sequence[str]]
+) -> bytes:
+    """Return the table of a campaign's texts, with the file and the size of each picture there is."""
+    made = dict(enumerate(zip((line[2] for line in lines), sizes, strict=True)))
+    header = ("piece", *_OF_PIECE, "file", "size")
+    rows = []
+    for number, piece in enumerate(pieces):
+        file, size = made.get(number, ("", ()))
+        rows.append([number + 1, *(piece.get(name) or "" for name in _OF_PIECE), file, " ".join(size)])
+    return as_csv(header, rows).encode("utf-8-sig", "replace")
 
 
 def _headers(columns: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from qwen_image_studio.gallery.names import attempt_image_id, attempt_keys, prev
 from qwen_image_studio.imaging import Origin, encode, thumbnail
 from qwen_image_studio.imaging.comparing import comparison
 from qwen_image_studio.imaging.label import Label
-from qwen_image_studio.imaging.pixels import on_white
+from qwen_image_studio.imaging.pixels import digest, on_white
 from qwen_image_studio.jobs import Lease, StoredImage
 from qwen_image_studio.planning.engine import Painted
 from qwen_image_studio.planning.plan import AdjustPlan, PaintPlan, Plan
@@ -75,6 +75,7 @@ class Attempt:
                 change_inside=judgement.inside,
                 change_outside=judgement.outside,
                 comparison_key=keys.comparison if inputs else None,
+                pixels=_pixels(shown, plan.output_format),
             )
         )
 
@@ -102,6 +103,13 @@ def clear_attempts(gallery: Gallery, lease: Lease, tokens: Iterable[int]) -> Non
             gallery.clear(*attempt_keys(lease, token, number, extension))
 
 
+def _pixels(image: Image.Image, output_format: OutputFormat) -> str | None:
+    """Return what tells the pixels that a file gives back; None where its format changes them."""
+    if output_format is not OutputFormat.PNG:
+        return None
+    return digest(image if image.mode == "RGBA" else image.convert("RGB"))
+
+
 # -- metadata and comparison ---------------------------------------------------------------------------------------
 
 
@@ -119,7 +127,9 @@ def origin_of(plan: Plan, seed: int | None, before: Origin = {}) -> dict[str, st
         lasting = {name: value for name, value in before.items() if name not in {"width", "height"}}
         return {**lasting, "adjustments": json.dumps(earlier + done, ensure_ascii=False), "software": software}
     named = {"prompt", "negative_prompt", "model", "tier", "steps", "guidance_scale", "width", "height"}
-    return {**plan.model_dump(mode="json", include=named), "seed": seed, "software": software}
+    loras = ", ".join(map(str, plan.loras)) if isinstance(plan, PaintPlan) else ""
+    with_loras = {"loras": loras} if loras else {}
+    return {**plan.model_dump(mode="json", include=named), **with_loras, "seed": seed, "software": software}
 
 
 def _earlier_adjustments(before: Origin) -> list[Any]:

@@ -3,15 +3,23 @@
 import hashlib
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from secrets import token_hex
 from urllib.parse import urlsplit
 
 from qwen_image_studio.contract.errors import CannotServe, StudioError
+from qwen_image_studio.contract.storage import StorageLinks
+from qwen_image_studio.gallery.bucket import EXAMPLE
+from qwen_image_studio.gallery.cdn import open_cdn
+from qwen_image_studio.gallery.direct import Address, Addresses
 from qwen_image_studio.gallery.links import Links, open_links
 from qwen_image_studio.gallery.local import open_local
-from qwen_image_studio.gallery.names import archive_key, no_such_image, upload_keys
+from qwen_image_studio.gallery.names import archive_key, is_preview_key, no_such_image, upload_keys
+from qwen_image_studio.gallery.presigned import Presigned
+from qwen_image_studio.gallery.s3 import S3Store, open_s3
 from qwen_image_studio.gallery.store import FileStore, StoredFile
+from qwen_image_studio.gallery.trial import try_store
 from qwen_image_studio.imaging import Origin
 from qwen_image_studio.imaging.received import Received
 from qwen_image_studio.jobs import JobStore, StoredImage
@@ -20,15 +28,16 @@ from qwen_image_studio.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-STORES: dict[str, Callable[[Settings], FileStore]] = {"file": open_local}
+STORES: dict[str, Callable[[Settings], FileStore]] = {"file": open_local, "s3": open_s3}
 """Functions that open a file store, by the scheme of STUDIO_STORAGE_URL."""
 
 
 class Gallery:
     """The pictures of one server. Its methods also raise what FileStore and JobStore raise."""
 
-    def __init__(self, files: FileStore, store: JobStore, links: Links) -> None:
-        self.files, self._store, self._links = files, store, links
+    def __init__(self, files: FileStore, store: JobStore, links: Links, addresses: Addresses | None = None) -> None:
+        """`addresses`, where there are any, lead callers around this server to the files."""
+        self.files, self._store, self._links, self._addresses = files, store, links, addresses
 
     # -- add and open ----------------------------------------------------------------------------------------------
 
@@ -47,7 +56,7 @@ class Gallery:
 
         One that `expires_at` a time (Unix seconds) is deleted then, unless a job names it.
         """
-        now = time.time()
+        now = self._store.database.now()
         image_id = f"img_{token_hex(12)}"
         keys = upload_keys(image_id, now)
         self.files.put(keys.picture, received.png, "image/png")
@@ -67,6 +76,7 @@ class Gallery:
             expires_at=expires_at,
             idempotency_key=idempotency_key,
             scores=scores,
+            pixels=received.pixels,
         )
         kept = self._store.images.add(image)
         if kept.id != image_id:
@@ -77,6 +87,11 @@ class Gallery:
         """Delete an image that was added at or after `since` (Unix seconds), unless a job names it."""
         self.clear(*self._store.forgetting.forget_upload(image_id, since))
 
+    def release(self, reference: str | None) -> None:
+        """Delete the image of a style that has another one now or is gone, unless something else needs it."""
+        if reference is not None:
+            self.clear(*self._store.forgetting.forget_reference(reference))
+
     def noted(self, origin: Origin) -> Origin:
         """Return what a file may carry of how it was made: no prompt, where prompts are not kept."""
         if self._store.prompts.keeps:
@@ -85,7 +100,7 @@ class Gallery:
 
     def open(self, key: str) -> bytes:
         """Return the bytes of a file."""
-        file = self.files.open(key)
+        file = self._file(key)
         with file.stream:
             return file.stream.read()
 
@@ -96,11 +111,34 @@ class Gallery:
         Raises StudioError ``not_found`` where no row names the file, even if the file still exists, and
         ``held_for_review``.
         """
+        self._allow(key, review=review)
+        return self._file(key)
+
+    def address(self, key: str, until: float) -> Address | None:
+        """Return an address outside of this server where the file of an image is, which works until the Unix second
+        `until` at most; None where the server hands it out itself: files on its own disk, and previews, whose bytes
+        change. Whether the file still exists is not checked.
+
+        Raises StudioError as `stream` does.
+        """
+        if self._addresses is None or is_preview_key(key):
+            return None
+        self._allow(key)
+        return self._addresses.of(key, until, time.time())
+
+    def _allow(self, key: str, *, review: bool = False) -> None:
         if not self._store.forgetting.named_keys([key]):
             raise no_such_image()
         if not review and (held := self._store.images.held_behind(key)) is not None:
             raise held_for_review(f"image {held.id}", held.job_id)
-        return self.files.open(key)
+
+    def _file(self, key: str) -> StoredFile:
+        try:
+            return self.files.open(key)
+        except StudioError as error:
+            if error.code == "not_found":  # lost with a disk, say: who makes it again is to get a file
+                self._store.forgetting.miss_file(key)
+            raise
 
     # -- links -----------------------------------------------------------------------------------------------------
 
@@ -167,19 +205,59 @@ class Gallery:
 
     def clear(self, *keys: str) -> None:
         """Delete files. A failure only shows in the log, since it must not change how a job ends."""
-        for key in keys:
+        left = deque(keys)
+        while left:
+            key = left.popleft()
             try:
                 self.files.delete(key)
             except StudioError as error:
                 _log.warning("%s stays behind: %s", key, error)
+                if error.code == "storage_failed" and left:  # each of them might wait as long for an answer
+                    _log.warning("and with it %s", ", ".join(left))
+                    return
 
 
 def open_gallery(settings: Settings, store: JobStore) -> Gallery:
-    """Open the gallery that the settings name. Raises CannotServe where STUDIO_STORAGE_URL names no known store."""
+    """Open the gallery that the settings name. Raises CannotServe where STUDIO_STORAGE_URL names no known store, or
+    other settings do not go with it.
+    """
+    files = open_files(settings)
+    return Gallery(files, store, open_links(settings), open_addresses(settings, files))
+
+
+def open_files(settings: Settings) -> FileStore:
+    """Open the store of files that the settings name. Raises CannotServe where there is no such store."""
     scheme = urlsplit(settings.storage_url).scheme or "file"
     if scheme not in STORES:
         raise CannotServe(
             f"STUDIO_STORAGE_URL: there is no store of the kind '{scheme}'; use {', '.join(STORES)}, such as "
-            "file:///srv/images, or leave it empty."
+            f"file:///srv/images or {EXAMPLE}, or leave it empty."
         )
-    return Gallery(STORES[scheme](settings), store, open_links(settings))
+    return STORES[scheme](settings)
+
+
+def open_addresses(settings: Settings, files: FileStore) -> Addresses | None:
+    """Return what leads callers around this server to the files, if anything does. Raises CannotServe for settings that
+    do not go together.
+    """
+    if isinstance(files, S3Store):
+        if (cdn := open_cdn(settings, files.bucket.prefix)) is not None:
+            return cdn
+        return Presigned(files) if settings.storage_links is StorageLinks.REDIRECT else None
+    if settings.cdn_url:
+        raise CannotServe(
+            "STUDIO_CDN_URL needs an object store behind the CDN; set STUDIO_STORAGE_URL to a bucket, or take it out."
+        )
+    return None
+
+
+def check_store(settings: Settings) -> None:
+    """Try the store of files as a server uses it, so that what is wrong is said before it starts.
+
+    Raises CannotServe where something has to be changed, and StudioError ``storage_failed`` where an object store only
+    does not answer now.
+    """
+    files = open_files(settings)
+    open_addresses(settings, files)
+    if isinstance(files, S3Store):
+        try_store(files)

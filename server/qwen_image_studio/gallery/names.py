@@ -5,6 +5,7 @@ files left behind can be found by it.
 """
 
 import hashlib
+import mimetypes
 import re
 import time
 from typing import NamedTuple
@@ -25,6 +26,7 @@ _STORED = re.compile(
 )
 INSTALLATION_KEY = "installation.id"
 """Key of the file with the id of the database that the stored pictures belong to."""
+_PREVIEW = ".preview.webp"
 _ARCHIVE = re.compile(r"archives/(job_[0-9a-f]+)\.zip", re.ASCII)
 
 
@@ -47,6 +49,11 @@ def check_key(key: str) -> str:
     return key
 
 
+def mime_type_of(key: str) -> str:
+    """Return the type of the file at a key, by its extension."""
+    return mimetypes.guess_type(key)[0] or "application/octet-stream"
+
+
 def no_such_image() -> StudioError:
     """Return the error for a key under which nothing is stored."""
     return StudioError("not_found", "There is no such image. It may have been deleted; make it again.")
@@ -60,6 +67,11 @@ def is_picture_key(key: str) -> bool:
 def is_upload_key(key: str) -> bool:
     """Return whether the key is one of `upload_keys`; those of attempts begin with a job."""
     return _UPLOAD.fullmatch(key) is not None
+
+
+def is_preview_key(key: str) -> bool:
+    """Return whether the key is one of `preview_key`, under which one file after the other is stored."""
+    return key.endswith(_PREVIEW)
 
 
 def upload_keys(image_id: str, created_at: float) -> PictureKeys:
@@ -81,7 +93,7 @@ def attempt_image_id(lease: Lease, token: int, number: int) -> str:
 
 def preview_key(lease: Lease, token: int) -> str:
     """Return the key of the preview of an attempt's unfinished picture."""
-    return f"{_stem(lease, token)}.preview.webp"
+    return f"{_stem(lease, token)}{_PREVIEW}"
 
 
 def archive_key(job_id: str) -> str:

@@ -55,9 +55,10 @@ class Pruning:
         """Prepare a round; with `dry_run` nothing is deleted, but everything is counted as if it were.
 
         What was uploaded before `server_started_at` (Unix seconds) and has no row is a leftover whatever its age: the
-        process that stored it died with the server before.
+        process that stored it died with the server before. On PostgreSQL it may be another server's, in the midst of
+        its upload, and the age decides.
         """
-        self._server_started_at = server_started_at
+        self._server_started_at = 0.0 if store.database.is_postgresql else server_started_at
         self._gallery, self._store, self._dry_run = gallery, store, dry_run
         self._leftover_s = max(LEFTOVER_S, 2 * settings.job_timeout_s)
         self.pruned = Pruned()
@@ -66,7 +67,7 @@ class Pruning:
         """Prune, and yield after each small piece; without an age only leftovers are pruned, uploads whose time is
         over, and when people were served long ago.
         """
-        now = time.time() if now is None else now
+        now = self._store.database.now(now)
         if not self._dry_run:
             self._store.forgetting.forget_turns(now - TURNS_S)
         if older_than_s is not None:
@@ -129,9 +130,11 @@ class Pruning:
         keys = list(islice((key for key, _ in self._gallery.files.keys() if is_picture_key(key)), _FILES_AT_ONCE))
         if keys and not self._store.forgetting.named_keys(keys):
             return False
-        if not self._dry_run:
-            self._gallery.files.put(INSTALLATION_KEY, mark, "text/plain")
-        return True
+        if self._dry_run:
+            return True
+        # Another database's server may be at the same point now.
+        self._gallery.files.put_once(INSTALLATION_KEY, mark, "text/plain")
+        return self._gallery.open(INSTALLATION_KEY) == mark
 
 
 class Retention:
@@ -168,7 +171,7 @@ class Retention:
             self._store.database.erase()
 
     def _prune_calls(self) -> Iterator[None]:
-        before = time.time() - self._settings.calls_days * DAY_S
+        before = self._store.database.now() - self._settings.calls_days * DAY_S
         while self._store.calls.prune(before):
             yield
 

@@ -28,6 +28,9 @@ class FileStore(Protocol):
     def put(self, key: str, data: bytes, mime_type: str) -> None:
         """Store ``data`` under ``key``, durably and as a whole; an earlier file of that key is replaced."""
 
+    def put_once(self, key: str, data: bytes, mime_type: str) -> bool:
+        """Store ``data`` as `put` does, unless there is a file of that key; return whether it was stored."""
+
     def open(self, key: str) -> StoredFile:
         """Open the file that was put under ``key``."""
 

@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +72,7 @@ class KeyStore:
         if not _NAME.fullmatch(name) or not _NAME.fullmatch(owner or name):
             raise StudioError("invalid_value", "name: use 1 to 64 letters, digits, dots, dashes or underscores.")
         key = _new_key()
-        row = {"name": name, "owner": owner or name, "hash": _hash(key), "created_at": time.time()}
+        row = {"name": name, "owner": owner or name, "hash": _hash(key), "created_at": self._database.now()}
         may = {"scopes": _listed(scopes), "limits": _stored(limits), "policy": policy}
         try:
             with self._database.writing() as connection:
@@ -94,14 +93,16 @@ class KeyStore:
         """Make another key in place of this one and return it. The one before goes on working for `overlap_s` seconds;
         one from an earlier rotation ends.
         """
-        key, until = _new_key(), (time.time() if now is None else now) + overlap_s
+        key, until = _new_key(), (self._database.now(now)) + overlap_s
         self._change(name, old_hash=api_keys.c.hash, old_until=until, hash=_hash(key))
         return key
 
     def revoke(self, name: str) -> bool:
         """Revoke a key; return whether there was such a key that was not revoked yet."""
         with self._database.writing() as connection:
-            return _changed(connection.execute(update(api_keys).where(_active(name)).values(revoked_at=time.time())))
+            return _changed(
+                connection.execute(update(api_keys).where(_active(name)).values(revoked_at=self._database.now()))
+            )
 
     def all(self) -> list[ApiKey]:
         """Return every key that was ever made, oldest first."""
@@ -123,7 +124,7 @@ class KeyStore:
 
     def caller(self, key: str, now: float | None = None) -> Caller | None:
         """Return the caller to whom the key belongs; None where the key is unknown, revoked or rotated away."""
-        hashed, at = _hash(key), time.time() if now is None else now
+        hashed, at = _hash(key), self._database.now(now)
         with self._database.reading() as connection:
             row = connection.execute(_CALLER, {"hash": hashed, "now": at}).one_or_none()
         # How long the index takes may tell something of the hash, from which nobody gets to a key of 256 random bits.

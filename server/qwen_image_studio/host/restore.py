@@ -1,16 +1,19 @@
 """Restoring a backup into an empty data folder: the same pictures, jobs and keys, and links that go on opening."""
 
-import mimetypes
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from qwen_image_studio.contract.errors import CannotServe, Locked, StudioError
+from qwen_image_studio.contract.errors import CannotServe, StudioError
+from qwen_image_studio.database.connection import Database
+from qwen_image_studio.database.copying import Copying
 from qwen_image_studio.database.damage import check_revision
-from qwen_image_studio.gallery.local import open_local
-from qwen_image_studio.gallery.names import check_key
+from qwen_image_studio.gallery.gallery import open_files
+from qwen_image_studio.gallery.names import check_key, mime_type_of
 from qwen_image_studio.gallery.store import FileStore
 from qwen_image_studio.host.backup import (
     DATABASE,
@@ -21,10 +24,9 @@ from qwen_image_studio.host.backup import (
     SUMS,
     Manifest,
     checksum,
-    database_file,
 )
+from qwen_image_studio.host.source import copy_read, refuse_served, sqlite_file, stopped
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.processes import lock
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,11 @@ class Restored:
 
 
 def restore(settings: Settings, folder: Path, *, without_damaged: bool = False) -> Restored:
-    """Restore the backup `folder` into the settings' empty data folder; the database comes last.
+    """Restore the backup `folder` to where the settings keep a server's data, which is empty; the database comes last.
 
     With `without_damaged`, pictures that are not as they were backed up are left out. A restore that was cut off can be
     done again. Raises CannotServe, before anything is changed, where the folder is no whole backup, where it is newer
-    than this program, and where the data folder holds a server's data.
+    than this program, and where there is a server's data already.
     """
     manifest, sums = _read(folder)
     damaged = sorted(path for path, digest in sums.items() if not _is_as_backed_up(folder, path, digest))
@@ -50,21 +52,33 @@ def restore(settings: Settings, folder: Path, *, without_damaged: bool = False) 
             f"{len(damaged)} files of the backup are damaged or missing, such as {damaged[0]}; copy the backup here "
             "again. Pictures, but not the database and the key, can be left out with --without-damaged."
         )
-    target = database_file(settings)
-    try:
-        with lock(settings.data_dir / "serve.lock", wait=False):
-            files = open_local(settings)
-            _refuse_used(settings, target, files, folder, sums)
-            for path in sums.keys() - {DATABASE, SECRET_KEY, *damaged}:
-                key, data = path.removeprefix(f"{PICTURES}/"), (folder / path).read_bytes()
-                files.put(key, data, mimetypes.guess_type(key)[0] or "application/octet-stream")
-            if SECRET_KEY in sums:
-                _place(folder / SECRET_KEY, settings.data_dir / SECRET_KEY)
+    with stopped(settings.data_dir), ExitStack() as opened:
+        files, target = open_files(settings), sqlite_file(settings)
+        copying = opened.enter_context(_copying(settings, folder)) if target is None else None
+        _refuse_used(settings, target, files, folder, sums)
+        if copying is not None:
+            copying.begin()
+        for path in sums.keys() - {DATABASE, SECRET_KEY, *damaged}:
+            key, data = path.removeprefix(f"{PICTURES}/"), (folder / path).read_bytes()
+            files.put(key, data, mime_type_of(key))
+        if SECRET_KEY in sums:
+            _place(folder / SECRET_KEY, settings.data_dir / SECRET_KEY)
+        if copying is not None:
+            copying.run()
+        if target is not None:
             _place(folder / DATABASE, target)
-            os.sync()
-    except Locked as error:
-        raise CannotServe(f"A server uses the folder {settings.data_dir}; stop it first.") from error
+        os.sync()
     return Restored(manifest, damaged)
+
+
+@contextmanager
+def _copying(settings: Settings, folder: Path) -> Iterator[Copying]:
+    """Prepare to copy the rows of the backup into PostgreSQL."""
+    with closing(Database(settings)) as target, TemporaryDirectory() as scratch:
+        refuse_served(target)
+        source = settings.model_copy(update={"data_dir": folder, "database_url": ""})
+        with copy_read(source, folder / DATABASE, Path(scratch)) as connection:
+            yield Copying(connection, target, lambda *_: None)
 
 
 def _read(folder: Path) -> tuple[Manifest, Mapping[str, str]]:
@@ -108,7 +122,9 @@ def _is_as_backed_up(folder: Path, path: str, digest: str) -> bool:
         return False
 
 
-def _refuse_used(settings: Settings, target: Path, files: FileStore, folder: Path, sums: Mapping[str, str]) -> None:
+def _refuse_used(
+    settings: Settings, target: Path | None, files: FileStore, folder: Path, sums: Mapping[str, str]
+) -> None:
     """Raise CannotServe where a server has been at work; what a restore of this backup has left may be there."""
     secret = settings.data_dir / SECRET_KEY
     used = next(_in_the_way(target, secret, sums.get(SECRET_KEY)), None) or next(
@@ -121,10 +137,11 @@ def _refuse_used(settings: Settings, target: Path, files: FileStore, folder: Pat
         )
 
 
-def _in_the_way(target: Path, secret: Path, secret_digest: str | None) -> Iterator[Path]:
-    # SQLite would write what another database left in these into the restored one.
-    left = (target.with_name(f"{target.name}{ending}") for ending in ("", "-wal", "-journal"))
-    yield from (path for path in left if path.exists())
+def _in_the_way(target: Path | None, secret: Path, secret_digest: str | None) -> Iterator[Path]:
+    if target is not None:
+        # SQLite would write what another database left in these into the restored one.
+        left = (target.with_name(f"{target.name}{ending}") for ending in ("", "-wal", "-journal"))
+        yield from (path for path in left if path.exists())
     if secret.exists() and checksum(secret) != secret_digest:
         yield secret
 

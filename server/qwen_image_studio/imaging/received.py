@@ -18,6 +18,7 @@ from qwen_image_studio.imaging.encoding import store_copy, thumbnail
 from qwen_image_studio.imaging.masks import Marked, Mask, open_mask, region_mask
 from qwen_image_studio.imaging.opening import decode
 from qwen_image_studio.imaging.origin import Origin, origin_in
+from qwen_image_studio.imaging.pixels import digest
 
 _MAX_MODEL_NAME = 200
 
@@ -34,6 +35,8 @@ class Received:
     """The metadata of the file on how it was made."""
     frames: int = 1
     """Number of frames or pages in the file, of which the first was taken."""
+    pixels: str = ""
+    """SHA-256 of the pixels (`imaging.pixels.digest`)."""
 
     def image(self) -> Image.Image:
         """Return the pixels, RGB or RGBA; a mask is in L."""
@@ -47,7 +50,7 @@ def stored_form(image: Image.Image, origin: Origin | None = None, frames: int = 
     """Return an opened image (L, RGB or RGBA) as it will be stored."""
     origin = origin or {}
     png = store_copy(image, str(origin.get("model", ""))[:_MAX_MODEL_NAME])
-    return Received(image.size, png, thumbnail(image), origin, frames)
+    return Received(image.size, png, thumbnail(image), origin, frames, digest(image))
 
 
 # -- work on the bytes of strangers --------------------------------------------------------------------------------
@@ -93,7 +96,7 @@ def _told(received: Received) -> Done:
 def heard(told: Mapping[str, Any], blobs: Blobs) -> Received:
     """Return the image that another process has told of."""
     width, height = told["size"]
-    return Received((width, height), blobs[0], blobs[1], told["origin"], told["frames"])
+    return Received((width, height), blobs[0], blobs[1], told["origin"], told["frames"], told["pixels"])
 
 
 def heard_mask(told: Mapping[str, Any]) -> Marked:

@@ -10,11 +10,12 @@ from qwen_image_studio.jobs.states import (
     Progress,
     RowCounts,
     StoredImage,
+    Submitted,
     Tag,
-    WorkerReport,
     state_shown,
 )
 from qwen_image_studio.jobs.store import JobStore, open_store
+from qwen_image_studio.jobs.workers import WorkerReport
 
 __all__ = [
     "ACTIVE",
@@ -27,6 +28,7 @@ __all__ = [
     "Progress",
     "RowCounts",
     "StoredImage",
+    "Submitted",
     "Tag",
     "WorkerReport",
     "open_store",

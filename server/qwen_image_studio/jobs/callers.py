@@ -1,28 +1,34 @@
 """The jobs as callers see them: submit, look, list, cancel."""
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.limits import NO_LIMITS, KeyLimits
 from qwen_image_studio.contract.words import State
-from qwen_image_studio.database.connection import Database
+from qwen_image_studio.database.connection import Database, take_turn
 from qwen_image_studio.database.tables import OPEN, QUEUED, RUNNING, jobs
-from qwen_image_studio.jobs.events import Change, Events, clock
+from qwen_image_studio.jobs.answering import answer, answer_of
+from qwen_image_studio.jobs.events import Change, Events
 from qwen_image_studio.jobs.limits import Allowance
 from qwen_image_studio.jobs.ranking import places
 from qwen_image_studio.jobs.records import JOBS, NO_BATCH, SHOWN_STATE, VERSION, as_job, check_inputs, get_job
 from qwen_image_studio.jobs.room import check_room
-from qwen_image_studio.jobs.states import ACTIVE, Job, NewJob, Tag
+from qwen_image_studio.jobs.sharing import is_shared_by, replayed, share, shareable, take_back
+from qwen_image_studio.jobs.states import ACTIVE, Job, NewJob, Submitted, Tag
 
-_REPLAYED = JOBS.where(jobs.c.owner == bindparam("owner"), jobs.c.idempotency_key == bindparam("key"))
+_TRIES = 3
+"""How often a submit is tried where others of its kind come and go at the same moment, before its job is its own."""
 _RESENT = (
-    JOBS.where(jobs.c.owner == bindparam("owner"), jobs.c.fingerprint == bindparam("fingerprint"))
-    .where(OPEN, jobs.c.parent_id.is_(None))
-    .order_by(jobs.c.seq.desc())
+    JOBS.where(jobs.c.owner == bindparam("owner"), OPEN, jobs.c.parent_id.is_(None))
+    .where(jobs.c.key.is_not_distinct_from(bindparam("key")))
+    .where(or_(jobs.c.fingerprint == bindparam("fingerprint"), is_shared_by(bindparam("fingerprint"))))
+    .order_by((jobs.c.seq + 0).desc())  # sorted, as in `_age`
     .limit(1)
 )
 _TAGS = select(jobs.c.id, jobs.c.rows, jobs.c.phase, jobs.c.step, VERSION, SHOWN_STATE).where(
@@ -45,52 +51,70 @@ class Jobs:
 
     def submit(
         self, new: NewJob, *, queue_limit: int, limits: KeyLimits = NO_LIMITS, now: float | None = None
-    ) -> tuple[Job, bool]:
-        """Add a job and return it with True; where one with the same owner and idempotency key exists, return that
-        one with False.
+    ) -> tuple[Job, Submitted]:
+        """Add a job and return it; where there is one with the same owner and idempotency key, return that one; and
+        where one with the same owner and share key has not ended, share that one. One that pictures answer has ended.
 
         `queue_limit` caps the jobs that wait in one lane, and separately the batches that have not ended; rows of
-        batches do not count. Owner and person have a share of it (`room`), and their key has `limits`. Raises
-        StudioError ``queue_full``, ``rate_limited``, ``quota_exceeded``, ``idempotency_key_reused``, or
-        ``image_not_found`` for an input that was deleted meanwhile.
+        batches do not count. Owner and person have a share of it (`room`), and their key has `limits`; a submit that
+        shares a job takes no place, and counts as a request alone. Raises StudioError ``queue_full``,
+        ``rate_limited``, ``quota_exceeded``, ``idempotency_key_reused``, or ``image_not_found`` for an input that was
+        deleted meanwhile.
         """
-        try:
-            with self._events.changing() as change:
-                if earlier := _replayed(change.connection, new.owner, new.idempotency_key, new.fingerprint):
-                    return earlier, False
-                check_room(change.connection, queue_limit, self._share, new)
-                self._allowance.check(change.connection, new, limits, clock(now))
-                check_inputs(change.connection, new.inputs)
-                return as_job(change.add(new, clock(now))), True
-        except IntegrityError:  # PostgreSQL: two requests with one key at the same moment
-            if earlier := self.replay(new.owner, new.idempotency_key, new.fingerprint):
-                return earlier, False
-            raise
+        for _ in range(_TRIES):
+            with suppress(IntegrityError):  # PostgreSQL: an equal one came at the same moment, and may have ended since
+                return self._submitted(new, queue_limit, limits, self._database.now(now))
+        return self._submitted(replace(new, share_key=None), queue_limit, limits, self._database.now(now))
+
+    def _submitted(self, new: NewJob, queue_limit: int, limits: KeyLimits, now: float) -> tuple[Job, Submitted]:
+        with self._events.changing() as change:
+            if earlier := replayed(change.connection, new.owner, new.idempotency_key, new.fingerprint):
+                return earlier, Submitted.REPLAYED
+            if equal := shareable(change.connection, new, to_change=True):
+                self._allowance.take_turn(change.connection, new.key, limits)
+                self._allowance.check(change.connection, new, limits, now, paints=False)
+                return share(change, equal, new, now), Submitted.SHARED
+            by = answer_of(change.connection, new, to_change=True)
+            if by is None:  # exact, although others are at it
+                take_turn(change.connection, f"room of {new.lane if new.rows is None else 'batches'}")
+            self._allowance.take_turn(change.connection, new.key, limits)
+            self._check_room(change.connection, queue_limit, new, limits, now, paints=by is None)
+            check_inputs(change.connection, new.inputs)
+            job = as_job(change.add(new, now))
+            return job if by is None else answer(change, job, by, now), Submitted.ADDED
 
     def check_room(
         self, queue_limit: int, new: NewJob, limits: KeyLimits = NO_LIMITS, now: float | None = None
     ) -> None:
-        """Raise StudioError ``queue_full``, ``rate_limited`` or ``quota_exceeded`` where there is no room for the job
-        now.
+        """Raise StudioError ``queue_full``, ``rate_limited`` or ``quota_exceeded`` where the job needs room, and there
+        is none now.
         """
         with self._database.reading() as connection:
+            paints = shareable(connection, new) is None and answer_of(connection, new) is None
+            self._check_room(connection, queue_limit, new, limits, self._database.now(now), paints=paints)
+
+    def _check_room(
+        self, connection: Connection, queue_limit: int, new: NewJob, limits: KeyLimits, now: float, *, paints: bool
+    ) -> None:
+        """Do as `check_room`; a job that `paints` nothing takes no place in the queue."""
+        if paints:
             check_room(connection, queue_limit, self._share, new)
-            self._allowance.check(connection, new, limits, clock(now))
+        self._allowance.check(connection, new, limits, now, paints=paints)
 
     def replay(self, owner: str, key: str | None, fingerprint: str) -> Job | None:
-        """Return the earlier job with this owner and idempotency key, or None.
+        """Return the job of an earlier submit with this owner and idempotency key, or None.
 
-        Raises StudioError ``idempotency_key_reused`` where that job has another fingerprint.
+        Raises StudioError ``idempotency_key_reused`` where that submit had another fingerprint.
         """
         if key is None:
             return None
         with self._database.reading() as connection:
-            return _replayed(connection, owner, key, fingerprint)
+            return replayed(connection, owner, key, fingerprint)
 
-    def unfinished(self, owner: str, fingerprint: str) -> Job | None:
-        """Return the owner's newest job of the same request that has not ended, or None."""
+    def unfinished(self, owner: str, fingerprint: str, key: str | None = None) -> Job | None:
+        """Return the newest job of the same request with the owner's API key that has not ended, or None."""
         with self._database.reading() as connection:
-            row = connection.execute(_RESENT, {"owner": owner, "fingerprint": fingerprint}).one_or_none()
+            row = connection.execute(_RESENT, {"owner": owner, "key": key, "fingerprint": fingerprint}).one_or_none()
         return as_job(row) if row is not None else None
 
     # -- look ------------------------------------------------------------------------------------------------------
@@ -138,7 +162,7 @@ class Jobs:
         with self._database.reading() as connection:
             found = connection.execute(_TAGS, {"ids": list(job_ids)}).all()
             queued = [row.id for row in found if row.state == State.QUEUED and row.rows is None]
-            placed = places(connection, queued, clock(now)) if with_places and queued else {}
+            placed = places(connection, queued, self._database.now(now)) if with_places and queued else {}
         return {row.id: Tag(row.version, row.phase, row.step, placed.get(row.id), State(row.state)) for row in found}
 
     def counts(self) -> tuple[int, int]:
@@ -149,14 +173,17 @@ class Jobs:
 
     # -- cancel ----------------------------------------------------------------------------------------------------
 
-    def cancel(self, job_id: str, owner: str, now: float | None = None) -> Job:
-        """Cancel a job and return it: a queued one at once, a running one at its next step, a batch together with all
-        rows that have not ended. Repeating it changes nothing.
+    def cancel(self, job_id: str, owner: str, now: float | None = None, *, key: str | None = None) -> Job:
+        """Take back the submit of a job with this idempotency key (`sharing.take_back`), cancel the job if no other
+        one is left, and return it: a queued one is cancelled at once, a running one at its next step, a batch together
+        with all rows that have not ended. Repeating it changes nothing, but for a shared job without the key.
 
         Raises StudioError ``not_found`` or ``job_finished``.
         """
         with self._events.changing() as change:
-            cancel(change, get_job(change.connection, job_id, owner, to_change=True), clock(now))
+            job = get_job(change.connection, job_id, owner, to_change=True)
+            if take_back(change, job, key, self._database.now(now)):
+                cancel(change, job, self._database.now(now))
             return get_job(change.connection, job_id, owner)
 
 
@@ -204,18 +231,3 @@ def _follows(after: Job, parent_id: str | None, state: State | None) -> ColumnEl
 
 def _count(*conditions: ColumnElement[bool]) -> Select[Any]:
     return select(func.count()).select_from(jobs).where(*conditions)
-
-
-def _replayed(connection: Connection, owner: str, key: str | None, fingerprint: str) -> Job | None:
-    if key is None:
-        return None
-    row = connection.execute(_REPLAYED, {"owner": owner, "key": key}).one_or_none()
-    if row is None:
-        return None
-    if row.fingerprint != fingerprint:
-        raise StudioError(
-            "idempotency_key_reused",
-            f"This Idempotency-Key came before with another request (job {row.id}); use a new key for a new request.",
-            param="Idempotency-Key",
-        )
-    return as_job(row)

@@ -2,6 +2,7 @@
 texts are gone where they are not kept.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, update
@@ -22,14 +23,16 @@ class Endings:
     def __init__(self, prompts: PromptPolicy, settings: Settings) -> None:
         self._prompts, self._logs = prompts, settings.calls_days > 0
 
-    def note(self, connection: Connection, row: Row[Any], *, cached: bool) -> None:
-        """Write all that is to be written of a job that this transaction has ended (a row of `usage.PAINTED`)."""
+    def note(self, connection: Connection, row: Row[Any], *, cached: bool) -> Iterable[tallies.Added]:
+        """Write what is to be written of a job that this transaction has ended (a row of `usage.PAINTED`); return what
+        is to be added to tallies, at the end of the transaction.
+        """
         if self._logs:
             connection.execute(_LOG, columns(self._call(row, cached=cached)))
-        if row.rows is None:  # the rows of a batch are counted, and not the batch
-            _tally(connection, row)
         if left := self._prompts.left_of(dict(row._mapping)):
             connection.execute(update(jobs).where(jobs.c.id == row.id).values(left))
+        # The rows of a batch are counted, and not the batch.
+        return _tallied(row, made=0 if cached else row.made) if row.rows is None else ()
 
     def _call(self, row: Row[Any], *, cached: bool) -> Call:
         seeds = row.plan.get("seeds") or row.plan.get("row_seeds") or [None]
@@ -64,9 +67,17 @@ def _outcome(row: Row[Any]) -> str:
     return f"failed:{row.error_code}" if row.state == State.FAILED else str(row.state)
 
 
-def _tally(connection: Connection, row: Row[Any]) -> None:
-    added: list[tallies.Added] = [(tallies.ENDED, _outcome(row), 1.0), (tallies.IMAGES, "", float(row.made))]
+def _tallied(row: Row[Any], made: int) -> Iterator[tallies.Added]:
+    """Yield what a job adds to the tallies of its model."""
+    model = row.model or ADJUSTED
+    yield tallies.ENDED, model, _outcome(row), 1.0
+    yield tallies.IMAGES, model, "", float(made)
+    if row.model and row.measured:  # a model worked at it
+        yield tallies.TIER_IMAGES, model, row.tier, float(made)
+        yield tallies.TIER_DEVICE_S, model, row.tier, row.measured[tallies.DEVICE_S]
+    if row.cache is not None:
+        yield tallies.CACHED, model, row.cache, 1.0
     if row.measured:
-        added += tallies.observed(row.measured["phases"])
-        added += [(name, "", row.measured[name]) for name in (tallies.MEGAPIXEL_STEPS, tallies.DEVICE_S)]
-    tallies.add(connection, row.model or ADJUSTED, added)
+        yield from tallies.observed(model, row.measured["phases"])
+        for name in (tallies.MEGAPIXEL_STEPS, tallies.DEVICE_S):
+            yield name, model, "", row.measured[name]

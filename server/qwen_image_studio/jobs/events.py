@@ -6,12 +6,11 @@
 What has to happen with a change within the same transaction belongs here, and what is told of it afterwards too.
 """
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from secrets import token_hex
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Row, bindparam, func, select, text, update
 
@@ -20,9 +19,11 @@ from qwen_image_studio.contract.errors import LeaseLost
 from qwen_image_studio.contract.words import Lane, State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import job_inputs, jobs
+from qwen_image_studio.jobs import tallies
 from qwen_image_studio.jobs.endings import Endings
 from qwen_image_studio.jobs.held import IN_REVIEW, rows_in_review, withdraw
 from qwen_image_studio.jobs.outbox import enqueue
+from qwen_image_studio.jobs.prompts import storable
 from qwen_image_studio.jobs.retries import LONGEST_REST_S, Retry, reason_kept
 from qwen_image_studio.jobs.states import ANY_JOB, ANY_PERSON, BATCHES, ORDINARY, Job, Lease, NewJob, Progress
 from qwen_image_studio.jobs.usage import PAINTED, charge, settle
@@ -32,6 +33,7 @@ _SHOWN = (
     jobs.c.id, jobs.c.parent_id, jobs.c.owner, jobs.c.person, jobs.c.party, jobs.c.variant, jobs.c.lane, jobs.c.state,
     jobs.c.rows, jobs.c.cancel_requested, jobs.c.claimed_at, jobs.c.key, jobs.c.webhook_url,
 )  # fmt: skip
+_ADD = jobs.insert().returning(jobs)
 _CLAIM = (
     update(jobs)
     .where(jobs.c.seq == bindparam("of_seq"), jobs.c.state == State.QUEUED)
@@ -53,6 +55,8 @@ _LEASED = (
     .where(jobs.c.id == bindparam("job_id"), jobs.c.lease_token == bindparam("token"), jobs.c.state == State.RUNNING)
     .with_for_update()
 )
+_LOCK_ROWS = select(jobs.c.seq).where(jobs.c.parent_id == bindparam("batch_id"), jobs.c.finished_at.is_(None))
+_LOCK_ROWS = _LOCK_ROWS.order_by(jobs.c.seq).with_for_update()
 _SERVED = text(
     "INSERT INTO turns (lane, owner, person, party, served_at) VALUES (:lane, :owner, :person, :party, :now)"
     " ON CONFLICT (lane, owner, person, party) DO UPDATE SET served_at = excluded.served_at"
@@ -79,8 +83,20 @@ class JobEvent:
     cancel_requested: bool
 
 
-Listener = Callable[[Sequence[JobEvent]], None]
-"""A function that is told what a transaction has changed, after its commit. It must not raise."""
+class Listener(Protocol):
+    """What is told of changes: within their transaction, before its commit, and again after it."""
+
+    def changing(self, connection: Connection, events: Sequence[JobEvent]) -> None:
+        """Hear what is about to be committed. Raises what the database raises."""
+
+    def changed(self, events: Sequence[JobEvent]) -> None:
+        """Hear what has been committed; never raises."""
+
+    def progressing(self, connection: Connection, event: JobEvent) -> None:
+        """Hear of progress that is about to be committed. Raises what the database raises."""
+
+    def progressed(self, event: JobEvent) -> None:
+        """Hear of progress that has been committed; never raises."""
 
 
 class Events:
@@ -95,8 +111,11 @@ class Events:
         with self._database.writing() as connection:
             change = Change(connection, self._endings)
             yield change
+            tallies.add(connection, change.tallied)
+            if change.events:
+                self._listener.changing(connection, change.events)
         if change.events:
-            self._listener(change.events)
+            self._listener.changed(change.events)
 
 
 class Change:
@@ -105,11 +124,13 @@ class Change:
     def __init__(self, connection: Connection, endings: Endings) -> None:
         self.connection, self._endings = connection, endings
         self.events: list[JobEvent] = []
+        self.tallied: list[tallies.Added] = []
+        """What is added to tallies, with the last statement."""
 
     def add(self, new: NewJob, now: float, **more: Any) -> Row[Any]:
         """Insert a job, with `more` of its columns, and return its row."""
         values = {**_columns(new, now), **more}
-        row = self.connection.execute(jobs.insert().values(values).returning(jobs)).one()
+        row = self.connection.execute(_ADD, values).one()
         if images := {*new.inputs, *new.names}:
             named = [{"image_id": image_id, "job_id": row.id} for image_id in sorted(images)]
             self.connection.execute(job_inputs.insert(), named)
@@ -171,7 +192,7 @@ class Change:
 
     def fail(self, job_id: str, code: str, message: str, now: float, **more: Any) -> None:
         """End a job with an error."""
-        self.end(job_id, State.FAILED, now, error_code=code, error_message=message, **more)
+        self.end(job_id, State.FAILED, now, error_code=code, error_message=storable(message) or "", **more)
 
     def cancel_rows(self, batch_id: str, now: float) -> None:
         """End the rows of a batch that no worker holds, and ask the running ones to stop; ended rows stay as they
@@ -180,6 +201,7 @@ class Change:
         rows, version = update(jobs).where(jobs.c.parent_id == batch_id), {"version": jobs.c.version + 1}
         asked = {"cancel_requested": True, **version}
         running = rows.where(jobs.c.state == State.RUNNING).values(**asked)
+        self.connection.execute(_LOCK_ROWS, {"batch_id": batch_id})  # else one may pass between the statements
         withdraw(self.connection, jobs.c.parent_id == batch_id, now)
         idle = jobs.c.state.in_([State.QUEUED, State.REVIEW])
         waiting = rows.where(idle).values(**_ended(State.CANCELLED, now), **asked)
@@ -203,7 +225,7 @@ class Change:
     def _close(self, job_id: str, now: float) -> None:
         """Settle what a job that has ended has used, and write what is to be written of its end."""
         row = self._painted(job_id)
-        self._endings.note(self.connection, row, cached=settle(self.connection, row, now))
+        self.tallied += self._endings.note(self.connection, row, cached=settle(self.connection, row, now))
 
     def _painted(self, job_id: str) -> Row[Any]:
         return self.connection.execute(PAINTED, {"job_id": job_id}).one()
@@ -241,11 +263,6 @@ class Change:
             self.connection.execute(_PAINTED, {**party, "variant": row.variant, "now": now})
 
 
-def clock(now: float | None) -> float:
-    """Return the time passed in, else the current one, in Unix seconds."""
-    return time.time() if now is None else now
-
-
 def _ended(state: State, now: float) -> dict[str, Any]:
     return {"state": state, **_NO_LEASE, "finished_at": now, "preview_key": None}
 
@@ -278,6 +295,12 @@ def _columns(new: NewJob, now: float) -> dict[str, Any]:
         "hold": new.hold,
         "webhook_url": new.webhook_url,
         "fingerprint": new.fingerprint,
+        "cache_key": new.cache_key,
+        "similar_key": new.similar_key,
+        "seed": new.seed,
+        "lookup": None if new.lookup is None else asdict(new.lookup),
+        "warned": len(new.warnings),
+        "share_key": new.share_key,
         "created_at": now,
         "parent_id": None,
         "party": ORDINARY if new.rows is None else job_id,

@@ -19,7 +19,6 @@ from sqlalchemy import (
 from qwen_image_studio.contract.words import Review, State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import OPEN, QUEUED, images, jobs
-from qwen_image_studio.jobs.events import clock
 from qwen_image_studio.jobs.ranking import places
 from qwen_image_studio.jobs.records import ENDED, JOBS, NO_BATCH, SHOWN_STATE, VERSION, as_job
 from qwen_image_studio.jobs.states import Job, Tag
@@ -99,7 +98,7 @@ class Following:
             seen = connection.execute(_JOBS_SEEN, {"ids": sorted(sought)}).all()
             made = [row.id for row in seen if row.state not in {State.QUEUED, State.RUNNING}]
             condition = or_(images.c.job_id.in_(sorted({*made, *of_rows})), images.c.id.in_(sorted(sought)))
-            return Look(_jobs(connection, seen), _images(connection, condition))
+            return Look(_jobs(connection, seen, self._database.now()), _images(connection, condition))
 
     def missed(self, owner: str, since: float) -> Look | None:
         """Return the owner's jobs that have not ended, or have ended since then, and what has become of his images;
@@ -113,7 +112,10 @@ class Following:
             found = {each.id: each for one in conditions for each in _images(connection, one)}
             if max(len(ids), len(found)) > MOST_MISSED:
                 return None
-            return Look(_jobs(connection, connection.execute(_JOBS_SEEN, {"ids": ids}).all()), list(found.values()))
+            return Look(
+                _jobs(connection, connection.execute(_JOBS_SEEN, {"ids": ids}).all(), self._database.now()),
+                list(found.values()),
+            )
 
     def jobs(self, ids: Collection[str]) -> Sequence[Job]:
         """Return those of the jobs that there are."""
@@ -128,11 +130,11 @@ def _of_index(time: ColumnElement[Any]) -> list[ColumnElement[bool]]:
     return [time.is_not(None)]
 
 
-def _jobs(connection: Connection, seen: Sequence[Any]) -> Sequence[SeenJob]:
+def _jobs(connection: Connection, seen: Sequence[Any], now: float) -> Sequence[SeenJob]:
     """Return the jobs of these rows that are no rows of batches, with their places."""
     seen = [row for row in seen if row.parent_id is None]
     queued = [row.id for row in seen if row.state == State.QUEUED and row.rows is None]
-    placed: Mapping[str, int] = places(connection, queued, clock(None)) if queued else {}
+    placed: Mapping[str, int] = places(connection, queued, now) if queued else {}
     return [
         SeenJob(
             row.id, row.owner, row.user, Tag(row.version, row.phase, row.step, placed.get(row.id), State(row.state))

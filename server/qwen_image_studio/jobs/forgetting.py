@@ -1,7 +1,8 @@
 """Deletion of images and jobs, because their owner asks for it or because they are old; and its refusals.
 
 Rows are deleted first, and then the gallery deletes the files: a file without a row is never served, and one that is
-left behind is found by its key. Several rows may name one file, so it is deleted with the last of them.
+left behind is found by its key. Several rows may name one file, so it is deleted with the last of them; yet from the
+first of them on it answers no job any more (`answering`).
 """
 
 import json
@@ -12,7 +13,7 @@ from sqlalchemy import BindParameter, Connection, Row, bindparam, or_, select, u
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import State
-from qwen_image_studio.database.connection import Database
+from qwen_image_studio.database.connection import Database, take_turn
 from qwen_image_studio.database.tables import (
     OPEN,
     RUNNING,
@@ -22,9 +23,12 @@ from qwen_image_studio.database.tables import (
     job_inputs,
     jobs,
     paintings,
+    shares,
+    styles,
     turns,
 )
-from qwen_image_studio.jobs.events import Events, clock
+from qwen_image_studio.jobs.answering import answer_no_more
+from qwen_image_studio.jobs.events import Events
 from qwen_image_studio.jobs.records import ENDED, FILE_KEYS, NOT_DELETED, get_job
 
 _SOUGHT: BindParameter[str] = bindparam("keys", expanding=True)
@@ -32,6 +36,9 @@ _NAMED = union(*(select(column).where(column.in_(_SOUGHT), NOT_DELETED) for colu
 _PREVIEWS = select(jobs.c.preview_key).where(RUNNING, jobs.c.preview_key.in_(_SOUGHT))
 _GONE: Mapping[str, Any] = {"sha256": "", "change_inside": None, "change_outside": None, "idempotency_key": None}
 """What is left of a deleted image; the next one that is sent with its key is another one."""
+_DELETING = "deleting"
+"""What deletions take turns at: two that have files in common would wait for each other's rows, or leave the files to
+each other."""
 _IS_UPLOAD = images.c.job_id.is_(None)
 
 
@@ -51,15 +58,23 @@ class Forgetting:
         """
         query = select(images).where(images.c.id == image_id, images.c.owner == owner).with_for_update()
         with self._events.changing() as change:
+            take_turn(change.connection, _DELETING)
             image = change.connection.execute(query).one_or_none()
             if image is None:
                 raise StudioError("not_found", f"There is no image '{image_id}' of yours on this server.")
             if image.deleted_at is None:
                 _check_unused(change.connection, [image])
-                gone = update(images).where(images.c.id == image_id).values(**_GONE, deleted_at=clock(now))
+                gone = update(images).where(images.c.id == image_id).values(**_GONE, deleted_at=self._database.now(now))
                 change.connection.execute(gone)
+                answer_no_more(change.connection, [image.key])
                 change.show(image.job_id)
             return _unnamed(change.connection, [image])
+
+    def miss_file(self, key: str) -> None:
+        """Let the pictures whose file is gone answer no job any more."""
+        with self._database.writing() as connection:
+            take_turn(connection, _DELETING)
+            answer_no_more(connection, [key])
 
     def forget_turns(self, before: float) -> None:
         """Forget who was served before then (Unix seconds), and whose variant painted; people's names go with it."""
@@ -75,16 +90,20 @@ class Forgetting:
         batch.
         """
         with self._database.writing() as connection:
+            take_turn(connection, _DELETING)
             job = get_job(connection, job_id, owner)
             if job.parent_id is not None:
                 message = f"Job {job_id} is a row of batch {job.parent_id}; delete the batch, or the row's images."
                 raise StudioError("invalid_value", message, param="job_id")
             ids = _ended_family(connection, job_id)
-            made = connection.execute(select(images).where(images.c.job_id.in_(ids)).with_for_update()).all()
+            _lock_images(connection, ids)
+            made = connection.execute(select(images).where(images.c.job_id.in_(ids))).all()
             _check_unused(connection, made)
-            own = _own_uploads(connection, ids, clock(None))
+            own = _own_uploads(connection, ids, self._database.now())
+            answer_no_more(connection, {image.key for image in made})
             connection.execute(job_inputs.delete().where(job_inputs.c.job_id.in_(ids)))
             connection.execute(images.delete().where(images.c.id.in_([image.id for image in (*made, *own)])))
+            connection.execute(shares.delete().where(shares.c.job_id.in_(ids)))
             connection.execute(jobs.delete().where(jobs.c.id.in_(ids)))
             connection.execute(update(calls).where(calls.c.job_id.in_(ids)).values(prompt=None))
             return _unnamed(connection, [*made, *own])
@@ -93,13 +112,24 @@ class Forgetting:
         """Delete an image that was uploaded at or after `since` (Unix seconds), unless a job names it. Return the keys
         of the files to delete now; none where the image stays.
         """
-        query = select(images).where(images.c.id == image_id, images.c.created_at >= since, _IS_UPLOAD, ~_is_named())
+        one = select(images).where(images.c.id == image_id, images.c.created_at >= since, _IS_UPLOAD)
         with self._database.writing() as connection:
-            upload = connection.execute(query.with_for_update()).one_or_none()
+            take_turn(connection, _DELETING)
+            connection.execute(one.with_for_update())
+            upload = connection.execute(one.where(~_is_named())).one_or_none()  # who has named it since is seen now
             if upload is None:
                 return []
             connection.execute(images.delete().where(images.c.id == image_id))
             return _unnamed(connection, [upload])
+
+    def forget_reference(self, image_id: str) -> Sequence[str]:
+        """Delete an image that was stored for a style, unless a job or a style names it; one that was sent by itself
+        has a time of its own. Return the keys of the files to delete now.
+        """
+        with self._database.reading() as connection:
+            stored = select(images.c.id).where(images.c.id == image_id, images.c.expires_at.is_(None))
+            is_stored = connection.execute(stored).one_or_none() is not None
+        return self.forget_upload(image_id) if is_stored else []
 
     # -- by age ----------------------------------------------------------------------------------------------------
 
@@ -138,17 +168,32 @@ class Forgetting:
 
 
 def _is_named() -> Any:
-    return select(job_inputs.c.job_id).where(job_inputs.c.image_id == images.c.id).exists()
+    """Return the condition that a job names an image, or a style does."""
+    return or_(select(job_inputs.c.job_id).where(job_inputs.c.image_id == images.c.id).exists(), _is_of_style())
+
+
+def _is_of_style() -> Any:
+    return select(styles.c.name).where(styles.c.reference == images.c.id).correlate(images).exists()
 
 
 def _ended_family(connection: Connection, job_id: str) -> Sequence[str]:
     """Return the ids of a job and its rows. Raises StudioError ``job_not_ended`` where one of them has not ended."""
     family = or_(jobs.c.id == job_id, jobs.c.parent_id == job_id)
-    members = connection.execute(select(jobs.c.id, jobs.c.state).where(family).with_for_update()).all()
+    query = select(jobs.c.id, jobs.c.state).where(family).order_by(jobs.c.seq).with_for_update()
+    members = connection.execute(query).all()
     if not all(State(member.state).final for member in members):
         message = f"Job {job_id} has not ended; POST /v1/jobs/{job_id}/cancel ends it, and then delete it."
         raise StudioError("job_not_ended", message)
     return [member.id for member in members]
+
+
+def _lock_images(connection: Connection, ids: Sequence[str]) -> None:
+    """Lock the images that these jobs have made or name, in the order of `records.check_inputs`: who is about to name
+    one of them is waited for, and seen afterwards.
+    """
+    named = select(job_inputs.c.image_id).where(job_inputs.c.job_id.in_(ids))
+    query = select(images.c.id).where(or_(images.c.job_id.in_(ids), images.c.id.in_(named)))
+    connection.execute(query.order_by(images.c.id).with_for_update())
 
 
 def _own_uploads(connection: Connection, ids: Sequence[str], now: float) -> Sequence[Row[Any]]:
@@ -160,13 +205,15 @@ def _own_uploads(connection: Connection, ids: Sequence[str], now: float) -> Sequ
     named_by_others = select(others.c.job_id).where(others.c.image_id == images.c.id, others.c.job_id.not_in(ids))
     named = select(job_inputs.c.image_id).where(job_inputs.c.job_id.in_(ids))
     query = select(images).where(
-        images.c.id.in_(named), _IS_UPLOAD, is_due, ~named_by_others.correlate(images).exists()
+        images.c.id.in_(named), _IS_UPLOAD, is_due, ~named_by_others.correlate(images).exists(), ~_is_of_style()
     )
     return connection.execute(query).all()
 
 
 def _check_unused(connection: Connection, found: Iterable[Row[Any]]) -> None:
-    """Raise StudioError ``image_in_use`` where a job that has not ended needs or makes one of the images."""
+    """Raise StudioError ``image_in_use`` where a job that has not ended needs or makes one of the images, or a style
+    has it.
+    """
     ids = [image.id for image in found]
     query = (
         select(job_inputs.c.image_id, jobs.c.id)
@@ -175,6 +222,9 @@ def _check_unused(connection: Connection, found: Iterable[Row[Any]]) -> None:
     )
     if (use := connection.execute(query).first()) is not None:
         raise _in_use(use.image_id, use.id)
+    if (style := connection.execute(select(styles).where(styles.c.reference.in_(ids))).first()) is not None:
+        message = f"Image {style.reference} is in use: style '{style.name}' has it as its reference. Delete that first."
+        raise StudioError("image_in_use", message)
     makers = select(images.c.id.label("image_id"), jobs).join(jobs, jobs.c.id == images.c.job_id)
     for maker in connection.execute(makers.where(images.c.id.in_(ids))):
         if maker.state == State.REVIEW:

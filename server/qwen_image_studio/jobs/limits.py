@@ -1,19 +1,19 @@
 """Limits of keys and their people, counted from the table `usage` in the transaction that adds a job."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Label, Select, bindparam, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Label, Select, Subquery, bindparam, func, select, union_all
 
 from qwen_image_studio.contract.caller import Caller, person_of
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.limits import KeyLimits, Limits
-from qwen_image_studio.database.connection import Database
-from qwen_image_studio.database.tables import usage
+from qwen_image_studio.database.connection import Database, take_turn
+from qwen_image_studio.database.tables import shares, usage
 from qwen_image_studio.jobs.states import NewJob
 
 MINUTE_S, DAY_S = 60.0, 86400.0
@@ -54,9 +54,18 @@ class Allowance:
         self._past: dict[str, tuple[float, float, int]] = {}
         """Images that a key made in the days of a month that are over, after their begin and their end."""
 
-    def check(self, connection: Connection, new: NewJob, limits: KeyLimits, now: float) -> None:
-        """Raise StudioError ``rate_limited`` or ``quota_exceeded`` where the job would be beyond a limit."""
+    def take_turn(self, connection: Connection, key: str | None, limits: KeyLimits) -> None:
+        """Let no other submit of the key be counted until the transaction ends, where there is anything to count."""
+        if limits.counts:
+            take_turn(connection, f"limits of {key or ''}")
+
+    def check(self, connection: Connection, new: NewJob, limits: KeyLimits, now: float, *, paints: bool = True) -> None:
+        """Raise StudioError ``rate_limited`` or ``quota_exceeded`` where the job would be beyond a limit. One that
+        `paints` nothing ends at once, and counts as a request alone.
+        """
         for use in self._uses(connection, new.key, person_of(new.user), limits, now) if limits.counts else ():
+            if not paints and use.name != _MINUTE:
+                continue
             asked = new.images if use.name in _SPANS else 1
             if use.limit is not None and use.used + asked > use.limit:
                 raise _refused(use, asked, new.key, now)
@@ -171,11 +180,22 @@ def _columns(name: str, of_person: bool) -> Iterator[Label[Any]]:
     elif name == _AT_ONCE:
         query = select(func.count()).where(*whose, _OPEN)
     else:
-        # What is later than that was submitted before the clock was set back.
-        within = (*whose, usage.c.submitted_at > bindparam("minute"), usage.c.submitted_at < bindparam("soon"))
-        query = select(func.count()).where(*within)
-        yield select(func.min(usage.c.submitted_at)).where(*within).scalar_subquery().label(f"{label}_first")
+        submits = _of_minute(of_person)
+        query = select(func.count()).select_from(submits)
+        yield select(func.min(submits.c.at)).scalar_subquery().label(f"{label}_first")
     yield query.scalar_subquery().label(label)
+
+
+def _of_minute(of_person: bool) -> Subquery:
+    """Return when each submit within a minute came: those with a job of their own, and those that share one."""
+    sharing = [shares.c.key == bindparam("key"), *([shares.c.person == bindparam("person")] if of_person else [])]
+
+    def within(time: Column[Any], whose: Sequence[ColumnElement[bool]]) -> Select[Any]:
+        # What is later than that was submitted before the clock was set back.
+        return select(time.label("at")).where(*whose, time > bindparam("minute"), time < bindparam("soon"))
+
+    owned = within(usage.c.submitted_at, _OF_PERSON if of_person else _OF_KEY)
+    return union_all(owned, within(shares.c.created_at, sharing)).subquery("submits")
 
 
 # -- refusing ------------------------------------------------------------------------------------------------------

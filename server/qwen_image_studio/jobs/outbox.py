@@ -17,6 +17,7 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import api_keys, deliveries
+from qwen_image_studio.jobs.prompts import storable
 
 ERROR_CHARS = 300
 """Longest error that is kept of a try, in characters."""
@@ -37,9 +38,10 @@ _FIRST = (
     .where(deliveries.c.key == bindparam("of_key"), deliveries.c.host == bindparam("of_host"), _IS_DUE)
     .order_by(deliveries.c.next_at)
     .limit(1)
+    .with_for_update(skip_locked=True)
     .scalar_subquery()
 )
-# The second look at `next_at` is for databases where two senders may find the same first one.
+# The second look at `next_at` is for a delivery that another sender has claimed since this statement began.
 _CLAIM = (
     update(deliveries)
     .where(deliveries.c.id == _FIRST, _IS_DUE)
@@ -166,7 +168,12 @@ class Outbox:
         out or the delivery was sent again meanwhile.
         """
         dead_at = now if next_at is None else None
-        done = {"next_at": next_at, "dead_at": dead_at, "status": status, "error": error[:ERROR_CHARS]}
+        done = {
+            "next_at": next_at,
+            "dead_at": dead_at,
+            "status": status,
+            "error": (storable(error) or "")[:ERROR_CHARS],
+        }
         self._end_try((deliveries.c.id == delivery.id) & (deliveries.c.next_at == delivery.next_at), done)
 
     def _end_try(self, which: ColumnElement[bool], done: dict[str, Any]) -> None:

@@ -14,7 +14,10 @@ from qwen_image_studio.contract.words import Prompts
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.secret_key import secret_keys
 
-_TEXTS = frozenset({"prompt", "negative_prompt", "slots", "text"})
+_TEXTS = frozenset({
+    "prompt", "negative_prompt", "slots", "text", "brief", "product", "occasion", "audience", "headline", "subline",
+    "direction",
+})  # fmt: skip
 _TABLES = frozenset({"table", "rows"})
 _QUOTED = re.compile(r"(?<!\w)'.*'(?!\w)", re.DOTALL)
 """From the first mark of a quotation to the last: a text may have such marks of its own."""

@@ -10,7 +10,7 @@ from qwen_image_studio.contract.words import ADJUSTED, State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import OPEN, QUEUED, RUNNING, images, jobs
 from qwen_image_studio.jobs.callers import cancel
-from qwen_image_studio.jobs.events import Events, clock
+from qwen_image_studio.jobs.events import Events
 from qwen_image_studio.jobs.held import HELD
 from qwen_image_studio.jobs.ranking import places
 from qwen_image_studio.jobs.records import JOBS, NO_BATCH, SHOWN_STATE, as_job, get_job
@@ -71,7 +71,7 @@ class Queue:
                 query = query.where(jobs.c.seq + 0 > select(jobs.c.seq).where(jobs.c.id == after).scalar_subquery())
             found = [as_job(row) for row in connection.execute(query)]
             queued = [job.id for job in found[:limit] if job.state is State.QUEUED and job.rows is None]
-            placed = places(connection, queued, clock(None)) if queued else {}
+            placed = places(connection, queued, self._database.now()) if queued else {}
         return [(job, placed.get(job.id)) for job in found[:limit]], len(found) > limit
 
     def cancel(self, states: Sequence[State], now: float | None = None) -> int:
@@ -85,11 +85,11 @@ class Queue:
         return sum(self._cancel(ids[start : start + _AT_ONCE], now) for start in range(0, len(ids), _AT_ONCE))
 
     def _cancel(self, ids: Sequence[str], now: float | None) -> int:
-        number = 0
+        number, now = 0, self._database.now(now)
         with self._events.changing() as change:
             for job_id in ids:
                 try:
-                    number += cancel(change, get_job(change.connection, job_id, to_change=True), clock(now))
+                    number += cancel(change, get_job(change.connection, job_id, to_change=True), now)
                 except StudioError as error:  # it has ended meanwhile, or is deleted
                     if error.code not in {"not_found", "job_finished"}:
                         raise

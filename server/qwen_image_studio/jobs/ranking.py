@@ -12,10 +12,11 @@ both read what waits from an index that holds nothing else.
 """
 
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from sqlalchemy import Connection, String, bindparam, text
 
-from qwen_image_studio.contract.words import Lane
+from qwen_image_studio.contract.words import Lane, State
 from qwen_image_studio.jobs.retries import LONGEST_REST_S
 from qwen_image_studio.jobs.states import FEW_ROWS
 from qwen_image_studio.planning.plan import Variant
@@ -62,9 +63,14 @@ _READY = f"""
 # jobs. A batch is a head itself while it wants to make more rows, or when all its rows have ended or wait for
 # reviewers, who keep nothing up.
 #
-# The loaded variant goes before all turns, and after it variants with the same weights, since swapping 40 GB costs more
-# than a picture. But a party's job that has waited since `:since`, while its variant has not painted for the party, is
-# as good as loaded (`paintings`).
+# States are literal where the index that holds only those rows is meant, and parameters where rows are found otherwise:
+# PostgreSQL takes such an index for empty as long as its statistics are of an idle hour, and would read all that waits
+# for each batch.
+#
+# The loaded variant goes before all turns, after it variants with the same weights (other tiers and LoRAs), and then
+# the same model in another precision, which has its text encoder in common, and on some devices even its weights:
+# swapping 40 GB costs more than a picture. But a party's job that has waited since `:since`, while its variant has not
+# painted for the party, is as good as loaded (`paintings`).
 _NEXT = f"""
     WITH RECURSIVE heads (seq) AS (
         SELECT seq FROM (
@@ -99,36 +105,52 @@ _NEXT = f"""
         WHERE batch.state = 'queued' AND batch.rows IS NOT NULL AND batch.lane = :lane AND (
             NOT EXISTS (
                 SELECT 1 FROM jobs AS made
-                WHERE made.parent_id = batch.id AND made.state IN ('queued', 'running')
+                WHERE made.parent_id = batch.id AND made.state IN (:queued, :running)
             )
             OR (SELECT COALESCE(MAX(made."row"), -1) + 1 FROM jobs AS made WHERE made.parent_id = batch.id) < batch.rows
             AND :few_rows > (
                 SELECT COUNT(*) FROM jobs AS made
-                WHERE made.parent_id = batch.id AND made.state IN ('queued', 'running')
+                WHERE made.parent_id = batch.id AND made.state IN (:queued, :running)
             )
         )
     )
-    SELECT head.seq
+    SELECT head.seq, head.variant
     FROM (SELECT seq FROM heads UNION ALL SELECT seq FROM batches) AS first
     JOIN jobs AS head ON head.seq = first.seq
     {_TURNS.format(job="head", lane=":lane")}
     LEFT JOIN paintings AS painted
         ON painted.owner = head.owner AND painted.person = head.person AND painted.party = head.party
         AND painted.variant = head.variant AND painted.painted_at <= :now
-    WHERE :lane <> 'paint' OR head.model IN :models
+    WHERE head.state = :queued AND (
+        :lane <> 'paint' OR (head.model IN :models AND head.variant NOT IN :left)
+    )
     ORDER BY
         CASE
             WHEN :loaded = '' OR head.variant = :loaded THEN 0
             WHEN head.created_at < :since AND COALESCE(painted.painted_at, 0) < :since THEN 0
             WHEN head.weights = :weights THEN 1
-            ELSE 2
+            WHEN head.model = :model THEN 2
+            ELSE 3
         END,
         {_TURN.format(job="head")}
     LIMIT 1
 """  # noqa: S608 - our own texts
 # PostgreSQL has to know the type of an empty list, which is that of the light worker.
-NEXT = text(_NEXT).bindparams(bindparam("models", expanding=True, type_=String))
-"""The number (`seq`) of the job that a worker of a lane goes on with."""
+_LISTS = [bindparam(name, expanding=True, type_=String) for name in ("models", "left")]
+NEXT = text(_NEXT).bindparams(*_LISTS)
+"""The number (`seq`) and the variant of the job that a worker of a lane goes on with."""
+# Several workers that rank at the same moment find the same job: each passes over what another is about to claim, and
+# locks the first one that is left. Where somebody is about to claim the first job of every party, the next one of the
+# party whose turn it is will do.
+_FREE = text(f"{_NEXT} FOR UPDATE OF head SKIP LOCKED").bindparams(*_LISTS)
+_BEHIND = text(
+    f"""
+    SELECT seq, variant FROM jobs
+    WHERE {_READY}
+        AND (owner, person, party, variant) = (SELECT owner, person, party, variant FROM jobs WHERE seq = :seq)
+    ORDER BY seq LIMIT 1 FOR UPDATE SKIP LOCKED
+    """  # noqa: S608 - our own text
+)
 
 # On each level there are streams that are served in turns: the parties of a kind (batches, or the ordinary jobs alone),
 # the kinds of a person, the persons of an owner, the owners of a lane. The third job of a stream has before it the
@@ -185,7 +207,7 @@ _PLACES = f"""
                 AND before.seq + 0 <= job.seq
         ) AS place
         FROM jobs AS job
-        WHERE job.id IN :ids AND job.state = 'queued' AND job.rows IS NULL
+        WHERE job.id IN :ids AND job.state = :queued AND job.rows IS NULL
     ),
     {", ".join(_merged(level) for level in (5, 4, 3, 2))}
     SELECT id, place FROM places_2
@@ -194,10 +216,30 @@ PLACES = text(_PLACES).bindparams(bindparam("ids", expanding=True))
 """The place of each of several queued jobs in its lane, from 1."""
 
 
+class Next(NamedTuple):
+    """The job that a worker goes on with."""
+
+    seq: int
+    """Its number."""
+    variant: str
+    is_free: bool = True
+    """Whether nobody else is about to claim it."""
+
+
 def next_job(
-    connection: Connection, lane: Lane, models: Collection[str], loaded: Variant | None, since: float, now: float
-) -> int | None:
-    """Return the number of the job to go on with, in the paint lane one for `models`; None where there is none.
+    connection: Connection,
+    lane: Lane,
+    models: Collection[str],
+    loaded: Variant | None,
+    since: float,
+    now: float,
+    left: Collection[str] = (),
+    *,
+    to_claim: bool = False,
+) -> Next | None:
+    """Return the job to go on with, in the paint lane one for `models` whose variant is not `left` to other workers;
+    None where there is none. With `to_claim`, PostgreSQL locks it; where others have locked all that wait, it is not
+    free, and to wait for it would keep them up: all who wait would have to look at it one by one.
 
     Jobs of the `loaded` variant go first, and those that have waited since `since` (Unix seconds) with them. What was
     served after `now` was served by a clock that has been set back since, and does not count.
@@ -205,15 +247,28 @@ def next_job(
     values = {
         "lane": lane,
         "models": list(models),
+        "left": list(left),
         "loaded": str(loaded or ""),
         "weights": loaded.weights if loaded else "",
+        "model": loaded.model if loaded else "",
         "since": since,
         "now": now,
         "few_rows": FEW_ROWS,
+        "queued": State.QUEUED,
+        "running": State.RUNNING,
     }
-    return connection.execute(NEXT, values).scalar()
+    if not to_claim or connection.dialect.name != "postgresql":
+        row = connection.execute(NEXT, values).one_or_none()
+        return None if row is None else Next(row.seq, row.variant)
+    if (row := connection.execute(_FREE, values).one_or_none()) is not None:
+        return Next(row.seq, row.variant)
+    if (first := connection.execute(NEXT, values).one_or_none()) is None:
+        return None
+    row = connection.execute(_BEHIND, {"lane": lane, "now": now, "seq": first.seq}).one_or_none()
+    return Next(first.seq, first.variant, is_free=False) if row is None else Next(row.seq, row.variant)
 
 
 def places(connection: Connection, job_ids: Collection[str], now: float) -> Mapping[str, int]:
     """Return the places of those of the jobs that are queued, by id; a batch has none. `now` is as in `next_job`."""
-    return {row.id: int(row.place) for row in connection.execute(PLACES, {"ids": list(job_ids), "now": now})}
+    values = {"ids": list(job_ids), "now": now, "queued": State.QUEUED}
+    return {row.id: int(row.place) for row in connection.execute(PLACES, values)}

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, case, func, literal_c
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Lane, Review, State
 from qwen_image_studio.database.tables import QUEUED, RUNNING, images, jobs
-from qwen_image_studio.jobs.states import Job, Measured, Progress, StoredImage
+from qwen_image_studio.jobs.states import Job, Lookup, Measured, Progress, StoredImage
 
 _row = jobs.alias("of_batch")
 _rows = select(func.coalesce(func.sum(_row.c.version), 0)).where(_row.c.parent_id == jobs.c.id).scalar_subquery()
@@ -29,16 +29,21 @@ FILE_KEYS = (images.c.key, images.c.thumbnail_key, images.c.comparison_key)
 """The columns that name files."""
 
 _JOB = JOBS.where(jobs.c.id == bindparam("job_id"))
-_JOB_TO_CHANGE = _JOB.with_for_update()
+_JOB_TO_CHANGE = _JOB.with_for_update(of=jobs)
+_row_of = select(_row.c.parent_id).where(_row.c.id == bindparam("job_id")).scalar_subquery()
+_LOCK_BATCH = select(jobs.c.seq).where(jobs.c.id == _row_of).with_for_update()
 _INPUTS = select(images.c.id).where(images.c.id.in_(bindparam("ids", expanding=True)), NOT_DELETED)
-_INPUTS = _INPUTS.with_for_update(read=True)
+_INPUTS = _INPUTS.order_by(images.c.id).with_for_update(read=True)  # whoever locks several does so in this order
 
 
 def get_job(connection: Connection, job_id: str, owner: str | None = None, *, to_change: bool = False) -> Job:
-    """Return one job; one that is `to_change` stays as it is returned until the transaction changes it or ends.
+    """Return one job; one that is `to_change` stays as it is returned until the transaction changes it or ends, and so
+    does the batch that it is a row of: locks are taken from batches to rows, and from jobs to images.
 
     Raises StudioError ``not_found``, also for a job of another owner.
     """
+    if to_change:
+        connection.execute(_LOCK_BATCH, {"job_id": job_id})
     row = connection.execute(_JOB_TO_CHANGE if to_change else _JOB, {"job_id": job_id}).one_or_none()
     if row is None or owner not in {None, row.owner}:
         raise StudioError("not_found", f"There is no job '{job_id}' of yours on this server.")
@@ -52,6 +57,7 @@ def as_job(row: Row[Any]) -> Job:
     values["progress"] = Progress(*(values.pop(field) for field in ("phase", "step", "steps", "preview_key")))
     values |= {"lane": Lane(row.lane), "state": State(row.state)}
     values |= {"inputs": tuple(row.inputs), "warnings": tuple(row.warnings)}
+    values["lookup"] = None if row.lookup is None else Lookup(**row.lookup)
     values["measured"] = None if row.measured is None else Measured(**row.measured)
     return Job(**values)
 

@@ -15,7 +15,7 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Review, Scope, State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import images
-from qwen_image_studio.jobs.events import Change, Events, clock
+from qwen_image_studio.jobs.events import Change, Events
 from qwen_image_studio.jobs.held import has_held, has_seen, held_for_review
 from qwen_image_studio.jobs.records import NOT_DELETED, as_image, get_job
 from qwen_image_studio.jobs.states import StoredImage
@@ -79,20 +79,23 @@ class Reviews:
         Raises StudioError ``not_found``, also for an image that the caller may not review; ``not_held`` where nobody
         asked for a verdict; and ``already_reviewed``.
         """
-        by = reviewer(caller, verdict.user)
+        by, now = reviewer(caller, verdict.user), self._database.now(now)
         with self._events.changing() as change:
-            row = change.connection.execute(_IMAGE.with_for_update(), {"image_id": image_id}).one_or_none()
+            sought = {"image_id": image_id}
+            row = change.connection.execute(_IMAGE, sought).one_or_none()
             if row is None or not reviews(caller, row.owner):
+                raise _unknown(image_id)
+            if row.job_id is not None:
+                get_job(change.connection, row.job_id, to_change=True)
+            if (row := change.connection.execute(_IMAGE.with_for_update(), sought).one_or_none()) is None:
                 raise _unknown(image_id)
             if row.review != Review.HELD:
                 return _decided(as_image(row), verdict, by)
             values = {"review": verdict.review, "review_reasons": list(verdict.reasons), "review_note": verdict.note}
-            statement = (
-                update(images).where(images.c.id == image_id).values(**values, review_by=by, review_at=clock(now))
-            )
+            statement = update(images).where(images.c.id == image_id).values(**values, review_by=by, review_at=now)
             row = change.connection.execute(statement.returning(images)).one()
             if row.job_id is not None:
-                _settle(change, row.job_id, clock(now))
+                _settle(change, row.job_id, now)
             return as_image(row)
 
 

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, bindparam, func, select
 from qwen_image_studio.contract.words import State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import images, jobs
-from qwen_image_studio.jobs.events import Events, clock
+from qwen_image_studio.jobs.answering import answer, answer_of, without_keys
+from qwen_image_studio.jobs.events import Events
 from qwen_image_studio.jobs.held import HELD
 from qwen_image_studio.jobs.records import JOBS, NOT_DELETED, as_job, check_inputs, get_job
 from qwen_image_studio.jobs.states import Job, Lease, NewJob, RowCounts
@@ -48,19 +49,22 @@ class Rows:
         already stays as it is. Raises LeaseLost, and StudioError ``image_not_found`` for an input that was deleted
         meanwhile.
         """
-        batch = lease.job
+        batch, now = lease.job, self._database.now(now)
         with self._events.changing() as change:
             if change.check_lease(lease):
                 return False
             if change.connection.execute(_EXISTING, {"batch_id": batch.id, "number": number}).one_or_none() is None:
                 if refusal is None:
                     check_inputs(change.connection, new.inputs)
+                by = None if refusal or batch.hold else answer_of(change.connection, new, to_change=True)
                 place = {"parent_id": batch.id, "party": batch.id, "row": number}
                 whose = {"key": batch.key, "user": batch.user, "person": batch.person, "hold": new.hold or batch.hold}
                 whose |= {"peer": batch.peer, "request_id": batch.request_id}
-                row = change.add(new, clock(now), **place, **whose)
+                row = change.add(without_keys(new) if batch.hold else new, now, **place, **whose)
                 if refusal is not None:
-                    change.fail(row.id, *refusal, clock(now))
+                    change.fail(row.id, *refusal, now)
+                elif by is not None:
+                    answer(change, as_job(row), by, now)
                 # Attempts are counted anew after each row that was added: a long batch may live through many restarts.
                 change.update(batch.id, {"attempt": 1})
             return True

@@ -16,9 +16,10 @@ rows then wait for reviewers, it is put aside, in review itself, until the last 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
-from qwen_image_studio.contract.words import Lane, Review, State, WorkerState
+from qwen_image_studio.contract.words import Lane, Review, State
 
 OPEN_ROWS = 20
 """Largest number of rows of one batch that are jobs and have not ended; it is low, since every claim ranks the open
@@ -43,6 +44,16 @@ class Progress:
     steps: int = 0
     preview_key: str | None = None
     """Key of the file with a small picture of the unfinished image."""
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Which pictures of earlier jobs may answer a job."""
+
+    seed: int | None
+    """Seed of the first image; None for any."""
+    similar: bool = False
+    """Whether a prompt with the same normal form will do."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,24 @@ class NewJob:
     """Address that is told of its end."""
     images: int = 1
     """Number of images that it asks for; for a batch those of all its rows."""
+    cache_key: str | None = None
+    """Hash of all that decides the pictures but their seeds; None where that is not known."""
+    similar_key: str | None = None
+    """The same with the prompt in its normal form; None where such pictures are not to be told apart by it."""
+    seed: int | None = None
+    """Seed of the first image; None where none is needed."""
+    lookup: Lookup | None = None
+    """Which pictures that are there may answer it; None where it is to be painted."""
+    share_key: str | None = None
+    """Hash of all in which submits have to be equal to share a job; None where it is to be a job of its own."""
+
+
+class Submitted(Enum):
+    """What a submit has led to."""
+
+    ADDED = "a job of its own"
+    SHARED = "the job of an equal submit, which has not ended"
+    REPLAYED = "its job; it was sent before with the same idempotency key"
 
 
 WAITING = "waiting"
@@ -175,6 +204,22 @@ class Job:
     not_before: float | None = None
     """Until when it rests before its next attempt, in Unix seconds."""
     measured: Measured | None = None
+    cache_key: str | None = None
+    similar_key: str | None = None
+    seed: int | None = None
+    cache: str | None = None
+    """How it was answered without painting (`contract.words.Cached`); None where it was painted."""
+    similar_prompt: str | None = None
+    """The prompt of the job whose pictures answered it, where that is another."""
+    lookup: Lookup | None = None
+    warned: int | None = None
+    """Number of its warnings, the first ones, that are about the request; None for a job of before they were told
+    apart."""
+    share_key: str | None = None
+    shared: int = 1
+    """Number of submits that share it and have not been taken back."""
+    withdrawn: bool = False
+    """Whether the first of the submits that share it was taken back."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +279,7 @@ class StoredImage:
     mime_type: str
     bytes: int
     sha256: str
+    """SHA-256 of the file as it was made, before anybody signs it."""
     job_id: str | None = None
     number: int = 0
     """Place among the images of its job, from 0."""
@@ -261,26 +307,13 @@ class StoredImage:
     idempotency_key: str | None = None
     is_mask: bool = False
     """Whether it says where another image may change, and is no picture to be listed."""
+    pixels: str | None = None
+    """SHA-256 of its pixels, whatever its file; None where that is not known."""
 
     @property
     def is_given_out(self) -> bool:
         """Return whether those who see its job get its bytes: it is neither deleted nor withheld."""
         return self.deleted_at is None and not self.review.withheld
-
-
-@dataclass(frozen=True)
-class WorkerReport:
-    """The last report of a worker process about itself."""
-
-    name: str
-    device: str
-    state: WorkerState
-    model: str | None
-    message: str
-    seen_at: float
-    memory_used: int | None = None
-    memory_total: int | None = None
-    """Bytes of the device's memory."""
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,12 @@ from qwen_image_studio.jobs.limits import Allowance
 from qwen_image_studio.jobs.news import Announcer, Bell, open_bell
 from qwen_image_studio.jobs.outbox import Outbox
 from qwen_image_studio.jobs.pictures import Pictures
+from qwen_image_studio.jobs.promises import Promises
 from qwen_image_studio.jobs.prompts import prompt_policy
 from qwen_image_studio.jobs.queue import Queue
 from qwen_image_studio.jobs.review import Reviews
 from qwen_image_studio.jobs.rows import Rows
+from qwen_image_studio.jobs.styles import Styles
 from qwen_image_studio.jobs.tallies import Tallies
 from qwen_image_studio.jobs.workers import Workers
 from qwen_image_studio.settings import Settings
@@ -32,12 +34,13 @@ class JobStore:
         self.database, self.bell = database, bell
         announcer = Announcer(bell)
         self.prompts = prompt_policy(settings)
-        events = Events(database, announcer.changed, Endings(self.prompts, settings))
+        events = Events(database, announcer, Endings(self.prompts, settings))
         self.allowance = Allowance(database)
         """What keys and people may use."""
         self.jobs = Jobs(database, events, self.allowance, settings.queue_share)
         """What callers do."""
-        self.leases = Leases(database, events, announcer.progressed, settings)
+        self.promises = Promises(database)
+        self.leases = Leases(database, events, announcer, settings)
         """What workers do."""
         self.rows = Rows(database, events)
         """What is done with the rows of batches."""
@@ -57,9 +60,11 @@ class JobStore:
         self.queue = Queue(database, events)
         """What operators see and steer."""
         self.tallies = Tallies(database)
+        self.styles = Styles(database)
 
     def close(self) -> None:
-        """Close the connections to the database."""
+        """Close the connections to the database, and the bell; what was rung last still goes out."""
+        self.bell.close()
         self.database.close()
 
     def __enter__(self) -> "JobStore":
@@ -71,6 +76,9 @@ class JobStore:
         self.close()
 
 
-def open_store(settings: Settings) -> JobStore:
-    """Open the job store of the settings, its tables brought up to date. A process opens it once, and passes it on."""
-    return JobStore(open_database(settings), open_bell(settings), settings)
+def open_store(settings: Settings, process: str = "command") -> JobStore:
+    """Open the job store of the settings for a kind of process (`open_database`), which does so once and passes it
+    on.
+    """
+    database = open_database(settings, process)
+    return JobStore(database, open_bell(settings, database), settings)

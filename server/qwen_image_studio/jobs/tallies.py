@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sqlalchemy import Connection, select, text
 
@@ -15,9 +15,12 @@ SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 
 CLAIM_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """The same of a claim, which is one transaction."""
 ENDED = "jobs"
+CACHED = "cached"
 IMAGES = "images"
 MEGAPIXEL_STEPS = "megapixel_steps"
 DEVICE_S = "device_s"
+TIER_IMAGES = "images of tier"
+TIER_DEVICE_S = "device_s of tier"
 _BUCKET = "seconds in "
 _SUM = "seconds"
 _ADD = text(
@@ -25,8 +28,8 @@ _ADD = text(
     " ON CONFLICT (name, model, label) DO UPDATE SET value = tallies.value + excluded.value"
 )
 
-Added = tuple[str, str, float]
-"""Name and label of a tally, and what is added to it."""
+Added = tuple[str, str, str, float]
+"""Name, model and label of a tally, and what is added to it."""
 
 
 def bounds_of(phase: str) -> Sequence[float]:
@@ -34,17 +37,26 @@ def bounds_of(phase: str) -> Sequence[float]:
     return CLAIM_SECONDS if phase == CLAIMING else SECONDS
 
 
-def observed(phases: Mapping[str, float]) -> Iterator[Added]:
+def observed(model: str, phases: Mapping[str, float]) -> Iterator[Added]:
     """Yield what the milliseconds of each phase add."""
     for phase, ms in phases.items():
-        yield _SUM, phase, ms / 1000
-        yield f"{_BUCKET}{bisect_left(bounds_of(phase), ms / 1000)}", phase, 1.0
+        yield _SUM, model, phase, ms / 1000
+        yield f"{_BUCKET}{bisect_left(bounds_of(phase), ms / 1000)}", model, phase, 1.0
 
 
-def add(connection: Connection, model: str, added: Sequence[Added]) -> None:
-    """Add to tallies of a model, in one order for all, so that no two transactions wait for each other."""
-    rows = [{"name": name, "model": model, "label": label, "value": value} for name, label, value in sorted(added)]
-    if rows:
+def add(connection: Connection, added: Iterable[Added]) -> None:
+    """Add to tallies, in one order for all, so that no two transactions wait for each other.
+
+    Everybody writes the same few rows, and locks them until the transaction ends: so this comes last in it.
+    """
+    sums: dict[tuple[str, str, str], float] = defaultdict(float)
+    for name, model, label, value in added:
+        sums[name, model, label] += value
+    if sums:
+        rows = [
+            {"name": name, "model": model, "label": label, "value": value}
+            for (name, model, label), value in sorted(sums.items())
+        ]
         connection.execute(_ADD, rows)
 
 

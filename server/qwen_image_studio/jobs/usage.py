@@ -31,9 +31,9 @@ _SETTLE = (
         pictures=bindparam("made"),
         megapixel_steps=bindparam("painted"),
         device_s=bindparam("took_s"),
+        cached=bindparam("is_cached"),
         ended_at=func.coalesce(usage.c.ended_at, bindparam("now")),
     )
-    .returning(usage.c.cached)
 )
 
 
@@ -52,17 +52,18 @@ def charge(connection: Connection, new: NewJob, row: Row[Any], now: float) -> No
         "images": 0 if is_row else new.images,
         "submitted_at": now,
     }
-    connection.execute(usage.insert().values(charged))
+    connection.execute(usage.insert(), charged)
 
 
 def settle(connection: Connection, job: Row[Any], now: float) -> bool:
     """Count what a job whose painting is over (a row of `PAINTED`) has made and cost, and give back what it did not
-    make; return whether it was cached.
+    make; return whether it was answered with pictures that were there.
     """
-    is_batch = job.rows is not None
-    made = 0 if is_batch else job.made  # a contact sheet is no picture that was asked for
+    is_batch, is_cached = job.rows is not None, job.cache is not None
+    made = 0 if is_batch or is_cached else job.made  # a contact sheet is no picture that was asked for
     counted = connection.scalar(_PICTURES_OF_ROWS, {"job_id": job.id}) if is_batch else made
     cost = Measured() if job.measured is None else Measured(**job.measured)
     of_end = {"of_job": job.id, "counted": counted, "made": made, "now": now}
-    of_cost = {"painted": cost.megapixel_steps, "took_s": cost.device_s}
-    return bool(connection.scalar(_SETTLE, {**of_end, **of_cost}))  # no row: it is older than this table
+    of_cost = {"painted": cost.megapixel_steps, "took_s": cost.device_s, "is_cached": is_cached}
+    connection.execute(_SETTLE, {**of_end, **of_cost})
+    return is_cached

@@ -12,8 +12,9 @@ from qwen_image_studio.contract.words import OutputFormat
 from qwen_image_studio.gallery.attempt import origin_of
 from qwen_image_studio.imaging import Origin, encode
 from qwen_image_studio.imaging.label import Label
+from qwen_image_studio.local.loras import with_files
 from qwen_image_studio.local.studio import LocalStudio
-from qwen_image_studio.models.table import configured_models
+from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.operations.request import validated
 from qwen_image_studio.planning.engine import Painted
 from qwen_image_studio.planning.plan import PaintPlan
@@ -142,7 +143,7 @@ class _Progress:
 
 def _open_studio(options: dict[str, Any]) -> tuple[LocalStudio, dict[str, Any]]:
     """Return a studio that has the model named by --model, and the parameters that were given."""
-    asked = {name: value for name, value in options.items() if value is not None}
+    asked = {name: value for name, value in options.items() if value is not None and value != ()}
     settings = Settings()
     card_gib = largest_card_gib(settings)
     model, _, folder = str(asked.get("model", "")).partition("=")
@@ -150,7 +151,9 @@ def _open_studio(options: dict[str, Any]) -> tuple[LocalStudio, dict[str, Any]]:
         settings = settings.model_copy(update={"models": (asked["model"],)})
         asked["model"] = model
     check_files(settings)
-    return LocalStudio(settings, configured_models(settings, card_gib=card_gib), devices(settings)[0].id), asked
+    models, loras = with_files(configured_models(settings, card_gib=card_gib), asked.pop("loras", ()))
+    asked |= {"loras": loras} if loras else {}
+    return LocalStudio(settings, models, devices(settings)[0].id), asked
 
 
 def _read(path: Path) -> bytes:

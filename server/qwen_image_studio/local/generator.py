@@ -5,15 +5,22 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
 from PIL import Image, ImageOps
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Operation, Precision, Prefer
+from qwen_image_studio.loading.memory import plan_for
+from qwen_image_studio.loading.preparing import preparation_for
+from qwen_image_studio.loading.weights import DTYPES
+from qwen_image_studio.local.loras import lora_of
 from qwen_image_studio.local.studio import LocalStudio
-from qwen_image_studio.models.table import MODELS, find_model
-from qwen_image_studio.models.weights import DTYPES
+from qwen_image_studio.models.licences import accepted, offered_tiers
+from qwen_image_studio.models.loras import offered
+from qwen_image_studio.models.served import offering
+from qwen_image_studio.models.table import MODELS, find_model, not_offered
 from qwen_image_studio.operations.request import validated
 from qwen_image_studio.painting.qwen import QwenEngine
 from qwen_image_studio.planning.engine import Report, silent
@@ -38,7 +45,10 @@ class Drawing(TypedDict, total=False):
     guidance_scale: float | None
     seed: int | None
     num_images: int
-    tier: Literal["quality", "turbo"]
+    tier: Literal["quality", "balanced", "turbo", "draft"]
+    """How fast, and how good; what each is, says ``studio.model.tiers``."""
+    loras: str | Sequence[str | Mapping[str, Any]]
+    """LoRAs by name, each with its scale or without: ``"ink:0.8"``, or ``[{"name": "ink", "scale": 0.8}]``."""
 
 
 class Options(Drawing, total=False):
@@ -61,7 +71,7 @@ class QwenImageGenerator:
         wide = studio.outpaint(red, aspect_ratio="16:9")
         four = studio.generate(prompt="a red apple", num_images=4)  # a list
 
-    The pictures are PIL images; the ``info`` of each has prompt, seed, model, warnings and compute_saved.
+    The pictures are PIL images; the ``info`` of each has prompt, seed, model, tier, warnings and compute_saved.
     """
 
     def __init__(
@@ -70,24 +80,36 @@ class QwenImageGenerator:
         device: str = "auto",
         precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto",
         model_path: str | PathLike[str] | None = None,
+        loras: Mapping[str, str | PathLike[str]] | None = None,
     ) -> None:
         """Choose a model of the table by name, alias or repository id; `model_path` is a folder that holds its files.
+        `loras` are safetensors files by the names to ask for them, besides those that STUDIO_LORAS offers.
 
         A precision in which the model paints wrongly is replaced, with a Python warning. Nothing is loaded before the
-        first picture. Raises StudioError ``unknown_model``, or ``invalid_value`` for a device that does not exist.
+        first picture. Raises StudioError ``unknown_model``, also for one whose licence STUDIO_LICENCES does not
+        accept, or ``invalid_value`` for a device or a file that does not exist.
         """
         row = find_model(model_name, MODELS)
+        settings = Settings()
+        if not accepted(row.licence_id, settings):
+            raise StudioError("unknown_model", not_offered(row), param="model_name")
+        row = replace(row, tiers=offered_tiers(row.tiers, settings))
         if model_path is not None:
             row = replace(row, repository=str(model_path))
         self.device = _device(device)
         chosen, why = row.precision(None if precision == "auto" else Precision(precision))
         if why is not None:
             warnings.warn(why, stacklevel=2)
-        self.model = replace(row, precisions=(chosen,))
+        row = offering({row.name: row}, offered(settings.loras))[row.name]
+        own = {name: lora_of(Path(path), name) for name, path in (loras or {}).items()}
+        self.model = replace(row, precisions=(chosen,), loras={**row.loras, **own})
         models = {row.name: self.model}
         # A precision that the caller names is used as it is, also where a better one would be as fast.
         dtypes = None if precision == "auto" else DTYPES
-        self._studio = LocalStudio(Settings(), models, self.device, QwenEngine(models, self.device, dtypes))
+        memory = plan_for(models, self.device, settings) if precision == "auto" else None
+        ready = preparation_for(settings, self.device)
+        engine = QwenEngine(models, self.device, dtypes, preparation=ready, memory=memory)
+        self._studio = LocalStudio(settings, models, self.device, engine)
 
     def generate(
         self,
@@ -187,6 +209,7 @@ class QwenImageGenerator:
                 "prompt": dict(prepared.plan).get("prompt", ""),
                 "seed": painted.seed,
                 "model": self.model.name,
+                "tier": prepared.plan.variant.tier.value if prepared.plan.variant else None,
                 "warnings": [*prepared.warnings, *painted.warnings],
                 "compute_saved": painted.compute_saved,
             }

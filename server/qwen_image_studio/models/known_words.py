@@ -8,13 +8,14 @@ from pydantic import ValidationError
 
 from qwen_image_studio.contract.service import VocabularyView
 from qwen_image_studio.models.table import Model
+from qwen_image_studio.system.files import at_home
 
 FILE = "vocabulary.json"
 
 
 def vocabulary_of(model: Model) -> VocabularyView | None:
     """Return all words that the model knows; None where it has no such file, as the large models."""
-    return _read(Path(model.repository).expanduser() / FILE) if model.miniature else None
+    return _read(at_home(model.repository) / FILE) if model.miniature else None
 
 
 @cache
@@ -53,6 +54,8 @@ def without_unknown(prompt: str, words: VocabularyView) -> tuple[str, list[str]]
 _QUOTED = re.compile('"[^"]*"|“[^”]*”')
 _STOP = re.compile(r"(?<!\d)[,.]+\s*|[,.]+(?!\d)\s*|[，。;；!！\n]+\s*")
 """End of a clause; a point or comma within a number is none."""
+_PALETTE = re.compile(r"\bpalette\b|配色", re.IGNORECASE)
+"""What says how a picture is coloured as a whole: several colours, of which none is the background."""
 MOST_CLAUSES = 100
 """Largest number of clauses that are looked at; a very small model reads only the beginning of a prompt."""
 
@@ -70,6 +73,8 @@ def _clauses(prompt: str) -> list[tuple[str, str]]:
 def _says_something(clause: str, words: VocabularyView) -> bool:
     if known_in(clause, words):
         return True
+    if _PALETTE.search(clause):
+        return False
     text = clause.casefold()
     english = set(re.findall(r"[a-z]+", text))
     names = [*words.backgrounds, *words.materials, words.layouts]

@@ -1,24 +1,18 @@
 """The table of models: everything the product knows about each. A model of a known family is added as a row."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from qwen_image_studio.contract.errors import StudioError, refusal
 from qwen_image_studio.contract.words import AspectRatio, Operation, Precision, Size, Tier, Way
+from qwen_image_studio.models import architectures, tiers
+from qwen_image_studio.models.architectures import GIB, WIDE, Network
 from qwen_image_studio.models.families import FAMILIES, Family
+from qwen_image_studio.models.licences import to_accept
+from qwen_image_studio.models.loras import Lora
+from qwen_image_studio.models.tiers import Recipe, Tiers
 from qwen_image_studio.planning.sizes import Limits
-from qwen_image_studio.settings import Settings
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Steps and guidance of one tier of a model."""
-
-    steps: int
-    """Denoising steps of one picture."""
-    guidance_scale: float
-    """Weight of the prompt (true CFG); at 1 the negative prompt has no effect."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +38,14 @@ class Model:
     """Least area in pixels at which a part of an image is painted; a smaller part is enlarged, and so gains detail."""
     max_aspect: float
     """Longest shape that it paints, as long side divided by short side."""
-    tiers: Mapping[Tier, Recipe]
+    tiers: Tiers
     """Recipe of each tier that the model has; every model has ``quality``."""
     negative_prompt: str
     """Negative prompt where the caller gives none; without one, guidance is silently off."""
     max_prompt_tokens: Mapping[Way, int]
     """Largest number of tokens of a prompt in each way, with those that close the chat template."""
-    memory_gib: float
-    """Memory of the weights in bf16, text encoder and VAE included, in GiB."""
-    working_gib: float = 12.0
-    """Memory for painting besides the weights, in GiB: activations, and above all the VAE's decoding."""
+    network: Network
+    """Its networks in numbers, from which memory and work are counted."""
     precisions: tuple[Precision, ...] = (Precision.BF16, Precision.FP32)
     """Number formats in which the model paints correctly, its own first."""
     aliases: tuple[str, ...] = ()
@@ -72,19 +64,30 @@ class Model:
     """Number of threads on a processor; None for torch's own choice."""
     miniature: bool = False
     """Whether it is the very small model, which knows only the words in its file."""
+    stands_in: bool = False
+    """Whether it answers for every model of the table where no other one is on the server."""
     shares: str = ""
     """Key that models with the same text encoder and VAE have in common; empty where it shares neither."""
+    licence_id: str = ""
+    """Name under which an operator accepts a licence that forbids some uses (STUDIO_LICENCES); empty for others."""
+    file: str = ""
+    """File that the transformer is read from, GGUF or safetensors; empty where it lies with the other parts."""
+    loras: Mapping[str, Lora] = field(default_factory=dict)
+    """LoRAs that the operator offers for it, by name."""
 
     def family(self, way: Way) -> Family:
         """Return the family that paints in that way, which the model must have."""
         return FAMILIES[self.families[way]]
 
     def recipe(self, tier: Tier = Tier.QUALITY) -> Recipe:
-        """Return the steps and guidance of a tier. Raises StudioError ``invalid_value`` for a tier that it lacks."""
-        if tier not in self.tiers:
-            tiers = ", ".join(self.tiers)
-            raise refusal("tier", f"{self.name} has no tier {tier.value}; it has: {tiers}")
-        return self.tiers[tier]
+        """Return how it paints at a tier. Raises StudioError ``invalid_value`` for a tier that it lacks."""
+        if tier in self.tiers:
+            return self.tiers[tier]
+        row = MODELS[self.name].tiers.get(tier) if self.name in MODELS else None
+        lacks = f"{self.name} has no tier {tier.value}; it has: {', '.join(self.tiers)}"
+        if row is not None and row.lora is not None and row.lora.licence_id:
+            lacks += f"; {to_accept(row.lora.licence, row.lora.licence_id)}"
+        raise refusal("tier", lacks)
 
     def precision(self, asked: Precision | None = None) -> tuple[Precision, str | None]:
         """Return the precision to paint in, and a warning where it is not the one asked for."""
@@ -94,15 +97,29 @@ class Model:
         return own, f"{self.name} does not paint right in {asked.value}; {own.value} was taken instead."
 
     @property
-    def needed_gib(self) -> float:
-        """Return the memory in GiB that a device must have to paint with the model in bf16."""
-        return self.memory_gib + self.working_gib
+    def part_names(self) -> tuple[str, ...]:
+        """Return the names of the parts that its families have together."""
+        return tuple(dict.fromkeys(name for way in self.families for name in self.family(way).part_names))
+
+    @property
+    def memory_gib(self) -> float:
+        """Return the memory of the weights in bf16, text encoder and VAE included, in GiB."""
+        return WIDE * self.network.parameters / GIB
+
+    @property
+    def has_tier_lora(self) -> bool:
+        """Return whether a LoRA belongs to any of its tiers."""
+        return any(recipe.lora for recipe in self.tiers.values())
 
     @property
     def limits(self) -> Limits:
         """Return the sizes that the model can paint, in numbers."""
         square = self.sizes[AspectRatio.SQUARE]
         return Limits(square, self.grid, self.paint_pixels, self.region_pixels, self.max_aspect)
+
+    def limits_at(self, tier: Tier) -> Limits:
+        """Return the sizes that the model paints at a tier. Raises StudioError ``invalid_value`` for one it lacks."""
+        return replace(self.limits, most_pixels=self.recipe(tier).max_pixels)
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -149,10 +166,10 @@ _QWEN_IMAGE = Model(
     paint_pixels=(256 * 256, 2048 * 2048),
     region_pixels=384 * 384,
     max_aspect=4.0,
-    tiers={Tier.QUALITY: Recipe(steps=50, guidance_scale=4.0)},
+    tiers=tiers.QWEN_IMAGE,
     negative_prompt=" ",
     max_prompt_tokens={Way.GENERATE: 1024},
-    memory_gib=54.0,
+    network=architectures.QWEN_IMAGE,
     aliases=("qwen-image-20b",),
     owner="Qwen",
     shares="qwen2.5-vl-7b",
@@ -164,7 +181,7 @@ _QWEN_IMAGE_EDIT_2509 = replace(
     families={Way.EDIT: "qwen-image-edit"},
     sizes=_MEGAPIXEL_SIZES,
     grid=32,
-    tiers={Tier.QUALITY: Recipe(steps=40, guidance_scale=4.0)},
+    tiers=tiers.QWEN_IMAGE_EDIT_2509,
     max_prompt_tokens={Way.EDIT: 2048},
     aliases=("qwen-image-edit", "qwen-image-edit-plus"),
     max_images=3,
@@ -178,6 +195,7 @@ MODELS: Mapping[str, Model] = {
             _QWEN_IMAGE,
             name="Qwen-Image-2512",
             repository="Qwen/Qwen-Image-2512",
+            tiers=tiers.QWEN_IMAGE_2512,
             aliases=(),
             negative_prompt="低分辨率，低画质，肢体畸形，手指畸形，画面过饱和，蜡像感，人脸无细节，过度光滑，"
             "画面具有AI感。构图混乱。文字模糊，扭曲。",
@@ -187,6 +205,7 @@ MODELS: Mapping[str, Model] = {
             _QWEN_IMAGE_EDIT_2509,
             name="Qwen-Image-Edit-2511",
             repository="Qwen/Qwen-Image-Edit-2511",
+            tiers=tiers.QWEN_IMAGE_EDIT_2511,
             aliases=(),
         ),
         Model(
@@ -200,13 +219,14 @@ MODELS: Mapping[str, Model] = {
             paint_pixels=(256 * 256, 2048 * 2048),
             region_pixels=384 * 384,
             max_aspect=4.0,
-            tiers={Tier.QUALITY: Recipe(steps=40, guidance_scale=1.0)},
+            tiers=tiers.QWEN_IMAGE_21,
             negative_prompt=" ",
             max_prompt_tokens={Way.GENERATE: 1024, Way.EDIT: 2048},
-            memory_gib=30.0,
+            network=architectures.QWEN_IMAGE_21,
             owner="Qwen",
             max_images=10,
             shares="qwen3-vl-8b",
+            licence_id="qwen-research",
         ),
         Model(
             name="miniature",
@@ -219,11 +239,10 @@ MODELS: Mapping[str, Model] = {
             paint_pixels=(64 * 64, 160 * 128),
             region_pixels=128 * 128,
             max_aspect=4.0,
-            tiers={Tier.QUALITY: Recipe(steps=20, guidance_scale=3.0), Tier.TURBO: Recipe(steps=8, guidance_scale=3.0)},
+            tiers=tiers.MINIATURE,
             negative_prompt=" ",
             max_prompt_tokens={Way.GENERATE: 256, Way.EDIT: 256},
-            memory_gib=0.1,
-            working_gib=0.5,
+            network=architectures.MINIATURE,
             max_images=3,
             input_pixels=128 * 128,
             input_grid=16,  # an input of a native size keeps it, and its tokens lie on those of the result
@@ -232,26 +251,11 @@ MODELS: Mapping[str, Model] = {
             # as long, because the two threads wait for each other.
             cpu_threads=1,
             miniature=True,
+            stands_in=True,
             shares="miniature",
         ),
     )
 }
-
-
-def configured_models(settings: Settings, *, card_gib: float) -> Mapping[str, Model]:
-    """Return the models that this server offers, in the operator's order.
-
-    By default these are the large ones where the largest card, of `card_gib` (0: there is none), can hold one, and the
-    miniature where it cannot. Raises StudioError ``unknown_model`` for a name that is not in the table.
-    """
-    large = card_gib >= _QWEN_IMAGE.needed_gib
-    wanted = settings.models or (("Qwen-Image", "Qwen-Image-Edit-2509") if large else ("miniature",))
-    models: dict[str, Model] = {}
-    for entry in wanted:
-        name, _, folder = entry.partition("=")
-        model = find_model(name.strip(), MODELS)
-        models[model.name] = replace(model, repository=folder.strip()) if folder.strip() else model
-    return models
 
 
 def find_model(name: str, models: Mapping[str, Model]) -> Model:
@@ -260,18 +264,24 @@ def find_model(name: str, models: Mapping[str, Model]) -> Model:
     Raises StudioError ``unknown_model`` that lists the models there are.
     """
     for model in models.values():
-        if _is_called(model, name):
+        if is_called(model, name):
             return model
+    row = next((row for row in MODELS.values() if is_called(row, name)), None)
     # Where the miniature is the only model, it stands in for the large ones; planning adds a warning.
-    if [model.miniature for model in models.values()] == [True] and any(
-        _is_called(row, name) for row in MODELS.values()
-    ):
+    if row and [model.stands_in for model in models.values()] == [True]:
         return next(iter(models.values()))
-    raise StudioError(
-        "unknown_model", f"model '{name}' is not on this server; it has: {', '.join(models)}.", param="model"
-    )
+    message = f"model '{name}' is not on this server; it has: {', '.join(models)}."
+    if row and row.licence_id:
+        message += f" {not_offered(row)}"
+    raise StudioError("unknown_model", message, param="model")
 
 
-def _is_called(model: Model, name: str) -> bool:
+def is_called(model: Model, name: str) -> bool:
+    """Return whether a name, whatever its case, is the model's own, an alias of it or its repository id."""
     row = MODELS.get(model.name, model)  # a model loaded from a folder keeps its repository id as a name
     return name.casefold() in {known.casefold() for known in (model.name, row.repository, *model.aliases)}
+
+
+def not_offered(model: Model) -> str:
+    """Return a sentence on why the model is left out although it is named, and what to do about it."""
+    return f"{model.name} is not offered: {to_accept(model.licence, model.licence_id)}."

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from qwen_image_studio.operations.adjust import AdjustRequest
 from qwen_image_studio.operations.batch import BatchRequest
+from qwen_image_studio.operations.campaign import CampaignRequest
 from qwen_image_studio.operations.edit import EditRequest
 from qwen_image_studio.operations.generate import GenerateRequest
 from qwen_image_studio.operations.inpaint import InpaintRequest
@@ -13,7 +14,7 @@ from qwen_image_studio.operations.outpaint import OutpaintRequest
 from qwen_image_studio.operations.request import OPERATIONS
 
 JobRequest = Annotated[
-    GenerateRequest | EditRequest | InpaintRequest | OutpaintRequest | AdjustRequest | BatchRequest,
+    GenerateRequest | EditRequest | InpaintRequest | OutpaintRequest | AdjustRequest | BatchRequest | CampaignRequest,
     Field(discriminator="operation"),
 ]
 """The parameters of one job. A new operation is a new file in this package and an entry here."""

@@ -11,8 +11,8 @@ from qwen_image_studio.contract.fields import FileFormat
 from qwen_image_studio.contract.words import MAX_PROMPT_CHARS, Operation, OutputFormat
 from qwen_image_studio.imaging.adjustments import check_adjustments, unexpected
 from qwen_image_studio.operations.given import Given, Planned
+from qwen_image_studio.operations.paint_request import ImageRequest
 from qwen_image_studio.operations.parameters import OneImage
-from qwen_image_studio.operations.request import ImageRequest
 from qwen_image_studio.planning.plan import QUALITY, AdjustPlan
 from qwen_image_studio.prompts.cleaning import THOUGHTS_CUT, without_thoughts
 from qwen_image_studio.prompts.grammar import Instruction, parse_adjustments

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from qwen_image_studio.contract.direction import Direction
 from qwen_image_studio.contract.words import OutputFormat, PromptKind, Way
 from qwen_image_studio.operations.request import OPERATIONS, Request
 from qwen_image_studio.planning.plan import AdjustPlan, BatchPlan, PaintPlan, Plan, read_plan
@@ -12,8 +13,11 @@ _OF_THE_CALL = {"conversation", "user", "webhook_url"}
 _KINDS: Mapping[Way, PromptKind] = {Way.EDIT: PromptKind.INSTRUCTION, Way.GENERATE: PromptKind.DESCRIPTION}
 
 
-def said_again(request: Request, plan: Plan, inputs: Sequence[str]) -> dict[str, Any]:
-    """Return the parameters that make the same pictures again; `inputs` are the ids of the stored images and mask.
+def said_again(
+    request: Request, plan: Plan, inputs: Sequence[str], direction: Direction | None = None
+) -> dict[str, Any]:
+    """Return the parameters that make the same pictures again; `inputs` are the ids of the stored images and mask, and
+    `direction` is said in place of the style that was named, which may change.
 
     A batch says its job and the number of its rows, not their table, so it cannot be sent again as it is.
     """
@@ -22,6 +26,9 @@ def said_again(request: Request, plan: Plan, inputs: Sequence[str]) -> dict[str,
         return {**asked, **_of_batch(plan)}
     asked = request.model_dump(mode="json", exclude_unset=True, exclude=_OF_THE_CALL | {"image", "mask"})
     said = {name: value for name, value in asked.items() if value is not None}
+    if direction is not None:
+        said.pop("style", None)
+        said["direction"] = direction.model_dump(mode="json", exclude_defaults=True, exclude={"reference"})
     return {**said, **_decided(plan), **_named(request, plan, inputs, has_box="region" in said)}
 
 
@@ -55,6 +62,7 @@ def _decided(plan: Plan) -> dict[str, Any]:
         "seed": plan.seeds[0],
         "n": len(plan.seeds),
         "output_format": plan.output_format.value,
+        **({"loras": [each.model_dump() for each in plan.loras]} if plan.loras else {}),
     }
 
 

@@ -3,7 +3,7 @@
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import refusal
 from qwen_image_studio.contract.limits import Limits
-from qwen_image_studio.operations.request import PaintRequest
+from qwen_image_studio.operations.paint_request import PaintRequest
 from qwen_image_studio.planning.plan import PaintPlan
 
 _SHAPING = ("width", "size", "aspect_ratio", "left", "right", "top", "bottom")

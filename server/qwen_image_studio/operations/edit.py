@@ -6,9 +6,9 @@ from qwen_image_studio.contract.errors import NotAdjustments, OutOfRange, Studio
 from qwen_image_studio.contract.words import MAX_INPUTS, Operation, Prefer, Way
 from qwen_image_studio.operations.adjust import plan_adjustments, understood
 from qwen_image_studio.operations.given import Given, Planned
+from qwen_image_studio.operations.paint_request import PaintRequest
 from qwen_image_studio.operations.painting import choose, plan_painting, whole_shape
 from qwen_image_studio.operations.parameters import SeveralImages, Shaped
-from qwen_image_studio.operations.request import PaintRequest
 from qwen_image_studio.prompts.grammar import Instruction, parse_adjustments
 
 _CANNOT = "Painted by the model, since it cannot be done without: {}."
@@ -44,7 +44,7 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
                 if adjusted is not None:
                     return adjusted.warned(self.cut)
         chosen = choose(self, [Way.EDIT], given)
-        shape, warnings = whole_shape(self, chosen.model, given.inputs)
+        shape, warnings = whole_shape(self, chosen, given.inputs)
         planned = plan_painting(self, chosen, shape, warnings, given)
         return planned.warned(why_painted)
 

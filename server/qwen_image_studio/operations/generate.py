@@ -8,9 +8,9 @@ from pydantic import Field
 from qwen_image_studio.contract.errors import refusal
 from qwen_image_studio.contract.words import Operation, Scope, Size, Way
 from qwen_image_studio.operations.given import Given, Planned
+from qwen_image_studio.operations.paint_request import PaintRequest
 from qwen_image_studio.operations.painting import check_strength, choose, plan_painting, whole_shape
 from qwen_image_studio.operations.parameters import OneImage, Shaped
-from qwen_image_studio.operations.request import PaintRequest
 
 REFERENCE_STRENGTH = 0.6
 """Strength where the caller names none, 0 to 1: how far to go from the image. It is diffusers' own default."""
@@ -39,7 +39,7 @@ class GenerateRequest(OneImage, Shaped, PaintRequest):
         if given.inputs and not chosen.family.starts_from_image:
             raise refusal("image", f"{chosen.model.name} cannot start from an image; use the edit operation")
         check_strength(self.strength, chosen)
-        shape, warnings = whole_shape(self, chosen.model, given.inputs)
+        shape, warnings = whole_shape(self, chosen, given.inputs)
         if given.inputs:
             strength = REFERENCE_STRENGTH if self.strength is None else self.strength
             warnings += _cropped(given.inputs[0], (shape.width, shape.height))

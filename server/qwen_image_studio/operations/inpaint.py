@@ -8,12 +8,11 @@ from qwen_image_studio.contract.adjustments import Region
 from qwen_image_studio.contract.errors import StudioError, refusal
 from qwen_image_studio.contract.words import MAX_FEATHER, MAX_INPUTS, Operation, PromptKind, Size
 from qwen_image_studio.imaging.masks import Marked
-from qwen_image_studio.models.table import Model
 from qwen_image_studio.operations.given import Given, Planned
-from qwen_image_studio.operations.painting import WAYS_OF_KIND, Shape, check_strength, choose, plan_painting
+from qwen_image_studio.operations.paint_request import PaintRequest
+from qwen_image_studio.operations.painting import WAYS_OF_KIND, Chosen, Shape, check_strength, choose, plan_painting
 from qwen_image_studio.operations.parameters import SeveralImages
 from qwen_image_studio.operations.parts import lossy, resized, scale
-from qwen_image_studio.operations.request import PaintRequest
 from qwen_image_studio.planning.plan import Pass
 from qwen_image_studio.planning.regions import region_pass
 from qwen_image_studio.planning.sizes import painted_size
@@ -60,12 +59,12 @@ class InpaintRequest(SeveralImages, PaintRequest):
         check_strength(self.strength, chosen)
         if given.mask is None:
             raise _no_one_mask()
-        frame, model = given.inputs[0], chosen.model
-        once = region_pass(given.mask.box, frame, model.limits)
+        frame = given.inputs[0]
+        once = region_pass(given.mask.box, frame, chosen.limits)
         shape = Shape(
             *frame, once.width, once.height, strength=self.strength, mask=True, passes=(once,), feather=self.feather
         )
-        warnings = [*_mask_warnings(given.mask, once, frame, model), *lossy(self.output_format)]
+        warnings = [*_mask_warnings(given.mask, once, frame, chosen), *lossy(self.output_format)]
         return plan_painting(self, chosen, shape, warnings, given)
 
 
@@ -73,9 +72,9 @@ def _no_one_mask() -> StudioError:
     return refusal("mask", "send what may change, either as a mask (file, id or URL) or as a region")
 
 
-def _mask_warnings(mask: Marked, once: Pass, frame: Size, model: Model) -> list[str]:
+def _mask_warnings(mask: Marked, once: Pass, frame: Size, chosen: Chosen) -> list[str]:
     warnings = list(mask.warnings)
-    whole = painted_size(frame, model.limits, least=model.region_pixels)
+    whole = painted_size(frame, chosen.limits, least=chosen.model.region_pixels)
     saved = 1 - once.width * once.height / (whole[0] * whole[1])
     across = round(100 * (mask.box[2] - mask.box[0]) * (mask.box[3] - mask.box[1]) / (frame[0] * frame[1]))
     if saved < LITTLE_SAVED and across > LARGE:  # in a small picture no mask saves much
@@ -89,5 +88,5 @@ def _mask_warnings(mask: Marked, once: Pass, frame: Size, model: Model) -> list[
             "where its parts lie far apart, jobs of their own would be faster."
         )
     if not 0.95 < scale(once) < 1.05:
-        warnings.append(resized(once, model))
+        warnings.append(resized(once, chosen))
     return warnings

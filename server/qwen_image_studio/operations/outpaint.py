@@ -10,6 +10,7 @@ from qwen_image_studio.contract.errors import refusal
 from qwen_image_studio.contract.fields import RatioText
 from qwen_image_studio.contract.words import MAX_SIDE, Anchor, Operation, PromptKind, Size, Way
 from qwen_image_studio.operations.given import Given, Planned
+from qwen_image_studio.operations.paint_request import PaintRequest
 from qwen_image_studio.operations.painting import (
     WAYS_OF_KIND,
     Chosen,
@@ -20,7 +21,6 @@ from qwen_image_studio.operations.painting import (
 )
 from qwen_image_studio.operations.parameters import OneImage, Sized
 from qwen_image_studio.operations.parts import lossy, resized, scale
-from qwen_image_studio.operations.request import PaintRequest
 from qwen_image_studio.planning.regions import growing_passes
 
 CONTINUED_STRENGTH = 0.8
@@ -72,14 +72,14 @@ class OutpaintRequest(OneImage, Sized, PaintRequest):
         canvas = (left + image[0] + right, top + image[1] + bottom)
         self._check_canvas(canvas, image)
         place = (left, top, left + image[0], top + image[1])
-        passes = growing_passes(place, canvas, chosen.model.limits)
+        passes = growing_passes(place, canvas, chosen.limits)
         warnings = lossy(self.output_format)
         if len(passes) > 1:
             warnings.append(f"So much was added that it was painted in {len(passes)} passes, from the image outwards.")
         scales = {scale(one): one for one in passes}
         for factor in {min(scales), max(scales)}:
             if not 0.95 < factor < 1.05:
-                warnings.append(resized(scales[factor], chosen.model))
+                warnings.append(resized(scales[factor], chosen))
         last, strength = passes[-1], self._strength(chosen)
         shape = Shape(*canvas, last.width, last.height, strength=strength, place=place, passes=passes)
         return plan_painting(self, chosen, shape, warnings, given, own_prompt=_OWN_PROMPT[chosen.way])

@@ -8,16 +8,18 @@ from dataclasses import asdict, dataclass
 
 from qwen_image_studio.contract.adjustments import Box
 from qwen_image_studio.contract.errors import StudioError, refusal
-from qwen_image_studio.contract.words import MAX_SEED, AspectRatio, OutputFormat, PromptKind, Size, Way
+from qwen_image_studio.contract.words import MAX_SEED, AspectRatio, OutputFormat, PromptKind, Size, Tier, Way
 from qwen_image_studio.models.families import Family
 from qwen_image_studio.models.known_words import known_in, vocabulary_of
-from qwen_image_studio.models.table import Model, Recipe, find_model
+from qwen_image_studio.models.table import Model, find_model
+from qwen_image_studio.models.tiers import Recipe
 from qwen_image_studio.operations.allowed import check_allowed
 from qwen_image_studio.operations.given import Given, Planned
+from qwen_image_studio.operations.loras import chosen_loras, unsaid
+from qwen_image_studio.operations.paint_request import PaintRequest
 from qwen_image_studio.operations.parameters import Shaped
-from qwen_image_studio.operations.request import PaintRequest
 from qwen_image_studio.planning.plan import QUALITY, PaintPlan, Pass
-from qwen_image_studio.planning.sizes import like_input, painted_size
+from qwen_image_studio.planning.sizes import Limits, like_input, painted_size
 from qwen_image_studio.prompts.cleaning import has_chinese
 
 WAYS_OF_KIND: Mapping[PromptKind | None, Sequence[Way]] = {
@@ -48,15 +50,26 @@ class Shape:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The model that paints, and the way in which it paints."""
+    """The model that paints, and the way and tier in which it paints."""
 
     model: Model
     way: Way
+    tier: Tier
 
     @property
     def family(self) -> Family:
         """The family that paints."""
         return self.model.family(self.way)
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it paints at the tier. Raises StudioError ``invalid_value`` for a tier that the model lacks."""
+        return self.model.recipe(self.tier)
+
+    @property
+    def limits(self) -> Limits:
+        """The sizes that it paints at the tier. Raises StudioError as `recipe`."""
+        return self.model.limits_at(self.tier)
 
 
 def choose(request: PaintRequest, ways: Sequence[Way], given: Given) -> Chosen:
@@ -68,8 +81,9 @@ def choose(request: PaintRequest, ways: Sequence[Way], given: Given) -> Chosen:
     for way in ways:
         for model in models.values():
             if way in model.families:
-                _check_inputs(request, Chosen(model, way), len(given.inputs))
-                return Chosen(model, way)
+                chosen = Chosen(model, way, request.tier)
+                _check_inputs(request, chosen, len(given.inputs))
+                return chosen
     raise _nobody_paints(request, ways, given)
 
 
@@ -81,13 +95,13 @@ def plan_painting(
     `own_prompt` is used where the request has no prompt. Raises StudioError ``invalid_value`` for a tier that the model
     does not have, and for a size or steps beyond what the caller's key allows.
     """
-    model = chosen.model
-    recipe = model.recipe(request.tier)
+    model, recipe = chosen.model, chosen.recipe
     seed = secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
     plan = PaintPlan(
         model=model.name,
-        tier=request.tier,
-        precision=model.precisions[0],
+        tier=chosen.tier,
+        precision=recipe.precision or model.precisions[0],
+        loras=chosen_loras(request.loras, model, given),
         prompt=request.prompt or own_prompt,
         negative_prompt=request.negative_prompt or model.negative_prompt,
         steps=request.steps or recipe.steps,
@@ -102,19 +116,21 @@ def plan_painting(
     if given.is_foreseen:
         return Planned(plan, [])
     texts = _text_warnings(request, chosen, plan, len(given.inputs))
-    notes = [*_model_warnings(request, chosen), *warnings, *texts]
+    notes = [*_model_warnings(request, chosen), *_tier_warnings(request, chosen), *warnings, *texts]
     if request.output_quality is not None and request.output_format is OutputFormat.PNG:
         notes.append("output_quality is for JPEG and WebP; PNG keeps every pixel.")
     return Planned(plan, notes)
 
 
-def whole_shape(request: Shaped, model: Model, inputs: Sequence[Size]) -> tuple[Shape, list[str]]:
+def whole_shape(request: Shaped, chosen: Chosen, inputs: Sequence[Size]) -> tuple[Shape, list[str]]:
     """Return the shape of a picture that is painted as a whole, and the warnings about it.
 
-    Raises StudioError ``invalid_value`` for a size that the model does not deliver.
+    Raises StudioError ``invalid_value`` for a size that the model does not deliver, and for a tier that it lacks.
     """
-    delivered = _delivered_size(request, model, inputs)
-    painted = delivered if delivered in model.sizes.values() else painted_size(delivered, model.limits)
+    model, limits = chosen.model, chosen.limits
+    delivered = _delivered_size(request, chosen, inputs)
+    is_small = math.prod(delivered) <= limits.largest
+    painted = delivered if is_small and delivered in model.sizes.values() else painted_size(delivered, limits)
     warnings = [*_shape_warnings(request, model)]
     if painted != delivered and _is_far(painted, delivered):
         warnings.append(
@@ -122,9 +138,11 @@ def whole_shape(request: Shaped, model: Model, inputs: Sequence[Size]) -> tuple[
             f"{painted[0]}x{painted[1]} and stretched to it. Crop the image first for a truer picture."
         )
     elif painted != delivered:
+        why = f"{limits.paint_pixels[0]} to {limits.largest} pixels with sides in multiples of {model.grid}"
+        at = "" if limits.most_pixels is None else f" at tier {chosen.tier.value}"
         warnings.append(
             f"Painted at {painted[0]}x{painted[1]} and resized to {delivered[0]}x{delivered[1]}: {model.name} paints "
-            f"{model.paint_pixels[0]} to {model.paint_pixels[1]} pixels with sides in multiples of {model.grid}."
+            f"{why}{at}."
         )
     return Shape(*delivered, *painted), warnings
 
@@ -134,12 +152,13 @@ def _is_far(painted: Size, delivered: Size) -> bool:
     return abs(painted[0] * delivered[1] / (painted[1] * delivered[0]) - 1) > _STRETCHED
 
 
-def _delivered_size(request: Shaped, model: Model, inputs: Sequence[Size]) -> Size:
-    asked = request.asked_size
-    if asked is None and request.aspect_ratio is not None:
-        return model.sizes[_native(request.aspect_ratio, model)]
+def _delivered_size(request: Shaped, chosen: Chosen, inputs: Sequence[Size]) -> Size:
+    model, limits, asked = chosen.model, chosen.limits, request.asked_size
+    if asked is None and inputs and request.aspect_ratio is None:
+        return like_input(inputs[0], limits)
     if asked is None:
-        return like_input(inputs[0], model.limits) if inputs else model.sizes[AspectRatio.SQUARE]
+        own = model.sizes[_native(request.aspect_ratio or AspectRatio.SQUARE, model)]
+        return own if math.prod(own) <= limits.largest else like_input(own, limits)
     width, height = asked
     param = "width" if request.width is not None else "size"
     if width * height > model.max_pixels:
@@ -224,6 +243,20 @@ def _model_warnings(request: PaintRequest, chosen: Chosen) -> list[str]:
     return warnings
 
 
+def _tier_warnings(request: PaintRequest, chosen: Chosen) -> list[str]:
+    """Return a warning for each figure of a distilled tier in whose place the request has one of its own."""
+    recipe, tier = chosen.recipe, chosen.tier.value
+    if not recipe.distilled:
+        return []
+    warnings = []
+    if request.steps not in {None, recipe.steps}:
+        warnings.append(f"{tier} is made for {recipe.steps} steps; with {request.steps} its pictures may be worse.")
+    if request.guidance_scale not in {None, recipe.guidance_scale} and chosen.family.takes_guidance:
+        asked, own = request.guidance_scale, recipe.guidance_scale
+        warnings.append(f"{tier} is made for guidance_scale {own:g}; with {asked:g} its pictures may be worse.")
+    return warnings
+
+
 def _guidance(request: PaintRequest, chosen: Chosen, recipe: Recipe) -> float:
     if not chosen.family.takes_guidance:
         return 1.0
@@ -243,8 +276,7 @@ def _text_warnings(request: PaintRequest, chosen: Chosen, plan: PaintPlan, image
         name = chosen.model.name
         warnings.append(f"guidance_scale and negative_prompt have no effect: {name} paints without guidance.")
     elif plan.guidance_scale <= 1 and request.negative_prompt:
-        why = "while guidance_scale is 1; raise it above 1" if request.prompt else "without a prompt"
-        warnings.append(f"negative_prompt has no effect {why}.")
+        warnings.append(f"negative_prompt has no effect {_why_unguided(request, chosen)}.")
     elif request.guidance_scale is not None and plan.guidance_scale > 1:
         missing = "it needs a negative prompt, and the model's recommended one was filled in"
         filled = "" if request.negative_prompt else f"; {missing}"
@@ -253,7 +285,17 @@ def _text_warnings(request: PaintRequest, chosen: Chosen, plan: PaintPlan, image
     if plan.way is Way.EDIT and (unknown := _unknown_image(plan.prompt, images)):
         sent = "1 image was sent" if images == 1 else f"{images} images were sent"
         warnings.append(f"The instruction speaks of image {unknown}, and {sent}.")
-    return warnings
+    return warnings + unsaid(plan.loras, chosen.model, plan.prompt)
+
+
+def _why_unguided(request: PaintRequest, chosen: Chosen) -> str:
+    """Return why a negative prompt has no effect, and what to do about it, as the end of a sentence."""
+    if not request.prompt:
+        return "without a prompt"
+    if chosen.recipe.distilled:
+        remedy = "use tier quality with guidance_scale above 1"
+        return f"at tier {chosen.tier.value}, which is made without guidance; {remedy}"
+    return "while guidance_scale is 1; raise it above 1"
 
 
 def _unknown_image(prompt: str, images: int) -> int | None:

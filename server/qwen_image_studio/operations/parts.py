@@ -3,7 +3,7 @@
 import math
 
 from qwen_image_studio.contract.words import OutputFormat
-from qwen_image_studio.models.table import Model
+from qwen_image_studio.operations.painting import Chosen
 from qwen_image_studio.planning.plan import Pass
 
 
@@ -12,12 +12,15 @@ def scale(one: Pass) -> float:
     return math.sqrt((one.window[2] - one.window[0]) * (one.window[3] - one.window[1]) / (one.width * one.height))
 
 
-def resized(one: Pass, model: Model) -> str:
+def resized(one: Pass, chosen: Chosen) -> str:
     """Return a warning that a part was painted at another size and resized."""
-    width, height = one.window[2] - one.window[0], one.window[3] - one.window[1]
+    width, height, limits = one.window[2] - one.window[0], one.window[3] - one.window[1], chosen.limits
+    at = "" if limits.most_pixels is None else f" at tier {chosen.tier.value}"
+    least = min(limits.region_pixels, limits.largest)
+    parts = f"parts of {least} to {limits.largest} pixels" if least < limits.largest else f"parts of {least} pixels"
     return (
-        f"A part of {width}x{height} was painted at {one.width}x{one.height} and resized: {model.name} paints parts of "
-        f"{model.region_pixels} to {model.paint_pixels[1]} pixels."
+        f"A part of {width}x{height} was painted at {one.width}x{one.height} and resized: {chosen.model.name} paints "
+        f"{parts}{at}."
     )
 
 

@@ -3,50 +3,30 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Field,
-    PrivateAttr,
     ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from qwen_image_studio.contract.adjustments import Region
+from qwen_image_studio.contract.direction import Direction
 from qwen_image_studio.contract.errors import StudioError, from_validation, refusal
 from qwen_image_studio.contract.fields import (
-    AnySeed,
+    CacheChoice,
     ConversationName,
-    FileFormat,
-    SlotName,
-    SlotText,
     UserName,
     WebhookUrl,
 )
 from qwen_image_studio.contract.words import (
-    MAX_IMAGES,
-    MAX_NAME_CHARS,
-    MAX_PROMPT_CHARS,
-    MAX_SEED,
-    MAX_SLOTS,
-    MAX_STEPS,
-    MIN_STEPS,
-    Language,
-    Operation,
-    OutputFormat,
     Scope,
-    Tier,
 )
 from qwen_image_studio.guard.terms import check_words
-from qwen_image_studio.models.table import find_model
 from qwen_image_studio.operations.given import Given, Planned
-from qwen_image_studio.prompts.cleaning import THOUGHTS_CUT, cleaned, glued, told
-from qwen_image_studio.prompts.templates import fill
 
 
 def _trimmed(value: object) -> object:
@@ -65,6 +45,8 @@ class Request(BaseModel, ABC):
     """Least and largest number of images that it starts from."""
     SCOPE: ClassVar[Scope | None] = Scope.EDIT
     """Scope that the API key needs for it; None where that follows from each of its rows."""
+    HAS_ROWS: ClassVar[bool] = False
+    """Whether each of its rows becomes a job."""
 
     conversation: ConversationName = None
     """A name of the caller's own. Where an image is needed and none sent, it is the last one of this conversation."""
@@ -104,6 +86,21 @@ class Request(BaseModel, ABC):
         """The words by which its job is found; empty where it has none of its own."""
         return ""
 
+    @property
+    def followed(self) -> Direction | None:
+        """The art direction that it follows, once it is ready; None without one."""
+        return None
+
+    @property
+    def looks_up(self) -> CacheChoice:
+        """Whether pictures that are there may answer it, as `cache` says; None where the request does not say."""
+        return None
+
+    @property
+    def saves_style(self) -> str | None:
+        """The name under which its art direction is to be saved; None for no such wish."""
+        return None
+
     def check(self, files: int, masks: int) -> None:
         """Raise StudioError where there are too few or too many images, counting `files` and `masks` that were sent."""
         named, (least, most) = len(self.images), self.TAKES_IMAGES
@@ -121,7 +118,7 @@ class Request(BaseModel, ABC):
         if masks:
             raise StudioError("unknown_parameter", f"mask: {self.NAME} takes no mask; use inpaint.", param="mask")
 
-    def ready(self, own_templates: Path | None) -> Self:
+    def ready(self, given: Given) -> Self:
         """Return the request with its texts in the form in which they will be used."""
         return self
 
@@ -165,126 +162,7 @@ def ready(request: Request, given: Given) -> Request:
     """
     if request.SCOPE is not None:
         given.caller.check_scope(request.SCOPE)
-    asked = request.ready(given.templates)
+    asked = request.ready(given)
     if given.blocked_terms is not None:
         check_words(asked.texts(), given.blocked_terms)
     return asked
-
-
-class ImageRequest(Request):
-    """The base of requests whose results are images."""
-
-    model_config = ConfigDict(str_strip_whitespace=True)
-
-    output_quality: int | None = Field(None, ge=1, le=100)
-    """Quality of JPEG and WebP files, 1 to 100. Left out: 95."""
-
-
-class PaintRequest(ImageRequest):
-    """Parameters that every painting operation takes."""
-
-    TEMPLATES: ClassVar[Operation] = Operation.EDIT
-    """The operation whose templates can be used."""
-    NEEDS_PROMPT: ClassVar[bool] = True
-
-    prompt: str = Field("", max_length=MAX_PROMPT_CHARS)
-    """What to paint; for an edit, the instruction. Chinese or English. Needed unless there is a template."""
-    template: str | None = Field(None, max_length=MAX_NAME_CHARS)
-    """Instead of a prompt, the id of a template of /v1/templates."""
-    slots: dict[SlotName, SlotText] = Field(default_factory=dict, max_length=MAX_SLOTS)
-    """Texts for the template's slots, by name."""
-    language: Language | None = None
-    """Language of the template's words. Left out: Chinese where a slot has Chinese in it."""
-    negative_prompt: str | None = Field(None, max_length=MAX_PROMPT_CHARS)
-    """What to keep out. Left out: the model's recommended one."""
-    model: str | None = Field(None, max_length=200)
-    """Name or repository id of a model in /v1/models. Left out: the server's first that does the operation."""
-    n: int = Field(1, ge=1, le=MAX_IMAGES)
-    """How many images; image i is painted with seed + i and equals that image asked for alone."""
-    steps: int | None = Field(None, ge=MIN_STEPS, le=MAX_STEPS)
-    """Denoising steps. Left out: the model's own."""
-    guidance_scale: float | None = Field(None, ge=1, le=20, allow_inf_nan=False)
-    """How strictly to follow the prompt (true CFG); 1 is off and twice as fast. Left out: the model's own."""
-    seed: AnySeed | None = None
-    """Seed of the first image. Left out, or -1: random; the answer tells it. One above 4294967295 is folded."""
-    tier: Tier = Tier.QUALITY
-    """Speed/quality setting."""
-    output_format: FileFormat = OutputFormat.PNG
-    """File format of the images."""
-
-    _as_sent: str = PrivateAttr("")
-    _cleaning: list[str] = PrivateAttr(default_factory=list)
-    _reading: list[str] = PrivateAttr(default_factory=list)
-
-    @model_validator(mode="after")
-    def _a_prompt_or_a_template(self) -> Self:
-        if not self.prompt and self.template is None and self.NEEDS_PROMPT:
-            raise PydanticCustomError("no_prompt", "is missing; send what to paint, or a template", {"param": "prompt"})
-        if self.prompt and self.template is not None:
-            raise PydanticCustomError("prompt_said_twice", "send a prompt or a template, not both", {"param": "prompt"})
-        if self.slots and self.template is None:
-            raise PydanticCustomError("slots_without_template", "slots belong to a template", {"param": "slots"})
-        return self
-
-    @model_validator(mode="after")
-    def _fold_a_large_seed(self) -> Self:
-        if self.seed is not None and self.seed > MAX_SEED:
-            folded = self.seed % (MAX_SEED + 1)
-            self._reading.append(f"seed {self.seed} is above {MAX_SEED}; it was folded into {folded}.")
-            self.seed = folded
-        return self
-
-    @property
-    def said(self) -> str:
-        """The prompt; empty where there is a template instead."""
-        return self.prompt
-
-    @property
-    def reading(self) -> list[str]:
-        """Warnings about values that were taken in another way than they were sent."""
-        return self._reading
-
-    @property
-    def as_sent(self) -> str:
-        """The prompt with its special tokens but without thoughts, once the request is ready."""
-        return self._as_sent
-
-    @property
-    def cleaning(self) -> list[str]:
-        """Warnings about what was taken out of the texts, once the request is ready."""
-        return self._cleaning
-
-    @property
-    def cut(self) -> list[str]:
-        """Those that hold also where the prompt is used with its special tokens."""
-        return [sentence for sentence in self._cleaning if sentence == THOUGHTS_CUT]
-
-    def ready(self, own_templates: Path | None) -> Self:
-        """Return the request with its template filled in and its texts cleaned; both happens only here.
-
-        Raises StudioError for a template or slot that cannot be used, and where cleaning leaves nothing of the prompt.
-        """
-        prompt = self.prompt
-        if self.template is not None:
-            prompt = fill(own_templates, self.TEMPLATES, self.template, self.slots, self.language)
-        kept, negative = cleaned(prompt), cleaned(self.negative_prompt or "")
-        if prompt and not kept.text:
-            raise refusal("prompt", "nothing of it is left without thoughts, special tokens and control characters")
-        texts: dict[str, Any] = {"prompt": kept.text, "negative_prompt": negative.text, "template": None, "slots": {}}
-        asked = self.model_copy(update=texts)
-        asked._as_sent = kept.spoken
-        asked._cleaning = told([*map(cleaned, self.slots.values()), kept, negative])
-        return asked
-
-    def texts(self) -> list[tuple[str, str]]:
-        """Return the prompt alone, also with what control characters part as one word.
-
-        A negative prompt names what must not be seen, so it may hold any term.
-        """
-        return [("prompt", text) for text in dict.fromkeys((self.prompt, glued(self.as_sent)))]
-
-    def foresee(self, given: Given) -> None:
-        """Raise StudioError where no plan can be made, as far as that shows without the images."""
-        super().foresee(given)
-        if self.model is not None:
-            find_model(self.model, given.models)

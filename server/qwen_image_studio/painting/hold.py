@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers.pipelines.qwenimage.pipeline_qwenimage import calculate_shift
 from PIL import Image
 
 from qwen_image_studio.painting.hooks import Call, Hook
+from qwen_image_studio.painting.schedule import set_levels
 
 
 class Hold(Hook):
@@ -76,10 +76,7 @@ class LatentHold:
     def _first_sigma(self) -> float:
         """Return the noise level at which the pipeline will start: it shifts the schedule by the number of tokens."""
         scheduler = self._pipeline.scheduler
-        config = scheduler.config
-        names = ("base_image_seq_len", "max_image_seq_len", "base_shift", "max_shift")
-        values = [config.get(name, default) for name, default in zip(names, (256, 4096, 0.5, 1.15), strict=True)]
-        scheduler.set_timesteps(sigmas=self._sigmas, mu=calculate_shift(self._clean.shape[1], *values))
+        set_levels(scheduler, self._clean.shape[1], self._sigmas)
         return float(scheduler.sigmas[0])
 
     def _packed(self, latents: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from qwen_image_studio.models.families import Family, Sources
 from qwen_image_studio.models.table import Model
+from qwen_image_studio.models.tiers import Recipe
 from qwen_image_studio.painting.canvas import PassInput
 from qwen_image_studio.planning.engine import Report, Show
 from qwen_image_studio.planning.plan import PaintPlan
@@ -34,6 +35,11 @@ class Call:
     def family(self) -> Family:
         """Return the family that paints."""
         return self.model.family(self.plan.way)
+
+    @property
+    def recipe(self) -> Recipe:
+        """Return how the model paints at the plan's tier."""
+        return self.model.recipe(self.plan.tier)
 
     @property
     def seed(self) -> int:
@@ -66,9 +72,10 @@ class Call:
 
     def _sources(self) -> Sources:
         model, (width, height) = self.model, self.pass_input.size
+        most = min(model.input_pixels, self.recipe.max_pixels or model.input_pixels)
         # The first source as small as the part that is painted: it costs as much as the result.
-        first = width * height if self.plan.passes else model.input_pixels
-        return Sources(self.pass_input.sources, first, model.input_pixels, model.vision_pixels, model.input_grid)
+        first = width * height if self.plan.passes else most
+        return Sources(self.pass_input.sources, first, most, model.vision_pixels, model.input_grid)
 
 
 class Hook:

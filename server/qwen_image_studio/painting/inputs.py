@@ -46,17 +46,22 @@ def fit_texts(plan: PaintPlan, model: Model, tokenizer: Any) -> tuple[dict[str, 
         prompt, left_out = without_unknown(prompt, words)
         if left_out:
             warnings.append(f"The miniature left out what it knows no word of: '{'; '.join(left_out)[:MAX_TOLD]}'.")
-    for name, text in (("prompt", prompt), ("negative_prompt", clean(plan.negative_prompt) or " ")):
+    for name, text in (("prompt", prompt), ("negative_prompt", negative_text(plan.negative_prompt))):
         texts[name] = kept = shorten(text, limit, tokenizer)
         if kept != text and (name == "prompt" or plan.guidance_scale > 1):  # else it is not read
             warnings.append(
                 f"{name}: longer than the {limit} tokens that {model.name} reads; "
                 f"left out from '{text[len(kept) :].strip()[:40]}' on."
             )
-    # Without a negative prompt, guidance is silently off; at 1 it is meant to be off.
+    # At 1 guidance is meant to be off.
     if plan.guidance_scale <= 1:
         texts["negative_prompt"] = None
     return texts, tuple(warnings)
+
+
+def negative_text(negative_prompt: str) -> str:
+    """Return a negative prompt as it is encoded: never empty, since guidance would silently be off."""
+    return clean(negative_prompt) or " "
 
 
 def shorten(text: str, limit: int, tokenizer: Any) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from inspect import signature
 from typing import Any, Protocol, TypeVar, cast
 
 from PIL import Image
@@ -79,7 +80,11 @@ _FORMER_NAMES = {"server.engine.qwen": "qwen_image_studio.painting.qwen"}
 
 
 def open_engine(settings: Settings, models: Mapping[str, Any], device: str) -> Engine[PaintPlan]:
-    """Return the engine that the settings name, for one device (``cpu``, ``cuda:0``)."""
+    """Return the engine that the settings name, for one device (``cpu``, ``cuda:0``).
+
+    Its opener is called with the models and the device, and with `settings` where it has such a parameter.
+    """
     module, _, function = settings.engine.partition(":")
     opener = getattr(import_module(_FORMER_NAMES.get(module, module)), function)
-    return cast("Engine[PaintPlan]", opener(models, device))
+    named = {"settings": settings} if "settings" in signature(opener).parameters else {}
+    return cast("Engine[PaintPlan]", opener(models, device, **named))

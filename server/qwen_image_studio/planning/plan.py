@@ -6,14 +6,18 @@ apart by `kind`: a painting by a model, adjustments of a picture, and a batch of
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from qwen_image_studio.contract.adjustments import Adjustment, Box
 from qwen_image_studio.contract.fields import Cell
+from qwen_image_studio.contract.loras import LoraUse
 from qwen_image_studio.contract.words import MIN_STEPS, Lane, OutputFormat, Precision, Tier, Way
 
+MAX_KEY_CHARS = 255
+"""Longest key of a variant, as the tables have room for it."""
 QUALITY = 95
 """Quality of JPEG and WebP files where the caller names none, 1 to 100."""
 
@@ -26,7 +30,7 @@ class Variant:
     tier: Tier
     precision: Precision
     lora: str = ""
-    """Name of the LoRA; empty for none."""
+    """Names of the LoRAs that were asked for, joined by ``+``; empty for none."""
 
     @property
     def weights(self) -> str:
@@ -34,8 +38,12 @@ class Variant:
         return f"{self.model}/{self.precision}"
 
     def __str__(self) -> str:
-        """Key of the variant: ``Qwen-Image/bf16/quality``, and after it the LoRA where there is one."""
-        return "/".join(part for part in (self.weights, self.tier.value, self.lora) if part)
+        """Key of the variant: ``Qwen-Image/bf16/quality``, and after it the LoRAs where there are any; of names that
+        are too long together, a hash.
+        """
+        own = f"{self.weights}/{self.tier.value}"
+        whole = f"{own}/{self.lora}" if self.lora else own
+        return whole if len(whole) <= MAX_KEY_CHARS else f"{own}/{sha256(self.lora.encode()).hexdigest()}"
 
 
 class Pass(BaseModel):
@@ -68,6 +76,11 @@ class _Plan(BaseModel):
     def variant(self) -> Variant | None:
         """Return what has to be loaded; None where no model paints."""
         return None
+
+    @property
+    def shown_tier(self) -> Tier:
+        """Return the tier that its job tells; `quality` where no model paints."""
+        return self.variant.tier if self.variant else Tier.QUALITY
 
     @property
     def rows(self) -> int | None:
@@ -104,7 +117,9 @@ class PaintPlan(_Plan):
     model: str
     tier: Tier
     precision: Precision | None = None
-    """Number format of the weights; None for the model's own."""
+    """Number format of the weights, where the device can; None for the model's own."""
+    loras: tuple[LoraUse, ...] = ()
+    """LoRAs besides the one that may belong to the tier."""
     prompt: str
     negative_prompt: str
     width: int
@@ -131,9 +146,10 @@ class PaintPlan(_Plan):
     """Width of the soft edge of what a mask marks, in pixels of the image, inwards; None for the engine's own."""
 
     @property
-    def variant(self) -> Variant | None:
+    def variant(self) -> Variant:
         """Return what has to be loaded."""
-        return Variant(self.model, self.tier, self.precision or Precision.BF16)
+        lora = "+".join(sorted(each.name for each in self.loras))
+        return Variant(self.model, self.tier, self.precision or Precision.BF16, lora)
 
     @property
     def said(self) -> str:
@@ -190,6 +206,12 @@ class BatchPlan(_Plan):
     """Seed of each row's first image; None where the operation takes none."""
     images_of_rows: int = 0
     """Number of images that the rows ask for."""
+
+    @property
+    def shown_tier(self) -> Tier:
+        """Return the tier of all rows; `quality` also where they name their own."""
+        asked = str(self.job.get("tier") or Tier.QUALITY)
+        return Tier(asked) if asked in {*Tier} else Tier.QUALITY
 
     @property
     def rows(self) -> int | None:

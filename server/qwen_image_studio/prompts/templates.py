@@ -32,7 +32,7 @@ _PLACES: Mapping[str, Words] = {
         ("bottom_right", "bottom right corner", "右下角"),
     )
 }
-_COLORS: Mapping[str, Words] = {
+COLOURS: Mapping[str, Words] = {
     name: {Language.EN: name, Language.ZH: chinese}
     for name, chinese in (
         ("red", "红色"), ("orange", "橙色"), ("yellow", "黄色"), ("green", "绿色"), ("cyan", "青色"), ("blue", "蓝色"),
@@ -40,6 +40,7 @@ _COLORS: Mapping[str, Words] = {
         ("gold", "金色"), ("silver", "银色"), ("beige", "米色"), ("navy", "藏青色"), ("teal", "蓝绿色"),
     )
 }  # fmt: skip
+"""Names of colours."""
 
 
 @cache
@@ -55,6 +56,14 @@ def library(own: Path | None) -> Mapping[str, TemplateView]:
 def listed(own: Path | None) -> TemplateList:
     """Return the library as callers see it."""
     return TemplateList(data=list(library(own).values()))
+
+
+def colour_name(colour: str, language: Language) -> str:
+    """Return what a colour is called in that language; one that the library has no name for stays as it is."""
+    for names in COLOURS.values():
+        if colour.casefold() in {name.casefold() for name in (*names.values(), names[Language.ZH].removesuffix("色"))}:
+            return names[language]
+    return colour
 
 
 def fill(
@@ -93,7 +102,7 @@ def _filled(name: str, slot: SlotView, given: str | None, language: Language) ->
         raise refusal(param, f"takes one line of at most {MAX_SLOT_CHARS} characters")
     if slot.type is SlotType.TEXT:
         return value
-    known = {SlotType.PLACE: _PLACES, SlotType.COLOR: _COLORS}.get(slot.type, slot.choices)
+    known = {SlotType.PLACE: _PLACES, SlotType.COLOR: COLOURS}.get(slot.type, slot.choices)
     for key, words in known.items():
         if value.casefold().replace(" ", "_") in {key, *(word.casefold().replace(" ", "_") for word in words.values())}:
             return words[language]

@@ -1,18 +1,14 @@
 """Devices of this machine, found without torch so that the web process stays small."""
 
 import os
-import socket
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.processes import is_locked, lock
 
 
 @dataclass(frozen=True)
@@ -23,6 +19,8 @@ class Device:
     name: str
     memory_gib: float
     free_gib: float
+    capability: tuple[int, int] | None = None
+    """CUDA's compute capability, such as (8, 9); None for a processor, and where the driver does not tell it."""
 
     @property
     def gpu(self) -> bool:
@@ -70,7 +68,17 @@ def _measured(cards: Sequence[Any]) -> Iterator[Device]:
         with suppress(pynvml.NVMLError):
             memory = pynvml.nvmlDeviceGetMemoryInfo(card)
             name = pynvml.nvmlDeviceGetName(card)
-            yield Device(f"cuda:{number}", name, memory.total / 2**30, memory.free / 2**30)
+            capability = _capability(card)
+            yield Device(f"cuda:{number}", name, memory.total / 2**30, memory.free / 2**30, capability)
+
+
+def _capability(card: Any) -> tuple[int, int] | None:
+    import pynvml
+
+    with suppress(pynvml.NVMLError):
+        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(card)
+        return int(major), int(minor)
+    return None
 
 
 def _visible(cards: Sequence[Any]) -> list[Any]:
@@ -112,44 +120,6 @@ def _first_part(card: Any) -> Any:
     with suppress(pynvml.NVMLError):
         return pynvml.nvmlDeviceGetMigDeviceHandleByIndex(card, 0)
     return card
-
-
-def worker_name(device: str) -> str:
-    """Return the name under which the worker of a device takes leases; each of its processes has the same."""
-    return f"{socket.gethostname()}/{device}"
-
-
-def worker_lock(data_dir: Path, device: str) -> Path:
-    """Return the file that the worker of a device keeps locked for as long as its process lives."""
-    return data_dir / f"worker-{device.replace(':', '-')}.lock"
-
-
-def worker_since(data_dir: Path, device: str) -> Path:
-    """Return the file whose time of change is when the process that holds `worker_lock` got it."""
-    return worker_lock(data_dir, device).with_suffix(".since")
-
-
-@contextmanager
-def holding(data_dir: Path, device: str) -> Iterator[None]:
-    """Hold the lock of a device's worker, waiting for it, and note since when: reports from before are another's."""
-    with lock(worker_lock(data_dir, device)):
-        now, since = time.time_ns(), worker_since(data_dir, device)
-        with suppress(OSError):  # the disk is full
-            since.touch()
-            os.utime(since, ns=(now, now))
-        yield
-
-
-def held_since(data_dir: Path, device: str) -> float | None:
-    """Return since when (Unix seconds) a process holds the lock of a device's worker, 0 where that was not noted; None
-    where no process does.
-    """
-    if not is_locked(worker_lock(data_dir, device)):
-        return None
-    try:
-        return worker_since(data_dir, device).stat().st_mtime_ns / 1e9
-    except OSError:
-        return 0.0
 
 
 def largest_card_gib(settings: Settings) -> float:

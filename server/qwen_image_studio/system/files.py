@@ -1,7 +1,19 @@
-"""Files that survive a power cut."""
+"""Paths as people write them, and files that survive a power cut."""
 
 import os
 from pathlib import Path
+
+
+def at_home(path: str | Path) -> Path:
+    """Return the path with the home folder in place of ``~``; that of a user who is not on this machine stays as it is,
+    so that it is told as a folder that is not there.
+    """
+    return Path(os.path.expanduser(path))
+
+
+def worker_file(data_dir: Path, device: str, suffix: str) -> Path:
+    """Return the file of the worker of a device in DATA_DIR for one purpose: ``worker-cuda-0.lock``."""
+    return data_dir / f"worker-{device.replace(':', '-')}{suffix}"
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o666) -> None:

@@ -42,6 +42,7 @@ def write_log(stream: TextIO | None = None, log_format: LogFormat = LogFormat.TE
     handler.setFormatter(logging.Formatter(_FORMAT) if log_format is LogFormat.TEXT else _as_json())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would log addresses of files with their signatures
 
 
 def begin_with(**facts: str | None) -> None:

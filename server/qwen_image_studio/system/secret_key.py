@@ -28,18 +28,47 @@ def check_secret_key(settings: Settings) -> None:
         _read_secret(path)
 
 
+def take_over(settings: Settings, folder: Path) -> str:
+    """Have the settings' server sign with the key that is kept in another data folder. Return what the operator still
+    has to do so that links which were given out go on working; nothing where it is empty.
+
+    Raises CannotServe where the settings' data folder keeps another key.
+    """
+    theirs, ours = folder / _KEPT_IN, settings.data_dir / _KEPT_IN
+    named = {settings.secret_key.get_secret_value(), *settings.secret_key_fallbacks} - {""}
+    if not theirs.exists():
+        no_key = f"{folder} keeps no secret key. Set STUDIO_SECRET_KEY to that of the server whose data it is"
+        return "" if named else f"{no_key}; without it links that were given out work no more."
+    key = _read_secret(theirs)
+    if key in named:
+        return ""
+    if settings.secret_key.get_secret_value():
+        return (
+            f"STUDIO_SECRET_KEY is not the key in {theirs}. If links were signed with that one, set "
+            "STUDIO_SECRET_KEY_FALLBACKS to it, or they work no more."
+        )
+    if not ours.exists():
+        _make_secret(ours, key.encode())
+    if _read_secret(ours) != key:
+        raise CannotServe(
+            f"{ours} is another key than {theirs}, with which links were signed that are to go on working. Delete "
+            f"{ours} if no link was signed with it, or set STUDIO_SECRET_KEY_FALLBACKS to the key in {theirs}."
+        )
+    return ""
+
+
 def _kept_secret(path: Path) -> str:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _make_secret(path)
+        _make_secret(path, secrets.token_urlsafe(48).encode())
     return _read_secret(path)
 
 
-def _make_secret(path: Path) -> None:
-    """Make a key, which is durable before it has its name: after a power cut there is all of it or nothing."""
+def _make_secret(path: Path, key: bytes) -> None:
+    """Keep a key, which is durable before it has its name: after a power cut there is all of it or nothing."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        write_durably(fresh, secrets.token_urlsafe(48).encode(), 0o600)
+        write_durably(fresh, key, 0o600)
         with suppress(FileExistsError):  # if two processes start together, the first one wins, with a complete key
             path.hardlink_to(fresh)
     finally:

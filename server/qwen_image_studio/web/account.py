@@ -1,6 +1,5 @@
 """A key and its people over HTTP: who asks and what that one may, and what was used."""
 
-import time
 from collections.abc import Sequence
 
 from flask import Blueprint, Response
@@ -34,7 +33,8 @@ def me(query: MeQuery) -> MeView:
     """
     who = caller()
     person = None if query.user is None else person_of(query.user)
-    uses = services().store.allowance.uses(who, person, time.time(), with_free=True)
+    store = services().store
+    uses = store.allowance.uses(who, person, store.database.now(), with_free=True)
     of_person = [use for use in uses if use.of_person]
     return MeView(
         kind="loopback" if who.key is None else "key",
@@ -62,7 +62,8 @@ def usage(query: UsageQuery) -> UsageList | Response:
     """
     who = caller()
     owner = None if Scope.OPERATE in who.scopes else who.owner
-    costs = services().store.costs.added_up(time.time(), query.groups, month=query.month, owner=owner)
+    store = services().store
+    costs = store.costs.added_up(store.database.now(), query.groups, month=query.month, owner=owner)
     if wants_csv(query.format):
         return Response(as_sheet(costs), mimetype=CSV)
     return UsageList(data=costs)

@@ -27,6 +27,8 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Names of this machine. Without keys Host has to be one of them, so that a web page whose own name leads to 127.0.0.1
 cannot get in."""
 METRICS = "ops.metrics"
+AZURE_HEADER = "api-key"
+"""Header in which Azure's clients send the key."""
 KEY_LOOK_S = 15.0
 """Time after which the key of a stream is looked up again, in seconds."""
 _PORTS = {"http": 80, "https": 443}
@@ -39,7 +41,7 @@ _FOREIGN_PAGE = (
 
 def protect(app: Flask, settings: Settings) -> None:
     """Require a key, with the route's scope, before every view that is not declared to need none."""
-    authenticate = partial(_authenticate, _authority(settings.address))
+    authenticate = partial(_authenticate, OwnPages(settings))
 
     def find() -> None:
         try:
@@ -55,6 +57,25 @@ def caller() -> Caller:
     """Return the caller of the current request; the route must be one that needs a key."""
     found: Caller = g.caller
     return found
+
+
+class OwnPages:
+    """The pages that may change something without a key: this server's own, and those of origins that are allowed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._address, self._allowed = _authority(settings.address), settings.allowed_origins
+
+    def sent_this(self) -> bool:
+        """Return whether the current request comes from such a page, or from a program."""
+        site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+        if origin is not None and origin in self._allowed:  # by its name: * does not stand for it
+            return True
+        if site is not None:
+            return site in _OWN_SITE
+        if origin is None:  # no browser: they send at least that with whatever changes something
+            return True
+        sent = _authority(origin)
+        return sent is not None and sent in {_authority(f"{origin.partition(':')[0]}://{request.host}"), self._address}
 
 
 class Admission:
@@ -84,7 +105,9 @@ def operates() -> bool:
     """Return whether the current request, to a route that needs no key, comes from an operator all the same."""
     with suppress(StudioError):  # a job store that cannot be read knows nobody
         found = _sent_key()
-        if found is None and not services().keys.any() and _is_own_name(services().settings):
+        settings = services().settings
+        # A page of another site may read what needs no key where the origin * is allowed.
+        if found is None and not services().keys.any() and _is_own_name(settings) and OwnPages(settings).sent_this():
             found = Caller()
         return found is not None and Scope.OPERATE in found.scopes
     return False
@@ -93,7 +116,8 @@ def operates() -> bool:
 def _sent_key() -> Caller | None:
     """Return whose key came with the current request; None without one, and for a wrong one."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    return services().keys.caller(key.strip()) if scheme.lower() == "bearer" and key.strip() else None
+    sent = (key if scheme.lower() == "bearer" else "").strip() or request.headers.get(AZURE_HEADER, "").strip()
+    return services().keys.caller(sent) if sent else None
 
 
 def _is_own_name(settings: Settings) -> bool:
@@ -101,7 +125,7 @@ def _is_own_name(settings: Settings) -> bool:
     return urlsplit(f"//{request.host}").hostname in {*_LOOPBACK, urlsplit(settings.address).hostname}
 
 
-def _authenticate(own_authority: tuple[str | None, int | None] | None) -> None:
+def _authenticate(own_pages: OwnPages) -> None:
     route = declared(request.endpoint)
     if request.endpoint is None or (route is not None and not route.needs_key):
         return
@@ -121,22 +145,11 @@ def _authenticate(own_authority: tuple[str | None, int | None] | None) -> None:
             "a key with 'qwen-image-studio keys add NAME'.",
         )
     # A request with a key is nobody's forgery: browsers add none by themselves.
-    if found is None and request.method not in SAFE_METHODS and not _is_own_page(own_authority):
+    if found is None and request.method not in SAFE_METHODS and not own_pages.sent_this():
         raise StudioError("foreign_page", _FOREIGN_PAGE)
     g.caller = replace(found or Caller(), peer=g.peer, request_id=g.request_id)
     if route is not None and route.scope:
         g.caller.check_scope(*route.scope)
-
-
-def _is_own_page(own_authority: tuple[str | None, int | None] | None) -> bool:
-    """Return whether the current request comes from a program, or from a page of this server."""
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    if site is not None:
-        return site in _OWN_SITE
-    if origin is None:  # no browser: they send at least that with whatever changes something
-        return True
-    sent = _authority(origin)
-    return sent is not None and sent in {_authority(f"{origin.partition(':')[0]}://{request.host}"), own_authority}
 
 
 def _authority(url: str) -> tuple[str | None, int | None] | None:

@@ -15,9 +15,9 @@ from flask import Response, g, request
 
 from qwen_image_studio.contract.caller import Caller, person_of
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.jobs import Job
+from qwen_image_studio.jobs import Job, JobStore
 from qwen_image_studio.jobs.calls import SUCCEEDED, Call, Calls
-from qwen_image_studio.jobs.prompts import PromptPolicy, storable
+from qwen_image_studio.jobs.prompts import storable
 from qwen_image_studio.recipe import Submission
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def submitted(job: Job) -> None:
     g.job = job
 
 
-def call_of(response: Response, prompts: PromptPolicy) -> Call | None:
+def call_of(response: Response, store: JobStore) -> Call | None:
     """Return the row of the current request; None where it gets none."""
     is_refused = response.status_code >= 400 and response.status_code not in _OF_READING
     if "job" in g or not (is_refused or request.method not in _READING):
@@ -54,7 +54,7 @@ def call_of(response: Response, prompts: PromptPolicy) -> Call | None:
     submission: Submission | None = g.get("submission")
     asked = None if submission is None else submission.request
     return Call(
-        at=time.time(),
+        at=store.database.now(),
         request_id=g.request_id,
         method=request.method[:16],
         route=_text_of(request.path, 200) or "",
@@ -67,7 +67,7 @@ def call_of(response: Response, prompts: PromptPolicy) -> Call | None:
         job_id=_text_of((request.view_args or {}).get("job_id"), 64),
         operation=None if asked is None else asked.NAME,
         model=None if asked is None else _text_of(getattr(asked, "model", None), 128),
-        prompt=None if asked is None else prompts.logged(storable(asked.said)),
+        prompt=None if asked is None else store.prompts.logged(storable(asked.said)),
         took_ms=round((time.perf_counter() - g.started) * 1000, 1),
     )
 

@@ -1,7 +1,5 @@
 """Callbacks over HTTP, for operators: what has become of them, and sending one again."""
 
-import time
-
 from flask import Blueprint
 
 from qwen_image_studio.contract.callbacks import DeliveriesQuery, DeliveryList, DeliveryView
@@ -27,7 +25,7 @@ def resend(delivery_id: str) -> DeliveryView:
     It keeps its id, so a receiver that has it already can tell.
     """
     store = services().store
-    store.outbox.resend([delivery_id], time.time())
+    store.outbox.resend([delivery_id], store.database.now())
     store.bell.ring(DELIVERIES, {DUE})
     return _view(store.outbox.get(delivery_id))
 

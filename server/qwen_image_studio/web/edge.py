@@ -1,10 +1,11 @@
-"""The edge of the application: an id and a log line for every request, and one shape for all errors."""
+"""The edge of the application: an id and a log line for every request, and the shape of all errors."""
 
 import logging
 import re
 import secrets
 import time
 from functools import partial
+from typing import Any
 
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
@@ -13,6 +14,7 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.logs import begin_with
 from qwen_image_studio.web.call_log import call_of
+from qwen_image_studio.web.huggingface.errors import reads_texts, text_body, where_to_send
 from qwen_image_studio.web.peers import Networks, peer_of
 from qwen_image_studio.web.routing import declared, services
 
@@ -27,7 +29,7 @@ _CODES = {
     415: ("unsupported_media_type", "Send application/json, or multipart/form-data with a 'params' field."),
     416: ("range_not_satisfiable", "Range: the file is shorter; Content-Range tells its length in bytes."),
 }
-QUIET_ENDPOINTS = frozenset({"ops.health", "ops.live", "ops.ready"})
+QUIET_ENDPOINTS = frozenset({"ops.health", "ops.health_of_others", "ops.live", "ops.ready"})
 """Endpoints that load balancers call every few seconds; they are logged at level DEBUG."""
 
 
@@ -51,7 +53,7 @@ def _begin(proxies: Networks) -> None:
 def _end(response: Response) -> Response:
     parts = services()
     if parts.settings.calls_days and request.endpoint not in QUIET_ENDPOINTS:
-        if (row := call_of(response, parts.store.prompts)) is not None:
+        if (row := call_of(response, parts.store)) is not None:
             parts.call_log.add(row)
     response.headers["X-Request-Id"] = g.request_id
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
@@ -72,7 +74,7 @@ def _rule() -> str:
 
 def _studio_error(error: StudioError) -> Response:
     g.error_code = error.code
-    response = jsonify(error.body(g.get("request_id", "")))
+    response = jsonify(_body(error))
     route = declared(request.endpoint)
     response.status_code = error.status if route is None else route.status_of(error.code)
     if error.retry_after is not None:
@@ -80,9 +82,17 @@ def _studio_error(error: StudioError) -> Response:
     return response
 
 
+def _body(error: StudioError) -> dict[str, Any]:
+    """Return the body of an error in the contract's shape, or in that of the clients whose address was asked for."""
+    if reads_texts(request.path):
+        return text_body(error).model_dump(exclude_none=True)
+    return error.body(g.get("request_id", ""))
+
+
 def _http_error(error: HTTPException) -> Response:
-    code, message = _CODES.get(error.code or 500, ("malformed_body", error.description or "The request is refused."))
-    response = _studio_error(StudioError(code, message))
+    status = error.code or 500
+    code, message = _CODES.get(status, ("malformed_body", error.description or "The request is refused."))
+    response = _studio_error(StudioError(code, where_to_send(status, request.path) or message))
     response.headers.extend({name: value for name, value in error.get_headers() if name in {"Allow", "Content-Range"}})
     return response
 

@@ -69,7 +69,7 @@ def _begun(query: EventsQuery) -> tuple[Callable[[], Stream], float | None]:
     """Return what makes the stream, and the time (Unix seconds) since when its reader has missed what happened: now for
     a new one, None where nobody can tell what he has missed.
     """
-    who, now, last = caller(), time.time(), request.headers.get("Last-Event-ID")
+    who, now, last = caller(), services().store.database.now(), request.headers.get("Last-Event-ID")
     missed: float | None = now
     if last is not None:
         at = int(last) / 1000 if _CURSOR.fullmatch(last) else 0.0
@@ -83,7 +83,7 @@ def _told(made: Callable[[], Stream], missed: float | None) -> Iterator[str]:
     """Yield the events of a stream, from the first to its end."""
     changes, began, stream, admission = services().changes, time.monotonic(), made(), Admission()
     with changes.following(stream):
-        at = time.time()
+        at = services().store.database.now()
         # One who comes again keeps his own cursor until all that he missed is told.
         cursor = "" if "Last-Event-ID" in request.headers else f"id: {_milliseconds(at)}\n"
         yield f"retry: {_milliseconds(max(LEAST_RETRY_S, changes.watches / CROWD_PER_S))}\n{cursor}\n"

@@ -12,6 +12,7 @@ from werkzeug.wsgi import FileWrapper
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.gallery.archive import archive
+from qwen_image_studio.gallery.direct import Address
 from qwen_image_studio.gallery.links import is_for_review
 from qwen_image_studio.gallery.names import archived_job
 from qwen_image_studio.gallery.store import StoredFile
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 blueprint = Blueprint("files", __name__, url_prefix="/files")
 
 PIECE_BYTES = 64 * 1024
+_LOADING_S = 300
+"""Time that a redirect which was kept leaves for getting the file, in seconds."""
 FILE_ANSWERS = {200: "image/*", 206: "image/*", 304: None}
 FILE_ERRORS = ("not_found", "storage_failed", "precondition_failed", "range_not_satisfiable")
 
@@ -33,7 +36,7 @@ FILE_ERRORS = ("not_found", "storage_failed", "precondition_failed", "range_not_
     blueprint,
     "GET",
     "/<path:key>",
-    returns=FILE_ANSWERS,
+    returns={**FILE_ANSWERS, 302: None},
     errors=("link_refused", "database_busy", "held_for_review", *FILE_ERRORS),
     needs_key=False,
 )
@@ -41,7 +44,7 @@ def file(key: str) -> Response:
     """Get the image or the ZIP of a link from a JobView.
 
     Images answer If-None-Match and Range; a ZIP is written while it is read, and is always whole. A withheld image
-    opens by a reviewer's link alone.
+    opens by a reviewer's link alone. Where images lie in an object store, a GET may be answered with an address there.
     """
     if ".." in key.split("/"):
         raise StudioError("not_found", "There is no such file.")
@@ -49,7 +52,11 @@ def file(key: str) -> Response:
     expires = gallery.check_link(key, request.args)
     if job_id := archived_job(key):
         return archive_response(services().store.jobs.get(job_id))
-    found = gallery.stream(key, review=is_for_review(request.args))
+    is_review = is_for_review(request.args)
+    # A HEAD is answered here: the signature of an address at a store is good for a GET alone.
+    if request.method == "GET" and not is_review and (address := gallery.address(key, expires)) is not None:
+        return _redirect(address)
+    found = gallery.stream(key, review=is_review)
     response = file_response(found, max_age_s=int(expires - time.time()))
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return response
@@ -75,6 +82,15 @@ def file_response(found: StoredFile, *, max_age_s: int, tag: str | None = None) 
     except HTTPException:
         found.stream.close()
         raise
+    return response
+
+
+def _redirect(address: Address) -> Response:
+    """Return a redirect, which browsers keep for a shorter time than the address works."""
+    kept_s = int(address.expires_at - time.time()) - _LOADING_S
+    response = Response(status=302)
+    response.headers["Location"] = address.url
+    response.headers["Cache-Control"] = f"private, max-age={kept_s}" if kept_s > 0 else "no-store"
     return response
 
 

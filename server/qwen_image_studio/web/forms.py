@@ -10,7 +10,8 @@ from qwen_image_studio.recipe import MASK, Upload, image_params
 
 IMAGE_FIELDS = ("image", "image[]")
 """Names of the fields that hold images; image[0], image[1] and so on say their order."""
-_IMAGE = re.compile(r"image(?:\[([0-9]{0,4})\])?")
+IMAGE = re.compile(r"image(?:\[([0-9]{0,4})\])?")
+"""The same as a pattern, with the number as its group."""
 
 
 def check_names() -> None:
@@ -21,23 +22,24 @@ def check_names() -> None:
 
 def is_image(name: str) -> bool:
     """Return whether a field of that name holds an image."""
-    return _IMAGE.fullmatch(name) is not None
+    return IMAGE.fullmatch(name) is not None
 
 
-def in_order(names: Iterable[str]) -> list[int]:
+def in_order(names: Iterable[str], images: re.Pattern[str] = IMAGE) -> list[int]:
     """Return the positions of the images' fields in the order of their numbers; those without come first."""
-    numbered = [int(match[1]) if (match := _IMAGE.fullmatch(name)) and match[1] else -1 for name in names]
+    numbered = [int(match[1]) if (match := images.fullmatch(name)) and match[1] else -1 for name in names]
     return sorted(range(len(numbered)), key=numbered.__getitem__)
 
 
-def read_uploads(others: Iterable[str] = ()) -> list[Upload]:
+def read_uploads(others: Iterable[str] = (), images: re.Pattern[str] = IMAGE) -> list[Upload]:
     """Return the images of the current form in their order, then its masks; parts without name and bytes are left out.
 
-    Raises StudioError for a file in any other field than these and `others`.
+    `images` is a pattern of the names of fields that hold one. Raises StudioError for a file in any other field than
+    these and `others`.
     """
     known = {MASK, *others}
     files = [(name, file) for name, sent in request.files.lists() for file in sent]
-    if unknown := [name[:60] for name, _ in files if name not in known and not is_image(name)]:
+    if unknown := [name[:60] for name, _ in files if name not in known and not images.fullmatch(name)]:
         fields = ", ".join(f"'{name}'" for name in (*IMAGE_FIELDS, *sorted(known)))
         raise StudioError(
             "unknown_parameter",
@@ -46,7 +48,7 @@ def read_uploads(others: Iterable[str] = ()) -> list[Upload]:
         )
     read = [(name, file.filename, file.read()) for name, file in files if name not in others]
     sent = [(name, data) for name, filename, data in read if filename or data]
-    images = [(name, data) for name, data in sent if name != MASK]
-    images = [images[index] for index in in_order(name for name, _ in images)]
-    uploads = [Upload(name, data) for name, (_, data) in zip(image_params(len(images)), images, strict=True)]
+    found = [(name, data) for name, data in sent if name != MASK]
+    found = [found[index] for index in in_order((name for name, _ in found), images)]
+    uploads = [Upload(name, data) for name, (_, data) in zip(image_params(len(found)), found, strict=True)]
     return uploads + [Upload(MASK, data) for name, data in sent if name == MASK]

@@ -28,7 +28,7 @@ YEAR_S = 365 * 86400
 class ImageId(BaseConverter):
     """The part of an address that is an image's id, rather than the name of one of OpenAI's routes beside it."""
 
-    regex = r"(?!(?:generations|edits)(?:/|$))[^/]+"
+    regex = r"(?!(?:generations|edits|variations)(?:/|$))[^/]+"
 
 
 @blueprint.record_once

@@ -10,25 +10,19 @@ from pydantic import RootModel
 from qwen_image_studio.contract.answers import JobList, JobQuery, JobsQuery, JobView
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import MAX_INPUTS, MAX_JSON_BYTES, Scope, State
-from qwen_image_studio.jobs import Job, Tag
+from qwen_image_studio.jobs import Job, Submitted, Tag
 from qwen_image_studio.operations import JobRequest
 from qwen_image_studio.operations.request import validated
 from qwen_image_studio.prompts.table import read_file
 from qwen_image_studio.recipe import MASK, Submission, Upload
 from qwen_image_studio.system.threads import LOOKS
 from qwen_image_studio.web.auth import Admission, caller
+from qwen_image_studio.web.bodies import read_json
 from qwen_image_studio.web.call_log import submitted
 from qwen_image_studio.web.files import archive_response
 from qwen_image_studio.web.forms import IMAGE_FIELDS, check_names, is_image, read_uploads
 from qwen_image_studio.web.present import job_list, job_view, tag_of
-from qwen_image_studio.web.routing import (
-    Body,
-    Form,
-    read_idempotency_key,
-    read_json,
-    route,
-    services,
-)
+from qwen_image_studio.web.routing import Body, Form, read_idempotency_key, route, services
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 
@@ -41,7 +35,7 @@ KEEP_ALIVE_S = 15.0
 SUBMIT_ERRORS = (
     "unknown_model", "unsupported_operation", "unsupported_image", "image_too_large", "image_not_found",
     "image_not_ready", "held_for_review", "url_not_allowed", "url_not_fetched", "content_blocked", "safety_unavailable",
-    "idempotency_key_reused", "queue_full",
+    "idempotency_key_reused", "queue_full", "unknown_style", "unknown_lora",
 )  # fmt: skip
 """Codes of errors that refuse a job once its request has been read."""
 PAINTS = (Scope.GENERATE, Scope.EDIT)
@@ -113,7 +107,7 @@ def _read_rows(body: Mapping[str, Any]) -> tuple[dict[str, str], Sequence[str]]:
     "",
     body=Body(_read_submission, JobBody, Form(files=_FILES, max_files=MAX_INPUTS, params="params")),
     returns={202: JobView},
-    errors=("unknown_operation", *SUBMIT_ERRORS),
+    errors=("unknown_operation", "too_many_styles", *SUBMIT_ERRORS),
     scope=PAINTS,
     submits=True,
     headers={"Idempotency-Key": "A request sent again with the same key gives the same job."},
@@ -124,12 +118,15 @@ def submit(body: Submission) -> tuple[JobView, int, dict[str, str]]:
     Answers once the job is kept durably; the Location header names where to look for it.
     """
     g.submission = body
-    job, created = services().intake.accept(body, caller())
+    job, how = services().intake.accept(body, caller())
     submitted(job)
     headers = {"Location": url_for("jobs.show", job_id=job.id)}
-    if not created:
+    if how is Submitted.REPLAYED:
         headers["Idempotent-Replayed"] = "true"
-    return job_view(job), 202, headers
+    view = job_view(job)
+    if warning := services().offered.warning(job):  # said now, and not kept with the job
+        view = view.model_copy(update={"warnings": [*view.warnings, warning]})
+    return view, 202, headers
 
 
 @route(blueprint, "GET", "", errors=("not_found",))
@@ -180,13 +177,22 @@ def events(job_id: str) -> Response:
     return Response(stream_with_context(_events(job_id, last)), mimetype="text/event-stream", headers=headers)
 
 
-@route(blueprint, "POST", "/<job_id>/cancel", errors=("not_found", "job_finished"), scope=PAINTS)
+@route(
+    blueprint,
+    "POST",
+    "/<job_id>/cancel",
+    errors=("not_found", "job_finished", "invalid_value"),
+    scope=PAINTS,
+    headers={"Idempotency-Key": "The one of the submit that is taken back, where several share the job."},
+)
 def cancel(job_id: str) -> JobView:
     """Cancel a job: a queued one at once, a running one at its next step, a batch with all its rows.
 
-    Images that rows have painted already stay; those that wait for a reviewer are deleted.
+    Where several submits share it, one of them is taken back, and the job goes on for the others: the one with the
+    Idempotency-Key, else the oldest that came without one, else the oldest. Images that rows have painted already stay;
+    those that wait for a reviewer are deleted.
     """
-    return job_view(services().store.jobs.cancel(job_id, caller().owner))
+    return job_view(services().store.jobs.cancel(job_id, caller().owner, key=read_idempotency_key()))
 
 
 @route(

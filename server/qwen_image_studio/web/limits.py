@@ -5,7 +5,6 @@ limited as well, and all of it for a key and for a person of it; the draft's nam
 """
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 
 from flask import Flask, Response, g, request
@@ -39,14 +38,14 @@ def _tell(response: Response) -> Response:
             uses = LOOKS.run(lambda: _uses(who))
         except StudioError:  # the database is busy; the answer is worth more than its headers
             return response
-        response.headers.update(as_headers(uses, time.time()))
+        response.headers.update(as_headers(uses, services().store.database.now()))
     return response
 
 
 def _uses(who: Caller) -> Sequence[Use]:
     submission = g.get("submission")
     person = person_of(None if submission is None else submission.request.user)
-    return services().store.allowance.uses(who, person, time.time())
+    return services().store.allowance.uses(who, person, services().store.database.now())
 
 
 def as_headers(uses: Sequence[Use], now: float) -> Mapping[str, str]:

@@ -2,7 +2,6 @@
 says the same; what is about requests is this process's own.
 """
 
-import time
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
 
@@ -26,6 +25,12 @@ _USED = (
     (counted.IMAGES, "studio_usage_images", "Pictures that were made."),
     (counted.MEGAPIXEL_STEPS, "studio_usage_megapixel_steps", "Painted megapixels times their steps."),
     (counted.DEVICE_S, "studio_usage_device_seconds", "Seconds for which devices worked."),
+)
+
+
+_OF_TIERS = (
+    (counted.TIER_IMAGES, "studio_tier_images", "Pictures that a model painted, by tier."),
+    (counted.TIER_DEVICE_S, "studio_tier_device_seconds", "Seconds for which devices worked at them."),
 )
 
 
@@ -72,7 +77,7 @@ class _Tables(Collector):
         yield CounterMetricFamily("studio_calls_dropped", "Rows of the call log that were not written.", dropped)
 
     def _queue(self) -> Iterator[Metric]:
-        found, now = self._store.queue.by_model(), time.time()
+        found, now = self._store.queue.by_model(), self._store.database.now()
         waiting = GaugeMetricFamily("studio_jobs_waiting", "Jobs that wait.", labels=["model"])
         running = GaugeMetricFamily("studio_jobs_running", "Jobs under way.", labels=["model"])
         oldest = GaugeMetricFamily("studio_oldest_waiting_seconds", "Age of the oldest such job.", labels=["model"])
@@ -99,11 +104,22 @@ class _Tables(Collector):
         for (model, outcome), value in found.of(counted.ENDED).items():
             ended.add_metric([model, outcome], value)
         yield ended
+        cached = CounterMetricFamily(
+            "studio_jobs_cached", "Jobs that were answered without painting.", labels=["model", "cache"]
+        )
+        for (model, how), value in found.of(counted.CACHED).items():
+            cached.add_metric([model, how], value)
+        yield cached
         for name, shown, about in _USED:
             used = CounterMetricFamily(shown, about, labels=["model"])
             for (model, _), value in found.of(name).items():
                 used.add_metric([model], value)
             yield used
+        for name, shown, about in _OF_TIERS:
+            of_tier = CounterMetricFamily(shown, about, labels=["model", "tier"])
+            for (model, tier), value in found.of(name).items():
+                of_tier.add_metric([model, tier], value)
+            yield of_tier
         yield from _histograms(found)
 
 

@@ -30,12 +30,20 @@ from qwen_image_studio import __version__
 from qwen_image_studio.contract.answers import ErrorBody
 from qwen_image_studio.contract.callbacks import Callback
 from qwen_image_studio.contract.errors import ERRORS
+from qwen_image_studio.contract.huggingface import InferenceError
+from qwen_image_studio.web.auth import AZURE_HEADER
+from qwen_image_studio.web.huggingface.errors import reads_texts
 from qwen_image_studio.web.limits import LIMIT_HEADERS
-from qwen_image_studio.web.routing import Body, Form, Route, Shape
+from qwen_image_studio.web.routing import URLENCODED, Body, Form, Route, Shape
 
 _TEXT = {"type": "string"}
 _FILE = {"type": "string", "format": "binary"}
 _BYTES = Schema.model_validate(_FILE)
+_KEYS: dict[str, SecurityScheme | Reference] = {
+    "key": SecurityScheme(type="http", scheme="bearer"),
+    "azure_key": SecurityScheme.model_validate({"type": "apiKey", "name": AZURE_HEADER, "in": "header"}),
+}
+"""Ways to send the API key."""
 _NUMBERED = r"^image\[[0-9]{1,4}\]$"
 """Names of fields for images in a chosen order."""
 _CLOSED = {"additionalProperties": False}
@@ -49,7 +57,7 @@ def document(app: Flask, address: str = "/") -> dict[str, Any]:
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         item = paths.setdefault(path, PathItem())
-        for method in (rule.methods or set()) & {"GET", "POST", "DELETE"}:
+        for method in (rule.methods or set()) & {"GET", "POST", "PUT", "DELETE"}:
             setattr(item, method.lower(), _operation(rule, app.view_functions[rule.endpoint]))
     openapi = OpenAPI(
         openapi="3.1.1",
@@ -61,8 +69,8 @@ def document(app: Flask, address: str = "/") -> dict[str, Any]:
         servers=[Server(url=address)],
         paths=paths,
         webhooks={"callback": PathItem(post=_callback())},
-        components=Components(securitySchemes={"key": SecurityScheme(type="http", scheme="bearer")}),
-        security=[{"key": []}],
+        components=Components(securitySchemes=_KEYS),
+        security=[{name: []} for name in _KEYS],
     )
     whole = construct_open_api_with_schema_class(openapi)
     return whole.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -103,12 +111,12 @@ def _operation(rule: Rule, view: object) -> Operation:
         parameters=[_parameter("path", name, {**_TEXT}, required=True) for name in sorted(rule.arguments)],
     )
     if route is not None:
-        _describe(operation, route)
+        _describe(operation, route, InferenceError if reads_texts(rule.rule) else ErrorBody)
     return operation
 
 
-def _describe(operation: Operation, route: Route) -> None:
-    """Add to an operation what its route declares."""
+def _describe(operation: Operation, route: Route, error: type[BaseModel]) -> None:
+    """Add to an operation what its route declares, and the shape of its errors."""
     operation.parameters = [
         *(operation.parameters or ()),
         *_query_parameters(route.query),
@@ -117,12 +125,12 @@ def _describe(operation: Operation, route: Route) -> None:
     operation.requestBody = _body(route.body) if route.body else None
     operation.responses = {
         **{str(status): _response(shape, route) for status, shape in route.returns.items()},
-        **_errors(route),
+        **_errors(route, error),
     }
     if not route.needs_key:
         operation.security = []
     elif route.scope:
-        operation.security = [{"key": [scope.value]} for scope in route.scope]
+        operation.security = [{name: [scope.value]} for scope in route.scope for name in _KEYS]
 
 
 # -- what is read --------------------------------------------------------------------------------------------------
@@ -153,9 +161,12 @@ def _parameter(place: str, name: str, schema: dict[str, Any], *, required: bool 
 
 
 def _body(body: Body[Any]) -> RequestBody:
-    content = {"application/json": MediaType(media_type_schema=PydanticSchema(schema_class=body.schema))}
+    whole = MediaType(media_type_schema=PydanticSchema(schema_class=body.schema))
+    content = {"application/json": whole}
     if body.form is not None:
         content["multipart/form-data"] = MediaType(media_type_schema=_form(body.schema, body.form))
+        if body.form.as_text:
+            content[URLENCODED] = whole
     return RequestBody(required=True, content=content)
 
 
@@ -175,7 +186,7 @@ def _form(model: type[BaseModel], form: Form) -> Schema:
     whole = model.model_json_schema()
     fields = _without_references(whole["properties"], whole.get("$defs", {}))
     numbered = {_NUMBERED: _FILE, _PARTS: _TEXT}
-    shape = {"type": "object", "patternProperties": numbered, **_CLOSED}
+    shape = {"type": "object", "patternProperties": numbered, **({} if form.is_open else _CLOSED)}
     return Schema.model_validate({**shape, "properties": {**fields, **files}})
 
 
@@ -216,14 +227,14 @@ def _limit_headers(route: Route) -> dict[str, Header | Reference] | None:
     return {name: Header(description=text, param_schema=schema) for name, text in LIMIT_HEADERS.items()}
 
 
-def _errors(route: Route) -> dict[str, Response]:
+def _errors(route: Route, shape: type[BaseModel]) -> dict[str, Response]:
     by_status: dict[str, list[str]] = {}
     for code in route.all_errors:
         by_status.setdefault(str(route.status_of(code)), []).append(f"`{code}`: {ERRORS[code].meaning}")
     return {
         status: Response(
             description=" ".join(texts),
-            content={"application/json": MediaType(media_type_schema=PydanticSchema(schema_class=ErrorBody))},
+            content={"application/json": MediaType(media_type_schema=PydanticSchema(schema_class=shape))},
             headers=_limit_headers(route) if status == "429" else None,
         )
         for status, texts in by_status.items()

@@ -1,7 +1,5 @@
 """What operators see and steer over HTTP: the queue of all owners, and the call log."""
 
-import time
-
 from flask import Blueprint, Response
 
 from qwen_image_studio.contract.operators import (
@@ -22,6 +20,7 @@ from qwen_image_studio.contract.sheets import CSV
 from qwen_image_studio.contract.words import ADJUSTED, Scope, State
 from qwen_image_studio.jobs import Job
 from qwen_image_studio.jobs.calls import Sought, as_sheet, view_of
+from qwen_image_studio.web.health import known_workers
 from qwen_image_studio.web.routing import Body, Services, read_model, route, services, wants_csv
 
 blueprint = Blueprint("operators", __name__, url_prefix="/v1")
@@ -33,7 +32,8 @@ _STATES = {CancelScope.WAITING: [State.QUEUED], CancelScope.ALL: [State.QUEUED, 
 @route(blueprint, "GET", "/queue", errors=("not_found",), scope=Scope.OPERATE)
 def queue(query: QueueQuery) -> QueueList:
     """List the jobs of all owners that have not ended, oldest first, without what they say."""
-    store, now = services().store, time.time()
+    store = services().store
+    now = store.database.now()
     found, has_more = store.queue.page(query.limit, query.after)
     waiting, running = store.jobs.counts()
     entries = [_entry(job, place, now) for job, place in found]
@@ -98,12 +98,13 @@ def operator_view(parts: Services) -> OperatorView:
     return OperatorView(
         devices=[
             DeviceView(
+                host=report.host,
                 device=report.device,
                 model=report.model,
                 memory_used=report.memory_used,
                 memory_total=report.memory_total,
             )
-            for report in parts.store.workers.all()
+            for report, _ in known_workers(parts.store, parts.settings)
         ],
         failures=[
             FailureView(

@@ -1,6 +1,5 @@
 """Operations over HTTP: health, models, templates and the OpenAPI document."""
 
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -11,13 +10,13 @@ from pydantic import BaseModel
 from qwen_image_studio import __version__
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.service import Health, Liveness, ModelList, ModelView, TemplateList
-from qwen_image_studio.contract.words import Scope, WorkerState
-from qwen_image_studio.models.table import Model, find_model
+from qwen_image_studio.contract.words import Scope
+from qwen_image_studio.models.table import find_model
 from qwen_image_studio.prompts.templates import listed
 from qwen_image_studio.web.auth import operates
-from qwen_image_studio.web.health import can_work, health_now, workers_now
+from qwen_image_studio.web.health import can_work, health_now
 from qwen_image_studio.web.operators import operator_view
-from qwen_image_studio.web.present import model_view
+from qwen_image_studio.web.present import model_views
 from qwen_image_studio.web.routing import route, services
 
 blueprint = Blueprint("ops", __name__)
@@ -33,11 +32,14 @@ def health() -> Health:
 
     To a key with the scope `operate` also what its devices, last failures and speeds are.
     """
-    health = health_now(services().store, services().settings)
+    health = health_now(services().store, services().settings, services().common)
     if operates():
         with suppress(StudioError):  # the state says so already
             return health.model_copy(update={"operator": operator_view(services())})
     return health
+
+
+blueprint.add_url_rule("/health", endpoint="health_of_others", view_func=health)  # where other servers have it
 
 
 @route(blueprint, "GET", "/v1/health/live", needs_key=False)
@@ -55,8 +57,18 @@ def ready() -> tuple[Health, int]:
 
     For a probe that decides where requests go.
     """
-    health = health_now(services().store, services().settings)
+    health = health_now(services().store, services().settings, services().common)
     return health, 200 if can_work(health) else 503
+
+
+@route(blueprint, "GET", "/v1/health/accepts", returns={200: Health, 503: Health}, needs_key=False)
+def accepts() -> tuple[Health, int]:
+    """Tell whether a job sent now can be stored, be it that no worker is up yet to paint it: 200 if it can, else 503.
+
+    For a probe that decides where requests go, where workers come and go by themselves.
+    """
+    health = health_now(services().store, services().settings, services().common)
+    return health, 503 if health.queued is None else 200
 
 
 @route(blueprint, "GET", "/metrics", returns="text/plain", scope=Scope.OPERATE)
@@ -71,7 +83,7 @@ def metrics() -> Response:
 @route(blueprint, "GET", "/v1/models")
 def models() -> ModelList:
     """List the models with their operations, sizes and limits."""
-    return ModelList(data=_seen(services().models.values()))
+    return ModelList(data=model_views(services().models.values()))
 
 
 @route(blueprint, "GET", "/v1/models/<path:model_id>", errors=("not_found",))
@@ -82,15 +94,8 @@ def model(model_id: str) -> ModelView:
     except StudioError as error:
         message = f"There is no model '{model_id[:80]}' here; GET /v1/models lists those there are."
         raise StudioError("not_found", message) from error
-    [view] = _seen([found])
+    [view] = model_views([found])
     return view
-
-
-def _seen(rows: Iterable[Model]) -> list[ModelView]:
-    """Return models as callers see them, with whether a worker holds each."""
-    workers = workers_now(services().store, services().settings)
-    loaded = {worker.model for worker in workers if worker.state is not WorkerState.LOST}
-    return [model_view(each, loaded=each.name in loaded) for each in rows]
 
 
 @route(blueprint, "GET", "/v1/templates")

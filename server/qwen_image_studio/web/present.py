@@ -1,7 +1,7 @@
 """From stored rows to the answers that a caller sees."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,10 +12,12 @@ from qwen_image_studio.contract.answers import (
     JobError,
     JobList,
     JobView,
+    PaintedView,
     ProgressView,
     RowsView,
 )
-from qwen_image_studio.contract.service import ModelView, SizeView, TierView
+from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.service import LoraView, ModelView, SizeView, TierView
 from qwen_image_studio.contract.words import (
     ADJUSTED,
     MAX_IMAGES,
@@ -24,17 +26,25 @@ from qwen_image_studio.contract.words import (
     MAX_STEPS,
     MIN_SIDE,
     MIN_STEPS,
+    Cached,
     HeldFor,
     Lane,
     Review,
     State,
     Tier,
 )
-from qwen_image_studio.jobs import Job, RowCounts, StoredImage, Tag, state_shown
+from qwen_image_studio.jobs import Job, RowCounts, StoredImage, Tag, WorkerReport, state_shown
+from qwen_image_studio.jobs.held import held_for_review
 from qwen_image_studio.models.known_words import vocabulary_of
+from qwen_image_studio.models.lora_files import place_of
+from qwen_image_studio.models.loras import usable
 from qwen_image_studio.models.table import Model
+from qwen_image_studio.models.tiers import Recipe
 from qwen_image_studio.operations.again import recovered
+from qwen_image_studio.web.auth import caller
+from qwen_image_studio.web.health import painting_workers
 from qwen_image_studio.web.links import archive_link, link_to, preview_link
+from qwen_image_studio.web.offered import UNOFFERED
 from qwen_image_studio.web.routing import services
 
 _SINCE = int(time.time())
@@ -76,6 +86,16 @@ def tag_of(job: Job, view: JobView) -> Tag:
     return Tag(job.version, job.progress.phase, job.progress.step, place, view.state)
 
 
+def pictures_of(job: Job) -> list[StoredImage]:
+    """Return the images of a job that may be given out. Raises StudioError where there is none."""
+    made = services().store.images.of_jobs([job.id]).get(job.id, ())
+    if pictures := [each for each in made if not each.review.withheld]:
+        return pictures
+    if made:
+        raise held_for_review("what you asked for", job.id)
+    raise StudioError("not_found", f"The images of job {job.id} are not there any more.")
+
+
 def image_view(image: StoredImage) -> ImageView:
     """Return one image with fresh links; those of a withheld one, which only reviewers see, open for them alone."""
     compared = None if image.deleted_at is not None else image.comparison_key
@@ -115,14 +135,20 @@ def image_record(image: StoredImage) -> ImageRecord:
     )
 
 
-def model_view(model: Model, *, loaded: bool) -> ModelView:
-    """Return one model of the table; `loaded` tells whether a worker has it in memory."""
+def model_views(models: Iterable[Model]) -> list[ModelView]:
+    """Return models of the table, with whether a worker has each in memory."""
+    workers = painting_workers(services().store, services().settings)
+    return [_model_view(each, workers) for each in models]
+
+
+def _model_view(model: Model, workers: Sequence[WorkerReport]) -> ModelView:
     return ModelView(
         id=model.name,
         repository=f"{model.owner}/{model.name}" if model.owner else model.name,
         created=_SINCE,
         owned_by=model.owner or "this server",
         licence=model.licence,
+        licence_id=model.licence_id or None,
         operations=list(model.operations),
         sizes={name: SizeView(width=width, height=height) for name, (width, height) in model.sizes.items()},
         min_side=MIN_SIDE,
@@ -135,17 +161,27 @@ def model_view(model: Model, *, loaded: bool) -> ModelView:
         max_steps=MAX_STEPS,
         default_steps=model.recipe().steps,
         default_guidance_scale=model.recipe().guidance_scale,
-        tiers=[
-            TierView(
-                tier=tier,
-                steps=recipe.steps,
-                guidance_scale=recipe.guidance_scale,
-                seconds=services().speeds.of_tier(model, tier),
-            )
-            for tier, recipe in model.tiers.items()
-        ],
+        tiers=[_tier_view(model, tier, recipe) for tier, recipe in model.tiers.items()],
+        loras=[LoraView.model_validate(each, from_attributes=True) for each in usable(model.loras, caller()).values()],
         vocabulary=vocabulary_of(model),
-        loaded=loaded,
+        loaded=any(worker.model == model.name for worker in workers),
+        unavailable=None if any(worker.offers_model(model.name) for worker in workers) else UNOFFERED,
+    )
+
+
+def _tier_view(model: Model, tier: Tier, recipe: Recipe) -> TierView:
+    lora = recipe.lora
+    return TierView(
+        tier=tier,
+        steps=recipe.steps,
+        guidance_scale=recipe.guidance_scale,
+        distilled=recipe.distilled,
+        skips_steps=recipe.step_cache is not None,
+        precision=recipe.precision or model.precisions[0],
+        max_pixels=model.limits_at(tier).largest,
+        licence=lora.licence if lora else None,
+        lora_here=place_of(lora) is not None if lora else None,
+        seconds=services().speeds.of_tier(model, tier),
     )
 
 
@@ -159,6 +195,8 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: 
         operation=job.operation,
         model=ADJUSTED if job.lane is Lane.LIGHT else job.model,
         tier=Tier(job.tier),
+        painted=_painted(job),
+        loras=job.plan.get("loras", []),
         state=state,
         queue_position=position,
         progress=_progress(job) if rows is None else _progress_of_rows(state, rows),
@@ -167,7 +205,10 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: 
         held=sum(image.review is Review.HELD for image in images) if rows is None else rows.held,
         warnings=list(job.warnings),
         compute_saved=job.compute_saved,
-        cached=False,
+        cached=job.cache is not None,
+        cache=None if job.cache is None else Cached(job.cache),
+        similar_prompt=job.similar_prompt,
+        shared=job.shared,
         engine="cv" if job.lane is Lane.LIGHT else "qwen",
         error=JobError(code=job.error_code, message=job.error_message or "") if job.error_code else None,
         parent_id=job.parent_id,
@@ -182,6 +223,14 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: 
     )
 
 
+def _painted(job: Job) -> PaintedView | None:
+    plan = job.plan
+    if "paint_width" not in plan:
+        return None
+    size, names = {"width": plan["paint_width"], "height": plan["paint_height"]}, ("steps", "guidance_scale")
+    return PaintedView(**size, **{name: plan[name] for name in names}, precision=plan.get("precision"))
+
+
 def _request(job: Job) -> dict[str, Any] | None:
     return recovered(job.operation, job.plan, job.inputs) if job.request is None else dict(job.request)
 
@@ -189,7 +238,7 @@ def _request(job: Job) -> dict[str, Any] | None:
 def _progress_of_rows(state: State, rows: RowCounts) -> ProgressView:
     left = None
     if state is State.RUNNING and rows.ended and rows.started_at is not None:
-        left = round((time.time() - rows.started_at) / rows.ended * (rows.total - rows.ended), 1)
+        left = round((services().store.database.now() - rows.started_at) / rows.ended * (rows.total - rows.ended), 1)
     phase = "" if state is State.QUEUED else "rows"
     return ProgressView(phase=phase, step=rows.ended, steps=rows.total, eta_s=left)
 
@@ -205,4 +254,4 @@ def _eta(job: Job) -> float | None:
     step, steps = job.progress.step, job.progress.steps
     if job.state is not State.RUNNING or job.claimed_at is None or not 0 < step <= steps:
         return None
-    return round((time.time() - job.claimed_at) / step * (steps - step), 1)
+    return round((services().store.database.now() - job.claimed_at) / step * (steps - step), 1)

@@ -8,7 +8,6 @@ document is made from the same declaration (``openapi``).
 """
 
 import inspect
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,26 +16,34 @@ from typing import Any, Generic, TypeVar, cast
 from flask import Blueprint, Flask, current_app, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import NotFound
 
-from qwen_image_studio.contract.errors import ERRORS, StudioError, from_validation
+from qwen_image_studio.contract.errors import ERRORS, StudioError, from_validation, refusal
 from qwen_image_studio.contract.sheets import CSV
 from qwen_image_studio.contract.words import MAX_JSON_BYTES, Scope
 from qwen_image_studio.gallery import Gallery
+from qwen_image_studio.gallery.common import Common
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.threads import INTAKE, LOOKS
+from qwen_image_studio.web.bodies import read_json, receive_once
 from qwen_image_studio.web.call_log import CallLog
 from qwen_image_studio.web.metrics import Metrics
+from qwen_image_studio.web.offered import Offered
 from qwen_image_studio.web.speeds import Speeds
+from qwen_image_studio.web.waiters import Waiters
 from qwen_image_studio.web.waiting import Changes
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
 _BODY_ERRORS = ("malformed_body", "invalid_value", "unknown_parameter", "body_too_large", "unsupported_media_type")
+URLENCODED = "application/x-www-form-urlencoded"
 _SERVICES = "qwen-image-studio"
+_NUL = "\0"
+"""What no text of PostgreSQL may have in it."""
 Read = TypeVar("Read")
 Query = TypeVar("Query", bound=BaseModel)
 Shape = type[BaseModel] | str | None
@@ -63,6 +70,10 @@ class Services:
     call_log: CallLog
     metrics: Metrics
     speeds: Speeds
+    offered: Offered
+    common: Common | None
+    """What workers of other hosts must have in common with this process."""
+    waiters: Waiters
 
     def keep_in(self, app: Flask) -> None:
         """Attach the services to an application."""
@@ -91,6 +102,17 @@ class Form:
     """Name of the field that holds the parameters as JSON; None where each has a field of its own."""
     only_files: bool = False
     """Whether it has no parameters, which stand in the JSON alone."""
+    is_open: bool = False
+    """Whether fields of other names are taken as well."""
+    as_text: bool = False
+    """Whether its images may be texts as well, which count as JSON with pictures does, and it may come urlencoded."""
+
+    def receive(self) -> None:
+        """Receive the current request's form, however slowly it comes. Raises HTTPException."""
+        request.max_form_parts = self.max_parts
+        if self.as_text:
+            request.max_form_memory_size = services().settings.max_json_bytes
+        _ = request.files
 
 
 @dataclass(frozen=True)
@@ -103,17 +125,24 @@ class Body(Generic[Read]):
     """Model of the JSON."""
     form: Form | None = None
     max_json: int | None = MAX_JSON_BYTES
-    """Largest JSON in bytes; None where images in it count as files do."""
+    """Largest JSON in bytes; None where it may hold images, and is read by `json_pictures`."""
+    of_any_type: bool = False
+    """Whether the body is received as JSON that may hold images is, whatever type the request says."""
 
     def receive(self) -> None:
-        """Receive what can be read of the current request, however slowly it comes. Raises HTTPException."""
-        if request.mimetype == "application/json":
-            if self.max_json is not None:
-                request.max_content_length = min(self.max_json, request.max_content_length or self.max_json)
+        """Receive what can be read of the current request, however slowly it comes. Raises StudioError and
+        HTTPException.
+        """
+        kind, form = request.mimetype, self.form
+        if form is not None and kind == "multipart/form-data":
+            form.receive()
+        elif form is not None and form.as_text and kind == URLENCODED:
+            receive_once(services().settings.max_json_bytes)
+        elif self.max_json is None and (self.of_any_type or kind == "application/json"):
+            receive_once(services().settings.max_json_bytes)
+        elif kind == "application/json" and self.max_json is not None:
+            request.max_content_length = min(self.max_json, request.max_content_length or self.max_json)
             request.get_data()
-        elif request.mimetype == "multipart/form-data" and self.form is not None:
-            request.max_form_parts = self.form.max_parts
-            _ = request.files
 
 
 @dataclass(frozen=True)
@@ -167,7 +196,9 @@ class Route:
         return self.bad_request if status == 422 else status
 
     def __call__(self, **arguments: Any) -> ResponseReturnValue:
-        """Read the request, run the view and turn its answer into JSON. Raises StudioError."""
+        """Read the request, run the view and turn its answer into JSON. Raises StudioError and HTTPException."""
+        if any(_NUL in str(value) for value in arguments.values()):  # which no id and no name has
+            raise NotFound
         if self.body is not None:
             self.body.receive()
         if not self.waits:
@@ -263,23 +294,13 @@ def declared(endpoint: str | None) -> Route | None:
 
 def read_query(model: type[Query]) -> Query:
     """Return the query parameters of the current request. Raises StudioError that names the one at fault."""
+    sent = request.args.to_dict()
+    if unfit := next((name for name, value in sent.items() if _NUL in value), None):
+        raise refusal(unfit, "has the character NUL; take it out")
     try:
-        return model.model_validate(request.args.to_dict())
+        return model.model_validate(sent)
     except ValidationError as error:
         raise from_validation(error, known=model.model_fields) from error
-
-
-def read_json(data: bytes, such_as: str = '{"operation": "generate", ...}') -> dict[str, Any]:
-    """Return the JSON object in the bytes. Raises StudioError, which shows ``such_as`` as an example."""
-    if len(data) > MAX_JSON_BYTES:
-        raise StudioError("body_too_large", f"The JSON is larger than {MAX_JSON_BYTES} bytes; send images as files.")
-    try:
-        body = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise StudioError("malformed_body", "The body is not JSON that can be read.") from error
-    if not isinstance(body, dict):
-        raise StudioError("malformed_body", f"The body must be a JSON object such as {such_as}.")
-    return body
 
 
 def read_model(model: type[Query], what: str, such_as: str) -> Query:

@@ -170,7 +170,7 @@ class Streams:
             streams = list(self._streams)
         if not streams or not (words or whole):
             return
-        at = time.time()
+        at = self._store.database.now()
         look = partial(
             self._store.following.look,
             {word for word in words if word != QUEUE},

@@ -29,8 +29,6 @@ from qwen_image_studio.web.streams import Stream, Streams
 
 _log = logging.getLogger(__name__)
 
-LOST_NEWS_S = 1.0
-"""Time after which all watched jobs are looked at, whatever was heard, in case a word was lost, in seconds."""
 WAIT_S = 590.0
 """Time after which a waiting caller is told where to look, in seconds. OpenAI's own client gives up at 600 s."""
 CROWD_PER_S = 40.0
@@ -66,14 +64,15 @@ class Changes:
         self._watches: dict[str, list[Watch]] = defaultdict(list)
         self.watches = 0
         """Number of those who wait."""
-        self._listens = False
+        self._listens: threads.Event | None = None
+        """Set once somebody listens; None where nobody is about to."""
 
     @contextmanager
     def watching(self, job_id: str, *, sees: Sees = Sees.ALL) -> Iterator["Watch"]:
         """Watch one job within the block. Read the job inside of it, so that no change after the read is missed."""
         watch = Watch(sees, lambda: self.watches)
+        self._listen()
         with self._lock:
-            self._listen()
             self._watches[job_id].append(watch)
             self.watches += 1
         try:
@@ -88,8 +87,8 @@ class Changes:
     @contextmanager
     def following(self, stream: Stream) -> Iterator[Stream]:
         """Let a stream hear of everything of its owner within the block. Look inside of it, as with `watching`."""
+        self._listen()
         with self._lock:
-            self._listen()
             self.watches += 1
         self.streams.add(stream)
         try:
@@ -100,24 +99,32 @@ class Changes:
                 self.watches -= 1
 
     def _listen(self) -> None:
-        if not self._listens:
-            ear = self._store.bell.listen(JOBS)  # before the first view reads its job
-            threads.start(partial(self._hear, ear), "changes")
-            self._listens = True
+        """Have somebody listen, before anybody reads what he waits for."""
+        with self._lock:
+            if self._listens is None:
+                self._listens = threads.new_event()
+                threads.start(partial(self._hear, self._listens), "changes")
+            listens = self._listens
+        listens.wait()
 
-    def _hear(self, ear: Ear) -> None:
+    def _hear(self, listens: threads.Event) -> None:
+        ear = None
         try:
+            ear = threads.EAR.run(partial(self._store.bell.listen, JOBS))
+            listens.set()
             self._run(ear)
         finally:
-            self._listens = False  # the next who waits starts it anew
-            ear.close()
+            self._listens = None  # the next who waits starts it anew
+            listens.set()
+            if ear is not None:
+                ear.close()
 
     def _run(self, ear: Ear) -> None:
+        """Look at what is heard of; and at all watched jobs now and then, whatever was heard: words may be lost."""
         complete_at = time.monotonic()
         while True:
-            heard = words = threads.EAR.run(partial(ear.wait, LOST_NEWS_S))
-            if time.monotonic() - complete_at >= LOST_NEWS_S:
-                words = frozenset()
+            heard = threads.EAR.run(partial(ear.wait, ear.look_s))
+            words = heard if time.monotonic() - complete_at < ear.look_s else frozenset()
             with self._lock:
                 concerned = [job_id for job_id in self._watches if self._concerns(job_id, words)]
                 with_places = any(watch.sees is Sees.ALL for job_id in concerned for watch in self._watches[job_id])
@@ -195,15 +202,17 @@ class Watch:
 class Waiting:
     """The wait of one caller for one job."""
 
-    def __init__(self, job_id: str, owner: str, store: JobStore, watch: Watch) -> None:
+    def __init__(self, job_id: str, owner: str, store: JobStore, watch: Watch, wait_s: float | None = None) -> None:
+        """It lasts `wait_s` seconds at most, by default WAIT_S."""
         self._job_id, self._owner, self._store, self._watch = job_id, owner, store, watch
+        self._wait_s = WAIT_S if wait_s is None else wait_s
 
     def states(self) -> Iterator[Job]:
         """Yield the job now, at each change and at least every 5 s; the last one has succeeded, or is in review.
 
         Raises StudioError where the job ends otherwise or not soon enough.
         """
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + self._wait_s
         while True:
             job = threads.LOOKS.run(partial(self._store.jobs.get, self._job_id, self._owner))
             _check_end(job)
@@ -212,7 +221,9 @@ class Waiting:
             if job.state in {State.SUCCEEDED, State.REVIEW}:
                 return
             if left <= 0:
-                raise _still_working(job.id, f"The job {job.id} goes on, but has not ended within {WAIT_S:g} seconds")
+                raise _still_working(
+                    job.id, f"The job {job.id} goes on, but has not ended within {self._wait_s:g} seconds"
+                )
             self._watch.wait(
                 Tag(job.version, job.progress.phase, job.progress.step, state=job.state), min(left, LOOK_S)
             )
@@ -233,19 +244,17 @@ def waiting_for(
 ) -> Iterator[Waiting]:
     """Queue the submission, and watch its job until the end of the block. Raises what intake raises."""
     g.submission = submission
-    job = threads.INTAKE.run(
-        lambda: _sent_before(submission, caller.owner, store) or intake.accept(submission, caller)[0]
-    )
+    job = threads.INTAKE.run(lambda: _sent_before(submission, caller, store) or intake.accept(submission, caller)[0])
     submitted(job)
     with changes.watching(job.id, sees=sees) as watch:
         yield Waiting(job.id, caller.owner, store, watch)
 
 
-def _sent_before(submission: Submission, owner: str, store: JobStore) -> Job | None:
+def _sent_before(submission: Submission, caller: Caller, store: JobStore) -> Job | None:
     """Return the unfinished job of the same request, where the client is sending it again after losing the answer."""
     if submission.idempotency_key is not None or request.headers.get(_RESENT, "0") == "0":
         return None
-    return store.jobs.unfinished(owner, store.prompts.fingerprint(submission.fingerprint()))
+    return store.jobs.unfinished(caller.owner, store.prompts.fingerprint(submission.fingerprint()), caller.key)
 
 
 def _check_end(job: Job) -> None:

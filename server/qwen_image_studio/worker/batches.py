@@ -12,7 +12,7 @@ from qwen_image_studio.adjusting.contact_sheet import contact_sheet
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import AttemptOver, Cancelled, Released, StudioError
 from qwen_image_studio.contract.limits import NO_LIMITS
-from qwen_image_studio.contract.words import Lane, State
+from qwen_image_studio.contract.words import Lane, State, Tier
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.gallery.attempt import Attempt
 from qwen_image_studio.guard.keys import KeyStore
@@ -107,7 +107,7 @@ class Batches:
 
         Raises Cancelled and what the job store raises.
         """
-        began = time.time()
+        began = self._store.database.now()
         new, refusal = self._refused_row(lease, plan, number) if was_poisoned else self._row_job(lease, plan, number)
         with ExitStack() as undo:
             undo.callback(self._intake.withdraw_inputs, new, began)
@@ -128,7 +128,7 @@ class Batches:
         """Return the job of one row; where none can be made, a placeholder with the code and message of the reason."""
         try:
             with contained("job %s: row %d", lease.job.id, number, message=_BROKEN_ROW_MESSAGE):
-                submission, caller = _submission(plan, number), self._caller(lease.job)
+                submission, caller = _submission(lease.job, plan, number), self._caller(lease.job)
                 return self._intake.new_job(submission, caller, row_of=lease.job.id), None
         except StudioError as error:
             if error.code in _TEMPORARY and not self._has_waited(lease, number, error):
@@ -156,7 +156,9 @@ class Batches:
         able = (model.name for model in self._models.values() if operation in model.operations)
         model = str(asked.get("model") or next(able, ""))
         lane = Lane.PAINT if model else Lane.LIGHT
-        return NewJob(lease.job.owner, operation, lane, model, tier=lease.job.tier, plan={})
+        tier = asked.get("tier")
+        shown = tier if tier in {*Tier} else lease.job.tier  # what is no tier may be why there is no job
+        return NewJob(lease.job.owner, operation, lane, model, tier=str(shown), plan={})
 
     def _refused_row(self, lease: Lease, plan: BatchPlan, number: int) -> tuple[NewJob, tuple[str, str]]:
         message = (
@@ -292,8 +294,10 @@ def _given_out(images: Sequence[StoredImage]) -> list[StoredImage]:
     return [image for image in images if not image.review.withheld]
 
 
-def _submission(plan: BatchPlan, number: int) -> Submission:
-    return Submission(row_request(plan.job, plan.table[number], plan.row_seeds[number]))
+def _submission(batch: Job, plan: BatchPlan, number: int) -> Submission:
+    asked, seed = row_request(plan.job, plan.table[number], batch.inputs), plan.row_seeds[number]
+    seeded = asked if seed is None else asked.model_copy(update={"seed": seed})
+    return Submission(seeded, draws_seed=getattr(asked, "seed", None) is None)
 
 
 def _shared_warnings(rows: Sequence[Job]) -> list[str]:

@@ -72,8 +72,8 @@ class LeaseKeeper:
         self._preview = preview
 
     def hear(self, words: Collection[str]) -> None:
-        """Look at the cancel flag now, where one of the words is the job's id."""
-        if self._lease.job.id in words:
+        """Look at the cancel flag now, where one of the words is the job's id, or none says whose it is."""
+        if not words or self._lease.job.id in words:
             self._is_asked = True
             self._look.set()
 

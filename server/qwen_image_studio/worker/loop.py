@@ -7,9 +7,10 @@ import contextlib
 import logging
 import os
 import queue
+import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,8 +19,7 @@ from typing import Any, NoReturn
 
 from PIL import Image
 
-from qwen_image_studio.adjusting.engine import AdjustEngine
-from qwen_image_studio.contract.errors import Cancelled, DeviceLost, LeaseLost, Released, StudioError
+from qwen_image_studio.contract.errors import Cancelled, DeviceLost, EndUnwritten, LeaseLost, Released, StudioError
 from qwen_image_studio.contract.words import ADJUSTED, Band, Lane, State, WorkerState
 from qwen_image_studio.gallery import Gallery, open_gallery
 from qwen_image_studio.gallery.attempt import Attempt, clear_attempts
@@ -28,33 +28,34 @@ from qwen_image_studio.gallery.pruning import Retention
 from qwen_image_studio.guard.safety import Safety
 from qwen_image_studio.imaging import open_image, read_origin
 from qwen_image_studio.imaging.label import Label
-from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs import JobStore, Lease, StoredImage
-from qwen_image_studio.jobs.news import CANCELS, work
+from qwen_image_studio.jobs.leases import ALL, Choice
+from qwen_image_studio.jobs.news import CANCELS, DEAF_LOOK_S, Ear, work
 from qwen_image_studio.jobs.retries import DEVICE_LOST, INPUT_UNREADABLE, WORKER_LOST, is_frugal, told
 from qwen_image_studio.jobs.states import Measured
-from qwen_image_studio.models.table import Model
 from qwen_image_studio.planning.engine import Engine
+from qwen_image_studio.planning.offers import Offer
 from qwen_image_studio.planning.plan import read_plan
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.system.devices import worker_name
 from qwen_image_studio.system.logs import begin_with
 from qwen_image_studio.system.processes import EXIT_HUNG
+from qwen_image_studio.system.seats import worker_name
 from qwen_image_studio.worker.batches import Batches
 from qwen_image_studio.worker.checking import Checks, checks_for
-from qwen_image_studio.worker.ends import attempts_to_clear, settled
+from qwen_image_studio.worker.choosing import Choosing
+from qwen_image_studio.worker.ends import OUTAGE_S, attempts_to_clear, settled
 from qwen_image_studio.worker.faults import contained
 from qwen_image_studio.worker.finishing import Finisher
 from qwen_image_studio.worker.inputs import InputUnreadable, read_inputs
 from qwen_image_studio.worker.keeper import LeaseKeeper
 from qwen_image_studio.worker.reporting import Reporter
 from qwen_image_studio.worker.stopwatch import CHECKING, Stopwatch
+from qwen_image_studio.worker.unserved import Unserved
 
 _log = logging.getLogger(__name__)
 
-IDLE_S = 1.0
-"""Longest sleep before the next look at the table, which also finds expired leases, in seconds."""
-_LISTEN_S = 60.0
+LISTEN_S = 60.0
+"""Time after which all is looked at even if no word has come, in seconds."""
 
 _BANDS = {"content_blocked": Band.BLOCK, "safety_unavailable": Band.UNAVAILABLE}
 """The classifier's band of a job that has failed for it, by the error's code."""
@@ -86,21 +87,36 @@ class Worker:
         lane: Lane = Lane.PAINT,
         batches: Batches | None = None,
         retention: Retention | None = None,
+        unserved: Unserved | None = None,
+        name: str = "",
+        offer: Callable[[], Offer] | None = None,
     ) -> None:
-        """Run the jobs of `lane`; `batches` and `retention` are given to the light worker only."""
-        self._batches, self._retention = batches, retention
+        """Run the jobs of `lane`, under the name or by default one of this process's own; `batches`, `retention` and
+        `unserved` are given to light workers only. With an `offer`, jobs are left to others that they suit better.
+        """
+        self._batches, self._retention, self._unserved = batches, retention, unserved
         self._lane = lane
         self._settings, self._device, self._engine, self._models = settings, device, engine, models
         self._store = store
         self._gallery: Gallery = open_gallery(settings, store)
-        self._name = worker_name(device)
-        self._reporter = Reporter(store, device, self._loaded_model)
+        self._name = name or worker_name(device, settings.worker_name)
+        self._choice: Choice = ALL
+        if offer is not None and lane is Lane.PAINT:
+            self._choice = Choosing(store, self._name, offer, settings.unserved_s)
+        self._reporter = Reporter(store, self._name, device, settings, self._loaded_model, offer)
         self._stopping_at: float | None = None
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._ear: Ear | None = None
         self._keepers: list[LeaseKeeper] = []
         """The keepers of the job in hand, and of those that the finisher has."""
-        self._settled = partial(settled, patience_s=settings.lease_s)
+        patience_s = max(settings.lease_s, OUTAGE_S) if store.database.is_postgresql else settings.lease_s
+        self._settled = partial(settled, patience_s=patience_s)
         self._label, self._safety, self._finisher = Label.of(settings), Safety(settings, store.database), Finisher()
+
+    @property
+    def state(self) -> WorkerState:
+        """Return how it is, as it reports it."""
+        return self._reporter.state
 
     def stop(self, _signal: int, _frame: FrameType | None) -> None:
         """Handle a signal: claim no more jobs, and finish the present one within the grace period or give it back."""
@@ -111,13 +127,11 @@ class Worker:
 
     def run(self) -> None:
         """Run jobs until stopped."""
-        # We hold the device's lock, so the worker that had these is dead.
-        if taken := self._store.leases.abandon(self._name):
-            _log.info("took back %d jobs of the worker before", taken)
         self._reporter.begin()
         self._warm_up()
         threading.Thread(target=self._listen, daemon=True, name="ear").start()
         while self._stopping_at is None:
+            self._watch()
             if not self.run_next():
                 if self._retention is not None:
                     self._retention.work()
@@ -125,21 +139,35 @@ class Worker:
         self._finisher.close()
         self._reporter.report(WorkerState.LOST, "Stopped.")
 
+    def _watch(self) -> None:
+        """Look for jobs that no worker paints."""
+        try:
+            if self._unserved is not None:
+                self._unserved.look()
+        except StudioError as busy:
+            _log.warning("%s", busy)
+
     def _listen(self) -> None:
         """Wake the loop when there is new work, and the keeper when its job is to stop."""
-        ear = self._store.bell.listen(work(self._lane), CANCELS)
+        ear = self._ear = self._store.bell.listen(work(self._lane), CANCELS)
+        self._wakes.put(None)  # for what was submitted before
         while self._stopping_at is None:
-            words = ear.wait(_LISTEN_S)
-            if self._lane in words:
+            words = ear.wait(LISTEN_S)
+            if self._lane in words or not words:
                 self._wakes.put(None)
             for keeper in list(self._keepers):
                 keeper.hear(words)
         ear.close()
 
     def _sleep(self) -> None:
-        """Sleep until there is news, the worker is to stop, or it is time for the next look."""
+        """Sleep until there is news, the worker is to stop, or it is time for the next look, which also finds expired
+        leases.
+        """
+        look_s, spread_s = (self._ear.look_s, self._ear.spread_s) if self._ear is not None else (DEAF_LOOK_S, 0.0)
         with contextlib.suppress(queue.Empty):
-            self._wakes.get(timeout=IDLE_S)
+            self._wakes.get(timeout=look_s)
+            if self._stopping_at is None:
+                time.sleep(random.uniform(0, spread_s))  # noqa: S311 - spreads load, guards nothing
             while True:
                 self._wakes.get_nowait()
 
@@ -163,7 +191,9 @@ class Worker:
         begin_with()
         began = time.monotonic()
         try:
-            lease = self._store.leases.claim(self._name, self._lane, self._models, self._engine.loaded)
+            lease = self._store.leases.claim(
+                self._name, self._lane, self._models, self._engine.loaded, choice=self._choice
+            )
         except StudioError as busy:
             _log.warning("%s", busy)
             return False
@@ -185,15 +215,15 @@ class Worker:
             _log.warning("job %s: lost lease; another attempt has it", lease.job.id)
             if not self._has_ended_itself(lease):
                 clear_attempts(self._gallery, lease, [lease.token])
+        except EndUnwritten as gone:
+            _log.error("job %s: its end cannot be written (%s); another attempt follows its lease", lease.job.id, gone)
 
     def _has_ended_itself(self, lease: Lease) -> bool:
         """Return whether the lease is gone because this attempt itself has ended the job; not so for a deleted job."""
         try:
             return self._store.jobs.get(lease.job.id).lease_token == lease.token
         except StudioError as error:
-            if error.code != "not_found":
-                raise
-            return False
+            return error.code != "not_found"  # who cannot look leaves the files to the next attempt
 
     def _attempt(self, lease: Lease, stopwatch: Stopwatch, work: Callable[[], State | None]) -> None:
         """Do the work, and write every end but LeaseLost to the table; the work returns None where it goes on."""
@@ -251,16 +281,8 @@ class Worker:
                 self._keepers.remove(keeper)
 
     def _finished(self, lease: Lease, stopwatch: Stopwatch, result: _Result) -> State:
-        return self._settled(
-            lambda: self._store.leases.finish(
-                lease,
-                result.images,
-                result.warnings,
-                result.compute_saved,
-                measured=stopwatch.read(),
-                band=result.band,
-            )
-        )
+        finish = partial(self._store.leases.finish, lease, result.images, result.warnings, result.compute_saved)
+        return self._settled(lambda: finish(measured=stopwatch.read(), band=result.band))
 
     def _fail(self, lease: Lease, error: StudioError, measured: Measured) -> State:
         reason = INPUT_UNREADABLE if isinstance(error, InputUnreadable) else error.code
@@ -319,13 +341,3 @@ class Worker:
         if self._lane is Lane.LIGHT:
             return ADJUSTED
         return self._engine.loaded.model if self._engine.loaded else None
-
-
-def light_worker(
-    settings: Settings, models: Mapping[str, Model], store: JobStore, server_started_at: float = 0.0
-) -> Worker:
-    """Return the worker that needs no model: it adjusts pictures and runs batches, whose rows are for `models`."""
-    gallery, engine = open_gallery(settings, store), AdjustEngine(settings)
-    batches = Batches(settings, store, gallery, Intake(settings, store, gallery, models), models)
-    retention = Retention(gallery, store, settings, server_started_at=server_started_at)
-    return Worker(settings, engine.device, engine, [], store, lane=Lane.LIGHT, batches=batches, retention=retention)

@@ -38,8 +38,6 @@ OF_KEY_AT_ONCE = 8
 """Largest number of them that belong to one API key, which may name as many hosts as it likes."""
 TURN = 20
 """Largest number of deliveries for which a line keeps its thread."""
-LOOK_S = 1.0
-"""Longest time between two looks at the outbox, in seconds."""
 PRUNE_S = 3600.0
 """Time between two rounds of deleting old deliveries, in seconds."""
 CLAIM_S = 5.0
@@ -90,14 +88,14 @@ class Sender:
                 self._prune()
         except StudioError as busy:  # it is the database; the next look may succeed
             _log.warning("%s", busy)
-        ear.wait(LOOK_S)
+        ear.wait(ear.look_s)
 
     def start_due(self, now: float | None = None) -> None:
         """Begin with each line that has something to send, as many as there is room for; `now` is in Unix seconds.
 
         Raises StudioError where the outbox cannot be read.
         """
-        for line in self._in_turn(self._store.outbox.due(time.time() if now is None else now)):
+        for line in self._in_turn(self._store.outbox.due(self._store.database.now(now))):
             if self._begin(line):
                 threading.Thread(target=self._serve, args=(line,), daemon=True, name="callbacks").start()
 
@@ -140,7 +138,7 @@ class Sender:
 
         Raises StudioError where the database cannot be used; the delivery is tried again later.
         """
-        began = time.time() if now is None else now
+        began = self._store.database.now(now)
         delivery = self._store.outbox.claim(line, began + self._settings.webhook_timeout_s + CLAIM_S, began)
         if delivery is None:
             return False
@@ -151,7 +149,7 @@ class Sender:
             if error.code != "engine_failed":
                 raise
             answer = Answer(None, error.message)
-        return self._note(delivery, answer, time.time() if now is None else now)
+        return self._note(delivery, answer, self._store.database.now(now))
 
     def _post(self, delivery: Delivery) -> Answer:
         body = message(delivery, self._store, self._gallery)
@@ -176,7 +174,7 @@ class Sender:
         """Delete some of what is old, now and then."""
         if time.monotonic() < self._prune_at:
             return
-        if not self._store.outbox.prune(time.time() - self._settings.webhook_keep_days * _DAY_S):
+        if not self._store.outbox.prune(self._store.database.now() - self._settings.webhook_keep_days * _DAY_S):
             self._prune_at = time.monotonic() + PRUNE_S
 
     def stop(self) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from training.data.edits import Stock
 from training.data.scenes import Layout
 from training.data.sprites import load_atlas
+from training.stages.distilling import DistilStage
 from training.stages.editing import EditStage
 from training.stages.encoder import EncoderStage
 from training.stages.eyes import EyesStage
@@ -14,14 +15,24 @@ from training.stages.run import Stage
 from training.stages.table import changed_world, open_table, world
 from training.stages.vae import VaeStage
 
-STEPS = {"vae": 2400, "text_encoder": 600, "transformer": 2400, "eyes": 3000, "edit": 5000, "judge": 2800}
+STEPS = {
+    "vae": 2400,
+    "text_encoder": 600,
+    "transformer": 2400,
+    "eyes": 3000,
+    "edit": 5000,
+    "judge": 2800,
+    "distil": 480,
+}
 """Number of steps for which the recipe trains each stage."""
 TOY_STEPS = 2
 TOY_STRIDE = 997  # at toy length one in this many scenes is encoded
 
 
-def open_stage(name: str, run: Path, cache: Path, seed: int, steps: int, *, toy: bool = False) -> Stage:
-    """Return the stage before its first step; `run` holds the earlier stages. With `toy` its batches are tiny."""
+def open_stage(name: str, run: Path, cache: Path, weights: Path, seed: int, steps: int, *, toy: bool = False) -> Stage:
+    """Return the stage before its first step; `run` holds the earlier stages, and `weights` are those to distil. With
+    `toy` its batches are tiny.
+    """
     batch = {"batch": 2} if toy else {}
     fast = not toy
     if name == "text_encoder":
@@ -31,6 +42,8 @@ def open_stage(name: str, run: Path, cache: Path, seed: int, steps: int, *, toy:
         return VaeStage(atlas, seed, steps, fast=fast, **batch)
     if name == "judge":
         return JudgeStage(atlas, seed, steps, **batch)
+    if name == "distil":
+        return DistilStage(run, weights, atlas, seed, steps, fast=fast, **batch)
     if name == "eyes":
         return EyesStage(run, atlas, Stock(world(layouts=(Layout.PAIR,))), seed, steps, **batch)
     scenes = world() + changed_world()

@@ -1,13 +1,14 @@
 """The small world as latents: the square scenes are encoded once by the trained VAE, all others when they are drawn."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKLQwenImage
 
 from training.data.edits import SQUARE
 from training.data.scenes import (
@@ -118,15 +119,15 @@ class Table:
 
 
 class SceneEncoder:
-    """The run's VAE, with the statistics that bring its latents to mean 0 and deviation 1."""
+    """A trained VAE, with the statistics that bring its latents to mean 0 and deviation 1."""
 
-    def __init__(self, run: Path, atlas: Atlas) -> None:
+    def __init__(self, vae: AutoencoderKLQwenImage, figures: Mapping[str, Sequence[float]], atlas: Atlas) -> None:
+        """`figures` are ``latents_mean`` and ``latents_std``; the VAE becomes a flat one."""
         self.atlas = atlas
-        figures = latent_statistics(run, atlas)
         self._mean, self._deviation = (
             torch.tensor(figures[name], device=DEVICE)[:, None, None] for name in ("latents_mean", "latents_std")
         )
-        self._vae = flatten(inflate(load_state(run, "vae")["stage"]["mean"])).eval().to(DEVICE)
+        self._vae = flatten(vae).eval().to(DEVICE)
 
     @torch.no_grad()
     def latents(self, scenes: Sequence[Scene]) -> torch.Tensor:
@@ -135,6 +136,11 @@ class SceneEncoder:
         with fast_numbers():
             moments = moments_of(self._vae, to_tensor(pictures).to(DEVICE))
         return ((moments.float().chunk(2, dim=1)[0] - self._mean) / self._deviation).half().cpu()
+
+
+def encoder_of(run: Path, atlas: Atlas) -> SceneEncoder:
+    """Return the run's VAE, to encode scenes with."""
+    return SceneEncoder(inflate(load_state(run, "vae")["stage"]["mean"]), latent_statistics(run, atlas), atlas)
 
 
 def latent_statistics(run: Path, atlas: Atlas) -> dict[str, list[float]]:
@@ -157,7 +163,7 @@ def latent_statistics(run: Path, atlas: Atlas) -> dict[str, list[float]]:
 
 def open_table(run: Path, atlas: Atlas, scenes: Sequence[Scene], name: str = "square") -> Table:
     """Return the latents of these scenes by the run's VAE, kept in the run under that name."""
-    encoder = SceneEncoder(run, atlas)
+    encoder = encoder_of(run, atlas)
     kept = run / f"latents-{name}.pt"
     if not kept.is_file():
         new = kept.with_suffix(".new")

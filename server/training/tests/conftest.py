@@ -17,7 +17,7 @@ from training.stages.encoder import EncoderStage
 from training.stages.flow import FlowStage
 from training.stages.judging import JudgeStage
 from training.stages.run import Stage, train
-from training.stages.table import SceneEncoder, Table, changed_world, open_table, world
+from training.stages.table import Table, changed_world, encoder_of, open_table, world
 from training.stages.vae import VaeStage
 
 __all__ = ["engine", "miniature", "one_thread"]
@@ -73,4 +73,4 @@ def table(run: Path, atlas: Atlas) -> Table:
     """Every square scene that an edit may need, with latents that are not worth the work of a VAE."""
     scenes = [*world((8, 8), pairs=60), *changed_world((8, 8))]
     latents = torch.randn(8, 16, 16, 16, generator=torch.Generator().manual_seed(0)).half()
-    return Table(scenes, latents[torch.arange(len(scenes)) % 8], SceneEncoder(run, atlas))
+    return Table(scenes, latents[torch.arange(len(scenes)) % 8], encoder_of(run, atlas))

@@ -17,7 +17,8 @@ from PIL import Image
 
 from qwen_image_studio.contract.words import Tier, Way
 from qwen_image_studio.models.families.qwen_image_edit import sides_for
-from qwen_image_studio.models.table import MODELS, Model, Recipe
+from qwen_image_studio.models.table import MODELS, Model
+from qwen_image_studio.models.tiers import Recipe
 from qwen_image_studio.painting.qwen import QwenEngine, open_engine, open_pipeline
 from tests.support.plans import a_plan, painted
 from training import build as builder
@@ -37,7 +38,7 @@ from training.stages.flow import noise_levels, pack
 from training.stages.judging import JudgeStage, accuracy, draw_judged
 from training.stages.muon import orthogonalise
 from training.stages.run import load_state, random_of, train
-from training.stages.table import SceneEncoder, Table, draw_told, open_table, world
+from training.stages.table import Table, draw_told, encoder_of, open_table, world
 from training.stages.text import Prompter, tokenizer_of
 from training.stages.vae import flatten, inflate, moments_of, pictures_of
 from training.tests.conftest import SIZES, STOCK, TOYS, open_toy, quiet
@@ -74,7 +75,7 @@ def test_every_prompt_fits_into_what_training_feeds(run: Path) -> None:
 
 def test_the_objects_tokens_are_those_that_they_cover(run: Path, atlas: Atlas) -> None:
     scenes = [arrange(Layout.LEFT, ["panda"], "green")]
-    encoder = SceneEncoder(run, atlas)
+    encoder = encoder_of(run, atlas)
     shown = Table(scenes, torch.zeros(1, 16, 16, 16), encoder).shown(scenes).reshape(8, 8)
     assert not shown[:, 4:].any()
     assert shown[2:6, 0:4].sum() >= 12
@@ -208,16 +209,16 @@ def test_sheets_show_what_was_asked(
     monkeypatch.setattr(sheets, "TOLD", sheets.TOLD[:2])
     monkeypatch.setattr(sheets, "OF_EACH_KIND", 1)
     monkeypatch.setattr(sheets, "OF_EACH_SIZE", 1)
-    monkeypatch.setitem(
-        MODELS, "miniature", replace(miniature, tiers={Tier.QUALITY: Recipe(steps=2, guidance_scale=3.0)})
-    )
+    monkeypatch.setattr(sheets, "OF_TIERS", (1, 1))
+    quick = {Tier.QUALITY: Recipe(steps=2, guidance_scale=3.0), Tier.TURBO: Recipe(steps=2, guidance_scale=1.0)}
+    monkeypatch.setitem(MODELS, "miniature", replace(miniature, tiers=quick))
     out = tmp_path / "sheet.png"
-    for kind, rows in (("told", 1), ("edits", 3), ("sizes", 2)):
+    for kind, columns, rows in (("told", 8, 1), ("edits", 8, 3), ("sizes", 8, 2), ("tiers", 6, 1)):
         lines = list(sheets.paint(kind, Path(miniature.repository), drawn, out))
         with Image.open(out) as sheet:
-            assert sheet.size == (8 * 132, rows * 132)
+            assert sheet.size == (columns * 132, rows * 132)
             assert sheet.crop((0, 0, 128, 128)).getcolors() != [(128 * 128, (255, 255, 255))]
-        assert len(lines) == {"told": 2, "edits": 22, "sizes": 14}[kind]
+        assert len(lines) == {"told": 2, "edits": 22, "sizes": 14, "tiers": 5}[kind]
     assert [any("一" <= one <= "鿿" for one in prompt) for prompt in sheets.unseen(2)] == [False, True]
 
 
@@ -325,7 +326,7 @@ def test_everything_is_built_with_one_command_and_goes_on_where_it_was(drawn: Pa
     assert "The judge alone" in first.output
     assert "edits, unseen pairs: all else kept" in first.output
     made = {path.name for path in (tmp_path / "made").iterdir()}
-    assert {"judge.safetensors", "vocabulary.json", "model_index.json", "transformer"} <= made
+    assert {"judge.safetensors", "vocabulary.json", "model_index.json", "transformer", "turbo.safetensors"} <= made
     log = (tmp_path / "run" / "log.jsonl").read_text()
     again = CliRunner().invoke(main, [*told, "--count", "0"], catch_exceptions=False)
     assert again.exit_code == 0

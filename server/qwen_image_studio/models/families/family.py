@@ -41,6 +41,8 @@ class Family(ABC):
     works on the latents of Qwen-Image's VAE; a family that differs overrides them.
     """
 
+    part_names: tuple[str, ...] = ("scheduler", "vae", "text_encoder", "tokenizer", "transformer")
+    """Names of its `parts`, for whoever must not wait for torch."""
     starts_from_image = True
     """Whether a painting can start from the latents of a picture instead of noise."""
     takes_strength = True
@@ -53,6 +55,8 @@ class Family(ABC):
     """Whether the pipeline takes a negative prompt and ``true_cfg_scale``."""
     alpha = False
     """Whether its pictures can have transparency."""
+    float_latents = False
+    """Whether its pipeline can keep latents in float32 whatever the weights are in."""
     key_value_cache = False
     """Whether the transformer keeps keys and values from step to step, so that a step costs less than its tokens."""
     references = 0

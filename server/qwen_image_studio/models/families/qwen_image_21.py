@@ -11,8 +11,9 @@ from qwen_image_studio.models.families.texts import EncodesOnce, PillowProcessor
 class QwenImage21(Family):
     """The family with transparency and a VAE of its own, for which there is no start picture, hold or preview."""
 
+    part_names = ("scheduler", "vae", "text_encoder", "processor", "transformer")
     starts_from_image = takes_strength = holds = previews = False
-    alpha = True
+    alpha = float_latents = True
     key_value_cache = True
     references = 10
     pixels_per_latent = 16
@@ -32,10 +33,10 @@ class QwenImage21(Family):
         }
 
     def pipeline(self) -> Any:
-        """Return diffusers' pipeline, which here encodes each text once."""
+        """Return diffusers' pipeline, which here encodes each text once and can keep its latents in float32."""
         from diffusers import QwenImage21Pipeline
 
-        return with_mixin(EncodesOnce, QwenImage21Pipeline)
+        return with_mixin(WidensLatents, with_mixin(EncodesOnce, QwenImage21Pipeline))
 
     def tokenizer(self, parts: Mapping[str, Any]) -> Any:
         """Return the tokenizer inside the processor."""
@@ -48,3 +49,25 @@ class QwenImage21(Family):
             "output_resolution": math.isqrt(sources.first_pixels),
             "use_kv_cache": self.key_value_cache,
         }
+
+
+class WidensLatents:
+    """A pipeline that makes its latents in float32 where it is told so; its sources stay in the VAE's number format."""
+
+    float_latents = False
+    """Whether it does; whoever opens the pipeline sets it, and sees to it that the transformer takes them."""
+
+    def prepare_latents(
+        self, images: Any, batch: int, channels: int, height: int, width: int, dtype: Any, *others: Any
+    ) -> tuple[Any, Any]:
+        """Return the latents to start from, and those of the sources; `others` are device, generator and latents."""
+        import torch
+
+        prepare, size = super().prepare_latents, (batch, channels, height, width)  # type: ignore[misc]
+        if not self.float_latents:
+            made: tuple[Any, Any] = prepare(images, *size, dtype, *others)
+            return made
+        device, generator, given = others
+        latents, _ = prepare(None, *size, torch.float32, device, generator, given)
+        _, seen = prepare(images, *size, dtype, device, generator, latents)
+        return latents, seen

@@ -17,6 +17,7 @@ _FOR_VAE = -1
 class QwenImageEdit(QwenImage):
     """The parts of Qwen-Image, with a processor for the pictures that the text encoder sees."""
 
+    part_names = (*QwenImage.part_names, "processor")
     references = 3
 
     def parts(self) -> Mapping[str, Any]:

@@ -1,23 +1,25 @@
 """Texts for the pipelines of these families: each text is encoded once, by processors that need no torchvision."""
 
 from functools import cache
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qwen_image_studio.models.embeddings import Embeddings
 
 
 class EncodesOnce:
-    """A pipeline that encodes each text once, since the images of a job differ only by their seeds."""
+    """A pipeline that encodes a text once, and once more where other pictures are seen with it."""
 
-    def _get_qwen_prompt_embeds(self, prompt: str | list[str], *others: Any, **named: Any) -> Any:
-        known: dict[str, Any] = self.__dict__.setdefault("_encoded", {})
-        key = prompt if isinstance(prompt, str) else "\0".join(prompt)
-        if key not in known:
-            known[key] = super()._get_qwen_prompt_embeds(prompt, *others, **named)  # type: ignore[misc]
-        return known[key]
+    text_encoder: Any
+    embeddings: "Embeddings"
+    """What remembers the encodings; whoever opens the pipeline sets it."""
 
-    def forget_texts(self) -> None:
-        """Encode the texts anew at the next call, since an editing model reads them together with its pictures."""
-        self.__dict__.pop("_encoded", None)
+    def _get_qwen_prompt_embeds(self, *others: Any, **named: Any) -> Any:
+        encode = super()._get_qwen_prompt_embeds  # type: ignore[misc]
+        given = signature(encode).bind(*others, **named).arguments
+        return self.embeddings.of(self.text_encoder, type(self), given, lambda: encode(*others, **named))
 
 
 class PillowProcessor:

@@ -1,8 +1,6 @@
-"""Reading requests of OpenAI's clients: JSON, or a multipart form in which every value is a text."""
+"""Reading requests of OpenAI's clients: JSON, or a form in which every value is a text."""
 
-import json
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,13 +10,21 @@ from pydantic import ValidationError
 from qwen_image_studio.contract.errors import StudioError, from_validation
 from qwen_image_studio.imaging.decoding import receive_white_mask
 from qwen_image_studio.recipe import MASK, Submission, Upload
-from qwen_image_studio.web.forms import check_names, in_order, is_image, read_uploads
-from qwen_image_studio.web.openai.pictures import read_body, with_pictures
-from qwen_image_studio.web.openai.requests import ImagesEditRequest, ImagesGenerateRequest
+from qwen_image_studio.web.json_pictures import read_with_pictures
+from qwen_image_studio.web.names import Understood, understood
+from qwen_image_studio.web.openai.forms import FORMS, read_form
+from qwen_image_studio.web.openai.pictures import IMAGES, with_pictures
+from qwen_image_studio.web.openai.requests import (
+    VARIATION,
+    ImagesEditRequest,
+    ImagesGenerateRequest,
+    ImagesVariationRequest,
+)
 from qwen_image_studio.web.routing import read_idempotency_key, services
 
 _Request = TypeVar("_Request", ImagesGenerateRequest, ImagesEditRequest)
-_PART_OF = re.compile(r"(slots|region)\[(\w{1,64})\]")
+DEPLOYMENT = "deployment"
+"""Variable of Azure's paths: the name of a model, where the request itself names none."""
 
 
 @dataclass(frozen=True)
@@ -27,22 +33,46 @@ class Asked:
 
     request: ImagesGenerateRequest | ImagesEditRequest
     submission: Submission
+    ignored: Sequence[str] = ()
+    """Warnings about parameters that were ignored or taken as something else."""
 
 
 def read_generation() -> Asked:
     """Read the current request for new images. Raises StudioError that names the parameter at fault."""
     if request.mimetype != "application/json":
         raise StudioError("unsupported_media_type", "Send application/json; files go to /v1/images/edits.")
-    asked = _validated(ImagesGenerateRequest, read_body())
-    return Asked(asked, Submission(asked.job_request(), [], read_idempotency_key()))
+    body, uploads = with_pictures(_json())
+    image = body.get("image")
+    if isinstance(image, list) and len(image) == 1:
+        [image] = [body["image"]] = image
+    if MASK in body or any(upload.param == MASK for upload in uploads):
+        raise StudioError("invalid_value", "mask: goes with an image to /v1/images/edits.", param=MASK)
+    if isinstance(image, list) or len(uploads) > 1:  # which only an edit can start from
+        found = _understood(body, ImagesEditRequest)
+        edit = _validated(ImagesEditRequest, found)
+        job = edit.job_request(services().models, has_mask=False)
+        return Asked(edit, Submission(job, uploads, read_idempotency_key()), found.warnings)
+    found = _understood(body, ImagesGenerateRequest)
+    asked = _validated(ImagesGenerateRequest, found)
+    job = asked.job_request(services().models, has_image=bool(asked.image or uploads))
+    return Asked(asked, Submission(job, uploads, read_idempotency_key()), found.warnings)
 
 
 def read_edit() -> Asked:
     """Read the current request to change images. Raises StudioError that names the parameter at fault."""
-    if request.mimetype == "multipart/form-data":
-        body, uploads = _form()
+    return _read_edit(ImagesEditRequest)
+
+
+def read_variation() -> Asked:
+    """Read the current request for images like another. Raises StudioError that names the parameter at fault."""
+    return _read_edit(ImagesVariationRequest)
+
+
+def _read_edit(model: type[ImagesEditRequest]) -> Asked:
+    if request.mimetype in FORMS:
+        body, uploads = read_form(_names(model))
     elif request.mimetype == "application/json":
-        body, uploads = read_body(), []
+        body, uploads = _json(), []
     else:
         raise StudioError(
             "unsupported_media_type", "Send multipart/form-data with 'image' files, or JSON with ids or data URLs."
@@ -56,60 +86,40 @@ def read_edit() -> Asked:
             "image may change, is taken by POST /v1/jobs.",
             param="mask",
         )
-    asked = _validated(ImagesEditRequest, body)
-    job = asked.job_request(has_mask=any(upload.param == MASK for upload in uploads))
+    found = _understood(body, model)
+    if model is ImagesVariationRequest and not found.params.keys() & {"prompt", "template"}:
+        found.params["prompt"] = VARIATION
+    asked = _validated(model, found)
+    job = asked.job_request(services().models, has_mask=any(upload.param == MASK for upload in uploads))
     Submission(job, uploads).check()  # before the mask is opened
-    return Asked(asked, Submission(job, _white_masked(uploads), read_idempotency_key()))
+    return Asked(asked, Submission(job, _white_masked(uploads), read_idempotency_key()), found.warnings)
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-def _form() -> tuple[dict[str, Any], list[Upload]]:
-    """Return the fields of a multipart form, and its files in order. Images may also be fields, with ids or URLs."""
-    check_names()
-    return _fields(), read_uploads()
+def _json() -> dict[str, Any]:
+    return read_with_pictures({*IMAGES, MASK}, such_as='{"prompt": "a red apple"}')
 
 
-def _fields() -> dict[str, Any]:
-    body: dict[str, Any] = {}
-    objects: dict[str, dict[str, str]] = {}
-    sent = [(name, [value for value in values if value.strip()]) for name, values in request.form.lists()]
-    images = [(name, value) for name, values in sent if is_image(name) for value in values]
-    if images:
-        body["image"] = [images[index][1] for index in in_order(name for name, _ in images)]
-    for name, values in sent:
-        if is_image(name) or not values:  # clients send empty fields for what was left open
-            continue
-        if len(values) > 1:
-            raise _twice(name)
-        elif part := _PART_OF.fullmatch(name):  # how OpenAI's client writes an object of extra_body
-            objects.setdefault(part[1], {})[part[2]] = values[0]
-        else:
-            body[name] = _object(values[0]) if name in {"slots", "region"} else values[0]
-    if both := body.keys() & objects:
-        raise _twice(both.pop())
-    return {**body, **objects}
+def _names(model: type[_Request]) -> set[str]:
+    """Return the names of a request's parameters on the wire."""
+    return {field.alias or name for name, field in model.model_fields.items()}
 
 
-def _twice(name: str) -> StudioError:
-    return StudioError("invalid_value", f"{name[:60]}: was sent more than once.", param=name[:60])
+def _understood(body: Mapping[str, Any], model: type[_Request]) -> Understood:
+    found = understood(body, _names(model))
+    if deployment := (request.view_args or {}).get(DEPLOYMENT):
+        found.params.setdefault("model", deployment)
+    return found
 
 
-def _object(text: str) -> Any:
-    """Return an object that was sent as a field of JSON; other text as it is, to be refused under its field's name."""
+def _validated(model: type[_Request], found: Understood) -> _Request:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-
-
-def _validated(model: type[_Request], body: dict[str, Any]) -> _Request:
-    try:
-        return model.model_validate(body)
+        return model.model_validate(found.params)
     except ValidationError as error:
         where = "request of OpenAI's images API"
-        raise from_validation(error, where=where, known=model.model_fields) from error
+        raise found.named_as_sent(from_validation(error, where=where)) from error
 
 
 def _white_masked(uploads: Sequence[Upload]) -> list[Upload]:

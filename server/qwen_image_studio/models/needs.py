@@ -1,0 +1,27 @@
+"""Needs: the memory that painting with a model takes besides its weights, and the smallest card for it."""
+
+import math
+
+from qwen_image_studio.contract.words import MAX_INPUTS, Precision
+from qwen_image_studio.models.footprints import Place, Stored, card_that_holds, own_bytes, shared_bytes
+from qwen_image_studio.models.table import Model
+
+
+def denoising_bytes(model: Model) -> int:
+    """Return the memory of a forward pass besides the weights, in bytes: over the largest picture, or over the most
+    sources, of which one counts where keys and values are kept.
+    """
+    net, token = model.network.transformer, max(model.family(way).pixels_per_token for way in model.families) ** 2
+    source, native = model.input_pixels // token, math.prod(max(model.sizes.values(), key=math.prod)) // token
+    text = max(model.max_prompt_tokens.values())
+    if net.kept_bytes:
+        return net.working_bytes(native + source + text) + net.kept_bytes * source
+    shown = native + min(model.max_images, MAX_INPUTS) * source
+    return net.working_bytes(max(model.max_pixels // token, shown) + text)
+
+
+def least_gib(model: Model) -> float:
+    """Return the memory in GiB of the smallest card that holds the model's transformer: in fp8, with tables."""
+    own = own_bytes(model.network.transformer, Stored(Precision.FP8, tables=True), lora=model.has_tier_lora)
+    work = max(denoising_bytes(model), model.network.vae.tile)
+    return card_that_holds(own + shared_bytes(model.network, Place.STREAMED) + work)
