@@ -46,9 +46,9 @@ class ServerSettings(BaseSettings):
     )
     public_url: str = Field("", description="Address under which people reach the server; image links start with it.")
     secret_key: SecretStr = Field(
-        SecretStr(""), description="Signs image links. Empty: made once and kept in DATA_DIR/secret_key."
+        SecretStr(""), description="Signs links and sessions. Empty: made once and kept in DATA_DIR/secret_key."
     )
-    secret_key_fallbacks: CommaList = Field((), description="Earlier secret keys (comma list) whose links stay valid.")
+    secret_key_fallbacks: CommaList = Field((), description="Earlier secret keys (comma list) that still count.")
     link_ttl_s: int = Field(7 * 86400, ge=60, description="Seconds for which a link to an image works.")
     models: CommaList = Field(
         (),
