@@ -101,6 +101,7 @@ FILTERS = {
     "operation=generate": {"cup", "杯子", "100%"},
     "operation=edit": {"blue"},
     "operation=adjust": {"flip"},
+    "operation=edit,inpaint,adjust": {"blue", "flip"},
     "model=miniature": {"cup", "杯子", "100%", "blue"},
     "model=cv": {"flip"},
     "q=CUP": {"cup"},
@@ -108,6 +109,7 @@ FILTERS = {
     "q=100%25": {"100%"},
     "q=_": set(),
     "source=upload": {"upload"},
+    "rows=false": {"cup", "杯子", "100%", "blue", "flip", "upload"},
     "source=made": {"cup", "杯子", "100%", "blue", "flip"},
     "user=ann": {"cup"},
     "conversation=c1": {"blue"},
@@ -154,6 +156,13 @@ def test_the_rows_of_a_batch_are_listed_and_found_by_it(client: FlaskClient, wor
     [sheet] = listed(client, "?operation=batch")["data"]
     assert (sheet["job_id"], sheet["parent_id"]) == (batch_id, None)
     assert listed(client)["total"] == 3
+    upload = client.post("/v1/images", data={"image": (BytesIO(png()), "x.png")}).get_json()["id"]
+    without = listed(client, "?rows=false")
+    assert (ids(without), without["total"]) == ([upload, sheet["id"]], 2)
+    alone = painted(client, worker, prompt="a cup")["id"]
+    batches = client.get("/v1/jobs?operation=batch,campaign").get_json()["data"]
+    assert [(job["id"], job["rows"]["succeeded"]) for job in batches] == [(batch_id, 2)]
+    assert [job["id"] for job in client.get("/v1/jobs?operation=generate").get_json()["data"]] == [alone]
 
 
 def test_a_search_says_where_prompts_are_not_kept(tmp_path: Path) -> None:

@@ -229,6 +229,9 @@ def test_pages_of_rows(store: JobStore) -> None:
         other.id,
         parent.id,
     ]
+    batches, more = store.jobs.page("ann", limit=1, after=None, state=None, operation="batch,campaign")
+    assert ([job.id for job in batches], more) == ([other.id], True)
+    assert store.jobs.page("ann", limit=9, after=other.id, state=None, operation="batch")[0][0].id == parent.id
     first, more = store.jobs.page("ann", limit=2, after=None, state=None, parent_id=parent.id)
     assert ([job.row for job in first], more) == ([0, 1], True)
     rest, more = store.jobs.page("ann", limit=9, after=first[-1].id, state=None, parent_id=parent.id)

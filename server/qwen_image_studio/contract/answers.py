@@ -207,6 +207,8 @@ class JobsQuery(BaseModel):
     after: str | None = Field(None, max_length=64)
     """Id of the last job of the page before."""
     state: State | None = None
+    operation: str | None = Field(None, max_length=64)
+    """Jobs of this operation, or of one of several with commas between them: `batch,campaign`."""
     parent_id: str | None = Field(None, max_length=64)
     """The rows of that batch, first row first. Left out: the jobs that are not rows."""
     user: NamedUser = None

@@ -67,8 +67,11 @@ class ImagesQuery(BaseModel):
     limit: int = Field(60, ge=1, le=100)
     after: str | None = Field(None, max_length=64)
     """Id of the last image of the page before."""
-    operation: str | None = Field(None, max_length=32)
-    """Images that jobs of this operation made; `batch` gives the contact sheets of batches."""
+    operation: str | None = Field(None, max_length=64)
+    """Images that jobs of this operation made, or of one of several with commas between them; `batch` gives the contact
+    sheets of batches."""
+    rows: bool = True
+    """With `false`, the images of batches' rows are left out; their contact sheets are not."""
     model: str | None = Field(None, max_length=128)
     """Images of this model, as their records name it."""
     q: str | None = Field(None, max_length=200)

@@ -131,16 +131,20 @@ class Jobs:
         limit: int,
         after: str | None,
         state: State | None,
+        operation: str | None = None,
         parent_id: str | None = None,
         user: str | None = None,
     ) -> tuple[list[Job], bool]:
         """Return one page of the owner's jobs, and whether more follow.
 
         The jobs are those that are not rows of a batch, newest first; with `parent_id`, the rows of that batch in
-        order. `user` keeps only the jobs that were submitted for that person; `after` is the id of the last job of the
-        page before. Raises StudioError ``not_found`` for an `after` or `parent_id` that does not exist.
+        order. `operation` keeps only the jobs of one operation, or of several with commas between them, and `user`
+        those that were submitted for that person; `after` is the id of the last job of the page before. Raises
+        StudioError ``not_found`` for an `after` or `parent_id` that does not exist.
         """
         query = _in_state(JOBS.where(jobs.c.owner == owner), state).limit(limit + 1)
+        if operation is not None:
+            query = query.where(jobs.c.operation.in_(operation.split(",")))
         if user is not None:
             query = query.where(jobs.c.user == user)
         if parent_id is None:

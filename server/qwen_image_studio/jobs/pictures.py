@@ -66,6 +66,9 @@ class Wanted:
     """Which images to list; None leaves one filter out."""
 
     operation: str | None = None
+    """One, or several with commas between them."""
+    rows: bool = True
+    """Whether the images of batches' rows are among them."""
     model: str | None = None
     q: str | None = None
     """Text within the prompt."""
@@ -101,9 +104,10 @@ class Pictures:
         the caller's.
         """
         of_job = _of_job(wanted)
-        conditions = [NOT_DELETED, _IS_PICTURE, *_seen(caller, wanted.review), *_of_image(wanted), *of_job]
+        no_rows = [] if wanted.rows else [jobs.c.row.is_(None)]  # true of uploads as well, which have no job
+        conditions = [NOT_DELETED, _IS_PICTURE, *_seen(caller, wanted.review), *_of_image(wanted), *of_job, *no_rows]
         newest = _LISTED.where(*conditions).order_by(images.c.created_at.desc(), images.c.id.desc()).limit(limit + 1)
-        source = images.join(jobs, jobs.c.id == images.c.job_id) if of_job else images
+        source = images.join(jobs, jobs.c.id == images.c.job_id, isouter=not of_job) if of_job or no_rows else images
         all_of_them = select(images.c.id).select_from(source).where(*conditions).limit(count_to)
         with self._database.reading() as connection:
             if after is not None:
@@ -152,9 +156,11 @@ def _of_job(wanted: Wanted) -> list[ColumnElement[bool]]:
     """Return the conditions on the job that made an image."""
     conditions = [
         jobs.c[name] == value
-        for name in ("operation", "conversation", "parent_id", "user")
+        for name in ("conversation", "parent_id", "user")
         if (value := getattr(wanted, name)) is not None
     ]
+    if wanted.operation is not None:
+        conditions.append(jobs.c.operation.in_(wanted.operation.split(",")))
     if wanted.model is not None:
         conditions.append(jobs.c.lane == Lane.LIGHT if wanted.model == ADJUSTED else jobs.c.model == wanted.model)
     if wanted.q:

@@ -137,6 +137,7 @@ def index(query: JobsQuery) -> JobList:
         limit=query.limit,
         after=query.after,
         state=query.state,
+        operation=query.operation,
         parent_id=query.parent_id,
         user=query.user,
     )
