@@ -9,7 +9,7 @@ PROCESSES ?= 3
 # One output after the other, where make can do that: macOS has 3.81, which cannot.
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help setup setup-tests setup-bench setup-package setup-clients demo serve check quick-tests test test-services clients test-training coverage lint bench bench-queue bench-fleet bench-chaos bench-load bench-cache bench-gpu bench-tiers bench-safety bench-limits bench-pictures fuzz trace declare package clean
+.PHONY: help setup setup-tests setup-bench setup-package setup-clients demo serve check quick-tests test test-services clients test-training coverage lint bench bench-queue bench-fleet bench-chaos bench-load bench-cache bench-gpu bench-tiers bench-safety bench-limits bench-pictures fuzz trace declare vendor package clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -118,6 +118,9 @@ trace: setup-tests ## print which files a request touches, from the Dify node to
 
 declare: setup-tests ## write the tools' YAML, provider and manifest from declaration/
 	@$(RUN) -m declaration
+
+vendor: ## take the page's libraries and icons anew from their packages, as vendor.toml names them
+	@$(PYTHON) .ci/vendor.py
 
 package: setup-package ## write dist/*.difypkg
 	@.venv-package/bin/python .ci/package.py

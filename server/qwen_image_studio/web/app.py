@@ -23,6 +23,7 @@ from qwen_image_studio.web.limits import tell_limits
 from qwen_image_studio.web.metrics import Metrics
 from qwen_image_studio.web.offered import Offered
 from qwen_image_studio.web.openai import routes as openai
+from qwen_image_studio.web.page import serve_page
 from qwen_image_studio.web.routing import Services, services
 from qwen_image_studio.web.speeds import Speeds
 from qwen_image_studio.web.streams import Streams
@@ -74,6 +75,7 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
         app.register_blueprint(module.blueprint)
     for facade in (openai, huggingface):
         facade.register(app)
+    serve_page(app, settings)
     return app
 
 

@@ -29,8 +29,8 @@ _CODES = {
     415: ("unsupported_media_type", "Send application/json, or multipart/form-data with a 'params' field."),
     416: ("range_not_satisfiable", "Range: the file is shorter; Content-Range tells its length in bytes."),
 }
-QUIET_ENDPOINTS = frozenset({"ops.health", "ops.health_of_others", "ops.live", "ops.ready"})
-"""Endpoints that load balancers call every few seconds; they are logged at level DEBUG."""
+QUIET_ENDPOINTS = frozenset({"ops.health", "ops.health_of_others", "ops.live", "ops.ready", "page.static"})
+"""Endpoints that load balancers call every few seconds, and the files of the page; they are logged at level DEBUG."""
 
 
 def guard_edge(app: Flask, settings: Settings) -> None:
@@ -57,6 +57,7 @@ def _end(response: Response) -> Response:
             parts.call_log.add(row)
     response.headers["X-Request-Id"] = g.request_id
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
     level = logging.DEBUG if request.endpoint in QUIET_ENDPOINTS else logging.INFO
     taken_ms = (time.perf_counter() - g.started) * 1000
     parts.metrics.note(_rule(), request.method, response.status_code, taken_ms / 1000)

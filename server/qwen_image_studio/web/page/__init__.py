@@ -1,0 +1,135 @@
+"""The studio page: a shell of HTML at ``/``, and its scripts, styles and icons below a hash of all of them.
+
+They hold nothing that is anybody's: every datum comes through ``/v1``. All files are read once, at start.
+"""
+
+import base64
+import hashlib
+import json
+import mimetypes
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Flask, Response, current_app
+from werkzeug.exceptions import NotFound
+
+from qwen_image_studio.settings import Settings
+from qwen_image_studio.web.routing import route
+
+blueprint = Blueprint("page", __name__)
+
+FOLDER = Path(__file__).parent
+STATIC = FOLDER / "static"
+_EXTENSION = "qwen-image-studio-page"
+_TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml"}
+_YEAR_S = 365 * 86400
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page of one application, as it is sent."""
+
+    html: bytes
+    policy: str
+    """Value of Content-Security-Policy."""
+    build: str
+    """Hash of all files, part of their addresses."""
+    files: Mapping[str, bytes]
+    """Static files by their paths."""
+
+
+def open_page(settings: Settings) -> Page:
+    """Return the page of a server with these settings."""
+    files = {
+        file.relative_to(STATIC).as_posix(): file.read_bytes() for file in sorted(STATIC.rglob("*")) if file.is_file()
+    }
+    digest = hashlib.sha256()
+    for path, content in files.items():
+        digest.update(f"{path}\0{len(content)}\0".encode() + content)
+    build = digest.hexdigest()[:16]
+    address = f"{urlsplit(settings.address).path}/static/{build}"
+    imports = _import_map(address)
+    html = (FOLDER / "index.html").read_text(encoding="utf-8")
+    html = html.replace("{static}", address).replace("{imports}", imports)
+    return Page(html.encode(), policy_of(imports, settings), build, files)
+
+
+def _import_map(address: str) -> str:
+    """Return the import map: addresses of the libraries by the names under which they import each other."""
+    table = tomllib.loads((FOLDER / "vendor.toml").read_text(encoding="utf-8"))
+    named = {
+        bare: f"{address}/vendor/{Path(file).name}"
+        for library in table["library"]
+        for bare, file in zip(library["bare"], library["files"], strict=True)
+    }
+    return json.dumps({"imports": named})
+
+
+def policy_of(imports: str, settings: Settings) -> str:
+    """Return the page's content security policy (CSP level 3, Trusted Types): nothing runs but its own files and this
+    import map, and no text becomes markup.
+    """
+    hashed = base64.b64encode(hashlib.sha256(imports.encode()).digest()).decode()
+    framed = " ".join(settings.frame_ancestors) or "'none'"
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src 'self' 'sha256-{hashed}'",
+            "style-src 'self'",
+            "img-src 'self' blob:",
+            "connect-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            f"frame-ancestors {framed}",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        ]
+    )
+
+
+def serve_page(app: Flask, settings: Settings) -> None:
+    """Have the application serve the page."""
+    app.extensions[_EXTENSION] = open_page(settings)
+    app.register_blueprint(blueprint)
+
+
+def _page() -> Page:
+    page: Page = current_app.extensions[_EXTENSION]
+    return page
+
+
+@route(blueprint, "GET", "/", returns="text/html", needs_key=False)
+def index() -> Response:
+    """Get the studio page."""
+    page = _page()
+    response = Response(page.html, mimetype="text/html")
+    response.headers["Content-Security-Policy"] = page.policy
+    response.headers["Cache-Control"] = "no-cache"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    return response
+
+
+@route(
+    blueprint,
+    "GET",
+    "/static/<build>/<path:path>",
+    returns={200: "*/*"},
+    errors=("not_found",),
+    needs_key=False,
+)
+def static(build: str, path: str) -> Response:
+    """Get a script, style or icon of the studio page; what an address holds never changes."""
+    page = _page()
+    content = page.files.get(path) if build == page.build else None
+    if content is None:
+        raise NotFound
+    kind = _TYPES.get(Path(path).suffix) or mimetypes.guess_type(path)[0] or "application/octet-stream"
+    response = Response(content, mimetype=kind)
+    response.headers["Cache-Control"] = f"public, max-age={_YEAR_S}, immutable"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    return response
