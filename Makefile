@@ -9,7 +9,7 @@ PROCESSES ?= 3
 # One output after the other, where make can do that: macOS has 3.81, which cannot.
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help setup setup-tests setup-bench setup-package setup-clients demo serve check quick-tests test test-services clients test-training coverage lint bench bench-queue bench-fleet bench-chaos bench-load bench-cache bench-gpu bench-tiers bench-safety bench-limits bench-pictures fuzz trace declare vendor package clean
+.PHONY: help setup setup-tests setup-bench setup-package setup-clients setup-page demo serve check quick-tests test test-services test-page clients test-training coverage lint bench bench-queue bench-fleet bench-chaos bench-load bench-cache bench-gpu bench-tiers bench-safety bench-limits bench-pictures fuzz trace declare vendor package clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -35,6 +35,10 @@ setup-clients: setup-tests
 	@$(RUN) .ci/debian.py node npm
 	@$(PYTHON) .ci/bootstrap.py clients
 
+setup-page: setup-tests
+	@$(RUN) .ci/debian.py chromium node npm wqy-microhei.ttc
+	@$(PYTHON) .ci/bootstrap.py page
+
 demo: setup ## start the server, call every tool as Dify does, save the pictures under demo/, stop
 	@$(RUN) -m examples.demo
 
@@ -47,13 +51,16 @@ check: setup-tests ## lint, and the tests that start no process: while you work
 quick-tests: setup-tests
 	$(RUN) -m pytest tests/contract tests/ports tests/plugin tests/clients -m "not processes" --numprocesses 3 --quiet
 
-test: setup-tests ## everything that runs without a GPU
-	$(RUN) -m pytest tests --ignore tests/services --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+test: setup-tests ## everything that runs without a GPU, other people's servers (test-services) and a browser (test-page)
+	$(RUN) -m pytest tests --ignore tests/services --ignore tests/page --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-services: setup-tests ## the tests with other people's servers, which root gets from Debian: PostgreSQL, brokers, proxies
 	@$(RUN) .ci/debian.py nginx caddy postgres redis-server rabbitmq-server faketime ip node npm
 	@$(PYTHON) .ci/bootstrap.py services
 	TEST_DATABASE=postgresql $(RUN) -m pytest $(ON_SERVERS) --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+test-page: setup-page ## the studio page in Chromium, which root gets from Debian
+	$(RUN) -m pytest tests/page --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 clients: setup-clients ## call a server with the clients that people have, and print what works
 	@$(RUN) -m tests.clients
@@ -126,4 +133,4 @@ package: setup-package ## write dist/*.difypkg
 	@.venv-package/bin/python .ci/package.py
 
 clean: ## remove the environments and everything that was made
-	rm -rf .venv .venv-* tests/clients/node/node_modules tests/services/node/node_modules .cache dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* tests/clients/node/node_modules tests/services/node/node_modules tests/page/node/node_modules .cache dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

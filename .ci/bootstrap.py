@@ -28,7 +28,7 @@ class CannotSetUp(RuntimeError):
 
 
 def main() -> int:
-    """Make or refresh what the command line names: server, plugin, tests, miniature, package, clients, services.
+    """Make or refresh what the command line names: server, plugin, tests, miniature, package, clients, services, page.
 
     Without a name: server and plugin.
     """
@@ -49,6 +49,8 @@ def main() -> int:
             make_clients()
         if "services" in wanted:
             make_services()
+        if "page" in wanted:
+            install_modules(ROOT / "tests/page/node", "what judges the page: types, and who can use it")
     except CannotSetUp as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Install the commands that are named from Debian, as root; else say in one line what is missing.
+"""Install the commands and fonts that are named from Debian, as root; else say in one line what is missing.
 
 Standard library only. It fails where something is missing in CI; elsewhere the tests of what is missing are skipped.
 """
@@ -15,13 +15,18 @@ PACKAGES = {
     "caddy": "caddy",
     "node": "nodejs",
     "npm": "npm",
+    "chromium": "chromium",
+    "wqy-microhei.ttc": "fonts-wqy-microhei",  # Chinese in 1.6 MB
     "postgres": "postgresql",
     "redis-server": "redis-server",
     "rabbitmq-server": "rabbitmq-server",
     "faketime": "faketime",
     "ip": "iproute2",
 }
-"""Debian's package of each command."""
+"""Debian's package of each command and font file."""
+ALSO = {"chromium": ("chromium-browser", "google-chrome")}
+"""Other names under which the same lies on other systems."""
+FONTS = Path("/usr/share/fonts")
 
 
 def main() -> int:
@@ -39,9 +44,13 @@ def main() -> int:
 
 
 def absent(wanted: Sequence[str]) -> list[str]:
-    """Those of the commands that are not here, on PATH or where Debian keeps what is not for PATH."""
+    """Those that are not here: commands on PATH or where Debian keeps what is not for PATH, fonts among all fonts."""
     folders = [os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *map(str, Path("/usr/lib/postgresql").glob("*/bin"))]
-    return [each for each in wanted if shutil.which(each, path=os.pathsep.join(folders)) is None]
+
+    def here(name: str) -> bool:
+        return shutil.which(name, path=os.pathsep.join(folders)) is not None or any(FONTS.rglob(name))
+
+    return [each for each in wanted if not any(map(here, (each, *ALSO.get(each, ()))))]
 
 
 def as_root() -> Sequence[str] | None:
