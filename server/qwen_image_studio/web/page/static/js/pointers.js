@@ -61,8 +61,7 @@ export function followPointers(stage, board, { overlay, camera, locked, held, ri
       fingers.set(event.pointerId, place(event));
     } else if (gesture && !pen) return;
     stage.setPointerCapture(event.pointerId);
-    stage.focus({ preventScroll: true });
-    event.preventDefault();
+    if (event.button === MIDDLE) event.preventDefault(); // it would scroll
     if (fingers.size > 1) return pinched();
     const at = place(event);
     if (event.button === MIDDLE || held() || locked() || tool.value === "hand" || tool.value === "extend") {
