@@ -232,6 +232,8 @@ def test_held_images_are_told_to_reviewers_and_to_others_once_they_are_approved(
         assert client.post(f"/v1/images/{image}/review", json=verdict, headers=reviewer).status_code == 200
         until(lambda: [each["id"] for each in plain.of("image")] == [image])
         until(lambda: [each["review"] for each in reviews.of("review")] == ["held", "approved"])
+        assert [each["reviewer"]["by"] for each in reviews.of("review")] == [None, "k1review"]
+        assert [each["reviewer"] for each in plain.of("image")] == [None]
     refused = client.get("/v1/events?kinds=review", headers=author)
     assert (refused.status_code, refused.get_json()["error"]["code"]) == (403, "scope_missing")
 

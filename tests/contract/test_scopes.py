@@ -31,6 +31,7 @@ NEEDS: dict[str, set[Scope]] = {
     "operators.queue": {Scope.OPERATE},
     "operators.cancel": {Scope.OPERATE},
     "operators.calls": {Scope.OPERATE},
+    "account.keys": {Scope.OPERATE},
     "ops.metrics": {Scope.OPERATE},
     "openai.generate": {Scope.GENERATE},
     "openai.edit": {Scope.EDIT},

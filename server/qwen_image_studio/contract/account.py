@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from qwen_image_studio.contract.fields import NamedUser, shaped
 from qwen_image_studio.contract.view import View
-from qwen_image_studio.contract.words import Scope
+from qwen_image_studio.contract.words import Policy, Scope
 
 _MONTH = r"^20[0-9]{2}-(0[1-9]|1[0-2])$"
 
@@ -69,6 +69,43 @@ class MeQuery(BaseModel):
 
     user: NamedUser = None
     """A person, as in `user` of a job."""
+
+
+class KeyView(View):
+    """One API key without the key itself: what it may do, and what it has used."""
+
+    name: str
+    owner: str
+    can: list[Scope]
+    policy: Policy | None
+    """Its safety policy; null for the server's."""
+    limits: LimitsView
+    """Those of the key as a whole, with what it has used."""
+    limits_of_each_person: dict[str, int]
+    """Those of each of its people, by name; what has no limit is left out."""
+    created_at: float
+    revoked_at: float | None
+    rotating_until: float | None
+    """Until when the key before the last rotation works; null where there is none."""
+
+
+class KeyList(View):
+    """One page of the server's API keys, those that work first, oldest first."""
+
+    object: Literal["list"] = "list"
+    data: list[KeyView]
+    has_more: bool
+    """Ask again with after=<name of the last one>."""
+
+
+class KeysQuery(BaseModel):
+    """How to list API keys."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    limit: int = Field(50, ge=1, le=100)
+    after: str | None = Field(None, max_length=64)
+    """Name of the last key of the page before."""
 
 
 class UsageGroup(StrEnum):

@@ -6,13 +6,31 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from qwen_image_studio.contract.answers import ImageRecord
+from qwen_image_studio.contract.answers import ImageRecord, ImageView
 from qwen_image_studio.contract.fields import ConversationName, NamedUser, Reference, shaped
 from qwen_image_studio.contract.view import View
 from qwen_image_studio.contract.words import Operation, Review, Source, Tier
 
 MAX_TOTAL = 10_000
 """Largest number up to which the images of a list are counted."""
+
+
+class ReviewerView(View):
+    """What reviewers see of an image besides."""
+
+    owner: str
+    key: str | None
+    """Name of the API key that its job came with."""
+    scores: dict[str, float]
+    """What the classifier said of it, 0 to 1, by name; empty where it was not asked."""
+    made_from: list[ImageView]
+    """The images that it was made from, in their order, with links for reviewers."""
+    by: str | None
+    """Who decided: the name of the API key, and of the person where one was named; null before."""
+    at: float | None
+    """When."""
+    note: str | None
+    """A note for the other reviewers."""
 
 
 class ListedImage(ImageRecord):
@@ -31,6 +49,8 @@ class ListedImage(ImageRecord):
     """The batch that its job is a row of."""
     user: str | None
     """Whom the request named as the person it asks for."""
+    reviewer: ReviewerView | None = None
+    """For reviewers, of an image that waits or waited for them; null for others, and in events of the kind image."""
 
 
 class ImageList(View):
@@ -77,7 +97,8 @@ class ImagesQuery(BaseModel):
     q: str | None = Field(None, max_length=200)
     """Images whose prompt has this text in it; capital letters of the Latin alphabet count as small ones."""
     review: Review | None = None
-    """Images in this state of review. Held and rejected ones are shown to reviewers alone."""
+    """Images in this state of review. Held and rejected ones are shown to reviewers alone; operators find those of all
+    owners that wait or waited for a verdict."""
     conversation: ConversationName = None
     parent_id: str | None = Field(None, max_length=64)
     """Images of the rows of that batch."""

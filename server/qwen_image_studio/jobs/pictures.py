@@ -31,7 +31,7 @@ MOST_RELATED = 200
 """Largest number of ancestors, and of descendants, that are looked for."""
 _IS_PICTURE: ColumnElement[bool] = literal_column("NOT images.is_mask")
 """Literal, as the index has it."""
-_OF_JOB = ("operation", "model", "lane", "tier", "prompt", "inputs", "parent_id", "user")
+_OF_JOB = ("operation", "model", "lane", "tier", "prompt", "inputs", "parent_id", "user", "key")
 _LISTED: Select[Any] = select(images, *(jobs.c[name].label(f"job_{name}") for name in _OF_JOB)).select_from(
     images.outerjoin(jobs, jobs.c.id == images.c.job_id)
 )
@@ -59,6 +59,8 @@ class Picture:
     batch: str | None = None
     """The batch that its job is a row of."""
     user: str | None = None
+    key: str | None = None
+    """Name of the API key that its job came with."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,10 @@ class Pictures:
 
 
 def _seen(caller: Caller, review: Review | None) -> list[ColumnElement[bool]]:
-    """Return the conditions on what is listed: the owner's own images; operators find those that are held of all."""
-    if review is Review.HELD and Scope.OPERATE in caller.scopes:
+    """Return the conditions on what is listed: the owner's own images; operators find those of all that wait or waited
+    for a verdict.
+    """
+    if review not in {None, Review.NONE} and Scope.OPERATE in caller.scopes:
         return []
     own = images.c.owner == caller.owner
     return [own] if reviews(caller, caller.owner) else [own, ~WITHHELD]
@@ -146,6 +150,8 @@ def _of_image(wanted: Wanted) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.review is not None:  # literal, as in `review`
         conditions.append(images.c.review == literal_column(f"'{wanted.review.value}'"))
+        if wanted.review in {Review.APPROVED, Review.REJECTED}:  # as the index of verdicts has it
+            conditions.append(images.c.review_at.is_not(None))
     if wanted.source is not None:
         is_upload = images.c.job_id.is_(None)
         conditions.append(is_upload if wanted.source is Source.UPLOAD else ~is_upload)
@@ -217,4 +223,5 @@ def _picture(row: Row[Any], parents: Sequence[str]) -> Picture:
         prompt=row.job_prompt or None,
         batch=row.job_parent_id,
         user=row.job_user,
+        key=row.job_key,
     )

@@ -33,9 +33,14 @@ def reviews(caller: Caller, owner: str) -> bool:
     return Scope.OPERATE in caller.scopes or (caller.owner == owner and Scope.REVIEW in caller.scopes)
 
 
+def judges(caller: Caller, image: StoredImage) -> bool:
+    """Return whether an image waits or waited for a verdict that the caller may give."""
+    return image.review is not Review.NONE and reviews(caller, image.owner)
+
+
 def visible_to(caller: Caller, image: StoredImage) -> bool:
     """Return whether the caller may look at an image by itself."""
-    if reviews(caller, image.owner) and image.review is not Review.NONE:
+    if judges(caller, image):
         return True
     return caller.owner == image.owner and not image.review.withheld
 

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from flask import Blueprint, Response
 
 from qwen_image_studio.contract.account import (
+    KeyList,
+    KeysQuery,
+    KeyView,
     LimitsView,
     LimitView,
     MeQuery,
@@ -14,9 +17,11 @@ from qwen_image_studio.contract.account import (
     UsageQuery,
 )
 from qwen_image_studio.contract.caller import person_of
+from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.limits import Limits
 from qwen_image_studio.contract.sheets import CSV
 from qwen_image_studio.contract.words import Scope
+from qwen_image_studio.guard.keys import ApiKey
 from qwen_image_studio.jobs.costs import as_sheet
 from qwen_image_studio.jobs.limits import Use
 from qwen_image_studio.web.auth import caller
@@ -51,6 +56,37 @@ def _limits(limits: Limits, uses: Sequence[Use]) -> LimitsView:
         use.name: LimitView(limit=use.limit, used=use.used, left=use.left, resets_at=use.resets_at) for use in uses
     }
     return LimitsView(**counted, max_pixels=limits.max_pixels, max_steps=limits.max_steps)
+
+
+@route(blueprint, "GET", "/keys", errors=("not_found",), scope=Scope.OPERATE)
+def keys(query: KeysQuery) -> KeyList:
+    """List the API keys of the server, revoked ones last: whose they are, what they may do, and their limits with what
+    is left of them. The keys themselves are known to nobody but those who have them.
+    """
+    found = sorted(services().keys.all(), key=lambda key: key.revoked_at is not None)
+    names = [key.name for key in found]
+    if query.after is not None and query.after not in names:
+        raise StudioError("not_found", f"after: there is no API key '{query.after}'; send the name of the last one.")
+    begin = 0 if query.after is None else names.index(query.after) + 1
+    page, end = found[begin : begin + query.limit], begin + query.limit
+    return KeyList(data=[_key(each) for each in page], has_more=end < len(found))
+
+
+def _key(key: ApiKey) -> KeyView:
+    store = services().store
+    now = store.database.now()
+    rotating = key.revoked_at is None and key.old_until is not None and key.old_until > now
+    return KeyView(
+        name=key.name,
+        owner=key.owner,
+        can=[scope for scope in Scope if scope in key.scopes],
+        policy=key.policy,
+        limits=_limits(key.limits.key, store.allowance.uses(key.caller, None, now, with_free=True)),
+        limits_of_each_person=dict(key.limits.person.by_name()),
+        created_at=key.created_at,
+        revoked_at=key.revoked_at,
+        rotating_until=key.old_until if rotating else None,
+    )
 
 
 @route(blueprint, "GET", "/usage", returns=UsageList, also=CSV)

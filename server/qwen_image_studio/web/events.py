@@ -15,7 +15,7 @@ from qwen_image_studio.system.threads import LOOKS
 from qwen_image_studio.web.auth import Admission, caller
 from qwen_image_studio.web.jobs import KEEP_ALIVE_S, PACE_S
 from qwen_image_studio.web.links import as_paths
-from qwen_image_studio.web.pictures import listed
+from qwen_image_studio.web.pictures import for_reviewers, listed
 from qwen_image_studio.web.present import job_list
 from qwen_image_studio.web.review import REVIEWS
 from qwen_image_studio.web.routing import route, services
@@ -124,7 +124,7 @@ def _written(stream: Stream, news: News) -> str:
         events += [("image", text) for text in written.of(news.images, way, _images_written)]
     if Kind.REVIEW in stream.kinds:
         reviewed = [image for image in news.images if image.review is not Review.NONE]
-        events += [("review", text) for text in written.of(reviewed, way, _images_written)]
+        events += [("review", text) for text in written.of(reviewed, ("review", way), _reviewed_written)]
     if news.health is not None:
         events.append(("health", news.health))
     told = "".join(f"event: {name}\ndata: {text}\n\n" for name, text in events)
@@ -139,3 +139,8 @@ def _jobs_written(seen: Sequence[SeenJob]) -> dict[str, str]:
 def _images_written(seen: Sequence[SeenImage]) -> dict[str, str]:
     found = services().store.pictures.of([each.id for each in seen], with_deleted=True)
     return {picture.image.id: listed(picture).model_dump_json() for picture in found}
+
+
+def _reviewed_written(seen: Sequence[SeenImage]) -> dict[str, str]:
+    found = services().store.pictures.of([each.id for each in seen], with_deleted=True)
+    return {image_id: image.model_dump_json() for image_id, image in for_reviewers(found).items()}

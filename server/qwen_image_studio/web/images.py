@@ -97,7 +97,8 @@ def upload(body: Sent) -> tuple[ImageRecord, int, dict[str, str]]:
 def index(query: ImagesQuery) -> ImageList:
     """List the owner's images, newest first: what jobs made, rows of batches and contact sheets included, and uploads.
 
-    Held images are listed for reviewers alone; with `review=held`, operators find those of all owners.
+    Held images are listed for reviewers alone, who see scores and source besides; with `review`, operators find those
+    of all owners.
     """
     return image_list(caller(), query)
 

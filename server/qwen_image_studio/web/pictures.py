@@ -1,10 +1,20 @@
-"""From stored images to what a gallery shows of them."""
+"""From stored images to what a gallery and reviewers are shown of them."""
+
+from collections.abc import Sequence
 
 from qwen_image_studio.contract.caller import Caller
-from qwen_image_studio.contract.pictures import MAX_TOTAL, ImageChain, ImageList, ImagesQuery, ListedImage
+from qwen_image_studio.contract.pictures import (
+    MAX_TOTAL,
+    ImageChain,
+    ImageList,
+    ImagesQuery,
+    ListedImage,
+    ReviewerView,
+)
 from qwen_image_studio.contract.words import Prompts, Source, Tier
 from qwen_image_studio.jobs.pictures import Picture, Wanted
-from qwen_image_studio.web.present import image_record
+from qwen_image_studio.jobs.review import judges
+from qwen_image_studio.web.present import image_record, image_view
 from qwen_image_studio.web.routing import services
 
 _NOT_KEPT = (
@@ -24,7 +34,7 @@ def image_list(caller: Caller, query: ImagesQuery) -> ImageList:
     )
     are_kept = services().settings.prompts is Prompts.KEPT
     note = None if query.q is None or are_kept else _NOT_KEPT
-    return ImageList(data=[listed(each) for each in found], has_more=has_more, total=total, note=note)
+    return ImageList(data=listed_for(caller, found), has_more=has_more, total=total, note=note)
 
 
 def image_chain(image_id: str, caller: Caller) -> ImageChain:
@@ -33,14 +43,41 @@ def image_chain(image_id: str, caller: Caller) -> ImageChain:
     pictures = services().store.pictures
     [picture], related = pictures.of([image_id]), pictures.related(image_id, caller)
     return ImageChain(
-        image=listed(picture),
-        ancestors=[listed(each) for each in related.ancestors],
-        descendants=[listed(each) for each in related.descendants],
+        image=listed_for(caller, [picture])[0],
+        ancestors=listed_for(caller, related.ancestors),
+        descendants=listed_for(caller, related.descendants),
         truncated=related.truncated,
     )
 
 
-def listed(picture: Picture) -> ListedImage:
+def listed_for(caller: Caller, found: Sequence[Picture]) -> list[ListedImage]:
+    """Return images with what is known of their jobs, and of those that the caller judges what reviewers see."""
+    judged = for_reviewers([each for each in found if judges(caller, each.image)])
+    return [judged.get(each.image.id) or listed(each) for each in found]
+
+
+def for_reviewers(found: Sequence[Picture]) -> dict[str, ListedImage]:
+    """Return images as reviewers see them, by their ids."""
+    named = {parent for each in found for parent in each.parents}
+    sources = {each.image.id: each.image for each in services().store.pictures.of(named)} if named else {}
+    return {
+        each.image.id: listed(
+            each,
+            ReviewerView(
+                owner=each.image.owner,
+                key=each.key,
+                scores=dict(each.image.scores),
+                made_from=[image_view(sources[parent]) for parent in each.parents if parent in sources],
+                by=each.image.review_by,
+                at=each.image.review_at,
+                note=each.image.review_note,
+            ),
+        )
+        for each in found
+    }
+
+
+def listed(picture: Picture, reviewer: ReviewerView | None = None) -> ListedImage:
     """Return one image with what is known of its job."""
     return ListedImage(
         **image_record(picture.image).model_dump(),
@@ -52,4 +89,5 @@ def listed(picture: Picture) -> ListedImage:
         parent_ids=list(picture.parents),
         parent_id=picture.batch,
         user=picture.user,
+        reviewer=reviewer,
     )
