@@ -1,0 +1,185 @@
+/** The panel beside the board: what should change, with what, and what the picture was before. */
+import { html, Button, Field, Icon, Segments, Slider, t, fmt, useSignal } from "./ui.js";
+import { go } from "./router.js";
+import { isGuest, me } from "./store.js";
+import { margins } from "./mask.js";
+import { FEATHERS, modelFor, modelsFor, operationOf, settings, stepsOf, tierOf } from "./editing.js";
+import { PickerDialog } from "./picker.js";
+
+/** @typedef {import("./editing.js").Edit} Edit */
+/** @typedef {import("./editing.js").Drawn} Drawn */
+/** @typedef {import("./mask.js").Mask} Mask */
+/** @typedef {import("./types.js").ImageRecord} ImageRecord */
+/** @typedef {import("./types.js").ImageChain} ImageChain */
+/** @typedef {(change: Partial<Edit>) => void} Change */
+/** @typedef {{param: string | null, message: string}} Problem what is wrong, and with which parameter */
+
+const ICONS = { outpaint: "expand", inpaint: "lasso", edit: "wand-sparkles" };
+/** Parameters whose fields are folded away. */
+const FOLDED = ["n", "strength", "seed", "negative_prompt", "model"];
+
+/** Return the value of a field. @param {Event} event */
+const valueOf = (event) => /** @type {HTMLInputElement} */ (event.target).value;
+
+/** Say in one sentence what will happen. @param {{operation: Drawn, mask: Mask, share: number}} props */
+function WhatHappens({ operation, mask, share }) {
+  const { left, right, top, bottom } = margins(mask);
+  const size = `${mask.width + left + right} × ${mask.height + top + bottom}`;
+  const text = operation === "outpaint" ? t("edit.grow", { size }) : operation === "inpaint" ? t("edit.area", { share: fmt.percent(share) }) : t("edit.whole");
+  return html`<div class="edit-happens">
+    <p role="status"><${Icon} name=${ICONS[operation]} /><strong>${text}</strong></p>
+    ${operation === "outpaint" && share > 0 && html`<p class="hint">${t("edit.grow.over")}</p>`}
+  </div>`;
+}
+
+/** Choose how soft the edge of the area is. @param {{edit: Edit, change: Change, off: boolean}} props */
+function SoftEdge({ edit, change, off }) {
+  const told = edit.feather === null ? t("edit.soft.auto") : t("edit.soft.px", { px: edit.feather });
+  return html`<${Slider} label=${t("edit.soft")} value=${Math.max(0, FEATHERS.indexOf(edit.feather))} min=${0} max=${FEATHERS.length - 1}
+    told=${told} disabled=${off} onInput=${(/** @type {number} */ at) => change({ feather: FEATHERS[at] })} />`;
+}
+
+/**
+ * Show the pictures that the words can speak of.
+ * @param {{image: ImageRecord, edit: Edit, change: Change, known: ReadonlyMap<string, ImageRecord>, unused: boolean,
+ *   onAdd: (image: ImageRecord) => void}} props `known` are the records of references
+ */
+function References({ image, edit, change, known, unused, onAdd }) {
+  const picking = useSignal(false);
+  const most = modelFor("edit")?.max_inputs ?? 1;
+  if (most < 2) return null;
+  const { refs } = edit;
+  const hint = unused ? t("edit.ref.not") : t("edit.ref.hint", { n: refs.length + 1 });
+  return html`<section>
+    <h2 class="label">${t("edit.refs")}</h2>
+    <ol class="edit-tiles">
+      <li class="edit-tile"><img src=${image.thumbnail_url} alt=${t("edit.ref.this")} title=${t("edit.ref.this")} /><b aria-hidden="true">1</b></li>
+      ${refs.map((id, index) => {
+        const n = index + 2;
+        const label = t("edit.ref.remove", { n });
+        return html`<li key=${id} class="edit-tile">
+          <img src=${known.get(id)?.thumbnail_url} alt=${t("edit.ref.is", { n })} /><b aria-hidden="true">${n}</b>
+          <button type="button" aria-label=${label} title=${label} onClick=${() => change({ refs: refs.filter((each) => each !== id) })}><${Icon} name="x" /></button>
+        </li>`;
+      })}
+      ${Array.from({ length: Math.max(0, most - 1 - refs.length) }, (_, index) => {
+        const n = refs.length + 2 + index;
+        const label = t("edit.ref.add", { n });
+        return html`<li key=${n}><button type="button" class="edit-tile add" aria-label=${label} title=${label} disabled=${index > 0}
+          onClick=${() => (picking.value = true)}><${Icon} name="plus" /><b aria-hidden="true">${n}</b></button></li>`;
+      })}
+    </ol>
+    ${refs.length > 0 && html`<p class="hint">${hint}</p>`}
+    <${PickerDialog} open=${picking.value} label=${t("edit.ref.pick")} onClose=${() => (picking.value = false)} onPick=${onAdd} />
+  </section>`;
+}
+
+/**
+ * Show every step of the picture's history; each leads to its picture.
+ * @param {{chain: ImageChain, shown: string | null}} props `shown` is the result that is looked at
+ */
+function History({ chain, shown }) {
+  return html`<section>
+    <h2 class="label">${t("edit.history")}</h2>
+    <ol class="edit-tiles">
+      ${stepsOf(chain).map((step, index) => {
+        const words = step.prompt ?? t(step.source === "upload" ? "edit.step.upload" : "edit.step.nowords");
+        const label = t("edit.step", { n: index + 1, words });
+        return html`<li key=${step.id}><button type="button" class="thumb edit-step" aria-label=${label} title=${label} data-shown=${step.id === shown}
+          aria-current=${step.id === chain.image.id ? "step" : undefined} onClick=${() => go("edit", step.id)}>
+          <img src=${step.thumbnail_url} alt="" loading="lazy" /></button></li>`;
+      })}
+    </ol>
+    ${chain.truncated && html`<p class="hint">${t("edit.history.cut")}</p>`}
+  </section>`;
+}
+
+/** Choose how fast it is painted. @param {{operation: Drawn}} props */
+function Speed({ operation }) {
+  const model = modelFor(operation);
+  const tiers = model?.tiers.filter((each) => each.lora_here !== false) ?? [];
+  if (tiers.length < 2) return null;
+  const options = tiers.map(({ tier, seconds }) => ({
+    value: tier,
+    label: t(`edit.tier.${tier}`),
+    title: seconds === null ? undefined : t("edit.tier.about", { time: fmt.duration(seconds) }),
+  }));
+  return html`<${Segments} label=${t("edit.speed")} value=${tierOf(model)?.tier ?? ""} options=${options}
+    onChange=${(/** @type {string} */ tier) => (settings.value = { ...settings.value, tier })} />`;
+}
+
+/** What few people change, folded. @param {{edit: Edit, change: Change, operation: Drawn, problem: Problem | null}} props */
+function More({ edit, change, operation, problem }) {
+  const able = modelsFor(operation);
+  const wrong = (/** @type {string} */ name) => (problem?.param === name ? problem.message : null);
+  const isWrong = FOLDED.includes(problem?.param ?? "");
+  return html`<details class="edit-more" open=${isWrong || undefined}>
+    <summary><${Icon} name="sliders-horizontal" />${t("edit.more")}</summary>
+    <div class="edit-fields">
+      <${Segments} label=${t("edit.count")} value=${settings.value.n} options=${[1, 2, 4].map((n) => ({ value: n, label: n }))}
+        onChange=${(/** @type {number} */ n) => (settings.value = { ...settings.value, n })} />
+      ${operation !== "edit" && html`<div><${Slider} label=${t("edit.strength")} min=${0.1} max=${1} step=${0.05} value=${edit.strength}
+        told=${fmt.percent(edit.strength)} onInput=${(/** @type {number} */ strength) => change({ strength })} />
+        ${wrong("strength") && html`<p class="wrong" role="alert">${wrong("strength")}</p>`}</div>`}
+      <${Field} label=${t("edit.seed")} hint=${t("edit.seed.hint")} error=${wrong("seed")}>
+        ${(/** @type {object} */ tied) => html`<input ...${tied} type="number" inputmode="numeric" min="0" step="1" placeholder=${t("edit.seed.random")}
+          value=${edit.seed} onInput=${(/** @type {Event} */ event) => change({ seed: valueOf(event) })} />`}
+      <//>
+      <${Field} label=${t("edit.keepout")} error=${wrong("negative_prompt")}>
+        ${(/** @type {object} */ tied) => html`<input ...${tied} type="text" placeholder=${t("edit.keepout.such")} value=${edit.keepOut}
+          onInput=${(/** @type {Event} */ event) => change({ keepOut: valueOf(event) })} />`}
+      <//>
+      ${able.length > 1 && html`<${Field} label=${t("edit.model")} error=${wrong("model")}>
+        ${(/** @type {object} */ tied) => html`<select ...${tied} value=${settings.value.model}
+          onChange=${(/** @type {Event} */ event) => (settings.value = { ...settings.value, model: valueOf(event) })}>
+          <option value="">${t("edit.model.auto")}</option>
+          ${able.map((model) => html`<option key=${model.id} value=${model.id}>${model.id}</option>`)}
+        </select>`}
+      <//>`}
+    </div>
+  </details>`;
+}
+
+/** Tell a guest how often the link can still be used. */
+function Left() {
+  const left = isGuest.value ? me.value?.jobs_left : null;
+  if (left === null || left === undefined) return null;
+  return html`<p class="hint">${left ? t("edit.left", { n: left }) : t("edit.left.none")}</p>`;
+}
+
+/**
+ * The panel.
+ * @param {{chain: ImageChain, edit: Edit, change: Change, mask: Mask, share: number, shown: string | null, busy: boolean, locked: boolean,
+ *   known: ReadonlyMap<string, ImageRecord>, warnings: string[], problem: Problem | null, onApply: () => void,
+ *   onAdd: (image: ImageRecord) => void, onOther: () => void}} props
+ */
+export function Panel({ chain, edit, change, mask, share, shown, busy, locked, known, warnings, problem, onApply, onAdd, onOther }) {
+  const { image } = chain;
+  const operation = operationOf(mask, share);
+  const inPlace = ["prompt", ...FOLDED].includes(problem?.param ?? "");
+  return html`<form class="panel edit-panel" onSubmit=${(/** @type {Event} */ event) => (event.preventDefault(), onApply())}>
+    <div class="panel-body">
+      <div class="edit-head">
+        <h1>${t("edit.title")}</h1>
+        <a class="button quiet lone" href=${image.url} download=${`${image.id}.${image.mime_type.split("/")[1]}`} aria-label=${t("edit.download")} title=${t("edit.download")}><${Icon} name="download" /></a>
+        <${Button} kind="quiet" icon="image-plus" label=${t("edit.other")} onClick=${onOther} />
+      </div>
+      <${Field} label=${t("edit.words")} hideLabel error=${problem?.param === "prompt" ? problem.message : null}>
+        ${(/** @type {object} */ tied) => html`<textarea ...${tied} rows="3" maxlength="8000" placeholder=${t(`edit.words.${operation}`)} value=${edit.words}
+          onInput=${(/** @type {Event} */ event) => change({ words: valueOf(event) })}></textarea>`}
+      <//>
+      <${WhatHappens} operation=${operation} mask=${mask} share=${share} />
+      ${warnings.length > 0 && html`<ul class="edit-warnings">${warnings.map((text) => html`<li key=${text}><${Icon} name="info" /><span>${text}</span></li>`)}</ul>`}
+      <${SoftEdge} edit=${edit} change=${change} off=${operation !== "inpaint"} />
+      <${References} image=${image} edit=${edit} change=${change} known=${known} unused=${operation === "outpaint"} onAdd=${onAdd} />
+      <${History} chain=${chain} shown=${shown} />
+      <${Speed} operation=${operation} />
+      <${More} edit=${edit} change=${change} operation=${operation} problem=${problem} />
+    </div>
+    <div class="panel-foot">
+      ${problem && !inPlace && html`<p class="wrong" role="alert">${problem.message}</p>`}
+      <${Left} />
+      <${Button} kind="primary" type="submit" icon="wand-sparkles" keys="Ctrl ↵" busy=${busy} disabled=${locked}>${t("edit.apply")}<//>
+    </div>
+  </form>`;
+}
