@@ -4,9 +4,8 @@ import { ApiError, request } from "./api.js";
 import { go, route } from "./router.js";
 import { cancelJob, followJob, jobs, onEvent, retryJob, submit, tell } from "./store.js";
 import { JobBar, standing } from "./job.js";
-import { Board, maskFile } from "./board.js";
-import { coverage } from "./mask.js";
-import { addTry, drawnOn, editOf, keepDrawn, leave, operationOf, paramsOf, placeIn, settings } from "./editing.js";
+import { Board, openBoard } from "./board.js";
+import { addTry, editOf, leave, paramsOf, settings } from "./editing.js";
 import { Compare } from "./compare.js";
 import { Panel } from "./panel.js";
 import { Picker, PickerDialog, useFiles, useUpload } from "./picker.js";
@@ -17,8 +16,9 @@ import "./words/edit.js";
 /** @typedef {import("./types.js").ImageRecord} ImageRecord */
 /** @typedef {import("./types.js").ImageChain} ImageChain */
 /** @typedef {import("./editing.js").Edit} Edit */
-/** @typedef {import("./mask.js").Mask} Mask */
 /** @typedef {import("./panel.js").Problem} Problem */
+/** @typedef {import("./board.js").Drawing} Drawing */
+/** @typedef {import("./view.js").Rect} Rect */
 /** @typedef {{job: JobView, image: ImageView}} Result */
 
 const open = (/** @type {{id: string}} */ image) => go("edit", image.id);
@@ -112,16 +112,28 @@ function changed({ job, image: { change } }) {
   return inside === null ? "" : t("edit.changed", { inside: share(inside) });
 }
 
+/**
+ * Lay a picture and its result under one handle, where the picture is on the board.
+ * @param {ImageRecord} image @param {ImageView} result @param {Drawing} board @param {Rect} at
+ */
+function compared(image, result, board, { x, y, width, height }) {
+  const { left, top } = board.extend.value;
+  const [across, down] = [board.size.value.width, board.size.value.height];
+  const place = { left: left / across, top: top / down, width: image.width / across, height: image.height / down };
+  return html`<div class="edit-compare" style=${{ transform: `translate(${x}px, ${y}px)`, width: `${width}px`, height: `${height}px` }}>
+    <${Compare} key=${result.id} before=${image.url} after=${result.url} width=${across} height=${down} place=${place} />
+  </div>`;
+}
+
 /** A picture on the board, with all that is done to it. @param {{chain: ImageChain}} props */
 function Work({ chain }) {
   const { image } = chain;
   const edit = useMemo(() => editOf(image.id), []);
-  const mask = useSignal(/** @type {Mask} */ (useMemo(() => drawnOn(image), [])));
+  const board = useMemo(() => openBoard(image.id, image), []);
   const problem = useSignal(/** @type {Problem | null} */ (null));
   const busy = useSignal(false);
   const at = useSignal(-1); // which result is looked at; -1 for the newest
   const other = useSignal(false);
-  const share = useMemo(() => coverage(mask.value), [mask.value]);
   const { last, results } = useTries(edit);
   const standingNow = last && standing(last);
   const running = last !== undefined && !standingNow?.over;
@@ -130,7 +142,6 @@ function Work({ chain }) {
     problem.value = null;
   };
   const known = useRecords(edit.value.refs, (id) => change({ refs: edit.peek().refs.filter((each) => each !== id) }));
-  useEffect(() => keepDrawn(image.id, mask.value), [mask.value]);
   useEffect(() => void (at.value = -1), [results.length]);
 
   /** Do what may be refused, and say why at its field. @param {() => Promise<JobView>} ask @param {string} [instead] */
@@ -148,15 +159,15 @@ function Work({ chain }) {
     }
   };
   const apply = () => {
-    const operation = operationOf(mask.value, share);
+    const operation = board.operation.value;
     if (!edit.value.words.trim() && operation !== "outpaint") {
       problem.value = { param: "prompt", message: t("edit.missing") };
       document.querySelector("textarea")?.focus();
       return;
     }
     void attempt(async () => {
-      const files = operation === "inpaint" ? [{ name: "mask", file: await maskFile(mask.value), filename: "mask.png" }] : [];
-      return submit(paramsOf(image.id, edit.value, mask.value, share), files);
+      const files = operation === "inpaint" ? [{ name: "mask", file: await board.exportMask(), filename: "mask.png" }] : [];
+      return submit(paramsOf(board, edit.value), files);
     });
   };
   const again = (/** @type {JobView} */ job) => attempt(async () => {
@@ -169,7 +180,7 @@ function Work({ chain }) {
     change({ jobs: [] });
     open(result);
   };
-  useKeys({ "Ctrl+Enter": apply }, [mask.value, share, running]);
+  useKeys({ "Ctrl+Enter": apply }, [running]);
 
   const sent = useUpload(open);
   const over = useFiles(sent.send);
@@ -181,10 +192,8 @@ function Work({ chain }) {
   const warnings = result?.job.warnings ?? (last && !running ? last.warnings : []);
   return html`<div class="screen right edit">
     <section class="stage edit-stage" aria-label=${t("edit.board")} data-over=${over.value}>
-      <${Board} image=${image} mask=${mask} locked=${running || busy.value || result !== undefined} preview=${running ? last.progress.preview_url : null}
-        over=${result && { width: result.image.width, height: result.image.height, place: placeIn(result.job, image, result.image),
-          view: html`<${Compare} before=${image.url} after=${result.image.url} width=${result.image.width} height=${result.image.height}
-            place=${placeIn(result.job, image, result.image)} />` }} />
+      <${Board} board=${board} src=${image.url} alt=${image.prompt ?? t("edit.board")} locked=${running || busy.value}
+        preview=${running ? last.progress.preview_url : null} over=${result && ((/** @type {Rect} */ place) => compared(image, result.image, board, place))} />
       ${over.value && html`<p class="edit-drop">${t("edit.drop")}</p>`}
       ${isWaiting && html`<div class="edit-bar"><${Waiting} job=${last} busy=${busy.value} onRetry=${() => attempt(() => retryJob(last), last.id)} onDismiss=${dismiss} /></div>`}
       ${result && html`<div class="edit-bar edit-results" role="group" aria-label=${t("edit.results")}>
@@ -201,7 +210,7 @@ function Work({ chain }) {
         </div>
       </div>`}
     </section>
-    <${Panel} chain=${chain} edit=${edit.value} change=${change} mask=${mask.value} share=${share} shown=${result?.image.id ?? null} busy=${busy.value}
+    <${Panel} chain=${chain} edit=${edit.value} change=${change} board=${board} shown=${result?.image.id ?? null} busy=${busy.value}
       locked=${running} known=${known.value} warnings=${warnings} problem=${problem.value} onApply=${apply} onOther=${() => (other.value = true)}
       onAdd=${(/** @type {ImageRecord} */ added) => {
         known.value = new Map(known.peek()).set(added.id, added);

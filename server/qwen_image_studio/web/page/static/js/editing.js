@@ -1,13 +1,12 @@
 /**
- * What is being edited: what was drawn and said about a picture, and the request that follows from it. It is kept for
- * each picture, so that it is there again after a reload, another screen, or a step back in the history.
+ * What is being edited: what was said about a picture, and the request that follows from it and from what was drawn. It
+ * is kept for each picture, so that it is there again after a reload, another screen, or a step back in the history.
  */
 import { draft, models } from "./store.js";
-import { FLUSH, margins, pack, unpack } from "./mask.js";
 
 /** @typedef {import("./types.js").ModelView} ModelView */
 /** @typedef {import("./types.js").ListedImage} ListedImage */
-/** @typedef {import("./mask.js").Mask} Mask */
+/** @typedef {import("./drawing.js").Drawing} Drawing */
 /** @typedef {import("@preact/signals").Signal<Edit>} EditSignal */
 
 /**
@@ -21,10 +20,10 @@ import { FLUSH, margins, pack, unpack } from "./mask.js";
  * @property {string[]} jobs Those that try this change, oldest first.
  *
  * @typedef {{image: string, recent: string[], tier: string, model: string, n: number}} Settings What goes from picture to picture.
- * @typedef {"outpaint" | "inpaint" | "edit"} Drawn The operation that follows from what was drawn.
+ * @typedef {string} Operation "outpaint", "inpaint" or "edit", as follows from what was drawn; people never choose it.
  */
 
-/** How many pictures are remembered with what was drawn and said about them. */
+/** How many pictures are remembered with what was said about them. */
 const RECENT = 24;
 /** How many tries of one change are kept together; earlier ones stay in the history. */
 const TRIES = 8;
@@ -48,10 +47,7 @@ const edits = new Map();
 export function editOf(id) {
   const { recent } = settings.peek();
   const newest = [id, ...recent.filter((each) => each !== id)];
-  for (const old of newest.slice(RECENT)) {
-    localStorage.removeItem(KEPT + old);
-    localStorage.removeItem(`${KEPT}${old}.mask`);
-  }
+  for (const old of newest.slice(RECENT)) localStorage.removeItem(KEPT + old);
   settings.value = { ...settings.peek(), image: id, recent: newest.slice(0, RECENT) };
   const known = edits.get(id) ?? draft(`edit.${id}`, FRESH);
   edits.set(id, known);
@@ -63,45 +59,20 @@ export function leave() {
   settings.value = { ...settings.peek(), image: "" };
 }
 
-/** Return what was drawn on a picture. @param {{id: string, width: number, height: number}} image */
-export const drawnOn = (image) => unpack(localStorage.getItem(`${KEPT}${image.id}.mask`), image);
-
-/** Keep what was drawn on a picture; where the browser has no room, that of others goes. @param {string} id @param {Mask} mask */
-export function keepDrawn(id, mask) {
-  const text = mask.done.length || mask.undone.length ? pack(mask) : null;
-  const name = `${KEPT}${id}.mask`;
-  if (text === null) return localStorage.removeItem(name);
-  try {
-    localStorage.setItem(name, text);
-  } catch {
-    for (const key of Object.keys(localStorage)) if (key.startsWith(KEPT) && key.endsWith(".mask")) localStorage.removeItem(key);
-  }
-}
-
 /** Add a try to those of a change. @param {EditSignal} edit @param {string} job @param {string} [instead] a try that it replaces */
 export function addTry(edit, job, instead) {
   const { jobs } = edit.peek();
   edit.value = { ...edit.peek(), jobs: [...jobs.filter((each) => each !== instead && each !== job), job].slice(-TRIES) };
 }
 
-/** Return whether the picture is to be extended. @param {Mask} mask */
-export const grows = (mask) => Object.values(margins(mask)).some(Boolean);
-
-/**
- * Return the operation that follows from what was drawn. People never choose it.
- * @param {Mask} mask @param {number} share how much of the picture may change, 0 to 1
- * @returns {Drawn}
- */
-export const operationOf = (mask, share) => (grows(mask) ? "outpaint" : share > 0 ? "inpaint" : "edit");
-
-/** Return the models that do an operation, first those that take instructions. @param {Drawn} operation @returns {ModelView[]} */
+/** Return the models that do an operation, first those that take instructions. @param {Operation} operation @returns {ModelView[]} */
 export function modelsFor(operation) {
   const able = models.value.filter((model) => model.operations.some((each) => each === operation));
   const takes = (/** @type {ModelView} */ model) => Number(model.operations.some((each) => each === "edit"));
   return able.sort((a, b) => takes(b) - takes(a));
 }
 
-/** Return the model that does an operation: the one that was chosen, else the server's own choice. @param {Drawn} operation */
+/** Return the model that does an operation: the one that was chosen, else the server's own choice. @param {Operation} operation */
 export function modelFor(operation) {
   const able = modelsFor(operation);
   return able.find((model) => model.id === settings.value.model) ?? able[0];
@@ -112,37 +83,26 @@ export const tierOf = (model) => model?.tiers.find(({ tier }) => tier === settin
 
 /**
  * Return the parameters of the job that does what was drawn and said.
- * @param {string} id of the picture @param {Edit} edit @param {Mask} mask @param {number} share
+ * @param {Drawing} board @param {Edit} edit
  * @returns {Record<string, unknown>}
  */
-export function paramsOf(id, { words, feather, refs, seed, keepOut, strength }, mask, share) {
-  const operation = operationOf(mask, share);
+export function paramsOf(board, { words, feather, refs, seed, keepOut, strength }) {
+  const operation = board.operation.value;
   const model = modelFor(operation);
-  const whole = operation === "edit";
   const params = {
     operation,
     prompt: words.trim() || undefined,
-    image: operation === "outpaint" ? id : [id, ...refs].slice(0, model?.max_inputs || 1),
+    image: operation === "outpaint" ? board.id : [board.id, ...refs].slice(0, model?.max_inputs || 1),
     tier: tierOf(model)?.tier,
     model: settings.value.model === model?.id ? model.id : undefined,
     n: settings.value.n > 1 ? settings.value.n : undefined,
     seed: seed.trim() === "" ? undefined : Number(seed),
     negative_prompt: keepOut.trim() || undefined,
-    strength: whole || strength === 1 ? undefined : strength,
+    strength: operation === "edit" || strength === 1 ? undefined : strength,
     feather: operation === "inpaint" ? (feather ?? undefined) : undefined,
-    ...(operation === "outpaint" ? margins(mask) : {}),
+    ...(operation === "outpaint" ? board.extend.value : {}),
   };
   return Object.fromEntries(Object.entries(params).filter(([, value]) => value !== undefined));
-}
-
-/**
- * Return where the picture lies within a result, in fractions of that: a picture that was extended has margins.
- * @param {import("./types.js").JobView} job @param {{width: number, height: number}} image @param {{width: number, height: number}} result
- */
-export function placeIn(job, image, result) {
-  if (job.operation !== "outpaint") return null;
-  const { left, top } = { ...FLUSH, ...job.request };
-  return { left: left / result.width, top: top / result.height, width: image.width / result.width, height: image.height / result.height };
 }
 
 /**

@@ -2,13 +2,12 @@
 import { html, Button, Field, Icon, Segments, Slider, t, fmt, useSignal } from "./ui.js";
 import { go } from "./router.js";
 import { isGuest, me } from "./store.js";
-import { margins } from "./mask.js";
-import { FEATHERS, modelFor, modelsFor, operationOf, settings, stepsOf, tierOf } from "./editing.js";
+import { FEATHERS, modelFor, modelsFor, settings, stepsOf, tierOf } from "./editing.js";
 import { PickerDialog } from "./picker.js";
 
 /** @typedef {import("./editing.js").Edit} Edit */
-/** @typedef {import("./editing.js").Drawn} Drawn */
-/** @typedef {import("./mask.js").Mask} Mask */
+/** @typedef {import("./editing.js").Operation} Operation */
+/** @typedef {import("./drawing.js").Drawing} Drawing */
 /** @typedef {import("./types.js").ImageRecord} ImageRecord */
 /** @typedef {import("./types.js").ImageChain} ImageChain */
 /** @typedef {(change: Partial<Edit>) => void} Change */
@@ -21,13 +20,14 @@ const FOLDED = ["n", "strength", "seed", "negative_prompt", "model"];
 /** Return the value of a field. @param {Event} event */
 const valueOf = (event) => /** @type {HTMLInputElement} */ (event.target).value;
 
-/** Say in one sentence what will happen. @param {{operation: Drawn, mask: Mask, share: number}} props */
-function WhatHappens({ operation, mask, share }) {
-  const { left, right, top, bottom } = margins(mask);
-  const size = `${mask.width + left + right} × ${mask.height + top + bottom}`;
-  const text = operation === "outpaint" ? t("edit.grow", { size }) : operation === "inpaint" ? t("edit.area", { share: fmt.percent(share) }) : t("edit.whole");
+/** Say in one sentence what will happen. @param {{board: Drawing}} props */
+function WhatHappens({ board }) {
+  const operation = board.operation.value;
+  const { width, height } = board.size.value;
+  const share = board.coverage.value;
+  const text = operation === "outpaint" ? t("edit.grow", { size: `${width} × ${height}` }) : operation === "inpaint" ? t("edit.area", { share: fmt.percent(share) }) : t("edit.whole");
   return html`<div class="edit-happens">
-    <p role="status"><${Icon} name=${ICONS[operation]} /><strong>${text}</strong></p>
+    <p role="status"><${Icon} name=${ICONS[/** @type {"edit"} */ (operation)]} /><strong>${text}</strong></p>
     ${operation === "outpaint" && share > 0 && html`<p class="hint">${t("edit.grow.over")}</p>`}
   </div>`;
 }
@@ -94,7 +94,7 @@ function History({ chain, shown }) {
   </section>`;
 }
 
-/** Choose how fast it is painted. @param {{operation: Drawn}} props */
+/** Choose how fast it is painted. @param {{operation: Operation}} props */
 function Speed({ operation }) {
   const model = modelFor(operation);
   const tiers = model?.tiers.filter((each) => each.lora_here !== false) ?? [];
@@ -108,7 +108,7 @@ function Speed({ operation }) {
     onChange=${(/** @type {string} */ tier) => (settings.value = { ...settings.value, tier })} />`;
 }
 
-/** What few people change, folded. @param {{edit: Edit, change: Change, operation: Drawn, problem: Problem | null}} props */
+/** What few people change, folded. @param {{edit: Edit, change: Change, operation: Operation, problem: Problem | null}} props */
 function More({ edit, change, operation, problem }) {
   const able = modelsFor(operation);
   const wrong = (/** @type {string} */ name) => (problem?.param === name ? problem.message : null);
@@ -149,13 +149,13 @@ function Left() {
 
 /**
  * The panel.
- * @param {{chain: ImageChain, edit: Edit, change: Change, mask: Mask, share: number, shown: string | null, busy: boolean, locked: boolean,
+ * @param {{chain: ImageChain, edit: Edit, change: Change, board: Drawing, shown: string | null, busy: boolean, locked: boolean,
  *   known: ReadonlyMap<string, ImageRecord>, warnings: string[], problem: Problem | null, onApply: () => void,
  *   onAdd: (image: ImageRecord) => void, onOther: () => void}} props
  */
-export function Panel({ chain, edit, change, mask, share, shown, busy, locked, known, warnings, problem, onApply, onAdd, onOther }) {
+export function Panel({ chain, edit, change, board, shown, busy, locked, known, warnings, problem, onApply, onAdd, onOther }) {
   const { image } = chain;
-  const operation = operationOf(mask, share);
+  const operation = board.operation.value;
   const inPlace = ["prompt", ...FOLDED].includes(problem?.param ?? "");
   return html`<form class="panel edit-panel" onSubmit=${(/** @type {Event} */ event) => (event.preventDefault(), onApply())}>
     <div class="panel-body">
@@ -168,11 +168,11 @@ export function Panel({ chain, edit, change, mask, share, shown, busy, locked, k
         ${(/** @type {object} */ tied) => html`<textarea ...${tied} rows="3" maxlength="8000" placeholder=${t(`edit.words.${operation}`)} value=${edit.words}
           onInput=${(/** @type {Event} */ event) => change({ words: valueOf(event) })}></textarea>`}
       <//>
-      <${WhatHappens} operation=${operation} mask=${mask} share=${share} />
-      ${warnings.length > 0 && html`<ul class="edit-warnings">${warnings.map((text) => html`<li key=${text}><${Icon} name="info" /><span>${text}</span></li>`)}</ul>`}
+      <${WhatHappens} board=${board} />
       <${SoftEdge} edit=${edit} change=${change} off=${operation !== "inpaint"} />
       <${References} image=${image} edit=${edit} change=${change} known=${known} unused=${operation === "outpaint"} onAdd=${onAdd} />
       <${History} chain=${chain} shown=${shown} />
+      ${warnings.length > 0 && html`<ul class="edit-warnings">${warnings.map((text) => html`<li key=${text}><${Icon} name="info" /><span>${text}</span></li>`)}</ul>`}
       <${Speed} operation=${operation} />
       <${More} edit=${edit} change=${change} operation=${operation} problem=${problem} />
     </div>
