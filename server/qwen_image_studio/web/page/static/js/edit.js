@@ -191,18 +191,20 @@ function Work({ chain }) {
   const result = isWaiting ? undefined : results[index];
   const warnings = result?.job.warnings ?? (last && !running ? last.warnings : []);
   return html`<div class="screen right edit">
-    <section class="stage edit-stage" aria-label=${t("edit.board")} data-over=${over.value}>
+    <section class="stage edit-stage" aria-label=${t("edit.board")} data-state=${result ? "result" : isWaiting ? "waiting" : "board"}>
       <${Board} board=${board} src=${image.url} alt=${image.prompt ?? t("edit.board")} locked=${running || busy.value}
         preview=${running ? last.progress.preview_url : null} over=${result && ((/** @type {Rect} */ place) => compared(image, result.image, board, place))} />
       ${over.value && html`<p class="edit-drop">${t("edit.drop")}</p>`}
       ${isWaiting && html`<div class="edit-bar"><${Waiting} job=${last} busy=${busy.value} onRetry=${() => attempt(() => retryJob(last), last.id)} onDismiss=${dismiss} /></div>`}
       ${result && html`<div class="edit-bar edit-results" role="group" aria-label=${t("edit.results")}>
-        ${results.length > 1 && html`<div class="edit-tries">
-          <${Button} kind="quiet" icon="chevron-left" label=${t("edit.try.before")} disabled=${index === 0} onClick=${() => (at.value = index - 1)} />
-          <span role="status">${t("edit.try", { i: index + 1, n: results.length })}</span>
-          <${Button} kind="quiet" icon="chevron-right" label=${t("edit.try.next")} disabled=${index === results.length - 1} onClick=${() => (at.value = index + 1)} />
-        </div>`}
-        <p role="status">${changed(result)}${last?.held ? ` ${t("edit.held.some", { n: last.held })}` : ""}</p>
+        <div class="edit-said">
+          ${results.length > 1 && html`<div class="edit-tries">
+            <${Button} kind="quiet" icon="chevron-left" label=${t("edit.try.before")} disabled=${index === 0} onClick=${() => (at.value = index - 1)} />
+            <span role="status">${t("edit.try", { i: index + 1, n: results.length })}</span>
+            <${Button} kind="quiet" icon="chevron-right" label=${t("edit.try.next")} disabled=${index === results.length - 1} onClick=${() => (at.value = index + 1)} />
+          </div>`}
+          <p role="status">${changed(result)}${last?.held ? ` ${t("edit.held.some", { n: last.held })}` : ""}</p>
+        </div>
         <div class="edit-verdict">
           <${Button} onClick=${adjust}>${t(result.job.operation === "inpaint" || result.job.operation === "outpaint" ? "edit.adjust" : "edit.back")}<//>
           <${Button} icon="refresh-cw" busy=${busy.value} onClick=${() => again(result.job)}>${t("edit.again")}<//>

@@ -146,7 +146,7 @@ export function Picker({ onPick, title }) {
     <div class="picker-drop" data-over=${over.value}>
       <${Icon} name="image-plus" />
       ${title && html`<p class="picker-title">${title}</p>`}
-      <p class="muted">${t("picker.how")}</p>
+      <p class="muted">${t(matchMedia("(pointer: coarse)").matches ? "picker.how.touch" : "picker.how")}</p>
       <${Button} kind="primary" icon="upload" busy=${busy.value} onClick=${() => input.current?.click()}>${t("picker.choose")}<//>
       <input ref=${input} class="sr-only" type="file" accept="image/*" tabindex="-1" aria-label=${t("picker.choose")}
         onChange=${(/** @type {Event} */ event) => {
