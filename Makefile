@@ -52,21 +52,21 @@ quick-tests: setup-tests
 	$(RUN) -m pytest tests/contract tests/ports tests/plugin tests/clients -m "not processes" --numprocesses 3 --quiet
 
 test: setup-tests ## everything that runs without a GPU, other people's servers (test-services) and a browser (test-page)
-	$(RUN) -m pytest tests --ignore tests/services --ignore tests/page --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+	$(RUN) .ci/tests.py tests --ignore tests/services --ignore tests/page --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-services: setup-tests ## the tests with other people's servers, which root gets from Debian: PostgreSQL, brokers, proxies
 	@$(RUN) .ci/debian.py nginx caddy postgres redis-server rabbitmq-server faketime ip node npm
 	@$(PYTHON) .ci/bootstrap.py services
-	TEST_DATABASE=postgresql $(RUN) -m pytest $(ON_SERVERS) --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+	TEST_DATABASE=postgresql $(RUN) .ci/tests.py $(ON_SERVERS) --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-page: setup-page ## the studio page in Chromium, which root gets from Debian
-	$(RUN) -m pytest tests/page --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(RUN) .ci/tests.py tests/page --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 clients: setup-clients ## call a server with the clients that people have, and print what works
 	@$(RUN) -m tests.clients
 
 test-training: setup-tests ## the tests of the miniature's trainer
-	$(RUN) -m pytest server/training --numprocesses 2 --dist loadfile
+	$(RUN) .ci/tests.py server/training --numprocesses 2 --dist loadfile
 	$(RUN) .ci/training_stamp.py write
 
 coverage: setup-tests ## which lines the tests that start no process run
