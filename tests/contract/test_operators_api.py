@@ -66,6 +66,7 @@ def test_operators_see_the_jobs_of_all_owners_without_what_they_say(
     running, waiting, whole, *rows = queue["data"]
     assert (running["id"], running["owner"], running["key"], running["person"]) == (first, "ann", "ann-key", "anna")
     assert (running["state"], running["queue_position"], running["attempt"]) == ("running", None, 1)
+    assert (running["worker"], waiting["worker"]) == ("w1", None)
     assert (waiting["id"], waiting["owner"], waiting["state"]) == (second, "bob", "queued")
     assert (whole["id"], whole["rows"], whole["model"], whole["queue_position"]) == (of_batch, 2, "cv", None)
     assert [row["parent_id"] for row in rows] == [of_batch, of_batch]
@@ -118,7 +119,36 @@ def test_all_jobs_are_cancelled_also_more_than_fit_in_one_transaction(
     assert client.get("/v1/queue", headers=op).get_json()["waiting"] == 0
 
 
-@pytest.mark.parametrize("body", [{}, {"scope": "some"}, {"scope": "all", "owner": "ann"}])
+def test_one_job_of_anybody_is_cancelled_by_its_id(
+    client: FlaskClient, store: JobStore, header: Callable[..., Header]
+) -> None:
+    ann, op = header("ann", Scope.GENERATE), header("op", Scope.OPERATE)
+    running, waiting, other = (submit(client, ann) for _ in range(3))
+    claim(store)
+    for job, cancelled in ((waiting, 1), (waiting, 0), (running, 1), (running, 0)):
+        answer = client.post("/v1/queue/cancel", json={"job_id": job}, headers=op)
+        assert (answer.status_code, answer.get_json()) == (200, {"cancelled": cancelled})
+    assert store.jobs.get(waiting).state is State.CANCELLED
+    assert store.jobs.get(running).cancel_requested is True
+    assert store.jobs.get(other).state is State.QUEUED
+    gone = client.post("/v1/queue/cancel", json={"job_id": "job_x"}, headers=op)
+    assert (gone.status_code, gone.get_json()["error"]["code"]) == (404, "not_found")
+
+
+def test_what_has_ended_is_not_cancelled_by_its_id(
+    client: FlaskClient, worker: Worker, header: Callable[..., Header]
+) -> None:
+    op = header("op", Scope.OPERATE, Scope.GENERATE)
+    job = submit(client, op)
+    assert worker.run_next()
+    answer = client.post("/v1/queue/cancel", json={"job_id": job}, headers=op)
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (409, "job_finished")
+
+
+NOT_ONE = [{}, {"scope": "some"}, {"scope": "all", "owner": "ann"}, {"scope": "all", "job_id": "job_x"}, {"job_id": ""}]
+
+
+@pytest.mark.parametrize("body", NOT_ONE)
 def test_a_cancel_says_which(client: FlaskClient, body: dict[str, str]) -> None:
     assert client.post("/v1/queue/cancel", json=body).status_code == 422
     assert client.post("/v1/queue/cancel", data="all", content_type="text/plain").status_code == 415
@@ -140,7 +170,7 @@ def test_health_tells_operators_alone_of_devices_failures_and_speeds(
         assert (answer.status_code, answer.get_json()["operator"]) == (200, None)
     seen = client.get("/v1/health", headers=op).get_json()["operator"]
     [device] = seen["devices"]
-    assert device["device"] == "cpu"
+    assert (device["device"], bool(device["name"])) == ("cpu", True)
     assert 0 < device["memory_used"] < device["memory_total"]
     [failure] = seen["failures"]
     assert (failure["code"], failure["owner"], failure["model"]) == ("engine_failed", "ann", "miniature")

@@ -1,9 +1,9 @@
 """Answers for operators: the queue of all owners and the call log; and the queries beside them."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from qwen_image_studio.contract.fields import shaped
 from qwen_image_studio.contract.view import View
@@ -32,6 +32,8 @@ class QueueEntry(View):
     step: int
     steps: int
     attempt: int
+    worker: str | None
+    """Name of the worker that has it, as in the devices of the health; null for what waits."""
     parent_id: str | None
     """The batch that it is a row of."""
     rows: int | None
@@ -73,12 +75,20 @@ class CancelScope(StrEnum):
 
 
 class CancelRequest(BaseModel):
-    """Which jobs of all owners to cancel."""
+    """Which jobs of all owners to cancel: those of a scope, or one."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    scope: CancelScope
+    scope: CancelScope | None = None
     """waiting: those of which nothing has begun; all: those that run as well, at their next step."""
+    job_id: str | None = Field(None, min_length=1, max_length=64)
+    """This one alone, a batch with its rows; also where several requests share it."""
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if (self.scope is None) == (self.job_id is None):
+            raise ValueError("send either scope or job_id")
+        return self
 
 
 class CancelledView(View):
@@ -169,6 +179,8 @@ class CallsQuery(BaseModel):
 class DeviceView(View):
     """One worker process and the memory of its device, as it reported last."""
 
+    name: str
+    """What tells it from all others."""
     host: str
     """Name of the host that it runs on; empty where it is not known."""
     device: str

@@ -84,6 +84,14 @@ class Queue:
             ids = list(connection.scalars(query))
         return sum(self._cancel(ids[start : start + _AT_ONCE], now) for start in range(0, len(ids), _AT_ONCE))
 
+    def cancel_one(self, job_id: str, now: float | None = None) -> int:
+        """Cancel one job of any owner, a batch with its rows; return 1, or 0 where it was cancelled already.
+
+        Raises StudioError ``not_found`` and ``job_finished``.
+        """
+        with self._events.changing() as change:
+            return int(cancel(change, get_job(change.connection, job_id, to_change=True), self._database.now(now)))
+
     def _cancel(self, ids: Sequence[str], now: float | None) -> int:
         number, now = 0, self._database.now(now)
         with self._events.changing() as change:

@@ -55,6 +55,7 @@ def _entry(job: Job, place: int | None, now: float) -> QueueEntry:
         step=job.progress.step,
         steps=job.progress.steps,
         attempt=job.attempt,
+        worker=job.leased_by if job.state is State.RUNNING else None,
         parent_id=job.parent_id,
         rows=job.rows,
         age_s=round(max(0.0, now - job.created_at), 1),
@@ -62,18 +63,29 @@ def _entry(job: Job, place: int | None, now: float) -> QueueEntry:
     )
 
 
-def _read_cancel() -> CancelScope:
+def _read_cancel() -> CancelRequest:
     """Read the current request. Raises StudioError that names the parameter at fault."""
-    return read_model(CancelRequest, "cancel", '{"scope": "waiting"}').scope
+    return read_model(CancelRequest, "cancel", '{"scope": "waiting"}')
 
 
-@route(blueprint, "POST", "/queue/cancel", body=Body(_read_cancel, CancelRequest), scope=Scope.OPERATE)
-def cancel(body: CancelScope) -> CancelledView:
-    """Cancel the jobs of all owners: those of which nothing has begun, or all.
+@route(
+    blueprint,
+    "POST",
+    "/queue/cancel",
+    body=Body(_read_cancel, CancelRequest),
+    errors=("not_found", "job_finished"),
+    scope=Scope.OPERATE,
+)
+def cancel(body: CancelRequest) -> CancelledView:
+    """Cancel the jobs of all owners: those of which nothing has begun, or all; or one of them.
 
-    A batch of which a row has begun runs. What waits for a reviewer stays, and so does what is submitted meanwhile.
+    A batch of which a row has begun runs. What waits for a reviewer stays, and so does what is submitted meanwhile; by
+    its id, what waits for a reviewer is cancelled too. Doing it again changes nothing.
     """
-    return CancelledView(cancelled=services().store.queue.cancel(_STATES[body]))
+    queue = services().store.queue
+    if body.job_id is not None:
+        return CancelledView(cancelled=queue.cancel_one(body.job_id))
+    return CancelledView(cancelled=queue.cancel(_STATES[body.scope or CancelScope.WAITING]))
 
 
 @route(blueprint, "GET", "/calls", returns=CallList, also=CSV, scope=Scope.OPERATE)
@@ -98,6 +110,7 @@ def operator_view(parts: Services) -> OperatorView:
     return OperatorView(
         devices=[
             DeviceView(
+                name=report.name,
                 host=report.host,
                 device=report.device,
                 model=report.model,
