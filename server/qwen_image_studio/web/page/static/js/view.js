@@ -29,11 +29,11 @@ export const placed = ({ scale, x, y }, part) => ({
 
 /**
  * Return the view that shows a part of the image as large as fits into a part of the board; small pictures are enlarged
- * up to twice their size.
+ * up to four times their size.
  * @param {Rect} room @param {Rect} part @param {number} [most]
  * @returns {View}
  */
-export function fit(room, part, most = 2) {
+export function fit(room, part, most = 4) {
   const scale = Math.min(most, Math.max(1, room.width) / part.width, Math.max(1, room.height) / part.height);
   return centred(room, part, scale);
 }
