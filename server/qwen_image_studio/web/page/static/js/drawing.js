@@ -1,14 +1,13 @@
 /** What is drawn on each picture, with the tools in hand. It outlives the screen, and a reload. */
 import { batch, computed, signal } from "./ui.js";
 import * as masks from "./mask.js";
-import { frame, grown, reaches } from "./margins.js";
-import { bitmap, marked } from "./region.js";
+import { SIDES, frame, grown, reaches } from "./margins.js";
+import { marked } from "./region.js";
 
 /** @typedef {import("./mask.js").Mask} Mask */
 /** @typedef {import("./mask.js").Margins} Margins */
 /** @typedef {import("./view.js").View} View */
 /** @typedef {"hand" | "brush" | "eraser" | "lasso" | "box" | "extend"} Tool */
-/** @typedef {ReturnType<typeof openBoard>} Drawing */
 
 /** Why a file is no mask: it is no picture, has another shape, or marks nothing. */
 export class NoMask extends Error {
@@ -45,116 +44,117 @@ export const tool = signal(/** @type {Tool} */ ("brush"));
 /** Whether lasso and box take away what they go around. */
 export const erasing = signal(false);
 
+/** What is drawn on one picture. */
+export class Drawing {
+  /** When to keep it: a moment after the last change. */
+  #due = 0;
+
+  /** @param {string} id of the image @param {{width: number, height: number}} size */
+  constructor(id, { width, height }) {
+    this.id = id;
+    this.width = width;
+    this.height = height;
+    this.mask = signal(masks.unpack(localStorage.getItem(PREFIX + id), this));
+    /** Margins while a handle is dragged. */
+    this.reach = signal(/** @type {Margins | null} */ (null));
+    /** Where the picture stands on the board; null until it is shown. */
+    this.view = signal(/** @type {View | null} */ (null));
+    /** Whether the view shows all of the picture, and is to go on doing so. */
+    this.fitted = true;
+    /** How far the picture is extended on each side. */
+    this.extend = computed(() => this.reach.value ?? masks.margins(this.mask.value));
+    /** The picture with its margins, as a part of the image's plane. */
+    this.frame = computed(() => frame(this, this.extend.value));
+    /** The size of the picture with its margins. */
+    this.size = computed(() => grown(this, this.extend.value));
+    /** The share of the picture that may change, 0 to 1. */
+    this.coverage = computed(() => masks.coverage(this.mask.value));
+    /** What follows from what is drawn. */
+    this.operation = computed(() => (reaches(this.extend.value) ? "outpaint" : this.coverage.value > 0 ? "inpaint" : "edit"));
+    this.canUndo = computed(() => this.mask.value.done.length > 0);
+    this.canRedo = computed(() => this.mask.value.undone.length > 0);
+  }
+
+  /** @param {Mask} next */
+  #change(next) {
+    if (next === this.mask.value) return;
+    this.mask.value = next;
+    this.#due ||= window.setTimeout(this.keep, 300);
+  }
+
+  /** Take one step more. @param {masks.Step} step */
+  draw = (step) => this.#change(masks.draw(this.mask.value, step));
+  undo = () => this.#change(masks.undo(this.mask.value));
+  redo = () => this.#change(masks.redo(this.mask.value));
+  /** Mark all that is not marked, and the other way round. */
+  invert = () => this.draw({ kind: "invert" });
+  /** Mark nothing. This can be undone. */
+  clear = () => void (this.coverage.value && this.draw({ kind: "clear" }));
+
+  /**
+   * Extend the picture by these margins.
+   * @param {Margins} margins
+   * @param {string} [by] what changes them; more changes by the same are one step
+   */
+  extendTo(margins, by) {
+    const { done } = this.mask.value;
+    const now = masks.margins(this.mask.value);
+    const last = done.at(-1)?.step;
+    batch(() => {
+      this.reach.value = null;
+      if (SIDES.every((side) => margins[side] === now[side])) return;
+      const more = by && last?.kind === "extend" && last.by === by;
+      this.#change(masks.draw(more ? masks.undo(this.mask.value) : this.mask.value, { kind: "extend", margins, by }));
+    });
+  }
+
+  /** Mark what a file marks, stretched to the picture. Throws NoMask. @param {Blob} file */
+  async load(file) {
+    const { width, height } = this;
+    const picture = await createImageBitmap(file).catch(() => null);
+    if (!picture) throw new NoMask("unreadable");
+    if (Math.abs((picture.width * height) / (picture.height * width) - 1) > SHAPE_GAP) throw new NoMask("shape");
+    const pen = sheet(this);
+    pen.drawImage(picture, 0, 0, width, height);
+    const runs = marked(pen.getImageData(0, 0, width, height).data, this);
+    if (!runs.some((row) => row.length)) throw new NoMask("empty");
+    this.draw({ kind: "image", runs });
+  }
+
+  /** Return the mask as the server takes it: an opaque PNG of the picture's size, white where it may change. @returns {Promise<Blob>} */
+  exportMask() {
+    const pen = sheet(this);
+    const picture = new ImageData(this.width, this.height);
+    const pixels = new Uint32Array(picture.data.buffer);
+    masks.bytesOf(this.mask.value).forEach((white, i) => (pixels[i] = white ? 0xffffffff : OPAQUE_BLACK));
+    pen.putImageData(picture, 0, 0);
+    return new Promise((resolve, reject) => {
+      pen.canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("the mask could not be written"))), "image/png");
+    });
+  }
+
+  /** Keep what has changed for the next visit. */
+  keep = () => {
+    if (!this.#due) return;
+    clearTimeout(this.#due);
+    this.#due = 0;
+    const { done, undone } = this.mask.value;
+    remember(this.id, done.length + undone.length ? masks.pack(this.mask.value) : null);
+  };
+}
+
 /** @type {Map<string, Drawing>} */
-const boards = new Map();
+const drawings = new Map();
 
 /**
  * Return what is drawn on a picture: the same each time it is asked for.
  * @param {string} id of the image
  * @param {{width: number, height: number}} size
  */
-export function openBoard(id, { width, height }) {
-  const known = boards.get(id);
-  if (known) return known;
-  const size = { width, height };
-  const mask = signal(masks.unpack(recall(id), size));
-  /** Margins while a handle is dragged. */
-  const reach = signal(/** @type {Margins | null} */ (null));
-  const extend = computed(() => reach.value ?? masks.margins(mask.value));
-  const coverage = computed(() => masks.coverage(mask.value));
-  let due = 0;
-
-  /** @param {Mask} next */
-  function change(next) {
-    if (next === mask.value) return;
-    mask.value = next;
-    due ||= window.setTimeout(keep, 300);
-  }
-
-  /** Keep what is drawn for the next visit. */
-  function keep() {
-    clearTimeout(due);
-    due = 0;
-    remember(id, mask.value.done.length + mask.value.undone.length ? masks.pack(mask.value) : null);
-  }
-
-  const board = {
-    id,
-    ...size,
-    tool,
-    brush,
-    mask,
-    reach,
-    /** How far the picture is extended on each side. */
-    extend,
-    /** The picture with its margins, as a part of the image's plane. */
-    frame: computed(() => frame(size, extend.value)),
-    /** The size of the picture with its margins. */
-    size: computed(() => grown(size, extend.value)),
-    /** The share of the picture that may change, 0 to 1. */
-    coverage,
-    /** What follows from what is drawn. */
-    operation: computed(() => (reaches(extend.value) ? "outpaint" : coverage.value > 0 ? "inpaint" : "edit")),
-    canUndo: computed(() => mask.value.done.length > 0),
-    canRedo: computed(() => mask.value.undone.length > 0),
-    /** Where the picture stands on the board; null until it is shown. */
-    view: signal(/** @type {View | null} */ (null)),
-    /** Whether the view shows all of the picture, and is to go on doing so. */
-    fitted: true,
-
-    /** @param {masks.Step} step */
-    draw: (step) => change(masks.draw(mask.value, step)),
-    undo: () => change(masks.undo(mask.value)),
-    redo: () => change(masks.redo(mask.value)),
-    /** Mark all that is not marked, and the other way round. */
-    invert: () => change(masks.draw(mask.value, { kind: "invert" })),
-    /** Mark nothing. This can be undone. */
-    clear: () => coverage.value && change(masks.draw(mask.value, { kind: "clear" })),
-
-    /**
-     * Extend the picture by these margins.
-     * @param {Margins} margins
-     * @param {string} [by] what changes them; more changes by the same are one step
-     */
-    extendTo(margins, by) {
-      const now = masks.margins(mask.value);
-      const last = mask.value.done.at(-1)?.step;
-      batch(() => {
-        reach.value = null;
-        if (Object.entries(margins).every(([side, value]) => now[/** @type {"left"} */ (side)] === value)) return;
-        const more = by && last?.kind === "extend" && last.by === by;
-        change(masks.draw(more ? masks.undo(mask.value) : mask.value, { kind: "extend", margins, by }));
-      });
-    },
-
-    /** Mark what a file marks, stretched to the picture. Throws NoMask. @param {Blob} file */
-    async load(file) {
-      const picture = await createImageBitmap(file).catch(() => null);
-      if (!picture) throw new NoMask("unreadable");
-      if (Math.abs((picture.width * height) / (picture.height * width) - 1) > SHAPE_GAP) throw new NoMask("shape");
-      const pen = sheet(size);
-      pen.drawImage(picture, 0, 0, width, height);
-      const runs = marked(pen.getImageData(0, 0, width, height).data, size);
-      if (!runs.some((row) => row.length)) throw new NoMask("empty");
-      change(masks.draw(mask.value, { kind: "image", runs }));
-    },
-
-    /** Return the mask as the server takes it: an opaque PNG of the picture's size, white where it may change. @returns {Promise<Blob>} */
-    exportMask() {
-      const pen = sheet(size);
-      const picture = new ImageData(width, height);
-      const pixels = new Uint32Array(picture.data.buffer);
-      bitmap(masks.area(mask.value), size).forEach((white, i) => (pixels[i] = white ? 0xffffffff : OPAQUE_BLACK));
-      pen.putImageData(picture, 0, 0);
-      return new Promise((resolve, reject) => {
-        pen.canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("the mask could not be written"))), "image/png");
-      });
-    },
-
-    keep: () => due && keep(),
-  };
-  boards.set(id, board);
-  return board;
+export function openBoard(id, size) {
+  const drawing = drawings.get(id) ?? new Drawing(id, size);
+  drawings.set(id, drawing);
+  return drawing;
 }
 
 const OPAQUE_BLACK = new Uint32Array(new Uint8Array([0, 0, 0, 255]).buffer)[0];
@@ -165,12 +165,9 @@ function sheet({ width, height }) {
   return /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
 }
 
-addEventListener("pagehide", () => boards.forEach((board) => board.keep()));
+addEventListener("pagehide", () => drawings.forEach((drawing) => drawing.keep()));
 
 // -- what is kept in the browser --------------------------------------------------------------------------------------
-
-/** @param {string} id */
-const recall = (id) => localStorage.getItem(PREFIX + id);
 
 /** @returns {string[]} the pictures of which something is kept, the oldest first */
 function kept() {

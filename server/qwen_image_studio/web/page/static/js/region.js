@@ -128,6 +128,7 @@ function tidy(row) {
   if (row.length <= 2) return row;
   const pairs = [];
   for (let i = 0; i < row.length; i += 2) pairs.push([row[i], row[i + 1]]);
+  /** @type {number[]} */
   const joined = [];
   for (const [start, end] of pairs.sort((a, b) => a[0] - b[0])) {
     const last = joined.length - 1;
