@@ -1,32 +1,22 @@
 """A browser for each process of tests, a server without keys that all share, servers of one's own, pictures."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.page.support.chromium import chromium
 from tests.page.support.opening import PATIENCE_MS, Opener, opener
+from tests.page.support.studios import SMALL, Hold, OwnStudio, page_studio
+from tests.support.chromium import chromium
 from tests.support.studio import Studio
 from tests.support.waiting import until
 
 expect.set_options(timeout=PATIENCE_MS)
 
-SMALL: Mapping[str, Any] = {"width": 128, "height": 128, "steps": 2}
-"""Where the picture does not matter."""
 PAINTED = ("a red apple on a table", "a yellow cup", "a blue boat", "a green tree")
 """Prompts of the pictures that are there from the beginning."""
-
-OwnStudio = Callable[..., Studio]
-Hold = Callable[..., list[str]]
-
-
-def _studio(folder: Any, **options: Any) -> Studio:
-    made = Studio(folder, **options)
-    made.environment["OMP_NUM_THREADS"] = "1"  # beside other servers and browsers, two threads wait for each other
-    return made
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +29,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def studio(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """The server that all tests of this process share: the miniature, on loopback, without keys."""
-    with _studio(tmp_path_factory.mktemp("studio")) as server:
+    with page_studio(tmp_path_factory.mktemp("studio")) as server:
         yield server
 
 
@@ -47,13 +37,13 @@ def studio(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def own_studio(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnStudio]:
     """Make servers of one's own, which live until the module ends: ``own_studio(with_key=True, settings={...})``.
 
-    ``settings`` as their environment names them, without ``STUDIO_``; ``support/engine.py`` paints on cue.
+    ``tests/support/engine.py`` has an engine that starts in a second and paints on cue (``studio.SCRIPTED``).
     """
     with ExitStack() as stack:
 
         def make(*, with_key: bool = False, settings: Mapping[str, object] | None = None) -> Studio:
             folder = tmp_path_factory.mktemp("own")
-            return stack.enter_context(_studio(folder, with_key=with_key, **(settings or {})))
+            return stack.enter_context(page_studio(folder, with_key=with_key, settings=settings))
 
         yield make
 
@@ -74,13 +64,14 @@ def painted(studio: Studio) -> list[str]:
 
 @pytest.fixture
 def hold(studio: Studio) -> Hold:
-    """Paint pictures that wait for a reviewer, and return their ids: ``hold("a cup", n=2, studio=..., seed=1)``."""
+    """Paint pictures that wait for a reviewer, and return their ids: ``hold("a cup", n=2, seed=1, studio=another)``."""
     shared = studio
 
-    def make(prompt: str = "a cup", *, studio: Studio = shared, **params: Any) -> list[str]:
-        job = studio.submit(prompt=prompt, hold=True, **{**SMALL, **params})["id"]
-        until(lambda: studio.job(job, wait=5)["state"] == "review")
-        listed = studio.request("GET", "/v1/images", params={"review": "held", "limit": 100}).json()["data"]
+    def make(prompt: str = "a cup", *, studio: Studio | None = None, **params: Any) -> list[str]:
+        server = studio or shared
+        job = server.submit(prompt=prompt, hold=True, **{**SMALL, **params})["id"]
+        until(lambda: server.job(job, wait=5)["state"] == "review")
+        listed = server.request("GET", "/v1/images", params={"review": "held", "limit": 100}).json()["data"]
         return [image["id"] for image in listed if image["job_id"] == job]
 
     return make

@@ -1,0 +1,191 @@
+"""Everybody can use the page: with a reader, by keys alone, with little motion, on a small phone, by thumb."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.page.support.node import module
+from tests.page.support.opening import PHONE, Opener, sidewise
+from tests.page.support.screens import go, said, screens, settle
+from tests.page.support.studios import Hold, OwnStudio
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+GRAVE = {"serious", "critical"}
+LANGUAGES, THEMES = ("en", "zh"), ("light", "dark")
+NARROW = (360, 740)
+THUMB = 40
+"""Least width and height of what is tapped, in pixels."""
+
+
+@cache
+def axe() -> str:
+    """axe-core's script; an evaluation of the debugger goes past the page's policy."""
+    return module("axe-core/axe.min.js").read_text(encoding="utf-8")
+
+
+def grave(page: Page) -> list[str]:
+    """What axe finds in a page that is worse than moderate."""
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(f"() => {{ {axe()} }}")
+    found = page.evaluate("(rules) => axe.run(document, {runOnly: rules, resultTypes: ['violations']})", RULES)
+    return [
+        f"{rule['id']} ({rule['impact']}): {node['target']} {node['html'][:160]}"
+        for rule in found["violations"]
+        if rule["impact"] in GRAVE
+        for node in rule["nodes"]
+    ]
+
+
+@pytest.fixture
+def everything(painted: list[str], hold: Hold) -> str:
+    """Have pictures, one that is held, and one that failed; a picture's id."""
+    hold("a cup that waits", seed=11)
+    return painted[0]
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_axe_finds_nothing_grave_on_any_screen(open_page: Opener, everything: str, language: Any, theme: Any) -> None:
+    page = open_page(language=language, theme=theme, reduced_motion=True)
+    found = {}
+    for name, path in screens(everything).items():
+        go(page, path)
+        found[name] = grave(page)
+    assert not any(found.values()), found
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_axe_finds_nothing_grave_on_a_phone(open_page: Opener, everything: str, theme: Any) -> None:
+    page = open_page(size=PHONE, touch=True, theme=theme, reduced_motion=True)
+    found = {}
+    for name, path in screens(everything).items():
+        go(page, path)
+        found[name] = grave(page)
+    go(page, "#/paint")
+    page.get_by_role("button", name=said(page, "shell.more")).click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    found["more"] = grave(page)
+    assert not any(found.values()), found
+
+
+def test_axe_finds_nothing_grave_at_the_door(open_page: Opener, own_studio: OwnStudio) -> None:
+    studio = own_studio(with_key=True)
+    for language, theme in (("en", "light"), ("zh", "dark")):
+        page = open_page("", studio=studio, language=language, theme=theme, allow={401}, reduced_motion=True)
+        settle(page)
+        assert grave(page) == []
+        expect(page).to_have_title(f"{said(page, 'shell.sign_in')} · Qwen-Image Studio")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_screen_has_one_heading_and_a_title_of_its_own(open_page: Opener, everything: str, language: Any) -> None:
+    page = open_page(language=language)
+    for name, path in screens(everything).items():
+        go(page, path)
+        expect(page.locator("h1"), f"{name}: one heading of the first level").to_have_count(1)
+        screen, _, _ = name.partition(",")
+        expect(page).to_have_title(f"{said(page, f'shell.{screen}')} · Qwen-Image Studio")
+        assert page.evaluate("document.documentElement.lang") == {"en": "en", "zh": "zh-CN"}[language]
+
+
+# -- keys -------------------------------------------------------------------------------------------------------------
+
+BEGIN = """
+() => {
+  window.walked = [];
+  document.body.tabIndex = -1;
+  document.body.focus();  // else Tab goes on from where the screen before was left
+  document.body.removeAttribute("tabindex");
+}
+"""
+WALK = """
+() => {
+  const at = document.activeElement;
+  if (!at || at === document.body || walked.includes(at)) return null;
+  const before = walked.at(-1);
+  walked.push(at);
+  const near = [at, at.nextElementSibling, at.parentElement, at.closest("label")].filter(Boolean);
+  const ringed = near.some((each) => {
+    const {outlineStyle, outlineWidth} = getComputedStyle(each);
+    return outlineStyle !== "none" && parseFloat(outlineWidth) >= 2;
+  });
+  const forward = !before || !!(before.compareDocumentPosition(at) & Node.DOCUMENT_POSITION_FOLLOWING);
+  const rows = before && before.parentElement === at.parentElement;
+  const upward = rows && at.getBoundingClientRect().bottom <= before.getBoundingClientRect().top;
+  return {html: at.outerHTML.slice(0, 160), ringed, forward, upward};
+}
+"""
+MISSED = """
+() => {
+  const group = (each) => each.type === "radio" && each.name;
+  const passed = new Set(walked.map(group).filter(Boolean));
+  const all = document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]");
+  return [...all]
+    .filter((each) => !each.disabled && each.tabIndex >= 0 && !each.closest("[inert]"))
+    .filter((each) => each.checkVisibility({visibilityProperty: true}))
+    .filter((each) => !walked.includes(each) && !passed.has(group(each)))
+    .map((each) => each.outerHTML.slice(0, 160));
+}
+"""
+
+
+def test_the_tab_key_reaches_everything_in_order_and_shows_where_it_is(open_page: Opener, everything: str) -> None:
+    page = open_page()
+    wrong: dict[str, list[str]] = {}
+    for name, path in screens(everything).items():
+        go(page, path)
+        page.evaluate(BEGIN)
+        told = wrong[name] = []
+        for _ in range(200):
+            page.keyboard.press("Tab")
+            step = page.evaluate(WALK)
+            if step is None:
+                break
+            told += [f"{fault}: {step['html']}" for fault in ("upward",) if step[fault]]
+            told += [f"not {virtue}: {step['html']}" for virtue in ("ringed", "forward") if not step[virtue]]
+        told += [f"missed: {each}" for each in page.evaluate(MISSED)]
+    assert not any(wrong.values()), wrong
+
+
+def test_little_motion_is_asked_for_and_given(open_page: Opener, everything: str) -> None:
+    page = open_page(reduced_motion=True)
+    moving = """
+    () => [...document.querySelectorAll("*")]
+      .filter((each) => getComputedStyle(each).transitionDuration.split(", ").some((time) => parseFloat(time) > 0))
+      .map((each) => each.outerHTML.slice(0, 120))
+    """
+    for path in screens(everything).values():
+        go(page, path)
+        assert page.evaluate(moving) == []
+
+
+# -- a small phone ----------------------------------------------------------------------------------------------------
+
+SMALL_TARGETS = """
+(least) => [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [role=slider]")]
+  .filter((each) => !each.disabled && each.checkVisibility({visibilityProperty: true, opacityProperty: true}))
+  .filter((each) => !each.closest("p, .sr-only") && !each.matches(".sr-only"))
+  .map((each) => {
+    const boxes = [each, ...(each.labels ?? [])].map((one) => one.getBoundingClientRect());
+    const most = (side) => Math.max(...boxes.map((box) => box[side]));
+    return {each, width: most("width"), height: most("height")};
+  })
+  .filter(({width, height}) => width < least - 0.5 || height < least - 0.5)
+  .map(({each, width, height}) => `${width} × ${height}: ${each.outerHTML.slice(0, 160)}`)
+"""
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_is_wider_than_a_small_phone_nor_smaller_than_a_thumb(
+    open_page: Opener, everything: str, language: Any
+) -> None:
+    page = open_page(size=NARROW, touch=True, language=language)
+    wrong = {}
+    for name, path in screens(everything).items():
+        go(page, path)
+        wrong[name] = ([f"{sidewise(page)} px too wide"] if sidewise(page) else []) + page.evaluate(
+            SMALL_TARGETS, THUMB
+        )
+    assert not any(wrong.values()), wrong
