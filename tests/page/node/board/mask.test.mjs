@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as masks from "../../../../server/qwen_image_studio/web/page/static/js/mask.js";
-import { bitmap, count, marked } from "../../../../server/qwen_image_studio/web/page/static/js/region.js";
+import { count, marked, paint } from "../../../../server/qwen_image_studio/web/page/static/js/region.js";
 import { anyStep, chance } from "./chance.mjs";
 
 const SIZE = { width: 61, height: 43 };
@@ -159,7 +159,7 @@ test("too long a mask is not kept", () => {
 
 test("a file's white is marked, and what is opaque where nothing is white", () => {
   const size = { width: 4, height: 1 };
-  const read = (...greys) => [...bitmap(marked(Uint8Array.from(greys.flatMap(([grey, alpha]) => [grey, grey, grey, alpha])), size), size)];
+  const read = (...greys) => [...paint(marked(Uint8Array.from(greys.flatMap(([grey, alpha]) => [grey, grey, grey, alpha])), size), size, new Uint8Array(4), 255)];
   assert.deepEqual(read([0, 255], [127, 255], [128, 255], [255, 255]), [0, 0, 255, 255]);
   assert.deepEqual(read([255, 0], [255, 127], [255, 128], [0, 255]), [0, 0, 255, 0]);
   assert.deepEqual(read([0, 0], [9, 255], [0, 128], [0, 100]), [0, 255, 255, 0]);

@@ -2,7 +2,7 @@
 import { batch, computed, signal } from "./ui.js";
 import * as masks from "./mask.js";
 import { SIDES, frame, grown, reaches } from "./margins.js";
-import { marked } from "./region.js";
+import { marked, paint } from "./region.js";
 
 /** @typedef {import("./mask.js").Mask} Mask */
 /** @typedef {import("./mask.js").Margins} Margins */
@@ -126,7 +126,7 @@ export class Drawing {
     const pen = sheet(this);
     const picture = new ImageData(this.width, this.height);
     const pixels = new Uint32Array(picture.data.buffer);
-    masks.bytesOf(this.mask.value).forEach((white, i) => (pixels[i] = white ? 0xffffffff : OPAQUE_BLACK));
+    paint(masks.area(this.mask.value), this, pixels.fill(OPAQUE_BLACK), OPAQUE_WHITE);
     pen.putImageData(picture, 0, 0);
     return new Promise((resolve, reject) => {
       pen.canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("the mask could not be written"))), "image/png");
@@ -157,7 +157,7 @@ export function openBoard(id, size) {
   return drawing;
 }
 
-const OPAQUE_BLACK = new Uint32Array(new Uint8Array([0, 0, 0, 255]).buffer)[0];
+const [OPAQUE_BLACK, OPAQUE_WHITE] = new Uint32Array(new Uint8Array([0, 0, 0, 255, 255, 255, 255, 255]).buffer);
 
 /** Return a canvas of a size to draw on. @param {{width: number, height: number}} size */
 function sheet({ width, height }) {

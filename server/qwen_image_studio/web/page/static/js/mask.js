@@ -2,7 +2,7 @@
  * What somebody has drawn on a picture: a list of steps in the picture's pixels. All that is shown, sent and kept
  * follows from it, so zooming loses nothing and undoing is one step less. Nothing here knows a document.
  */
-import { EMPTY, Shapes, bitmap, bounds, combine, count, inverted } from "./region.js";
+import { EMPTY, Shapes, bounds, combine, count, inverted, paint } from "./region.js";
 
 /** @typedef {import("./region.js").Region} Region */
 /** @typedef {import("./region.js").Size} Size */
@@ -42,7 +42,7 @@ export const coverage = (mask) => count(area(mask)) / (mask.width * mask.height)
 export const boundsOf = (mask) => bounds(area(mask));
 
 /** Return a byte for each pixel: 255 where it may change, 0 elsewhere. @param {Mask} mask */
-export const bytesOf = (mask) => bitmap(area(mask), mask);
+export const bytesOf = (mask) => paint(area(mask), mask, new Uint8Array(mask.width * mask.height), 255);
 
 /** Return the mask after one step more. What was undone is forgotten. @param {Mask} mask @param {Step} step @returns {Mask} */
 export function draw(mask, step) {

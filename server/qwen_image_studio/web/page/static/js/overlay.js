@@ -3,8 +3,9 @@
  * Strokes are drawn at the board's own size, so a stroke costs the same on a picture of any size, and a move of the
  * brush costs its new piece only.
  */
-import { segments, visible } from "./mask.js";
+import { boundsOf, segments, visible } from "./mask.js";
 import { tangents } from "./region.js";
+import { placed } from "./view.js";
 
 /** @typedef {import("./mask.js").Mask} Mask */
 /** @typedef {import("./mask.js").Step} Step */
@@ -13,8 +14,11 @@ import { tangents } from "./region.js";
 
 const SHARE = 0.55;
 /** Width of the edge, in pixels of the screen. */
-const EDGE = 1.5;
-const AROUND = [0, 1, 2, 3, 4, 5, 6, 7].map((n) => [Math.cos((n * Math.PI) / 4), Math.sin((n * Math.PI) / 4)]);
+const EDGE = 1.2;
+const AROUND = [[-1, -1], [1, -1], [1, 1], [-1, 1]];
+/** With more points than that, a moving view moves what is drawn, and is drawn when it rests. */
+const MANY = 4000;
+const REST_MS = 120;
 /** Longest side at which a mask from a file is shown. */
 const SHOWN = 2048;
 
@@ -36,6 +40,11 @@ export class Overlay {
     this.mask = null;
     /** @type {View} */
     this.view = { scale: 1, x: 0, y: 0 };
+    /** How many points are drawn. */
+    this.points = 0;
+    /** The timer that draws when the view rests, and what it does. */
+    this.resting = 0;
+    this.rest = () => {};
     /** The preview of a running job, the part of the image's plane that it shows, and what of it is drawn. @type {{image: CanvasImageSource, frame: Rect, within: "area" | "margins" | "all"} | null} */
     this.preview = null;
   }
@@ -54,23 +63,48 @@ export class Overlay {
   /** Show a mask where the view has it. One step more than before costs that step only. @param {Mask} mask @param {View} view */
   show(mask, view) {
     const before = this.mask;
-    const same = before && view === this.view;
-    const more = same && mask.done.length === before.done.length + 1 && mask.done.at(-2) === before.done.at(-1);
-    if (!same || (mask !== before && !more)) {
-      this.view = view;
-      this.solid.setTransform(1, 0, 0, 1, 0, 0);
-      this.solid.clearRect(0, 0, this.canvas.width, this.canvas.height);
-      for (const step of visible(mask)) this.#add(step, mask);
-    } else if (more) this.#add(mask.done[mask.done.length - 1].step, mask);
+    clearTimeout(this.resting);
+    this.resting = 0;
+    this.canvas.style.transform = "";
+    if (mask === before && view !== this.view && this.points > MANY) {
+      const ratio = view.scale / this.view.scale;
+      this.canvas.style.transform = `translate(${view.x - this.view.x * ratio}px, ${view.y - this.view.y * ratio}px) scale(${ratio})`;
+      this.rest = () => this.#draw(mask, view);
+      this.resting = window.setTimeout(this.rest, REST_MS);
+      return;
+    }
+    const more = mask.done.length - (before?.done.length ?? Infinity) === 1 && mask.done.at(-2) === before?.done.at(-1);
+    if (view !== this.view || (mask !== before && !more)) return this.#draw(mask, view);
     this.mask = mask;
+    if (more) this.#add(mask.done[mask.done.length - 1].step, mask);
     this.compose();
+  }
+
+  /** @param {Mask} mask @param {View} view */
+  #draw(mask, view) {
+    this.resting = 0;
+    this.canvas.style.transform = "";
+    this.mask = mask;
+    this.view = view;
+    this.solid.setTransform(1, 0, 0, 1, 0, 0);
+    this.solid.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    this.points = 0;
+    for (const step of visible(mask)) this.#add(step, mask);
+    this.compose();
+  }
+
+  /** Draw where the view is now, if it was still moving. */
+  settle() {
+    if (!this.resting) return;
+    clearTimeout(this.resting);
+    this.rest();
   }
 
   /** Show the mask anew, without what was drawn since it was shown. */
   revert() {
     const mask = this.mask;
     this.mask = null;
-    if (mask) this.show(mask, this.view);
+    if (mask) this.#draw(mask, this.view);
   }
 
   /**
@@ -79,6 +113,7 @@ export class Overlay {
    * @param {boolean} erase
    */
   sweep(pieces, erase) {
+    this.settle();
     if (!this.mask) return;
     this.#within(this.mask, erase, () => this.solid.fill(swept(pieces)));
     const reach = (/** @type {1 | -1} */ sign, /** @type {0 | 1} */ axis) =>
@@ -89,6 +124,7 @@ export class Overlay {
 
   /** Draw the newest piece of a lasso's line. @param {number[]} ends x, y of both, in the picture */
   line([x0, y0, x1, y1]) {
+    this.settle();
     const pen = this.shown;
     const at = this.#place(pen);
     for (const [width, colour] of /** @type {const} */ ([[3.5, "#fff"], [1.75, this.colour]])) {
@@ -105,20 +141,17 @@ export class Overlay {
   /** Show what there is, all of it or a part of the picture. @param {Rect} [part] */
   compose(part) {
     const { shown, solid, edge, ratio, view } = this;
-    const scale = view.scale * ratio;
-    const room = 3 * ratio;
-    const [fullWidth, fullHeight] = [this.canvas.width, this.canvas.height];
-    let [x, y, width, height] = [0, 0, fullWidth, fullHeight];
-    if (part && !this.preview) {
-      x = Math.max(0, Math.floor(part.x * scale + view.x * ratio - room));
-      y = Math.max(0, Math.floor(part.y * scale + view.y * ratio - room));
-      width = Math.min(fullWidth - x, Math.ceil(part.width * scale + 2 * room + 1));
-      height = Math.min(fullHeight - y, Math.ceil(part.height * scale + 2 * room + 1));
-    }
-    if (width <= 0 || height <= 0) return;
+    const { width: most, height: tallest } = this.canvas;
     shown.setTransform(1, 0, 0, 1, 0, 0);
-    shown.clearRect(x, y, width, height);
+    if (!part || this.preview) shown.clearRect(0, 0, most, tallest);
     if (this.preview) return this.#compose(this.preview);
+    // Where nothing is marked there is nothing to show.
+    const seen = placed(view, part ?? this.#marked());
+    const [x, y] = [seen.x, seen.y].map((start) => Math.max(0, Math.floor((start - 3) * ratio)));
+    const width = Math.min(most, Math.ceil((seen.x + seen.width + 3) * ratio)) - x;
+    const height = Math.min(tallest, Math.ceil((seen.y + seen.height + 3) * ratio)) - y;
+    if (width <= 0 || height <= 0) return;
+    shown.clearRect(x, y, width, height);
     const copy = (/** @type {CanvasRenderingContext2D} */ to, /** @type {CanvasRenderingContext2D} */ from) =>
       to.drawImage(from.canvas, x, y, width, height, x, y, width, height);
     edge.save();
@@ -143,6 +176,12 @@ export class Overlay {
     shown.globalAlpha = 0.9;
     copy(shown, edge);
     shown.globalAlpha = 1;
+  }
+
+  /** Return the box around what is marked, for there is nothing to show elsewhere. @returns {Rect} */
+  #marked() {
+    const [left, top, right, bottom] = (this.mask && boundsOf(this.mask)) ?? [0, 0, 0, 0];
+    return { x: left - 1, y: top - 1, width: right - left + 2, height: bottom - top + 2 };
   }
 
   /** Draw the preview where it belongs. @param {NonNullable<Overlay["preview"]>} preview */
@@ -205,8 +244,9 @@ export class Overlay {
       this.#within(mask, true, () => pen.fillRect(...whole));
       this.#within(mask, false, () => pen.drawImage(pictured(step, mask, this.colour), ...whole));
     } else {
+      const { kind, points } = step;
+      this.points += points.length / 3;
       this.#within(mask, step.erase, () => {
-        const { kind, points } = step;
         if (kind === "brush" && isEven(points)) {
           pen.lineWidth = 2 * points[2];
           pen.stroke(pathOf(step));

@@ -191,13 +191,16 @@ export function bounds(region) {
   return right < 0 ? null : [left, top, right, bottom];
 }
 
-/** Return one byte for each pixel of a picture: 255 in the set, 0 elsewhere. @param {Region} region @param {Size} size */
-export function bitmap(region, { width, height }) {
-  const bytes = new Uint8Array(width * height);
+/**
+ * Write a value for each pixel of the set into a picture's numbers, one for each pixel, and return them.
+ * @template {Uint8Array | Uint32Array} T
+ * @param {Region} region @param {Size} size @param {T} pixels @param {number} value
+ */
+export function paint(region, { width }, pixels, value) {
   region.forEach((row, y) => {
-    for (let i = 0; i < row.length; i += 2) bytes.fill(255, y * width + row[i], y * width + row[i + 1]);
+    for (let i = 0; i < row.length; i += 2) pixels.fill(value, y * width + row[i], y * width + row[i + 1]);
   });
-  return bytes;
+  return pixels;
 }
 
 const WHITE_FROM = 128;
