@@ -1,0 +1,154 @@
+/** What comes of the form: the picture as large as fits, how far it is, what to do with it, and this visit's strip. */
+import { filePath } from "./api.js";
+import { Button, html, Icon, t, useEffect, useLayoutEffect, useRef, useSignal } from "./ui.js";
+import { can, cancelJob } from "./store.js";
+import { go } from "./router.js";
+import { JobBar, standing } from "./job.js";
+import { again, attempt, cancelOthers, look, looked, open, share, shots, shown, sidesOf, vary } from "./looking.js";
+
+/** @typedef {import("./types.js").JobView} JobView */
+/** @typedef {import("./types.js").ImageView} ImageView */
+/** @typedef {import("./looking.js").Shot} Shot */
+
+/** The right side of the screen. @param {{ideas: unknown, onReuse: (job: JobView, image: ImageView | null) => void}} props */
+export function Results({ ideas, onReuse }) {
+  const current = shown.value;
+  const strip = useRef(/** @type {HTMLElement | null} */ (null));
+  /** Step through the pictures by arrow keys. @param {KeyboardEvent} event */
+  const step = (event) => {
+    const way = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
+    const next = shots.value[shots.value.findIndex((shot) => shot.key === current?.key) + way];
+    if (!way || !next || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    look(next.job.id, next.image?.id);
+    const inStrip = strip.current?.contains(/** @type {Node} */ (event.target));
+    if (inStrip) requestAnimationFrame(() => /** @type {HTMLElement | null} */ (strip.current?.querySelector("[aria-current=true]"))?.focus());
+  };
+  if (!current) return html`<section class="stage results" aria-label=${t("paint.results")}>${ideas}</section>`;
+  return html`<section class="stage results" aria-label=${t("paint.results")} onKeyDown=${step}>
+    ${current.job.rows
+      ? html`<${Campaign} key=${current.job.id} job=${current.job} onReuse=${onReuse} />`
+      : html`<${Large} key=${current.job.id} job=${current.job} image=${current.image} onReuse=${onReuse} />`}
+    <div class="strip" ref=${strip}>
+      <ul aria-label=${t("paint.visit")}>
+        ${shots.value.map((shot) => html`<li key=${shot.key}><${Tile} shot=${shot} isShown=${shot.key === current.key} /></li>`)}
+      </ul>
+      ${open.value.length > 1 && html`<${Button} kind="quiet" icon="ban" onClick=${cancelOthers}>${t("paint.cancelOthers", { n: open.value.length - 1 })}<//>`}
+    </div>
+  </section>`;
+}
+
+/** The pieces of a campaign, whose code comes with the first one. @param {{job: JobView, onReuse: any}} props */
+function Campaign(props) {
+  const module = useSignal(/** @type {any} */ (null));
+  useEffect(() => void import("./pieces.js").then((found) => (module.value = found)), []);
+  return module.value ? html`<${module.value.Pieces} ...${props} />` : html`<div class="looked" aria-busy="true"></div>`;
+}
+
+/**
+ * One picture, or the place where it will be.
+ * @param {{job: JobView, image: ImageView | null, back?: unknown, more?: unknown, onReuse: (job: JobView, image: ImageView | null) => void}} props
+ */
+export function Large({ job, image, back, more, onReuse }) {
+  const stands = standing(job);
+  const isOpen = !stands.over;
+  return html`<div class="looked">
+    ${back}
+    <${Canvas} job=${job} image=${image} />
+    <div class="below">
+      ${isOpen && html`<${JobBar} job=${job} onCancel=${() => cancelJob(job.id)} />`}
+      ${image && html`<${Actions} job=${job} image=${image} more=${more} onReuse=${onReuse} />`}
+      ${!isOpen && image && job.held > 0 && html`<p class="note"><${Icon} name="eye" /> ${t("paint.held", { n: job.held })}</p>`}
+      <${Notes} job=${job} />
+    </div>
+  </div>`;
+}
+
+/** The canvas: noise, then the preview, then the picture, in a frame that has its shape from the beginning. @param {{job: JobView, image: ImageView | null}} props */
+function Canvas({ job, image }) {
+  const [width, height] = image ? [image.width, image.height] : sidesOf(job);
+  const preview = useRef("");
+  const isThere = useSignal("");
+  if (job.progress.preview_url) preview.current = filePath(job.progress.preview_url);
+  const isOpen = !standing(job).over;
+  const alt = job.request?.prompt || t("paint.result");
+  const arrived = isThere.value === image?.id;
+  return html`<div class="canvas">
+    <figure class=${`frame ${isOpen ? "growing" : ""}`} style=${{ "--ratio": width / height }} aria-busy=${isOpen}>
+      ${preview.current && (isOpen || (image && !arrived)) && html`<img class="preview" src=${preview.current} alt=${t("paint.preview")} />`}
+      ${image && html`<img key=${image.id} class=${`final ${arrived ? "there" : ""}`} src=${image.url} alt=${alt} width=${image.width} height=${image.height} onLoad=${() => (isThere.value = image.id)} />`}
+      ${!image && !isOpen && html`<${Ending} job=${job} />`}
+    </figure>
+  </div>`;
+}
+
+/** Why there is no picture, and the one button that helps. @param {{job: JobView}} props */
+function Ending({ job }) {
+  const busy = useSignal(false);
+  const retry = async () => {
+    busy.value = true;
+    await attempt(() => again(job));
+    busy.value = false;
+  };
+  if (job.state === "review") return html`<figcaption class="ending"><${Icon} name="eye" /><strong>${t("paint.held", { n: job.held })}</strong><p class="muted">${t("paint.held.hint")}</p></figcaption>`;
+  const { text, detail } = standing(job);
+  return html`<figcaption class=${`ending ${job.state}`} role=${job.state === "failed" ? "alert" : undefined}>
+    <${Icon} name=${job.state === "failed" ? "triangle-alert" : "ban"} />
+    <strong>${text}</strong>
+    ${detail && html`<p>${detail}</p>`}
+    <${Button} icon="rotate-ccw" busy=${busy.value} onClick=${retry}>${t("job.again")}<//>
+  </figcaption>`;
+}
+
+/** What to do with a picture. @param {{job: JobView, image: ImageView, more?: unknown, onReuse: (job: JobView, image: ImageView) => void}} props */
+function Actions({ job, image, more, onReuse }) {
+  const busy = useSignal(false);
+  const varied = async () => {
+    busy.value = true;
+    await attempt(() => vary(job, image));
+    busy.value = false;
+  };
+  const extension = image.mime_type.replace("image/", "");
+  const facts = [image.seed === null ? "" : t("paint.seed.is", { seed: String(image.seed) }), `${image.width} × ${image.height}`];
+  return html`<div class="actions" role="group" aria-label=${t("paint.actions")}>
+    ${can("edit") && html`<${Button} icon="square-pen" onClick=${() => go("edit", image.id)}>${t("paint.edit")}<//>`}
+    ${more ?? (can("generate") && html`<${Button} icon="shuffle" busy=${busy.value} onClick=${varied}>${t("paint.vary")}<//>`)}
+    <a class="button plain" href=${image.url} download=${`${image.id}.${extension}`}><${Icon} name="download" /><span>${t("paint.download")}</span></a>
+    <${Button} icon="link" onClick=${() => share(image)}>${t("paint.link")}<//>
+    <${Button} kind="quiet" icon="sliders-horizontal" label=${t("paint.reuse")} onClick=${() => onReuse(job, image)} />
+    <span class="muted facts">${facts.filter(Boolean).join(" · ")}</span>
+  </div>`;
+}
+
+/** What the server has to say about a job. @param {{job: JobView}} props */
+export function Notes({ job }) {
+  const notes = [...job.warnings, ...(job.cached ? [t("paint.cached")] : [])];
+  if (!notes.length) return null;
+  return html`<ul class="notes" aria-label=${t("paint.notes")}>${notes.map((note) => html`<li key=${note}><${Icon} name="info" />${note}</li>`)}</ul>`;
+}
+
+/** One of this visit's results. @param {{shot: Shot, isShown: boolean}} props */
+function Tile({ shot: { job, image }, isShown }) {
+  const stands = standing(job);
+  const ref = useRef(/** @type {HTMLElement | null} */ (null));
+  useLayoutEffect(() => {
+    if (isShown) ref.current?.scrollIntoView?.({ block: "nearest", inline: "nearest" });
+  }, [isShown]);
+  const prompt = job.request?.prompt ?? job.request?.brief ?? "";
+  const picture = image?.thumbnail_url ?? (stands.over ? job.rows && job.images[0]?.thumbnail_url : job.progress.preview_url && filePath(job.progress.preview_url));
+  const name = stands.over && stands.ok ? prompt || t("paint.result") : `${stands.text}: ${prompt}`;
+  const wanted = job.rows?.total ?? job.request?.n ?? 1;
+  return html`<button type="button" ref=${ref} class=${`thumb tile ${job.state}`} aria-current=${isShown ? "true" : undefined} aria-label=${name} title=${name} onClick=${() => look(job.id, image?.id)}>
+    ${picture ? html`<img src=${picture} alt="" draggable=${false} />` : html`<${Icon} name=${iconOf(job)} />`}
+    ${wanted > 1 && !image && html`<b class="badge">${wanted}</b>`}
+    ${!stands.over && html`<progress max="1" value=${stands.fraction ?? undefined} aria-hidden="true"></progress>`}
+  </button>`;
+}
+
+/** @param {JobView} job */
+function iconOf(job) {
+  if (job.state === "failed") return "triangle-alert";
+  if (job.state === "cancelled") return "ban";
+  if (job.state === "review") return "eye";
+  return job.rows ? "layers" : job.state === "queued" ? "clock" : "sparkles";
+}
