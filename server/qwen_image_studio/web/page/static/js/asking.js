@@ -14,15 +14,6 @@ export const SHAPES = /** @type {const} */ ({
   "9:16": [9, 16],
 });
 
-/** Where the pieces of a campaign are shown, with the shape of each. */
-export const CHANNELS = /** @type {const} */ ({
-  post: [1, 1],
-  story: [9, 16],
-  banner: [16, 9],
-  wide_banner: [21, 9],
-  poster: [3, 4],
-});
-
 /** A form that nobody has touched. Pictures lie beside it, since it is kept in the browser. */
 export const EMPTY = {
   mode: /** @type {Mode} */ ("words"),
@@ -125,73 +116,7 @@ function briefOf(form, pictures) {
   return { ...texts, ...named, direction, image: pictures.product[0]?.id };
 }
 
-/**
- * Return the form that asks for a picture again, and the ids of the pictures that it starts from.
- * @param {Record<string, any>} request the job's
- * @param {any} image the one of its pictures that is wanted, or null for all
- * @param {any[]} models
- * @returns {{form: Form, images: Record<keyof Pictures, string[]>}}
- */
-export function formOf(request, image, models) {
-  const text = (/** @type {any} */ value) => (value === null || value === undefined ? "" : String(value));
-  const model = models.find((each) => each.id === request.model) ?? null;
-  const tier = model?.tiers.find((/** @type {any} */ each) => each.tier === (request.tier ?? "quality"));
-  const inputs = [request.image ?? []].flat();
-  const form = {
-    ...EMPTY,
-    ...sizeOf(request, model),
-    mode: /** @type {Mode} */ (request.operation === "campaign" ? "campaign" : request.template ? "template" : "words"),
-    prompt: text(request.prompt),
-    template: text(request.template),
-    slots: request.template ? { [request.template]: { ...request.slots } } : {},
-    n: image ? 1 : (request.n ?? 1),
-    tier: request.tier ?? "quality",
-    seed: text(image?.seed ?? request.seed ?? request.direction?.seed),
-    keepOut: text(request.negative_prompt ?? request.direction?.negative_prompt),
-    steps: request.steps === tier?.steps ? "" : text(request.steps),
-    guidance: request.guidance_scale === tier?.guidance_scale ? "" : text(request.guidance_scale),
-    model: modelOf(EMPTY, models)?.id === request.model ? "" : text(request.model),
-    loras: Object.fromEntries((request.loras ?? []).map((/** @type {any} */ each) => [each.name, text(each.scale)])),
-    style: text(request.style),
-    format: request.output_format ?? "png",
-    strength: request.strength ?? EMPTY.strength,
-    brief: text(request.brief),
-    product: text(request.product),
-    occasion: text(request.occasion),
-    audience: text(request.audience),
-    palette: request.operation === "campaign" ? (request.direction?.palette ?? []) : [],
-    channels: unique(request.pieces, "channel"),
-    languages: unique(request.pieces, "language"),
-  };
-  const reference = request.direction?.reference ? [request.direction.reference] : [];
-  const images = { likeness: form.mode === "words" ? inputs.slice(0, 1) : [], sources: form.mode === "template" ? inputs : [], product: reference };
-  return { form, images };
-}
-
-/** @param {Record<string, any>[] | undefined} pieces @param {string} name @returns {string[]} */
-function unique(pieces, name) {
-  return [...new Set((pieces ?? []).map((piece) => piece[name]))];
-}
-
-/** Return shape and size as the form has them: of a size that is a shape's own, that shape. @param {Record<string, any>} request @param {any} model */
-function sizeOf(request, model) {
-  const asked = request.width ? `${request.width}x${request.height}` : request.size && request.size !== "auto" ? request.size : "";
-  const ratio = request.aspect_ratio ?? "1:1";
-  const sizes = Object.entries(model?.sizes ?? {});
-  if (!asked && ratio in SHAPES) return { shape: ratio, size: "" };
-  const written = (/** @type {any} */ size) => `${size.width}x${size.height}`;
-  const own = sizes.find(([shape, size]) => shape in SHAPES && written(size) === asked);
-  if (own) return { shape: own[0], size: "" };
-  return { shape: "1:1", size: asked || (model?.sizes[ratio] ? written(model.sizes[ratio]) : "") };
-}
-
-/**
- * Return the request of another picture like this one: in its likeness where the model starts from pictures, else the
- * same words with another seed.
- * @param {Record<string, any>} request @param {string} image id @param {boolean} alike
- */
-export function variedOf(request, image, alike) {
-  const { seed: _seed, n: _n, image: _image, strength: _strength, ...rest } = request;
-  if (request.operation !== "generate") return { ...rest, ...said({ image: request.image }), n: 1 };
-  return alike ? { ...rest, image, strength: 0.6, n: 1 } : { ...rest, ...said({ image: request.image, strength: request.strength }), n: 1 };
+/** Return how many pictures a brief names itself; null where it is read from its words. @param {Form} form */
+export function piecesOf({ channels, languages }) {
+  return channels.length && languages.length ? channels.length * languages.length : null;
 }

@@ -1,19 +1,23 @@
 /** A campaign's brief as a form: one sentence, and what may be said apart from it. */
-import { html, t, useName } from "./ui.js";
-import { CHANNELS } from "./asking.js";
+import { html, Icon, t, useName } from "./ui.js";
 import { Colours } from "./colours.js";
-import { form, Line, Outline, PictureField, Sentences, set, wrongWith } from "./composer.js";
+import { form, Line, Outline, Sentences, set, wrongWith } from "./composer.js";
+import { PictureField } from "./pictures.js";
+import "./words/campaign.js";
+
+/** Where the pieces of a campaign are shown, with the shape of each. */
+export const CHANNELS = /** @type {const} */ ({
+  post: [1, 1],
+  story: [9, 16],
+  banner: [16, 9],
+  wide_banner: [21, 9],
+  poster: [3, 4],
+});
 
 const MOST_COLOURS = 8;
 
 /** Return the list with an entry put in or taken out. @param {string[]} list @param {string} entry */
 const toggled = (list, entry) => (list.includes(entry) ? list.filter((one) => one !== entry) : [...list, entry]);
-
-/** Return how many pictures the form names itself; null where the brief decides. */
-export function pieceCount() {
-  const { channels, languages } = form.value;
-  return channels.length && languages.length ? channels.length * languages.length : null;
-}
 
 /** The form. */
 export default function Brief() {
@@ -22,7 +26,7 @@ export default function Brief() {
   return html`<div class="brief">
     <${Sentences} name="brief" rows=${3} max=${2000} placeholder=${t("paint.brief.eg")} />
     <details class="settings" open=${Boolean(form.value.product || form.value.occasion || form.value.audience)}>
-      <summary><span>${t("paint.apart")}</span></summary>
+      <summary><span class="turns"><${Icon} name="chevron-right" /></span><span>${t("paint.apart")}</span></summary>
       <div class="settings-body">
         <${Line} name="product" placeholder=${t("paint.product.eg")} />
         <${Line} name="occasion" placeholder=${t("paint.occasion.eg")} />

@@ -12,6 +12,9 @@ const COLOURS = {
 /** Return what a colour is called. @param {string} colour name or #rrggbb @param {"en" | "zh"} language */
 export const nameOf = (colour, language) => (language === "zh" ? (COLOURS[colour]?.[1] ?? colour) : colour);
 
+/** Return how a colour looks, as CSS has it. @param {string} colour name or #rrggbb */
+export const lookOf = (colour) => COLOURS[colour]?.[0] ?? Object.values(COLOURS).find(([, name]) => name === colour)?.[0] ?? colour;
+
 /**
  * Swatches of which one, or several, are chosen.
  * @param {{label: string, chosen: string[], most?: number, hint?: string, error?: string | null, onChange: (colours: string[]) => void}} props
@@ -28,7 +31,7 @@ export function Colours({ label, chosen, most = 1, hint, error, onChange }) {
     <div class="colours-row">
       ${[...Object.keys(COLOURS), ...own].map((colour) => html`<label key=${colour} class="swatch" title=${nameOf(colour, lang.value)}>
         <input type=${most === 1 ? "radio" : "checkbox"} name=${name} checked=${chosen.includes(colour)} aria-label=${nameOf(colour, lang.value)} onChange=${() => toggle(colour)} />
-        <span style=${{ "--colour": COLOURS[colour]?.[0] ?? colour }}></span>
+        <span style=${{ "--colour": lookOf(colour) }}></span>
       </label>`)}
       <label class="swatch other" title=${t("paint.colour.other")}>
         <input type="color" aria-label=${t("paint.colour.other")} onChange=${(/** @type {any} */ event) => toggle(event.target.value)} />

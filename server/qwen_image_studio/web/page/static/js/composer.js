@@ -1,7 +1,6 @@
 /** The controls of the Paint screen's form. */
-import { Button, Field, fmt, html, Icon, lang, Segments, signal, Slider, t, useEffect, useName, useSignal } from "./ui.js";
-import { request } from "./api.js";
-import { draft, models } from "./store.js";
+import { Field, fmt, html, Icon, Segments, signal, t, toast, useEffect, useName, useSignal } from "./ui.js";
+import { can, draft, models } from "./store.js";
 import { EMPTY, modelOf, SHAPES, tierOf } from "./asking.js";
 
 /** @typedef {import("./asking.js").Form} Form */
@@ -14,8 +13,24 @@ export const form = draft("paint", EMPTY);
 export const pictures = signal(/** @type {Pictures} */ ({ likeness: [], sources: [], product: [] }));
 /** What is wrong with the request: in the server's words, or in ours where it need not be asked. */
 export const wrong = signal(/** @type {{param: string, message: string} | null} */ (null));
-/** The owner's saved art directions; null until they are asked for. */
-export const styles = signal(/** @type {{name: string}[] | null} */ (null));
+/** The server's templates; null until they are there. */
+export const templates = signal(/** @type {any[] | null} */ (null));
+
+/** Return the templates that this caller can use; those that change a picture need a model that does. */
+export function usable() {
+  const edits = can("edit") && models.value.some((each) => each.operations.includes("edit"));
+  const able = (templates.value ?? []).filter((each) => (each.operation === "edit" ? edits : can("generate")));
+  return able.sort((a, b) => Number(a.operation === "edit") - Number(b.operation === "edit"));
+}
+
+/** Return the template that is chosen, else the first; null where there is none, and in another mode. */
+export function chosenTemplate() {
+  const found = form.value.mode === "template" ? usable() : [];
+  return found.find((each) => each.id === form.value.template) ?? found[0] ?? null;
+}
+
+/** The field that a picture is being picked for. */
+export const picking = signal(/** @type {{name: keyof Pictures, label: string, most: number} | null} */ (null));
 
 /** Fields of the form by the parameters that are called otherwise. @type {Record<string, string>} */
 const CALLED = { aspect_ratio: "shape", negative_prompt: "keepOut", guidance_scale: "guidance", output_format: "format", save_style: "saveAs", direction: "palette" };
@@ -39,9 +54,6 @@ export function wrongWith(name) {
   const found = wrong.value;
   return found && (found.param === name || fieldOf(found.param) === name) ? found.message : null;
 }
-
-/** Fields that are folded away. */
-const FOLDED = ["seed", "keepOut", "steps", "guidance", "model", "loras", "style", "format", "size", "strength"];
 
 /** Return what an event's field holds. @param {Event} event */
 export const typed = (event) => /** @type {HTMLInputElement} */ (event.target).value;
@@ -69,11 +81,22 @@ export function Outline({ sides: [width, height] }) {
   return html`<svg class="outline" viewBox="0 0 22 22" aria-hidden="true"><rect x=${(22 - w) / 2} y=${(22 - h) / 2} width=${w} height=${h} rx="2.5" /></svg>`;
 }
 
+const GRID = 16;
+
+/** Return the size of the chosen shape in words; a tier that paints less paints it smaller. @param {any} model */
+function sizeOf(model) {
+  const size = model?.sizes[form.value.shape];
+  if (!size) return "";
+  const least = tierOf(form.value, model).max_pixels / (size.width * size.height);
+  if (least >= 1) return `${size.width} × ${size.height}`;
+  const [width, height] = [size.width, size.height].map((side) => Math.floor((side * Math.sqrt(least)) / GRID) * GRID);
+  return `≈ ${width} × ${height}`;
+}
+
 /** The shape of the picture, drawn; its size is told. */
 export function Shapes() {
   const name = useName("shape");
   const model = modelOf(form.value, models.value);
-  const own = model?.sizes[form.value.shape];
   return html`<fieldset class="shapes" aria-describedby=${`${name}-size`}>
     <legend class="label">${t("paint.shape")}</legend>
     <div class="shapes-row">
@@ -82,7 +105,7 @@ export function Shapes() {
         <span><${Outline} sides=${sides} />${shape}</span>
       </label>`)}
     </div>
-    <p class="hint" id=${`${name}-size`}>${form.value.size || (own && `${own.width} × ${own.height}`)}</p>
+    <p class="hint" id=${`${name}-size`}>${form.value.size || sizeOf(model)}</p>
     ${wrongWith("shape") && html`<p class="wrong" role="alert">${wrongWith("shape")}</p>`}
   </fieldset>`;
 }
@@ -113,119 +136,36 @@ export function Speed() {
   </div>`;
 }
 
-/** Read the saved art directions, once they are wanted. */
-async function readStyles() {
-  styles.value = (await request("GET", "/v1/styles")).data;
+const modules = new Map();
+
+/**
+ * Return a module that is loaded when it is first needed; null until it is there.
+ * @template T @param {(() => Promise<T>) | null} load the same function at each rendering @returns {T | null}
+ */
+export function useLater(load) {
+  const arrived = useSignal(0);
+  useEffect(() => {
+    if (!load || modules.has(load)) return;
+    load().then(
+      (module) => (modules.set(load, module), (arrived.value += 1)),
+      () => toast(t("shell.broken"), { kind: "error" }),
+    );
+  }, [load]);
+  return arrived.value >= 0 ? (modules.get(load) ?? null) : null;
 }
 
-/** The saved art direction to follow, where there is one. */
-export function Style() {
-  useEffect(() => void readStyles().catch(() => {}), []);
-  const names = new Set((styles.value ?? []).map((each) => each.name));
-  if (form.value.style) names.add(form.value.style);
-  if (!names.size) return null;
-  return html`<${Choice} name="style" options=${[["", t("paint.style.none")], ...[...names].map((each) => [each, each])]} />`;
-}
-
-/** A field of the form that takes one of several. @param {{name: keyof Form, options: [string, string][]}} props */
-export function Choice({ name, options }) {
-  return html`<${Field} label=${t(`paint.${name}`)} error=${wrongWith(name)}>
-    ${(/** @type {any} */ tied) => html`<select ...${tied} value=${form.value[name]} onChange=${(/** @type {Event} */ event) => set({ [name]: typed(event) })}>
-      ${options.map(([value, label]) => html`<option key=${value} value=${value} selected=${value === form.value[name]}>${label}</option>`)}
-    </select>`}
-  <//>`;
-}
-
-/** The LoRAs that the model offers, each with its weight once it is chosen. @param {{model: any}} props */
-function Loras({ model }) {
-  if (!model?.loras.length) return null;
-  const { loras } = form.value;
-  const change = (/** @type {string} */ name, /** @type {string | null} */ scale) => {
-    const { [name]: _old, ...rest } = loras;
-    set({ loras: scale === null ? rest : { ...rest, [name]: scale } });
-  };
-  return html`<fieldset class="loras">
-    <legend class="label">${t("paint.loras")}</legend>
-    ${model.loras.map((/** @type {any} */ each) => html`<div key=${each.name} class="lora">
-      <label class="check" title=${each.licence}><input type="checkbox" checked=${each.name in loras}
-        onChange=${(/** @type {any} */ event) => change(each.name, event.target.checked ? String(each.scale) : null)} />
-        <span>${each.name}<small class="muted">${each.about[lang.value]}</small></span></label>
-      ${each.name in loras && html`<${Slider} label=${t("paint.weight")} min=${0} max=${each.max_scale} step=${0.05} value=${Number(loras[each.name]) || each.scale}
-        told=${fmt.number(Number(loras[each.name]), 2)} onInput=${(/** @type {number} */ scale) => change(each.name, String(scale))} />`}
-    </div>`)}
-    ${wrongWith("loras") && html`<p class="wrong" role="alert">${wrongWith("loras")}</p>`}
-  </fieldset>`;
-}
+const SETTINGS = () => import("./settings.js");
+/** Fields that are folded away. */
+const FOLDED = ["seed", "keepOut", "steps", "guidance", "model", "loras", "style", "format", "size", "strength"];
 
 /** All that most people never open. */
 export function Settings() {
-  const { mode, model: named, steps, guidance } = form.value;
-  const model = modelOf(form.value, models.value);
-  const tier = tierOf(form.value, model);
-  const open = useSignal(false);
-  const atFault = FOLDED.some(wrongWith) || (mode === "words" && wrongWith("image"));
-  useEffect(() => void (atFault && (open.value = true)), [atFault]);
-  const able = models.value.filter((each) => each.operations.includes("generate"));
-  return html`<details class="settings" open=${open.value} onToggle=${(/** @type {any} */ event) => (open.value = event.target.open)}>
+  const isOpen = useSignal(false);
+  const atFault = FOLDED.some(wrongWith) || (form.value.mode === "words" && wrongWith("image"));
+  useEffect(() => void (atFault && (isOpen.value = true)), [atFault]);
+  const found = useLater(isOpen.value ? SETTINGS : null);
+  return html`<details class="settings" open=${isOpen.value} onToggle=${(/** @type {any} */ event) => (isOpen.value = event.target.open)}>
     <summary><${Icon} name="sliders-horizontal" /><span>${t("paint.more")}</span></summary>
-    ${open.value && html`<div class="settings-body">
-      <${Style} />
-      ${mode === "words" && html`<${PictureField} name="likeness" label=${t("paint.likeness")} hint=${t("paint.likeness.hint")} error=${wrongWith("image")} />`}
-      ${mode === "words" && pictures.value.likeness.length > 0 && html`<${Slider} label=${t("paint.strength")} min=${0.05} max=${1} step=${0.05} value=${form.value.strength}
-        told=${fmt.percent(form.value.strength)} onInput=${(/** @type {number} */ strength) => set({ strength })} />`}
-      <${Sentences} name="keepOut" rows=${2} placeholder=${t("paint.keepOut.eg")} />
-      <div class="pair">
-        <${Line} name="seed" placeholder=${t("paint.seed.any")} inputmode="numeric" />
-        ${mode === "campaign" ? html`<${Format} />` : html`<${Line} name="size" placeholder=${t("paint.size.eg")} />`}
-      </div>
-      <div class="pair">
-        <${Line} name="steps" placeholder=${tier && String(tier.steps)} inputmode="numeric" />
-        <${Line} name="guidance" placeholder=${tier && String(tier.guidance_scale)} inputmode="decimal" />
-      </div>
-      ${tier?.distilled && (steps || guidance) && html`<p class="hint warned"><${Icon} name="triangle-alert" /> ${t("paint.distilled", { steps: tier.steps })}</p>`}
-      ${(able.length > 1 || named) && html`<${Choice} name="model" options=${[["", t("paint.model.usual", { name: able[0]?.id ?? "" })], ...able.map((each) => [each.id, each.id])]} />`}
-      <${Loras} model=${model} />
-      ${mode !== "campaign" && html`<${Format} />`}
-    </div>`}
+    ${isOpen.value && found && html`<${found.SettingsBody} />`}
   </details>`;
-}
-
-const Format = () => html`<${Choice} name="format" options=${[["png", "PNG"], ["jpeg", "JPEG"], ["webp", "WebP"]]} />`;
-
-/** The field that a picture is being picked for. */
-const picking = signal(/** @type {{name: keyof Pictures, label: string, most: number} | null} */ (null));
-
-/**
- * Pictures beside the form: each with what takes it away, and what adds another.
- * @param {{name: keyof Pictures, label: string, hint?: string, error?: string | null, most?: number}} props
- */
-export function PictureField({ name, label, hint, error, most = 1 }) {
-  const id = useName("pictures");
-  const chosen = pictures.value[name];
-  return html`<div class="field picture-field" role="group" aria-labelledby=${id}>
-    <span class="label" id=${id}>${label}</span>
-    <div class="picture-row">
-      ${chosen.map((each, at) => html`<span key=${each.id} class="thumb picked">
-        <img src=${each.thumbnail_url} alt=${t("paint.picture", { n: at + 1 })} />
-        ${most > 1 && html`<b class="badge">${at + 1}</b>`}
-        <${Button} icon="x" label=${t("paint.picture.remove", { n: at + 1 })} onClick=${() => setPictures(name, chosen.filter((one) => one !== each))} />
-      </span>`)}
-      ${chosen.length < most && html`<button type="button" class="thumb add" aria-invalid=${error ? "true" : undefined} aria-label=${t("paint.picture.add")} title=${t("paint.picture.add")}
-        onClick=${() => (picking.value = { name, label, most })}><${Icon} name=${chosen.length ? "plus" : "image-plus"} /></button>`}
-    </div>
-    ${hint && html`<p class="hint">${hint}</p>`}
-    ${error && html`<p class="wrong" role="alert">${error}</p>`}
-  </div>`;
-}
-
-/** Where a picture for one of the fields is picked; it lies outside of the form. */
-export function PicturePicker() {
-  const dialog = useSignal(/** @type {any} */ (null)); // loaded when it is first opened
-  const { name, label, most } = picking.value ?? { name: /** @type {const} */ ("likeness"), label: "", most: 1 };
-  useEffect(() => {
-    if (picking.value && !dialog.value) import("./picker.js").then((found) => (dialog.value = { Shown: found.PickerDialog }));
-  }, [picking.value]);
-  if (!dialog.value) return null;
-  return html`<${dialog.value.Shown} open=${picking.value !== null} label=${label} onClose=${() => (picking.value = null)}
-    onPick=${(/** @type {Picture} */ image) => setPictures(name, [...pictures.value[name], image].slice(0, most))} />`;
 }

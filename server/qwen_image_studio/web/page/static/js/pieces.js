@@ -1,12 +1,15 @@
 /** A campaign as its pieces come: each with its lettering, and all of them as a sheet and as a ZIP. */
 import { filePath, request } from "./api.js";
-import { Button, Field, html, Icon, t, toast, useEffect, useRef, useSignal } from "./ui.js";
+import { Button, Field, html, Icon, lang, t, toast, useEffect, useRef, useSignal } from "./ui.js";
 import { cancelJob, onEvent, submit } from "./store.js";
 import { JobBar, standing } from "./job.js";
-import { CHANNELS } from "./asking.js";
-import { attempt, look, looked, sidesOf } from "./looking.js";
+import { CHANNELS } from "./campaign.js";
+import { lookOf, nameOf } from "./colours.js";
+import { look, looked } from "./looking.js";
+import { attempt, sidesOf } from "./acting.js";
 import { Large, Notes } from "./results.js";
-import { styles, typed } from "./composer.js";
+import { styles } from "./settings.js";
+import { typed } from "./composer.js";
 
 /** @typedef {import("./types.js").JobView} JobView */
 /** @typedef {import("./types.js").ImageView} ImageView */
@@ -90,8 +93,8 @@ function Overview({ job, rows, onReuse }) {
 /** What the pictures have in common. @param {{direction: any}} props */
 function Direction({ direction }) {
   return html`<p class="direction muted">
-    ${(direction.palette ?? []).map((/** @type {string} */ colour) => html`<span key=${colour} class="badge">${colour}</span>`)}
-    ${direction.style}
+    ${(direction.palette ?? []).map((/** @type {string} */ colour) => html`<span key=${colour}><i style=${{ "--colour": lookOf(colour) }}></i>${nameOf(colour, lang.value)}</span>`)}
+    ${direction.style && html`<span>${direction.style}</span>`}
   </p>`;
 }
 
@@ -137,7 +140,7 @@ function Piece({ job, row, piece }) {
       ${image ? html`<img class="final there" src=${image.thumbnail_url} alt="" />` : preview ? html`<img class="preview" src=${filePath(preview)} alt="" />` : null}
       ${!image && stands?.over && html`<span class="ending"><${Icon} name=${row?.state === "review" ? "eye" : "triangle-alert"} /><small>${stands.detail || stands.text}</small></span>`}
     </button>
-    ${isOpen && html`<progress max="1" value=${stands.fraction ?? undefined} aria-label=${stands.text}></progress>`}
+    ${row?.state === "running" && html`<progress max="1" value=${stands?.fraction ?? undefined} aria-label=${stands?.text}></progress>`}
     <b>${piece.headline}</b>
     <small class="muted">${caption || (row && stands?.text)}</small>
   </li>`;

@@ -1,31 +1,34 @@
 /** What comes of the form: the picture as large as fits, how far it is, what to do with it, and this visit's strip. */
 import { filePath } from "./api.js";
-import { Button, html, Icon, t, useEffect, useLayoutEffect, useRef, useSignal } from "./ui.js";
+import { Button, html, Icon, isTyping, t, useLayoutEffect, useRef, useSignal } from "./ui.js";
 import { can, cancelJob } from "./store.js";
 import { go } from "./router.js";
 import { JobBar, standing } from "./job.js";
-import { again, attempt, cancelOthers, look, looked, open, share, shots, shown, sidesOf, vary } from "./looking.js";
+import { again, attempt, cancelOthers, open, share, sidesOf, vary } from "./acting.js";
+import { look, shots, shown } from "./looking.js";
+import { useLater } from "./composer.js";
+import "./words/results.js";
 
 /** @typedef {import("./types.js").JobView} JobView */
 /** @typedef {import("./types.js").ImageView} ImageView */
 /** @typedef {import("./looking.js").Shot} Shot */
 
-/** The right side of the screen. @param {{ideas: unknown, onReuse: (job: JobView, image: ImageView | null) => void}} props */
-export function Results({ ideas, onReuse }) {
+/** What is looked at, and the strip of all others. @param {{onReuse: (job: JobView, image: ImageView | null) => void}} props */
+export function Results({ onReuse }) {
   const current = shown.value;
   const strip = useRef(/** @type {HTMLElement | null} */ (null));
+  if (!current) return null;
   /** Step through the pictures by arrow keys. @param {KeyboardEvent} event */
   const step = (event) => {
     const way = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
-    const next = shots.value[shots.value.findIndex((shot) => shot.key === current?.key) + way];
-    if (!way || !next || event.ctrlKey || event.altKey || event.metaKey) return;
+    const next = shots.value[shots.value.findIndex((shot) => shot.key === current.key) + way];
+    if (!way || !next || event.ctrlKey || event.altKey || event.metaKey || isTyping(event)) return;
     event.preventDefault();
     look(next.job.id, next.image?.id);
     const inStrip = strip.current?.contains(/** @type {Node} */ (event.target));
     if (inStrip) requestAnimationFrame(() => /** @type {HTMLElement | null} */ (strip.current?.querySelector("[aria-current=true]"))?.focus());
   };
-  if (!current) return html`<section class="stage results" aria-label=${t("paint.results")}>${ideas}</section>`;
-  return html`<section class="stage results" aria-label=${t("paint.results")} onKeyDown=${step}>
+  return html`<div class="results-rows" onKeyDown=${step}>
     ${current.job.rows
       ? html`<${Campaign} key=${current.job.id} job=${current.job} onReuse=${onReuse} />`
       : html`<${Large} key=${current.job.id} job=${current.job} image=${current.image} onReuse=${onReuse} />`}
@@ -35,14 +38,15 @@ export function Results({ ideas, onReuse }) {
       </ul>
       ${open.value.length > 1 && html`<${Button} kind="quiet" icon="ban" onClick=${cancelOthers}>${t("paint.cancelOthers", { n: open.value.length - 1 })}<//>`}
     </div>
-  </section>`;
+  </div>`;
 }
+
+const PIECES = () => import("./pieces.js");
 
 /** The pieces of a campaign, whose code comes with the first one. @param {{job: JobView, onReuse: any}} props */
 function Campaign(props) {
-  const module = useSignal(/** @type {any} */ (null));
-  useEffect(() => void import("./pieces.js").then((found) => (module.value = found)), []);
-  return module.value ? html`<${module.value.Pieces} ...${props} />` : html`<div class="looked" aria-busy="true"></div>`;
+  const found = useLater(PIECES);
+  return found ? html`<${found.Pieces} ...${props} />` : html`<div class="looked" aria-busy="true"></div>`;
 }
 
 /**
@@ -124,7 +128,10 @@ function Actions({ job, image, more, onReuse }) {
 export function Notes({ job }) {
   const notes = [...job.warnings, ...(job.cached ? [t("paint.cached")] : [])];
   if (!notes.length) return null;
-  return html`<ul class="notes" aria-label=${t("paint.notes")}>${notes.map((note) => html`<li key=${note}><${Icon} name="info" />${note}</li>`)}</ul>`;
+  return html`<details class="notes">
+    <summary title=${t("paint.notes")}><${Icon} name="info" /><span>${notes[0]}</span>${notes.length > 1 && html`<b>+${notes.length - 1}</b>`}</summary>
+    <ul>${notes.map((note) => html`<li key=${note}>${note}</li>`)}</ul>
+  </details>`;
 }
 
 /** One of this visit's results. @param {{shot: Shot, isShown: boolean}} props */
@@ -140,7 +147,7 @@ function Tile({ shot: { job, image }, isShown }) {
   const wanted = job.rows?.total ?? job.request?.n ?? 1;
   return html`<button type="button" ref=${ref} class=${`thumb tile ${job.state}`} aria-current=${isShown ? "true" : undefined} aria-label=${name} title=${name} onClick=${() => look(job.id, image?.id)}>
     ${picture ? html`<img src=${picture} alt="" draggable=${false} />` : html`<${Icon} name=${iconOf(job)} />`}
-    ${wanted > 1 && !image && html`<b class="badge">${wanted}</b>`}
+    ${wanted > 1 && !image && (job.rows || !stands.over) && html`<b class="badge">${wanted}</b>`}
     ${!stands.over && html`<progress max="1" value=${stands.fraction ?? undefined} aria-hidden="true"></progress>`}
   </button>`;
 }

@@ -1,34 +1,16 @@
 /** Templates as forms: a slot of each type is a control of its own, and the sentence is shown as it will be sent. */
-import { Field, html, lang, signal, t, useEffect, useName } from "./ui.js";
+import { Field, html, lang, t, useEffect, useName } from "./ui.js";
 import { request } from "./api.js";
-import { can, models } from "./store.js";
+import { models, tell } from "./store.js";
 import { languageOf, modelOf } from "./asking.js";
-import { form, PictureField, set, typed, wrongWith } from "./composer.js";
+import { chosenTemplate, form, set, templates, typed, usable, wrongWith } from "./composer.js";
+import { PictureField } from "./pictures.js";
+import "./words/templates.js";
 import { Colours, nameOf } from "./colours.js";
 
 /** @typedef {import("./types.js").TemplateView} Template */
 
-/** The server's templates; null until they are there. */
-export const templates = signal(/** @type {Template[] | null} */ (null));
-
-/** Read the templates. Throws ApiError. */
-export async function readTemplates() {
-  templates.value ??= (await request("GET", "/v1/templates")).data;
-}
-
 const PLACES = ["top_left", "top", "top_right", "left", "center", "right", "bottom_left", "bottom", "bottom_right"];
-
-/** Return the templates that this caller can use: those that change a picture need a model that does. */
-export function usable() {
-  const able = { generate: can("generate"), edit: can("edit") && models.value.some((each) => each.operations.includes("edit")) };
-  return (templates.value ?? []).filter((each) => able[/** @type {"edit"} */ (each.operation)]);
-}
-
-/** Return the template that is chosen, else the first. */
-export function chosenTemplate() {
-  const found = usable();
-  return found.find((each) => each.id === form.value.template) ?? found[0] ?? null;
-}
 
 /** Return what is in the slots of a template, with its defaults. @param {Template} template @returns {Record<string, string>} */
 function filled(template) {
@@ -45,9 +27,14 @@ function fill(template, name, value) {
 /** Return how many pictures a template speaks of. @param {Template} template */
 const picturesOf = (template) => Math.max(1, ...[...template.text.en.matchAll(/image (\d)/g)].map((found) => Number(found[1])));
 
+/** Read the templates. */
+async function readTemplates() {
+  templates.value ??= (await request("GET", "/v1/templates")).data;
+}
+
 /** The form of the chosen template, in place of a prompt. */
 export default function TemplateForm() {
-  useEffect(() => void readTemplates().catch(() => {}), []);
+  useEffect(() => void readTemplates().catch(tell), []);
   const template = chosenTemplate();
   useEffect(() => void (template && template.id !== form.value.template && set({ template: template.id })), [template]);
   if (!template) return html`<p class="muted" role="status">${templates.value ? t("paint.template.none") : t("paint.reading")}</p>`;
@@ -117,7 +104,7 @@ function Sentence({ template }) {
   return html`<p class="sentence" aria-label=${t("paint.sentence")} lang=${language}>
     ${template.text[language].split(/(\{\w+\})/).map((part) => {
       const name = part.match(/^\{(\w+)\}$/)?.[1];
-      return name ? html`<b class=${slots[name] ? "" : "empty"}>${shown(name)}</b>` : part;
+      return name ? html`<b class=${slots[name] ? "" : "open"}>${shown(name)}</b>` : part;
     })}
   </p>`;
 }
