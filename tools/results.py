@@ -1,7 +1,9 @@
 """The messages of a successful tool: blobs, one line of text, one JSON, and every variable of its output schema.
 
 What an agent's language model reads of a call, the line and the JSON, is kept short: it stays in its context for the
-rest of the conversation. In plain workflows, where no model reads it, the JSON has each image's link and measures.
+rest of the conversation. So it reads one link of a picture at most: that of the studio's page, where a person sees,
+edits and saves it, else the picture's own. In plain workflows, where no model reads it, the JSON has each image's link
+and measures.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -98,9 +100,13 @@ def of_cancelled(call: Call, job: Job) -> Iterator[ToolInvokeMessage]:
 
 def of_verdict(call: Call, image: Reviewed) -> Iterator[ToolInvokeMessage]:
     """Yield the messages about a reviewer's verdict; a rejected image has no link."""
-    link = image.url if image.review == "approved" else ""
-    named = {"image_id": image.id, "verdict": image.review, "image_url": link, "job_id": image.job_id or ""}
+    links = {"image_url": image.url, "studio_url": image.studio_url or ""}
+    if image.review != "approved":
+        links = dict.fromkeys(links, "")
+    named = {"image_id": image.id, "verdict": image.review, **links, "job_id": image.job_id or ""}
     data = {name: value for name, value in named.items() if value}
+    if "studio_url" in data and _is_read_by_models(call):
+        del data["image_url"]
     yield from _messages(call, None, reviewed_summary(image, call.language), data, named)
 
 
@@ -168,12 +174,13 @@ def _job_json(call: Call, job: Job) -> dict[str, Any]:
         seeds = [image.seed for image in job.images if image.seed is not None]
         one = {"seed": seeds[0]} if len(seeds) == 1 else {"seeds": seeds}
         link = {"url": job.images[0].url} if len(job.images) == 1 else {}
-        return {"job_id": job.id, **(one if seeds else {}), **link}
+        return {"job_id": job.id, **(one if seeds else {}), **(_studio_link(job.images) or link)}
     kept = {"operation", "model", "tier", "loras", "engine", "state", "queue_position", "attempt", "compute_saved"}
     kept |= {"cached", "cache", "similar_prompt"}
     known = job.model_dump(mode="json", include=kept, exclude_none=True)
-    images = [image.model_dump(mode="json", exclude_none=True, exclude={"sha256"}) for image in job.images]
-    found = {"job_id": job.id, **known, "warnings": job.warnings, "images": images}
+    left_out = {"sha256", "studio_url"}
+    images = [image.model_dump(mode="json", exclude_none=True, exclude=left_out) for image in job.images]
+    found = {"job_id": job.id, **known, "warnings": job.warnings, **_studio_link(job.images), "images": images}
     return {name: value for name, value in found.items() if value not in ("", [])}
 
 
@@ -194,6 +201,7 @@ def variables(job: Job) -> dict[str, Any]:
         "loras": [str(lora) for lora in job.loras],
         "seconds": round(job.seconds, 2),
         "comparison_url": first.comparison_url or "",
+        "studio_url": _studio_link(job.images).get("studio_url", ""),
         "change_inside": _measured(change.inside),
         "change_outside": _measured(change.outside),
         "compute_saved": job.compute_saved or 0,
@@ -210,27 +218,35 @@ def _measured(value: float | None) -> float:
     return UNKNOWN if value is None else value
 
 
+def _studio_link(images: Sequence[Image]) -> dict[str, str]:
+    """Return the link under which people edit the first image, by its name; nothing where there is none."""
+    link = images[0].studio_url if images else None
+    return {"studio_url": link} if link else {}
+
+
 # -- batches -------------------------------------------------------------------------------------------------------
 
 
 def _batch_json(call: Call, painted: Painted) -> dict[str, Any]:
-    """Return a batch as JSON."""
+    """Return a batch as JSON; of the link to its first image a model has no use, since it opens that image alone."""
     if _is_read_by_models(call):
         return {"job_id": painted.job.id}
     kept = {"operation", "state", "archive_url", "warnings"}
     known = painted.job.model_dump(mode="json", include=kept, exclude_none=True)
-    return {"job_id": painted.job.id, **known, "rows": [_row(job) for job in painted.rows]}
+    link = _studio_link(_images(painted))
+    return {"job_id": painted.job.id, **known, **link, "rows": [_row(job) for job in painted.rows]}
 
 
 def batch_variables(painted: Painted) -> dict[str, Any]:
     """Return every variable of the output schema but ``progress``, which is streamed; empty for an unfinished batch."""
-    job, images = painted.job, [image for row in succeeded(painted.rows) for image in row.images]
+    job, images = painted.job, _images(painted)
     rows = job.rows or Rows(total=0)
     return {
         "archive_url": job.archive_url or "",
         "image_url": (job.images[0] if job.images else _NO_IMAGE).url,
         "image_urls": [image.url for image in images],
         "image_ids": [image.id for image in images],
+        "studio_url": _studio_link(images).get("studio_url", ""),
         "succeeded": len(succeeded(painted.rows)) if job.ended else rows.succeeded,
         "failed": len(failures(painted)) if job.ended else rows.failed,
         "failures": failures(painted),
@@ -240,6 +256,11 @@ def batch_variables(painted: Painted) -> dict[str, Any]:
         "held": job.held,
         "warnings": job.warnings,
     }
+
+
+def _images(painted: Painted) -> list[Image]:
+    """Return the images of all rows; the contact sheet is none of them."""
+    return [image for row in succeeded(painted.rows) for image in row.images]
 
 
 def _row(row: Job) -> dict[str, Any]:

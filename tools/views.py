@@ -41,6 +41,8 @@ class Image(BaseModel):
     change: Change | None = None
     comparison_url: str | None = None
     """A link for people to a picture that shows before and after side by side."""
+    studio_url: str | None = None
+    """A link that lets people edit it in the studio's page; None where the server gives none, or has no such page."""
 
 
 class JobError(BaseModel):
@@ -215,6 +217,7 @@ class Reviewed(BaseModel):
 
     id: str
     url: str
+    studio_url: str | None = None
     review: str
     review_reasons: list[str] = []
     job_id: str | None = None

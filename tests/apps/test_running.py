@@ -350,7 +350,7 @@ def test_product_batch(engine: Engine, tmp_path: Path, as_file: bool) -> None:
     [url] = re.findall(r"\[Download all as a ZIP file\]\(([^)]+)\)", outputs["answer"])
     with zipfile.ZipFile(io.BytesIO(requests.get(url, timeout=60).content)) as archive:
         packed = [archive.read(name) for name in archive.namelist() if name.endswith(".png")]
-    one_by_one = re.findall(r"^\d\. \[Picture \d\]\(([^)]+)\)$", outputs["answer"], re.MULTILINE)
+    one_by_one = re.findall(r"^\d\. \[Picture \d\]\(([^)]+)\)", outputs["answer"], re.MULTILINE)
     assert len(one_by_one) == 2
     assert {requests.get(link, timeout=60).content for link in one_by_one} == set(packed)
 

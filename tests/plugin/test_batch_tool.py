@@ -7,7 +7,7 @@ import pytest
 from tests.plugin.test_tools import BATCH_VARIABLES, PLACE
 from tests.support.daemon import Daemon, Outcome
 from tests.support.dify import PROVIDER, dify_file
-from tests.support.scripted import PNG, Answer, ScriptedServer, ScriptedStudio, error
+from tests.support.scripted import PNG, SIGNATURE, Answer, ScriptedServer, ScriptedStudio, error
 
 CSV = "thing\napple\ncup\npear"
 ARCHIVE = "https://studio.example/files/batch.zip?sign=s"
@@ -59,6 +59,7 @@ def test_success_gives_sheet_line_rows_and_every_variable(
         "image_url": "https://studio.example/files/img0?sign=s",
         "image_urls": [f"https://studio.example/files/img{row}?sign=s" for row in (0, 2)],
         "image_ids": ["img0", "img2"],
+        "studio_url": f"https://studio.example/#/edit/img0?k=1795883985.{SIGNATURE}",
         "succeeded": 2,
         "failed": 1,
         "failures": ["row 2: The cup broke"],

@@ -10,7 +10,7 @@ from tests.plugin.test_batch_tool import ARCHIVE, counted
 from tests.plugin.test_tools import CAMPAIGN_VARIABLES, JOB_VARIABLES, PLACE
 from tests.support.daemon import Daemon, Outcome, StandInModel
 from tests.support.dify import PROVIDER, dify_file
-from tests.support.scripted import PNG, Answer, ScriptedServer, ScriptedStudio
+from tests.support.scripted import PNG, SIGNATURE, Answer, ScriptedServer, ScriptedStudio
 
 MODEL = "langgenius/openai/openai/some-model"
 CAMPAIGN = "job_0123456789abcdef01234567"
@@ -91,6 +91,7 @@ def test_success_gives_sheet_pieces_texts_and_every_variable(
         "image_url": "https://studio.example/files/img0?sign=s",
         "image_urls": [f"https://studio.example/files/img{row}?sign=s" for row in (0, 1)],
         "image_ids": ["img0", "img1"],
+        "studio_url": f"https://studio.example/#/edit/img0?k=1795883985.{SIGNATURE}",
         "succeeded": 2,
         "failed": 1,
         "failures": ["piece 3: The glass broke"],

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.daemon import Daemon, Outcome
 from tests.support.dify import PROVIDER
-from tests.support.scripted import QUEUED, RUNNING, SUCCEEDED, ScriptedStudio
+from tests.support.scripted import QUEUED, RUNNING, SUCCEEDED, Answer, ScriptedStudio
 
 # The words do not depend on the SDK.
 pytestmark = pytest.mark.parametrize("sdk_python", ["newest"], indirect=True, scope="session")
@@ -51,6 +51,15 @@ def listed(studio: ScriptedStudio) -> None:
     studio.listed = [{**view, "created_at": time.time() - 3000} for view in views]
 
 
+HELD = f"img_{'b' * 24}"
+
+
+def approved(studio: ScriptedStudio) -> None:
+    """The studio gives a held picture out."""
+    image = {**studio.image_view(0), "id": HELD, "job_id": f"{studio.job_name}0"}
+    studio.script[f"POST /v1/images/{HELD}/review"].append(Answer(200, {**image, "review": "approved"}))
+
+
 PAINT, EDIT = {"prompt": "a red apple"}, {"prompt": "make it blue", "image_id": "img_1"}
 TABLE = {"prompt": "a {{thing}}", "rows": "thing\ncup"}
 CALLS: dict[str, tuple[str, dict[str, Any], Callable[[ScriptedStudio], None]]] = {
@@ -66,6 +75,7 @@ CALLS: dict[str, tuple[str, dict[str, Any], Callable[[ScriptedStudio], None]]] =
     "a list": ("image_job", {"action": "list"}, listed),
     "a cancelled job": ("image_job", {"action": "cancel", "job_id": "job_1"}, many(1)),
     "the result of a job": ("image_job", {"job_id": "job_1"}, many(4)),
+    "a verdict": ("image_review", {"image_id": HELD, "verdict": "approved"}, approved),
     "a prompt": ("prompt_enhance", {"prompt": "a poster of a tea shop", "style": "watercolour"}, many(1)),
 }
 
@@ -75,6 +85,7 @@ def usual(scripted: ScriptedStudio) -> ScriptedStudio:
     """A studio whose ids and links are as long as real ones, and that is the miniature's."""
     job, image = f"job_{'a' * 23}", f"img_{'b' * 23}"
     scripted.job_name, scripted.image_name = job, image
+    scripted.page = "http://gpu-box:8300"
     scripted.folder = f"http://gpu-box:8300/files/2026/11/28/{job}0-1-{'s' * 75}"
     scripted.warnings = [MINIATURE]
     return scripted
@@ -111,7 +122,8 @@ def test_the_line_says_what_was_made_its_ids_and_how_to_go_on(
     for image_id in outcome.variables["image_ids"]:
         assert text.count(image_id) == 1
     assert "call image_edit" in text
-    assert read(outcome).count("http") == (1 if count == 1 else 0)
+    assert read(outcome).count("http") == 1
+    assert outcome.jsons[0]["studio_url"] == outcome.variables["studio_url"]
     assert outcome.jsons[0]["job_id"] == outcome.variables["job_id"]
     assert outcome.jsons[0]["seed" if count == 1 else "seeds"] == (7 if count == 1 else [7, 8, 9, 10])
 
@@ -120,11 +132,12 @@ def test_the_line_says_what_was_made_its_ids_and_how_to_go_on(
 def test_an_agent_that_must_show_the_pictures_itself_reads_each_link_once(
     plugin: Daemon, usual: ScriptedStudio, credentials: dict[str, object], count: int
 ) -> None:
-    """D8: in the new Agent app, which shows no files of tools; there the links come on top."""
+    """D8: in the new Agent app, which shows no files of tools; there the links come on top, that of the studio, too."""
     usual.count = count
     context = read(plugin.invoke(PROVIDER, "image_generation", {**PAINT, "n": count}, credentials, app_id=None))
-    links = [image["url"] for image in (usual.view("j", SUCCEEDED)["images"])]
-    assert [context.count(link) for link in links] == [1] * count
+    images = usual.view("j", SUCCEEDED)["images"]
+    links = [*(image["url"] for image in images), images[0]["studio_url"]]
+    assert [context.count(link) for link in links] == [1] * (count + 1)
     assert len(context) - sum(map(len, links)) <= MOST
 
 

@@ -13,7 +13,7 @@ from tests.support.scripted import PNG, QUEUED, RUNNING, SUCCEEDED, ScriptedStud
 
 EMPTY: dict[str, Any] = {
     **dict.fromkeys(("image_url", "image_id", "comparison_url", "archive_url", "cache", "tier"), ""),
-    **dict.fromkeys(("texts", "style_words"), ""),
+    **dict.fromkeys(("studio_url", "texts", "style_words"), ""),
     **dict.fromkeys(("seed", "width", "height", "seconds", "compute_saved", "count", "held"), 0),
     **dict.fromkeys(("succeeded", "failed"), 0),
     **{name: [] for name in ("image_urls", "image_ids", "loras", "failures", "warnings", "palette")},

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from qwen_image_studio.operations.request import validated
+from tests.support.scripted import SIGNATURE
 from tools.errors import Refused
 from tools.parameters import (
     BatchParameters,
@@ -229,6 +230,9 @@ def test_files_in_every_shape(given: object, addresses: list[str]) -> None:
         ("https://a/img_1.png", ["https://a/img_1.png"]),
         (f"http://gpu-box:8300/v1/images/{STORED}/content", [STORED]),
         (f"https://gpu.example/studio/v1/images/{STORED}, img_2", [STORED, "img_2"]),
+        (f"http://gpu-box:8300/#/edit/{STORED}?k=1795883985.{SIGNATURE}", [STORED]),
+        (f"[Edit in the studio](https://gpu.example/studio/#/edit/{STORED}?k=1795883985.{SIGNATURE}).", [STORED]),
+        (f"http://gpu-box:8300/#/gallery/{STORED} img_2", [STORED, "img_2"]),
         ("i,a2", ["i", "a2"]),
         (f"image_id {STORED}, seed 7, {LINK}", [STORED]),
         (f"1 image: image_id {STORED}, {LINK} Show it to the person with: ![image]({LINK})", [STORED]),

@@ -125,7 +125,7 @@ def test_an_approval_is_recorded_with_who_started_the_run(
     assert set(outcome.variables) == REVIEW_VARIABLES
     assert outcome.variables == {
         **{"progress": "", "image_id": IMAGE, "verdict": "approved"},
-        **{"image_url": "https://studio.example/files/a.png", "job_id": "job7"},
+        **{"image_url": "https://studio.example/files/a.png", "studio_url": "", "job_id": "job7"},
     }
     [call] = scripted.calls
     assert (call.route, call.json()) == (ROUTE, {"state": "approved", "reasons": [], **PERSON})

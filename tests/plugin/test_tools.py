@@ -20,15 +20,16 @@ VARIABLES = {
     *("progress", "image_url", "image_urls", "image_id", "image_ids", "seed"),
     *("width", "height", "model", "job_id", "state", "count", "held", "warnings"),
     *("tier", "loras", "seconds", "comparison_url", "change_inside", "change_outside", "compute_saved", "cache"),
+    "studio_url",
 }
 GENERATION_VARIABLES = VARIABLES | {"prompt"}
 BATCH_VARIABLES = {
     *("progress", "archive_url", "image_url", "image_urls", "image_ids", "succeeded", "failed", "failures"),
-    *("job_id", "state", "count", "held", "warnings"),
+    *("job_id", "state", "count", "held", "warnings", "studio_url"),
 }
 CAMPAIGN_VARIABLES = BATCH_VARIABLES | {"texts", "style_words", "palette", "seed"}
 JOB_VARIABLES = VARIABLES | CAMPAIGN_VARIABLES | {"job_ids", "states"}
-REVIEW_VARIABLES = {"progress", "image_id", "verdict", "image_url", "job_id"}
+REVIEW_VARIABLES = {"progress", "image_id", "verdict", "image_url", "studio_url", "job_id"}
 STYLE_VARIABLES = {"progress", "styles", "style_words", "palette", "negative_prompt", "seed", "image_id"}
 PROMPT_VARIABLES = {"prompt", "negative_prompt", "aspect_ratio", "reason", "enhanced_by", "warnings"}
 

@@ -23,6 +23,8 @@ RUNNING: dict[str, Any] = {
     "progress": {"phase": "denoising", "step": 3, "steps": 20, "eta_s": 12.4, "preview_url": None},
 }
 SUCCEEDED: dict[str, Any] = {"state": "succeeded"}
+SIGNATURE = "kZ3-p_0aWq7Rt1Yx9LmN2c"
+"""That of a link to the studio's page, as long as a real one."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,8 @@ class ScriptedStudio(ScriptedServer):
         self.image, self.mime_type, self.count = PNG, "image/png", 1
         self.warnings: list[str] = []
         self.operation = "generate"
+        self.page: str | None = "https://studio.example"
+        """Address of the page where people edit images; None for a server that is too old to have one."""
         self.change: dict[str, Any] | None = None
         """What every image says of its change; with one there is a comparison, too."""
         self.rows: list[dict[str, Any]] = []
@@ -153,7 +157,7 @@ class ScriptedStudio(ScriptedServer):
 
     def view(self, job_id: str, state: dict[str, Any]) -> dict[str, Any]:
         """A JobView, with images once it has succeeded."""
-        images = [self._image(position) for position in range(self.count)] if state["state"] == "succeeded" else []
+        images = [self.image_view(position) for position in range(self.count)] if state["state"] == "succeeded" else []
         usual = {
             "object": "job",
             "id": job_id,
@@ -179,17 +183,21 @@ class ScriptedStudio(ScriptedServer):
         }
         return {**usual, **state}
 
-    def _image(self, position: int) -> dict[str, Any]:
+    def image_view(self, position: int) -> dict[str, Any]:
+        """The ImageView of one image."""
         link = f"{self.folder}{self.image_name}{position}?sign=s"
         sizes = {"width": 640, "height": 480, "mime_type": self.mime_type, "seed": 7 + position}
         sizes |= {"sha256": hashlib.sha256(self.image).hexdigest()}
         strip = None if self.change is None else link.replace("sign=s", "strip=s")
-        more = {"change": self.change, "comparison_url": strip}
-        return {"id": f"{self.image_name}{position}", "url": link, "thumbnail_url": link, **sizes, **more}
+        image_id = f"{self.image_name}{position}"
+        more: dict[str, Any] = {"change": self.change, "comparison_url": strip}
+        if self.page is not None:
+            more |= {"studio_url": f"{self.page}/#/edit/{image_id}?k=1795883985.{SIGNATURE}"}
+        return {"id": image_id, "url": link, "thumbnail_url": link, **sizes, **more}
 
     def row_view(self, row: int, state: str = "succeeded", message: str = "") -> dict[str, Any]:
         """The JobView of one row of a batch, which counts from 0."""
-        images = [self._image(row)] if state == "succeeded" else []
+        images = [self.image_view(row)] if state == "succeeded" else []
         error = {"code": "engine_failed", "message": message} if message else None
         about = {"images": images, "error": error, "row": row, "parent_id": f"{self.job_name}0"}
         return {**self.view(f"row{row}", {"state": state}), **about}

@@ -17,7 +17,8 @@ _NEXT = r"""[,;](?:\s|https?://|img_|["']|$)"""
 """Pattern of the end of a URL in a list; URLs may hold commas themselves."""
 _URL = rf"""(?i:https?)://(?:\([^\s()<>"`]*\)|\[[^\s\[\]<>"`]*\]|'(?=\w)|(?!{_NEXT})[^\s()<>\[\]"'`，、；。）」”])+"""
 _ID = r"(?<![A-Za-z0-9])img(?:_|(?=\d))[A-Za-z0-9_]*[A-Za-z0-9]"
-_OWN_ROUTE = rf"/v1/images/({_ID})(?:/content)?/?$"
+_OWN_ADDRESS = rf"(?:/v1/images/({_ID})(?:/content)?/?|/#/(?:edit|gallery)/({_ID})(?:\?\S*)?)$"
+"""Pattern of a server's own addresses of an image, which are no pictures for whoever has no key: API and page."""
 _LAST = (
     r"(?:the[ _])?(?:last|latest|previous|current|most[ _]recent)(?:[ _](?:one|image|picture|photo|result|id)){0,2}"
     r"(?: (?:of|in|from) (?:this|the) (?:conversation|chat))?|(?:上|前|最后|最近)一张(?:图片?|照片)?|(?:最後|前)の画像"
@@ -59,9 +60,11 @@ def references(value: object) -> list[str]:
 
 
 def one_reference(text: str) -> str:
-    """Return the only id or URL in a text; a text that is a URL is returned as it is. Raises ValueError otherwise."""
+    """Return the only id or URL in a text; a text that is a URL is returned as it is, but of an image's own address at
+    a server the id. Raises ValueError otherwise.
+    """
     if re.fullmatch(r"(?i:https?)://\S+", plain := text.strip()) and len(plain) <= MAX_REFERENCE_CHARS:
-        return plain
+        return _own_id(plain) or plain
     if means_last(plain):
         raise ValueError("knows no last image; it takes the id or URL of one")
     if len(found := references(text)) != 1:
@@ -95,12 +98,17 @@ def _referred(text: str) -> list[str]:
 
 
 def _reference(found: str) -> str:
-    """Return an id, or a URL without a stop at its end; of the server's own route, which needs the key, the id."""
+    """Return an id, or a URL without a stop at its end; of an image's own address at a server, the id."""
     if len(found) > MAX_REFERENCE_CHARS:
         raise ValueError("takes ids or URLs of images, not the image itself")
     url = found.rstrip(".,;:!?*")
-    own = re.search(_OWN_ROUTE, url)
-    return own.group(1) if own else url
+    return _own_id(url) or url
+
+
+def _own_id(url: str) -> str:
+    """Return the id of the image whose own address at a server a URL is; empty for any other URL."""
+    own = re.search(_OWN_ADDRESS, url)
+    return "" if own is None else own[1] or own[2]
 
 
 Addresses = Annotated[list[str], BeforeValidator(addresses)]
