@@ -69,7 +69,7 @@ def test_top_level_is_exactly_the_plugin(package: list[Path]) -> None:
 
 def test_nothing_else_travels(package: list[Path]) -> None:
     suffixes = {path.suffix for path in package}
-    assert suffixes <= {".py", ".yaml", ".txt", ".md", ".svg", ".png", ".jpg", ".webp", ""}
+    assert suffixes <= {".py", ".yaml", ".txt", ".md", ".svg", ".png", ".jpg", ".webp", ""}, "none of a page's kinds"
     assert not [path for path in package if path.name in {"pyproject.toml", ".env", "uv.lock"}]
     assert not [path for path in package if {"tests", "__pycache__", "server"} & set(path.parts)]
 
@@ -78,10 +78,24 @@ def test_size(package: list[Path]) -> None:
     assert sum((ROOT / path).stat().st_size for path in package) < MAX_BYTES
 
 
+def test_nothing_of_the_studio_page_travels(package: list[Path]) -> None:
+    """It is the server's: its files, its libraries, what tests and draws it."""
+    page = [path for path in (ROOT / "server/qwen_image_studio/web/page").rglob("*") if path.is_file()]
+    contents = {path.read_bytes() for path in page if path.stat().st_size}
+    assert len(contents) > 20
+    assert [path for path in package if (ROOT / path).read_bytes() in contents] == []
+    code = [(ROOT / path).read_text() for path in package if path.suffix == ".py"]
+    assert [text for text in code if re.search(r"preact|<script|text/html|/static/", text)] == []
+
+
 @pytest.mark.parametrize(
     "path",
     [
         "server/app.py",
+        "server/qwen_image_studio/web/page/index.html",
+        "server/qwen_image_studio/web/page/static/js/main.js",
+        "server/qwen_image_studio/web/page/static/vendor/preact.mjs",
+        "tests/page/test_words.py",
         "tests/support/daemon.py",
         "declaration/image_job.yaml",
         "docs/architecture.md",
