@@ -2,7 +2,7 @@
 import { ApiError, onRefused, request } from "./api.js";
 import { go, href, route } from "./router.js";
 import { Button, Dialog, effect, html, Icon, lang, question, render, signal, t, toast, toasts, useEffect, useSignal } from "./ui.js";
-import { held, isGuest, line, me, open, reviews, signOut, tell } from "./store.js";
+import { deciding, held, isGuest, line, me, open, reviews, signOut, tell } from "./store.js";
 import { speak } from "./words.js";
 import "./words/shell.js";
 
@@ -59,7 +59,7 @@ function Rail() {
 
 /** @param {{name: string, icon: string}} props */
 function Door({ name, icon }) {
-  const waiting = name === "review" ? held.value : 0;
+  const waiting = name === "review" ? held.value - deciding.value : 0;
   return html`<a href=${href(name)} aria-current=${route.value.name === name ? "page" : undefined}>
     <${Icon} name=${icon} />
     <span>${t(`shell.${name}`)}</span>
@@ -181,6 +181,8 @@ async function enter() {
   try {
     await open();
     door.value = { open: true, why: null };
+    // What a page of this reviewer could not send any more is sent now.
+    if (reviews.value && localStorage.getItem("studio.verdicts")) void import("./verdicts.js");
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (error.isLost) toast(t("shell.lost"), { kind: "error", action: { label: t("shell.reload"), run: () => location.reload() } });

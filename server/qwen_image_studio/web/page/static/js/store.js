@@ -26,6 +26,8 @@ export const visit = signal(/** @type {string[]} */ (kept()));
 export const line = signal(/** @type {"live" | "lost"} */ ("live"));
 /** How many images wait for a reviewer. */
 export const held = signal(0);
+/** How many of them have a verdict that was not sent yet. */
+export const deciding = signal(0);
 export const health = signal(/** @type {Health | null} */ (null));
 
 export const isGuest = computed(() => me.value?.kind === "guest");
@@ -264,8 +266,17 @@ export function draft(name, initial) {
 /** @type {Map<string, () => void>} */
 const drafts = new Map();
 
+/** @type {Set<() => Promise<unknown>>} */
+const unfinished = new Set();
+
+/** Have something finished before the session ends. @param {() => Promise<unknown>} run */
+export function onSignOut(run) {
+  unfinished.add(run);
+}
+
 /** End the session, and take what was typed out of this browser. */
 export async function signOut() {
+  await Promise.all([...unfinished].map((run) => run()));
   await request("DELETE", "/v1/session");
   unfollow();
   visit.value = [];
