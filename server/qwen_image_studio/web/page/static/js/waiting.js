@@ -41,7 +41,7 @@ async function cancel(which) {
 export function Queue() {
   const isCancelling = useSignal(false);
   const now = queue.value;
-  const open = now?.data.filter((each) => each.state !== "review") ?? [];
+  const open = (now?.data.filter((each) => each.state !== "review") ?? []).sort((one, other) => turn(one) - turn(other));
   const reviewed = now?.data.filter((each) => each.state === "review") ?? [];
   const all = async () => {
     const asked = { title: t("status.cancel_all_title"), text: t("status.cancel_all_text"), action: t("status.cancel_all_yes"), danger: true };
@@ -64,6 +64,11 @@ export function Queue() {
     </details>`}
     ${now?.has_more && html`<${Button} kind="quiet" icon="ellipsis" onClick=${() => ((pages.value += 1), readQueue().catch(tell))}>${t("status.more")}<//>`}
   </section>`;
+}
+
+/** Return a number that grows with the time until a job is painted. @param {QueueEntry} entry */
+function turn(entry) {
+  return entry.state === "running" ? 0 : (entry.queue_position ?? Infinity);
 }
 
 /** @param {{entries: QueueEntry[]}} props */
@@ -90,7 +95,7 @@ function Entry({ entry }) {
     const asked = { title: t("status.cancel_title"), text: t("status.cancel_text", { what, owner: entry.owner }), action: t("status.cancel_yes"), danger: true };
     if (await confirm(asked)) await cancel({ job_id: entry.id });
   };
-  return html`<li data-state=${entry.state} data-row=${entry.parent_id !== null}>
+  return html`<li data-state=${entry.state}>
     <div class="status-what"><strong>${what}</strong><span class="muted">${owner}</span></div>
     <span class="status-stands">${stands(entry)}${entry.state === "running" && entry.steps > 0 && html`<progress max=${entry.steps} value=${entry.step} aria-label=${stands(entry)}></progress>`}</span>
     <span class="muted">${[t("status.since", { time: fmt.duration(entry.age_s) }), entry.attempt > 1 ? t("status.attempt", { n: entry.attempt }) : ""].filter(Boolean).join(" · ")}</span>
