@@ -1,8 +1,8 @@
 /** Edit: circle what should change, say it, watch it happen, compare, keep. */
-import { html, Button, t, fmt, useEffect, useKeys, useMemo, useRef, useSignal } from "./ui.js";
+import { html, Button, t, fmt, useEffect, useKeys, useMemo, useSignal } from "./ui.js";
 import { ApiError, request } from "./api.js";
 import { go, route } from "./router.js";
-import { cancelJob, followJob, jobs, onEvent, retryJob, submit, tell } from "./store.js";
+import { cancelJob, followJob, isGuest, jobs, me, onEvent, retryJob, submit, tell } from "./store.js";
 import { JobBar, standing } from "./job.js";
 import { Board, openBoard } from "./board.js";
 import { addTry, editOf, leave, paramsOf, settings } from "./editing.js";
@@ -97,7 +97,7 @@ function useTries(edit) {
   }, [ids.join()]);
   const found = ids.map((id) => jobs.value.get(id)).filter((job) => job !== undefined);
   const cancelled = found.find((job) => job.state === "cancelled");
-  useEffect(() => cancelled && drop(cancelled.id), [cancelled?.id]);
+  useEffect(() => void (cancelled && drop(cancelled.id)), [cancelled?.id]);
   const given = (/** @type {JobView} */ job) => job.images.filter((image) => !image.deleted).map((image) => ({ job, image }));
   return { last: found.at(-1), results: found.filter((job) => standing(job).over).flatMap(given) };
 }
@@ -151,6 +151,7 @@ function Work({ chain }) {
     problem.value = null;
     try {
       addTry(edit, (await ask()).id, instead);
+      if (isGuest.value) me.value = await request("GET", "/v1/me"); // a link is good for so many changes
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       problem.value = { param: error.param, message: error.message };
@@ -182,7 +183,12 @@ function Work({ chain }) {
   };
   useKeys({ "Ctrl+Enter": apply }, [running]);
 
-  const sent = useUpload(open);
+  const add = (/** @type {ImageRecord} */ added) => {
+    known.value = new Map(known.peek()).set(added.id, added);
+    change({ refs: [...edit.peek().refs.filter((each) => each !== added.id), added.id] });
+  };
+  // A guest's link is for this picture; a file is something to take from.
+  const sent = useUpload(isGuest.value ? add : open);
   const over = useFiles(sent.send);
   useEffect(() => void (sent.problem.value && tell(new ApiError(422, { code: "", message: sent.problem.value }))), [sent.problem.value]);
 
@@ -213,11 +219,8 @@ function Work({ chain }) {
       </div>`}
     </section>
     <${Panel} chain=${chain} edit=${edit.value} change=${change} board=${board} shown=${result?.image.id ?? null} busy=${busy.value}
-      locked=${running} known=${known.value} warnings=${warnings} problem=${problem.value} onApply=${apply} onOther=${() => (other.value = true)}
-      onAdd=${(/** @type {ImageRecord} */ added) => {
-        known.value = new Map(known.peek()).set(added.id, added);
-        change({ refs: [...edit.value.refs.filter((each) => each !== added.id), added.id] });
-      }} />
+      locked=${running || me.value?.jobs_left === 0} known=${known.value} warnings=${warnings} problem=${problem.value} onApply=${apply} onOther=${() => (other.value = true)}
+      onAdd=${add} />
     <${PickerDialog} open=${other.value} label=${t("edit.other")} onClose=${() => (other.value = false)} onPick=${open} />
   </div>`;
 }

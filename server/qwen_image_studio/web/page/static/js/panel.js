@@ -162,7 +162,7 @@ export function Panel({ chain, edit, change, board, shown, busy, locked, known, 
       <div class="edit-head">
         <h1>${t("edit.title")}</h1>
         <a class="button quiet lone" href=${image.url} download=${`${image.id}.${image.mime_type.split("/")[1]}`} aria-label=${t("edit.download")} title=${t("edit.download")}><${Icon} name="download" /></a>
-        <${Button} kind="quiet" icon="image-plus" label=${t("edit.other")} onClick=${onOther} />
+        ${!isGuest.value && html`<${Button} kind="quiet" icon="image-plus" label=${t("edit.other")} onClick=${onOther} />`}
       </div>
       <${Field} label=${t("edit.words")} hideLabel error=${problem?.param === "prompt" ? problem.message : null}>
         ${(/** @type {object} */ tied) => html`<textarea ...${tied} rows="3" maxlength="8000" placeholder=${t(`edit.words.${operation}`)} value=${edit.words}

@@ -15,6 +15,9 @@ const fileOf = (data) => [...(data?.files ?? [])][0];
 /** Return whether what is dragged has files. @param {DragEvent} event */
 const hasFiles = (event) => event.dataTransfer?.types.includes("Files") ?? false;
 
+/** Whoever takes files, the one in front last: a dialog goes before the screen below it. @type {object[]} */
+const takers = [];
+
 /**
  * Take files that are dropped anywhere in the window or pasted, as long as the caller is shown.
  * @param {(file: File) => void} take
@@ -26,8 +29,9 @@ export function useFiles(take) {
   latest.current = take;
   useEffect(() => {
     const stop = new AbortController();
+    takers.push(stop);
     /** @param {string} name @param {(event: any) => void} run */
-    const on = (name, run) => addEventListener(name, run, { signal: stop.signal });
+    const on = (name, run) => addEventListener(name, (event) => takers.at(-1) === stop && run(event), { signal: stop.signal });
     on("dragover", (/** @type {DragEvent} */ event) => {
       if (!hasFiles(event)) return;
       event.preventDefault();
@@ -47,7 +51,10 @@ export function useFiles(take) {
       event.preventDefault();
       latest.current(file);
     });
-    return () => stop.abort();
+    return () => {
+      stop.abort();
+      takers.splice(takers.indexOf(stop), 1);
+    };
   }, []);
   return over;
 }
