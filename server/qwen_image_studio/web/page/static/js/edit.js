@@ -1,10 +1,11 @@
 /** Edit: circle what should change, say it, watch it happen, compare, keep. */
-import { html, Button, t, fmt, useEffect, useKeys, useMemo, useSignal } from "./ui.js";
+import { html, Button, t, fmt, useEffect, useKeys, useMemo, useRef, useSignal } from "./ui.js";
 import { ApiError, request } from "./api.js";
 import { go, route } from "./router.js";
 import { cancelJob, followJob, isGuest, jobs, me, onEvent, retryJob, submit, tell } from "./store.js";
 import { JobBar, standing } from "./job.js";
 import { Board, openBoard } from "./board.js";
+import { clamp, pinch } from "./view.js";
 import { addTry, editOf, leave, paramsOf, settings } from "./editing.js";
 import { Compare } from "./compare.js";
 import { Panel } from "./panel.js";
@@ -113,15 +114,40 @@ function changed({ job, image: { change } }) {
 }
 
 /**
- * Lay a picture and its result under one handle, where the picture is on the board.
- * @param {ImageRecord} image @param {ImageView} result @param {Drawing} board @param {Rect} at
+ * A picture and its result under one handle, where the picture is on the board. Two fingers zoom, as they do there.
+ * @param {{image: ImageRecord, result: ImageView, board: Drawing, at: Rect}} props
  */
-function compared(image, result, board, { x, y, width, height }) {
+function Compared({ image, result, board, at: { x, y, width, height } }) {
+  const ref = useRef(/** @type {HTMLDivElement | null} */ (null));
+  const pinched = useMemo(() => ({ fingers: new Map(), from: /** @type {any[]} */ ([]), view: board.view.value }), [board]);
+  const field = () => /** @type {HTMLElement} */ (ref.current?.offsetParent);
+  const put = (/** @type {PointerEvent} */ event) => {
+    const { left, top } = field().getBoundingClientRect();
+    pinched.fingers.set(event.pointerId, { x: event.clientX - left, y: event.clientY - top });
+  };
+  const down = (/** @type {PointerEvent} */ event) => {
+    if (event.pointerType !== "touch") return;
+    put(event);
+    Object.assign(pinched, { from: [...pinched.fingers.values()], view: board.view.value });
+  };
+  const move = (/** @type {PointerEvent} */ event) => {
+    if (!pinched.view || !pinched.fingers.has(event.pointerId)) return;
+    put(event);
+    if (pinched.fingers.size !== 2) return;
+    const room = { width: field().clientWidth, height: field().clientHeight };
+    const extent = board.frame.value;
+    const [a, b] = pinched.fingers.values();
+    const least = Math.min(1, room.width / extent.width, room.height / extent.height) / 2;
+    board.fitted = false;
+    board.view.value = clamp(pinch(pinched.view, /** @type {any} */ (pinched.from), [a, b], least), room, extent);
+  };
+  const up = (/** @type {PointerEvent} */ event) => pinched.fingers.delete(event.pointerId);
   const { left, top } = board.extend.value;
-  const [across, down] = [board.size.value.width, board.size.value.height];
-  const place = { left: left / across, top: top / down, width: image.width / across, height: image.height / down };
-  return html`<div class="edit-compare" style=${{ transform: `translate(${x}px, ${y}px)`, width: `${width}px`, height: `${height}px` }}>
-    <${Compare} key=${result.id} before=${image.url} after=${result.url} width=${across} height=${down} place=${place} />
+  const [across, tall] = [board.size.value.width, board.size.value.height];
+  const place = { left: left / across, top: top / tall, width: image.width / across, height: image.height / tall };
+  return html`<div ref=${ref} class="edit-compare" style=${{ transform: `translate(${x}px, ${y}px)`, width: `${width}px`, height: `${height}px` }}
+    onPointerDown=${down} onPointerMove=${move} onPointerUp=${up} onPointerCancel=${up}>
+    <${Compare} key=${result.id} before=${image.url} after=${result.url} width=${across} height=${tall} place=${place} />
   </div>`;
 }
 
@@ -199,7 +225,7 @@ function Work({ chain }) {
   return html`<div class="screen right edit">
     <section class="stage edit-stage" aria-label=${t("edit.board")} data-state=${result ? "result" : isWaiting ? "waiting" : "board"}>
       <${Board} board=${board} src=${image.url} alt=${image.prompt ?? t("edit.board")} locked=${running || busy.value}
-        preview=${running ? last.progress.preview_url : null} over=${result && ((/** @type {Rect} */ place) => compared(image, result.image, board, place))} />
+        preview=${running ? last.progress.preview_url : null} over=${result && ((/** @type {Rect} */ place) => html`<${Compared} image=${image} result=${result.image} board=${board} at=${place} />`)} />
       ${over.value && html`<p class="edit-drop">${t("edit.drop")}</p>`}
       ${isWaiting && html`<div class="edit-bar"><${Waiting} job=${last} busy=${busy.value} onRetry=${() => attempt(() => retryJob(last), last.id)} onDismiss=${dismiss} /></div>`}
       ${result && html`<div class="edit-bar edit-results" role="group" aria-label=${t("edit.results")}>

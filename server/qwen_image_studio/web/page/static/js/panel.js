@@ -157,7 +157,7 @@ export function Panel({ chain, edit, change, board, shown, busy, locked, known, 
   const { image } = chain;
   const operation = board.operation.value;
   const inPlace = ["prompt", ...FOLDED].includes(problem?.param ?? "");
-  return html`<form class="panel edit-panel" onSubmit=${(/** @type {Event} */ event) => (event.preventDefault(), onApply())}>
+  return html`<form class="panel edit-panel" noValidate onSubmit=${(/** @type {Event} */ event) => (event.preventDefault(), onApply())}>
     <div class="panel-body">
       <div class="edit-head">
         <h1>${t("edit.title")}</h1>

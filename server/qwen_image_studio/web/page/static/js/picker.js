@@ -155,7 +155,7 @@ export function Picker({ onPick, title }) {
       ${title && html`<p class="picker-title">${title}</p>`}
       <p class="muted">${t(matchMedia("(pointer: coarse)").matches ? "picker.how.touch" : "picker.how")}</p>
       <${Button} kind="primary" icon="upload" busy=${busy.value} onClick=${() => input.current?.click()}>${t("picker.choose")}<//>
-      <input ref=${input} class="sr-only" type="file" accept="image/*" tabindex="-1" aria-label=${t("picker.choose")}
+      <input ref=${input} hidden type="file" accept="image/*"
         onChange=${(/** @type {Event} */ event) => {
           const field = /** @type {HTMLInputElement} */ (event.target);
           const file = field.files?.[0];
