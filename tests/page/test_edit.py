@@ -5,13 +5,15 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from playwright.sync_api import expect
 
-from tests.page.support.board import DRAFT, HEIGHT, WIDTH, Editing, Pixels, pixels, scene, upload
+from tests.page.support.board import DRAFT, HEIGHT, WIDTH, Editing, pixels, scene, upload
 from tests.page.support.opening import Opener
 from tests.support.studio import Studio
 
 Edit = Callable[..., Editing]
+Marks = NDArray[np.bool_]
 
 
 @pytest.fixture
@@ -32,13 +34,13 @@ def edit(open_page: Opener, studio: Studio) -> Edit:
     return opened
 
 
-def _mask(editing: Editing) -> Pixels:
+def _mask(editing: Editing) -> Marks:
     """Which pixels the newest job could change."""
     asked = editing.newest()["request"]
     return pixels(editing.studio, asked["mask"])[:, :, 0] >= 128
 
 
-def _unchanged_outside(editing: Editing, image: str) -> Pixels:
+def _unchanged_outside(editing: Editing, image: str) -> Marks:
     """Check that the result equals the picture beyond the mask, bit for bit, and return the mask."""
     job = editing.newest()
     assert job["operation"] == "inpaint"
@@ -205,8 +207,8 @@ def test_try_again_gives_another_and_the_area_can_be_adjusted(edit: Edit) -> Non
     assert second["request"]["seed"] != first["request"]["seed"]
     same = {"seed": 0, "mask": ""}
     assert {**second["request"], **same} == {**first["request"], **same}
-    masks = [pixels(editing.studio, job["request"]["mask"]) for job in (first, second)]
-    assert np.array_equal(*masks)
+    again, once = (pixels(editing.studio, job["request"]["mask"]) for job in (second, first))
+    assert np.array_equal(again, once)
     after = page.locator(".compare-after")
     expect(after).to_have_attribute("src", re.compile(second["images"][0]["id"]))
     page.get_by_role("button", name="Result before").click()
