@@ -1,9 +1,10 @@
 """The studio page: a shell of HTML at ``/``, and its scripts, styles and icons below a hash of all of them.
 
-They hold nothing that is anybody's: every datum comes through ``/v1``. All files are read once, at start.
+They hold nothing that is anybody's: every datum comes through ``/v1``. All files are read once, at start, and compressed.
 """
 
 import base64
+import gzip
 import hashlib
 import json
 import mimetypes
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Flask, Response, current_app
+from flask import Blueprint, Flask, Response, current_app, request
 from werkzeug.exceptions import NotFound
 
 from qwen_image_studio.settings import Settings
@@ -39,6 +40,8 @@ class Page:
     """Hash of all files, part of their addresses."""
     files: Mapping[str, bytes]
     """Static files by their paths."""
+    packed: Mapping[str, bytes]
+    """The same files by gzip."""
 
 
 def open_page(settings: Settings) -> Page:
@@ -54,7 +57,8 @@ def open_page(settings: Settings) -> Page:
     imports = _import_map(address)
     html = (FOLDER / "index.html").read_text(encoding="utf-8")
     html = html.replace("{static}", address).replace("{imports}", imports)
-    return Page(html.encode(), policy_of(imports, settings), build, files)
+    packed = {path: gzip.compress(content, mtime=0) for path, content in files.items()}
+    return Page(html.encode(), policy_of(imports, settings), build, files, packed)
 
 
 def _import_map(address: str) -> str:
@@ -129,7 +133,11 @@ def static(build: str, path: str) -> Response:
     if content is None:
         raise NotFound
     kind = _TYPES.get(Path(path).suffix) or mimetypes.guess_type(path)[0] or "application/octet-stream"
-    response = Response(content, mimetype=kind)
+    packs = request.accept_encodings.quality("gzip") > 0
+    response = Response(page.packed[path] if packs else content, mimetype=kind)
+    if packs:
+        response.headers["Content-Encoding"] = "gzip"
+    response.headers["Vary"] = "Accept-Encoding"
     response.headers["Cache-Control"] = f"public, max-age={_YEAR_S}, immutable"
     response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
     return response
