@@ -1,19 +1,19 @@
 """Everybody can use the page: with a reader, by keys alone, with little motion, on a small phone, by thumb."""
 
 from functools import cache
-from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.page.support.node import module
-from tests.page.support.opening import PHONE, Opener, sidewise
+from tests.page.support.opening import PHONE, Language, Opener, Theme, sidewise
 from tests.page.support.screens import go, said, screens, settle
 from tests.page.support.studios import Hold, OwnStudio
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 GRAVE = {"serious", "critical"}
-LANGUAGES, THEMES = ("en", "zh"), ("light", "dark")
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
+THEMES: tuple[Theme, ...] = ("light", "dark")
 NARROW = (360, 740)
 THUMB = 40
 """Least width and height of what is tapped, in pixels."""
@@ -47,7 +47,9 @@ def everything(painted: list[str], hold: Hold) -> str:
 
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_axe_finds_nothing_grave_on_any_screen(open_page: Opener, everything: str, language: Any, theme: Any) -> None:
+def test_axe_finds_nothing_grave_on_any_screen(
+    open_page: Opener, everything: str, language: Language, theme: Theme
+) -> None:
     page = open_page(language=language, theme=theme, reduced_motion=True)
     found = {}
     for name, path in screens(everything).items():
@@ -57,7 +59,7 @@ def test_axe_finds_nothing_grave_on_any_screen(open_page: Opener, everything: st
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_axe_finds_nothing_grave_on_a_phone(open_page: Opener, everything: str, theme: Any) -> None:
+def test_axe_finds_nothing_grave_on_a_phone(open_page: Opener, everything: str, theme: Theme) -> None:
     page = open_page(size=PHONE, touch=True, theme=theme, reduced_motion=True)
     found = {}
     for name, path in screens(everything).items():
@@ -72,7 +74,7 @@ def test_axe_finds_nothing_grave_on_a_phone(open_page: Opener, everything: str, 
 
 def test_axe_finds_nothing_grave_at_the_door(open_page: Opener, own_studio: OwnStudio) -> None:
     studio = own_studio(with_key=True)
-    for language, theme in (("en", "light"), ("zh", "dark")):
+    for language, theme in zip(LANGUAGES, THEMES, strict=True):
         page = open_page("", studio=studio, language=language, theme=theme, allow={401}, reduced_motion=True)
         settle(page)
         assert grave(page) == []
@@ -80,7 +82,7 @@ def test_axe_finds_nothing_grave_at_the_door(open_page: Opener, own_studio: OwnS
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_each_screen_has_one_heading_and_a_title_of_its_own(open_page: Opener, everything: str, language: Any) -> None:
+def test_each_screen_has_one_heading_and_its_own_title(open_page: Opener, everything: str, language: Language) -> None:
     page = open_page(language=language)
     for name, path in screens(everything).items():
         go(page, path)
@@ -179,7 +181,7 @@ SMALL_TARGETS = """
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_nothing_is_wider_than_a_small_phone_nor_smaller_than_a_thumb(
-    open_page: Opener, everything: str, language: Any
+    open_page: Opener, everything: str, language: Language
 ) -> None:
     page = open_page(size=NARROW, touch=True, language=language)
     wrong = {}

@@ -1,6 +1,6 @@
 """Open the page as somebody does: on a screen of some size, in a language and theme, with a key or without."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -11,7 +11,9 @@ from tests.support.studio import Studio
 
 PATIENCE_MS = 60_000
 """How long a state is waited for; a machine may be crowded."""
-LOCALES = {"en": "en-GB", "zh": "zh-CN"}
+Language = Literal["en", "zh"]
+Theme = Literal["light", "dark"]
+LOCALES: Mapping[Language, str] = {"en": "en-GB", "zh": "zh-CN"}
 
 Size = tuple[int, int]
 DESK: Size = (1440, 900)
@@ -30,8 +32,8 @@ class Opener:
         path: str = "#/paint",
         *,
         size: Size = DESK,
-        theme: Literal["light", "dark"] = "light",
-        language: Literal["en", "zh"] = "en",
+        theme: Theme = "light",
+        language: Language = "en",
         key: str | None = None,
         touch: bool = False,
         reduced_motion: bool = False,

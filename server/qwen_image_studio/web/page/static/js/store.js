@@ -205,6 +205,9 @@ export function follow() {
   }, POLL_MS);
 }
 
+// A stream does not notice that the network is gone, nor that it is back: a new one does at once.
+for (const event of ["offline", "online"]) addEventListener(event, () => source && follow());
+
 /** End the stream, such as when somebody signs out. */
 export function unfollow() {
   source?.close();
