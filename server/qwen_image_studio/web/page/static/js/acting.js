@@ -57,7 +57,7 @@ export function share(image) {
 
 /** Return the width and height of a job's pictures, as far as they are known before there are any. @param {JobView} job @returns {[number, number]} */
 export function sidesOf(job) {
-  const { width, height, size } = job.request ?? {};
+  const { width, height, size } = /** @type {Record<string, any>} */ (job.request ?? {});
   const asked = /^(\d+)x(\d+)$/.exec(size ?? "");
   if (width && height) return [width, height];
   if (asked) return [Number(asked[1]), Number(asked[2])];
@@ -70,7 +70,8 @@ export function sidesOf(job) {
  * @param {Record<string, any>} request @param {string} image id @param {boolean} alike
  */
 function variedOf(request, image, alike) {
-  const { seed: _seed, n: _n, image: _image, strength: _strength, ...rest } = request;
-  if (request.operation !== "generate") return { ...rest, n: 1, ...(request.image ? { image: request.image } : {}) };
-  return alike ? { ...rest, image, strength: 0.6, n: 1 } : { ...rest, ...said({ image: request.image, strength: request.strength }), n: 1 };
+  const { image: _image, strength: _strength, ...rest } = request;
+  const [seed] = crypto.getRandomValues(new Uint32Array(1)); // named, or that of an art direction would be taken
+  const start = { ...(request.image && { image: request.image }), ...(request.strength && { strength: request.strength }) };
+  return { ...rest, ...(alike && request.operation === "generate" ? { image, strength: 0.6 } : start), seed, n: 1 };
 }

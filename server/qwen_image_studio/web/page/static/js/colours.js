@@ -9,6 +9,9 @@ const COLOURS = {
   gold: ["#d4a017", "金色"], silver: ["#c4c9d1", "银色"], gray: ["#8b9098", "灰色"], black: ["#111111", "黑色"], white: ["#ffffff", "白色"],
 };
 
+/** Those that are offered; the others are shown where they are chosen. */
+const OFFERED = Object.keys(COLOURS).filter((name) => name !== "teal" && name !== "silver");
+
 /** Return what a colour is called. @param {string} colour name or #rrggbb @param {"en" | "zh"} language */
 export const nameOf = (colour, language) => (language === "zh" ? (COLOURS[colour]?.[1] ?? colour) : colour);
 
@@ -21,7 +24,7 @@ export const lookOf = (colour) => COLOURS[colour]?.[0] ?? Object.values(COLOURS)
  */
 export function Colours({ label, chosen, most = 1, hint, error, onChange }) {
   const name = useName("colour");
-  const own = chosen.filter((colour) => colour && !(colour in COLOURS));
+  const own = chosen.filter((colour) => colour && !OFFERED.includes(colour));
   const toggle = (/** @type {string} */ colour) => {
     if (most === 1) return onChange([colour]);
     return onChange(chosen.includes(colour) ? chosen.filter((one) => one !== colour) : [...chosen, colour].slice(-most));
@@ -29,7 +32,7 @@ export function Colours({ label, chosen, most = 1, hint, error, onChange }) {
   return html`<fieldset class="colours">
     <legend class="label">${label.charAt(0).toUpperCase() + label.slice(1)}</legend>
     <div class="colours-row">
-      ${[...Object.keys(COLOURS), ...own].map((colour) => html`<label key=${colour} class="swatch" title=${nameOf(colour, lang.value)}>
+      ${[...OFFERED, ...own].map((colour) => html`<label key=${colour} class="swatch" title=${nameOf(colour, lang.value)}>
         <input type=${most === 1 ? "radio" : "checkbox"} name=${name} checked=${chosen.includes(colour)} aria-label=${nameOf(colour, lang.value)} onChange=${() => toggle(colour)} />
         <span style=${{ "--colour": lookOf(colour) }}></span>
       </label>`)}

@@ -1,7 +1,7 @@
 /** Boot, the frame around the screens, and who may see which. */
 import { ApiError, onRefused, request } from "./api.js";
 import { go, href, route } from "./router.js";
-import { Button, Dialog, effect, html, Icon, lang, question, render, signal, t, toast, toasts, useEffect, useSignal } from "./ui.js";
+import { Button, Dialog, effect, html, Icon, lang, loadStyles, question, render, signal, t, toast, toasts, useEffect, useSignal } from "./ui.js";
 import { deciding, held, isGuest, line, me, open, reviews, signOut, tell } from "./store.js";
 import { speak } from "./words.js";
 import "./words/shell.js";
@@ -119,7 +119,7 @@ function Loaded({ name, load }) {
   const failed = useSignal(false);
   useEffect(() => {
     failed.value = false;
-    Promise.all([load(), styles(name)]).then(
+    Promise.all([load(), loadStyles(name)]).then(
       ([module]) => (found.value = { of: name, View: module.default }),
       () => (failed.value = true),
     );
@@ -127,16 +127,6 @@ function Loaded({ name, load }) {
   if (failed.value) return html`<div class="empty"><h1>${t("shell.broken")}</h1><${Button} kind="primary" onClick=${() => location.reload()}>${t("shell.reload")}<//></div>`;
   const { of, View } = found.value ?? { of: "", View: null };
   return of === name && View ? html`<${View} />` : html`<div class="empty" aria-busy="true"></div>`;
-}
-
-/** Load a screen's styles. @param {string} name @returns {Promise<void>} */
-function styles(name) {
-  const url = new URL(`../css/${name}.css`, import.meta.url).pathname;
-  if (document.querySelector(`link[href="${url}"]`)) return Promise.resolve();
-  return new Promise((resolve, reject) => {
-    const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: url, onload: () => resolve(), onerror: reject });
-    document.head.append(link);
-  });
 }
 
 function App() {
@@ -152,7 +142,7 @@ function App() {
 /** @param {{why: ApiError | null}} props */
 function SignIn({ why }) {
   const View = useSignal(/** @type {any} */ (null));
-  useEffect(() => void Promise.all([import("./signin.js"), styles("signin")]).then(([module]) => (View.value = module.default)), []);
+  useEffect(() => void Promise.all([import("./signin.js"), loadStyles("signin")]).then(([module]) => (View.value = module.default)), []);
   return View.value && html`<${View.value} why=${why} onOpen=${enter} />`;
 }
 

@@ -1,5 +1,5 @@
 /** The fields of the form that take pictures. */
-import { Button, html, Icon, t, useEffect, useName, useSignal } from "./ui.js";
+import { Button, html, Icon, loadStyles, t, useEffect, useName, useSignal } from "./ui.js";
 import { picking, pictures, setPictures } from "./composer.js";
 
 /** @typedef {import("./asking.js").Picture} Picture */
@@ -33,7 +33,7 @@ export function PicturePicker() {
   const dialog = useSignal(/** @type {any} */ (null)); // loaded when it is first opened
   const { name, label, most } = picking.value ?? { name: /** @type {const} */ ("likeness"), label: "", most: 1 };
   useEffect(() => {
-    if (picking.value && !dialog.value) import("./picker.js").then((found) => (dialog.value = { Shown: found.PickerDialog }));
+    if (picking.value && !dialog.value) Promise.all([import("./picker.js"), loadStyles("picker")]).then(([found]) => (dialog.value = { Shown: found.PickerDialog }));
   }, [picking.value]);
   if (!dialog.value) return null;
   return html`<${dialog.value.Shown} open=${picking.value !== null} label=${label} onClose=${() => (picking.value = null)}

@@ -144,7 +144,7 @@ function Tile({ shot: { job, image }, isShown }) {
   const prompt = job.request?.prompt ?? job.request?.brief ?? "";
   const picture = image?.thumbnail_url ?? (stands.over ? job.rows && job.images[0]?.thumbnail_url : job.progress.preview_url && filePath(job.progress.preview_url));
   const name = stands.over && stands.ok ? prompt || t("paint.result") : `${stands.text}: ${prompt}`;
-  const wanted = job.rows?.total ?? job.request?.n ?? 1;
+  const wanted = Number(job.rows?.total ?? job.request?.n ?? 1);
   return html`<button type="button" ref=${ref} class=${`thumb tile ${job.state}`} aria-current=${isShown ? "true" : undefined} aria-label=${name} title=${name} onClick=${() => look(job.id, image?.id)}>
     ${picture ? html`<img src=${picture} alt="" draggable=${false} />` : html`<${Icon} name=${iconOf(job)} />`}
     ${wanted > 1 && !image && (job.rows || !stands.over) && html`<b class="badge">${wanted}</b>`}

@@ -60,7 +60,7 @@ function Slot({ template, name, slot }) {
   const error = wrongWith(`slots.${name}`);
   const label = slot.about[lang.value];
   const change = (/** @type {string} */ text) => fill(template, name, text);
-  if (slot.type === "color") return html`<${Colours} label=${label} chosen=${[value]} error=${error} onChange=${([first]) => change(first)} />`;
+  if (slot.type === "color") return html`<${Colours} label=${label} chosen=${[value]} error=${error} onChange=${(/** @type {string[]} */ [first]) => change(first)} />`;
   if (slot.type === "place") return html`<${Radios} kind="places" label=${label} value=${value} error=${error} onChange=${change} options=${PLACES.map((place) => [place, t(`paint.place.${place}`)])} />`;
   if (slot.type === "choice") return html`<${Radios} kind="chips" label=${label} value=${value} error=${error} onChange=${change} options=${Object.entries(slot.choices).map(([key, words]) => [key, /** @type {any} */ (words)[lang.value]])} />`;
   return html`<${Field} label=${capital(label)} error=${error}>

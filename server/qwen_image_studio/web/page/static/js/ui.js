@@ -224,6 +224,16 @@ export function useKeys(keys, inputs = []) {
   }, inputs);
 }
 
+/** Load the styles of a screen, or of a part that several have. @param {string} name @returns {Promise<void>} */
+export function loadStyles(name) {
+  const url = new URL(`../css/${name}.css`, import.meta.url).pathname;
+  if (document.querySelector(`link[href="${url}"]`)) return Promise.resolve();
+  return new Promise((resolve, reject) => {
+    const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href: url, onload: () => resolve(), onerror: reject });
+    document.head.append(link);
+  });
+}
+
 /** Copy a text, and say so. @param {string} text @param {string} said */
 export async function copy(text, said) {
   try {
