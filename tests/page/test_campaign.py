@@ -29,7 +29,7 @@ def newest(studio: Studio) -> dict[str, object]:
 def test_a_brief_becomes_pieces_a_sheet_and_a_zip(form: Page, studio: Studio) -> None:
     form.get_by_role("textbox", name="What, for whom, when").fill('Spring Festival sale of red apples, "Fresh and red"')
     form.get_by_text("Say it part by part").click()
-    form.get_by_role("textbox", name="For whom").fill("young families")
+    form.get_by_role("textbox", name="For whom", exact=True).fill("young families")
     form.get_by_role("checkbox", name="Post", exact=True).check()
     form.get_by_role("checkbox", name="Story").check()
     form.get_by_role("checkbox", name="English").check()

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.page.support.opening import Opener, sidewise
-from tests.page.support.studios import SMALL, OwnStudio
+from tests.page.support.studios import OwnStudio
 from tests.support.studio import SCRIPTED, Studio
 
 SCRIPT = '"><img src=x onerror=alert(1)>'

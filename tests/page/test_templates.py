@@ -71,7 +71,7 @@ def test_slots_of_all_types_and_a_picture_to_change(form: Page, studio: Studio, 
         "change_material",
         {"object": "cup", "material": "gold"},
     )
-    assert asked["image"] == painted[1]
+    assert asked["image"] == [painted[1]]
 
 
 def test_a_template_speaks_the_language_of_what_is_typed(open_page: Opener, studio: Studio) -> None:

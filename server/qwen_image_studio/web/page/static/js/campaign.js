@@ -1,5 +1,5 @@
 /** A campaign's brief as a form: one sentence, and what may be said apart from it. */
-import { html, Icon, t, useName } from "./ui.js";
+import { html, Icon, t, useName, useSignal } from "./ui.js";
 import { Colours } from "./colours.js";
 import { form, Line, Outline, Sentences, set, wrongWith } from "./composer.js";
 import { PictureField } from "./pictures.js";
@@ -23,9 +23,10 @@ const toggled = (list, entry) => (list.includes(entry) ? list.filter((one) => on
 export default function Brief() {
   const { channels, languages, palette } = form.value;
   const name = useName("brief");
+  const isApart = useSignal(Boolean(form.value.product || form.value.occasion || form.value.audience));
   return html`<div class="brief">
     <${Sentences} name="brief" rows=${3} max=${2000} placeholder=${t("paint.brief.eg")} />
-    <details class="settings" open=${Boolean(form.value.product || form.value.occasion || form.value.audience)}>
+    <details class="settings" open=${isApart.value} onToggle=${(/** @type {any} */ event) => (isApart.value = event.target.open)}>
       <summary><span class="turns"><${Icon} name="chevron-right" /></span><span>${t("paint.apart")}</span></summary>
       <div class="settings-body">
         <${Line} name="product" placeholder=${t("paint.product.eg")} />

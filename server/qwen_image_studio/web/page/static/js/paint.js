@@ -58,8 +58,12 @@ export default function Screen() {
   }, [from]);
   useKeys({ "Ctrl+Enter": () => void send() });
   useEffect(() => {
-    const atFault = () => /** @type {HTMLElement | null} */ (panel.current?.querySelector("[aria-invalid=true]"))?.focus();
-    if (wrong.value) setTimeout(atFault, 100); // what is folded away opens first
+    const show = () => {
+      const atFault = /** @type {HTMLElement | null} */ (panel.current?.querySelector("[aria-invalid=true]"));
+      atFault?.focus();
+      atFault?.closest(".field, fieldset")?.scrollIntoView({ block: "center" }); // with the sentence below it
+    };
+    if (wrong.value) setTimeout(show, 100); // what is folded away opens first
   }, [wrong.value]);
   const results = useLater(shown.value ? RESULTS : null);
   const picker = useLater(picking.value ? PICTURES : null);
