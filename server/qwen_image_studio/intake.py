@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from qwen_image_studio.contract.caller import Caller
@@ -101,6 +102,7 @@ class Intake(Recipe):
             warnings=[*submission.warnings, *prepared.warnings],
             names=self._named(prepared.references, caller),
             key=caller.key,
+            guest=caller.guest,
             peer=caller.peer,
             request_id=caller.request_id,
             prompt=storable(request.said or plan.said),
@@ -117,11 +119,8 @@ class Intake(Recipe):
         if any(map(self._is_doubtful, judged)):  # what becomes of them is held, also where others' passed
             new = without_keys(new)
         inputs = [self._id_of(each, caller) for each in judged]
-        if prepared.told_again is not None:
-            told = prepared.told_again(inputs)
-        else:
-            told = said_again(request, plan, inputs, prepared.direction)
-        return replace(new, inputs=inputs, request=told, warnings=[*new.warnings, *unseen])
+        again = prepared.told_again or partial(said_again, request, plan, direction=prepared.direction)
+        return replace(new, inputs=inputs, request=again(inputs), warnings=[*new.warnings, *unseen])
 
     def _keyed(self, new: NewJob, prepared: Prepared, submission: Submission, caller: Caller) -> NewJob:
         """Return the job with the keys of its pictures, and with what may answer it."""
@@ -163,7 +162,7 @@ class Intake(Recipe):
         assert new.received is not None  # noqa: S101 - ids are refused before
         until = self._store.database.now() + self._settings.uploads_hours * HOUR_S
         kept = earlier or self._gallery.add(
-            new.received, caller.owner, expires_at=until, idempotency_key=key, scores=new.scores
+            new.received, caller.owner, expires_at=until, idempotency_key=key, scores=new.scores, guest=caller.guest
         )
         if kept.sha256 != hashlib.sha256(new.received.png).hexdigest():
             message = f"This Idempotency-Key came before with another image ({kept.id}); use a new key for a new one."
@@ -263,7 +262,9 @@ class Intake(Recipe):
         """Return the id of an input; store the input first where it is new."""
         if each.id is not None or each.received is None:
             return str(each.id)
-        return self._gallery.add(each.received, caller.owner, is_mask=each.is_mask, scores=each.scores).id
+        return self._gallery.add(
+            each.received, caller.owner, is_mask=each.is_mask, scores=each.scores, guest=caller.guest
+        ).id
 
     def _remembered(self, conversation: str, caller: Caller, before: str | None) -> Input:
         since = self._store.database.now() - self._settings.memory_s
@@ -294,7 +295,7 @@ class Intake(Recipe):
 
     def _image(self, reference: str, caller: Caller, param: str) -> StoredImage:
         try:
-            return _check_given_out(self._store.images.get(reference, caller.owner), param)
+            return _check_given_out(self._store.images.get(reference, caller.owner, caller.guest), param)
         except StudioError as error:
             if error.code != "not_found":
                 raise

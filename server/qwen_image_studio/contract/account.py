@@ -49,17 +49,38 @@ class MeView(View):
     """Who asks, and what that one may."""
 
     object: Literal["me"] = "me"
-    kind: Literal["key", "loopback"]
-    """loopback: the server has no keys, and serves its own machine alone."""
+    kind: Literal["key", "guest", "loopback"]
+    """guest: who came by a link to one image. loopback: the server has no keys, and serves its own machine alone."""
     owner: str
-    """Whom jobs and images belong to."""
+    """Whom jobs and images belong to; empty for guests, who are not told."""
     key: str | None
-    """Name of the API key."""
+    """Name of the API key; null for guests, too."""
+    session: bool = False
+    """Whether a cookie of this server says so, and no key that was sent along."""
+    image_id: str | None = None
+    """The image of a guest's link."""
+    expires_at: float | None = None
+    """When a session ends unless it is used, or a guest's link ends; in Unix seconds."""
+    jobs_left: int | None = None
+    """Jobs that may still be submitted through a guest's link."""
     can: list[Scope]
     limits: LimitsView
-    """Those of the key as a whole."""
+    """Those of the key as a whole; for guests those of the person whose image it is."""
     person: PersonView | None
     """The person of ?user=; null without."""
+
+
+class SessionRequest(BaseModel):
+    """Who signs in: somebody with an API key, or the bearer of a link to one image."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, str_strip_whitespace=True)
+
+    api_key: Annotated[str, Field(max_length=200)] | None = None
+    """An API key."""
+    image_id: Annotated[str, Field(max_length=64)] | None = None
+    """The image of a `studio_url`, together with `k`."""
+    k: Annotated[str, Field(max_length=64)] | None = None
+    """What stands after `?k=` in the link."""
 
 
 class MeQuery(BaseModel):

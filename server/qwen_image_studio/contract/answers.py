@@ -54,6 +54,10 @@ class ImageView(View):
     """Change against the first input; null for images that were not made from one."""
     comparison_url: str | None
     """Signed link to a strip of before and after; null likewise."""
+    studio_url: str | None
+    """Link to the studio page, through which whoever has it may see this image and change it for a day
+    (STUDIO_GUEST_TTL_S, STUDIO_GUEST_JOBS), on account of the key and person that made it. null for uploads, deleted
+    and withheld images, and where no such link would open."""
 
 
 class ImageRecord(ImageView):

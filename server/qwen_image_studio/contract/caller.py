@@ -17,6 +17,25 @@ _PERSON_CHARS = 64
 
 
 @dataclass(frozen=True)
+class Guest:
+    """The bearer of a link to one image: sees that image, what it was made from and what the link made, and has jobs
+    that count for the key and the person whose job made it.
+    """
+
+    id: str
+    """Which link it is."""
+    image_id: str
+    expires_at: float
+    """In Unix seconds."""
+    jobs: int
+    """Jobs that may be submitted through the link."""
+    user: str | None = None
+    """The person for whom the image was made, as `user` of its job named it."""
+    hold: bool = False
+    """Whether the image's job was to be held for a reviewer; so is what is made of it."""
+
+
+@dataclass(frozen=True)
 class Caller:
     """The owner of a request, and the API key that it came with."""
 
@@ -30,11 +49,24 @@ class Caller:
     """Address that the request came from."""
     request_id: str | None = None
     """Id of the HTTP request."""
+    guest: Guest | None = None
+    """The bearer of a link, for whom the key and its owner stand; None for who has the key."""
+
+    def own_key(self, sent: str | None) -> str | None:
+        """Return an idempotency key as it is kept: guests have keys of their own, which no other caller's can equal."""
+        if sent is None or self.guest is None:
+            return sent
+        return f"{self.guest.id}\n{hashlib.sha256(sent.encode()).hexdigest()}"
 
     def check_scope(self, *any_of: Scope) -> None:
         """Raise StudioError ``scope_missing`` where the key has none of these scopes."""
         if set(any_of) & set(self.scopes):
             return
+        if self.guest is not None:
+            may = "change pictures by edit, inpaint, outpaint and adjust" if self.scopes else "look at pictures"
+            raise StudioError(
+                "scope_missing", f"This link lets you {may}, and nothing else. Sign in with an API key for more."
+            )
         has, needed = [scope.value for scope in Scope if scope in self.scopes], [scope.value for scope in any_of]
         raise StudioError(
             "scope_missing",

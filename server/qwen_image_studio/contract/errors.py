@@ -59,7 +59,7 @@ ERRORS: Mapping[str, ErrorKind] = {
     "content_blocked": ErrorKind(422, "invalid_request_error", "The operator's terms or the classifier forbid it."),
     "idempotency_key_reused": ErrorKind(422, "invalid_request_error", "The key came before with another request."),
     # who sent it
-    "invalid_api_key": ErrorKind(401, "authentication_error", "The API key is missing or wrong."),
+    "invalid_api_key": ErrorKind(401, "authentication_error", "The key is missing or wrong, or the session is over."),
     "foreign_page": ErrorKind(403, "permission_error", "A page of another site sent it, without an API key."),
     "scope_missing": ErrorKind(403, "permission_error", "The API key lacks the scope that this needs."),
     "held_for_review": ErrorKind(403, "permission_error", "The image is withheld until a reviewer has decided."),
@@ -80,7 +80,7 @@ ERRORS: Mapping[str, ErrorKind] = {
     # how the server is
     "queue_full": ErrorKind(429, "rate_limit_error", "Too many jobs are waiting."),
     "rate_limited": ErrorKind(429, "rate_limit_error", "Too many requests within a minute, or jobs at once."),
-    "quota_exceeded": ErrorKind(429, "rate_limit_error", "The images of the day or the month are used up."),
+    "quota_exceeded": ErrorKind(429, "rate_limit_error", "Images of a day or month, or jobs of a link, are used up."),
     "database_busy": ErrorKind(503, "server_error", "The job store could not be written in time."),
     "storage_failed": ErrorKind(503, "server_error", "The image store could not be written."),
     "safety_unavailable": ErrorKind(503, "server_error", "The classifier cannot run, and the policy asks for it."),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from secrets import token_hex
 from urllib.parse import urlsplit
 
+from qwen_image_studio.contract.caller import Guest
 from qwen_image_studio.contract.errors import CannotServe, StudioError
 from qwen_image_studio.contract.storage import StorageLinks
 from qwen_image_studio.gallery.bucket import EXAMPLE
@@ -50,11 +51,13 @@ class Gallery:
         expires_at: float | None = None,
         idempotency_key: str | None = None,
         scores: Mapping[str, float] = {},
+        guest: Guest | None = None,
     ) -> StoredImage:
         """Store an image that was taken in, its thumbnail and its row, with the classifier's scores; where the owner
         has sent one with the same key before, return that one.
 
-        One that `expires_at` a time (Unix seconds) is deleted then, unless a job names it.
+        One that a `guest` sends is of the link. One that `expires_at` a time (Unix seconds) is deleted then, unless a
+        job names it.
         """
         now = self._store.database.now()
         image_id = f"img_{token_hex(12)}"
@@ -77,6 +80,7 @@ class Gallery:
             idempotency_key=idempotency_key,
             scores=scores,
             pixels=received.pixels,
+            guest=None if guest is None else guest.id,
         )
         kept = self._store.images.add(image)
         if kept.id != image_id:

@@ -132,6 +132,23 @@ class KeyStore:
             return None
         return _as_key(row).caller
 
+    def active(self, name: str, now: float | None = None) -> tuple[ApiKey, list[str]] | None:
+        """Return the key of this name with the hashes by which it is known now: its own, and that of the key before the
+        last rotation as long as it goes on working. None where there is none, or it was revoked.
+        """
+        at = self._database.now(now)
+        with self._database.reading() as connection:
+            row = connection.execute(_NAMED, {"name": name}).one_or_none()
+        if row is None or row.revoked_at is not None:
+            return None
+        goes_on = row.old_hash is not None and row.old_until > at
+        return _as_key(row), [row.hash, *([row.old_hash] if goes_on else [])]
+
+    def known(self, key: str) -> tuple[Caller, str] | None:
+        """Return the caller to whom the key belongs, with the key's hash; None as for `caller`."""
+        found = self.caller(key)
+        return None if found is None else (found, _hash(key))
+
     def govern(self, name: str, policy: Policy | None) -> None:
         """Give a key a safety policy; None for that of the settings. Raises StudioError for a name without a key."""
         self._change(name, policy=policy)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
+from qwen_image_studio.contract.caller import Guest
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.limits import NO_LIMITS, KeyLimits
 from qwen_image_studio.contract.words import State
@@ -15,6 +16,7 @@ from qwen_image_studio.database.connection import Database, take_turn
 from qwen_image_studio.database.tables import OPEN, QUEUED, RUNNING, jobs
 from qwen_image_studio.jobs.answering import answer, answer_of
 from qwen_image_studio.jobs.events import Change, Events
+from qwen_image_studio.jobs.guests import check_jobs, take_turn_of
 from qwen_image_studio.jobs.limits import Allowance
 from qwen_image_studio.jobs.ranking import places
 from qwen_image_studio.jobs.records import JOBS, NO_BATCH, SHOWN_STATE, VERSION, as_job, check_inputs, get_job
@@ -78,6 +80,7 @@ class Jobs:
             if by is None:  # exact, although others are at it
                 take_turn(change.connection, f"room of {new.lane if new.rows is None else 'batches'}")
             self._allowance.take_turn(change.connection, new.key, limits)
+            take_turn_of(change.connection, new.guest)
             self._check_room(change.connection, queue_limit, new, limits, now, paints=by is None)
             check_inputs(change.connection, new.inputs)
             job = as_job(change.add(new, now))
@@ -97,6 +100,7 @@ class Jobs:
         self, connection: Connection, queue_limit: int, new: NewJob, limits: KeyLimits, now: float, *, paints: bool
     ) -> None:
         """Do as `check_room`; a job that `paints` nothing takes no place in the queue."""
+        check_jobs(connection, new)
         if paints:
             check_room(connection, queue_limit, self._share, new)
         self._allowance.check(connection, new, limits, now, paints=paints)
@@ -119,10 +123,12 @@ class Jobs:
 
     # -- look ------------------------------------------------------------------------------------------------------
 
-    def get(self, job_id: str, owner: str | None = None) -> Job:
-        """Return one job. Raises StudioError ``not_found``, also for a job of another owner."""
+    def get(self, job_id: str, owner: str | None = None, guest: Guest | None = None) -> Job:
+        """Return one job. Raises StudioError ``not_found``, also for a job of another owner, and for one that is not of
+        a guest's link.
+        """
         with self._database.reading() as connection:
-            return get_job(connection, job_id, owner)
+            return get_job(connection, job_id, owner, guest=guest)
 
     def page(
         self,
@@ -134,28 +140,31 @@ class Jobs:
         operation: str | None = None,
         parent_id: str | None = None,
         user: str | None = None,
+        guest: Guest | None = None,
     ) -> tuple[list[Job], bool]:
         """Return one page of the owner's jobs, and whether more follow.
 
         The jobs are those that are not rows of a batch, newest first; with `parent_id`, the rows of that batch in
-        order. `operation` keeps only the jobs of one operation, or of several with commas between them, and `user`
-        those that were submitted for that person; `after` is the id of the last job of the page before. Raises
-        StudioError ``not_found`` for an `after` or `parent_id` that does not exist.
+        order. `operation` keeps only the jobs of one operation, or of several with commas between them, `user` those
+        that were submitted for that person, and `guest` those of the link; `after` is the id of the last job of the
+        page before. Raises StudioError ``not_found`` for an `after` or `parent_id` that does not exist.
         """
         query = _in_state(JOBS.where(jobs.c.owner == owner), state).limit(limit + 1)
         if operation is not None:
             query = query.where(jobs.c.operation.in_(operation.split(",")))
         if user is not None:
             query = query.where(jobs.c.user == user)
+        if guest is not None:
+            query = query.where(jobs.c.guest == guest.id)
         if parent_id is None:
             query = query.where(jobs.c.parent_id.is_(None)).order_by(_age(state).desc())
         else:
             query = query.where(jobs.c.parent_id == parent_id).order_by(jobs.c.row)
         with self._database.reading() as connection:
             if parent_id is not None:
-                get_job(connection, parent_id, owner)
+                get_job(connection, parent_id, owner, guest=guest)
             if after is not None:
-                query = query.where(_follows(get_job(connection, after, owner), parent_id, state))
+                query = query.where(_follows(get_job(connection, after, owner, guest=guest), parent_id, state))
             found = [as_job(row) for row in connection.execute(query)]
         return found[:limit], len(found) > limit
 
@@ -177,15 +186,23 @@ class Jobs:
 
     # -- cancel ----------------------------------------------------------------------------------------------------
 
-    def cancel(self, job_id: str, owner: str, now: float | None = None, *, key: str | None = None) -> Job:
+    def cancel(
+        self,
+        job_id: str,
+        owner: str,
+        now: float | None = None,
+        *,
+        key: str | None = None,
+        guest: Guest | None = None,
+    ) -> Job:
         """Take back the submit of a job with this idempotency key (`sharing.take_back`), cancel the job if no other
         one is left, and return it: a queued one is cancelled at once, a running one at its next step, a batch together
         with all rows that have not ended. Repeating it changes nothing, but for a shared job without the key.
 
-        Raises StudioError ``not_found`` or ``job_finished``.
+        Raises StudioError ``not_found``, also for a job that is not of a guest's link, or ``job_finished``.
         """
         with self._events.changing() as change:
-            job = get_job(change.connection, job_id, owner, to_change=True)
+            job = get_job(change.connection, job_id, owner, guest=guest, to_change=True)
             if take_back(change, job, key, self._database.now(now)):
                 cancel(change, job, self._database.now(now))
             return get_job(change.connection, job_id, owner)

@@ -301,6 +301,7 @@ def _columns(new: NewJob, now: float) -> dict[str, Any]:
         "lookup": None if new.lookup is None else asdict(new.lookup),
         "warned": len(new.warnings),
         "share_key": new.share_key,
+        "guest": None if new.guest is None else new.guest.id,
         "created_at": now,
         "parent_id": None,
         "party": ORDINARY if new.rows is None else job_id,

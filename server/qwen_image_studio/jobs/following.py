@@ -11,6 +11,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    func,
     literal_column,
     or_,
     select,
@@ -28,7 +29,16 @@ MOST_MISSED = 500
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _IS_NO_ROW = jobs.c.parent_id.is_(None)
 _JOBS_SEEN = select(
-    jobs.c.id, jobs.c.owner, jobs.c.user, jobs.c.parent_id, jobs.c.rows, jobs.c.phase, jobs.c.step, VERSION, SHOWN_STATE
+    jobs.c.id,
+    jobs.c.owner,
+    jobs.c.user,
+    jobs.c.guest,
+    jobs.c.parent_id,
+    jobs.c.rows,
+    jobs.c.phase,
+    jobs.c.step,
+    VERSION,
+    SHOWN_STATE,
 ).where(jobs.c.id.in_(_IDS))
 _ENDED_SINCE = (ENDED, jobs.c.finished_at >= bindparam("since"))
 _OPEN_OR_ENDED = select(jobs.c.id).where(OPEN, _IS_NO_ROW).union(select(jobs.c.id).where(*_ENDED_SINCE))
@@ -39,7 +49,7 @@ _MISSED = select(jobs.c.id).where(OPEN, _IS_NO_ROW, _OWN).union(select(jobs.c.id
 _IMAGES_SEEN: Select[Any] = (
     select(
         images.c.id, images.c.owner, images.c.created_at, images.c.deleted_at, images.c.review, images.c.review_at,
-        jobs.c.user,
+        jobs.c.user, func.coalesce(jobs.c.guest, images.c.guest).label("guest"),
     )
     .select_from(images.outerjoin(jobs, jobs.c.id == images.c.job_id))
     .where(literal_column("NOT images.is_mask"))
@@ -54,6 +64,8 @@ class SeenJob:
     owner: str
     user: str | None
     tag: Tag
+    guest: str | None = None
+    """The link through which it was submitted."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,8 @@ class SeenImage:
     review: Review
     changed_at: float
     """When it was made, deleted or decided on, in Unix seconds, whichever was last."""
+    guest: str | None = None
+    """The link through which it was sent or made."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +151,11 @@ def _jobs(connection: Connection, seen: Sequence[Any], now: float) -> Sequence[S
     placed: Mapping[str, int] = places(connection, queued, now) if queued else {}
     return [
         SeenJob(
-            row.id, row.owner, row.user, Tag(row.version, row.phase, row.step, placed.get(row.id), State(row.state))
+            row.id,
+            row.owner,
+            row.user,
+            Tag(row.version, row.phase, row.step, placed.get(row.id), State(row.state)),
+            row.guest,
         )
         for row in seen
     ]
@@ -153,6 +171,7 @@ def _images(connection: Connection, condition: ColumnElement[bool]) -> Sequence[
             is_deleted=row.deleted_at is not None,
             review=Review(row.review),
             changed_at=max(row.created_at, row.deleted_at or 0.0, row.review_at or 0.0),
+            guest=row.guest,
         )
         for row in found
     ]

@@ -7,10 +7,12 @@ from dataclasses import asdict
 from sqlalchemy import Connection, bindparam, or_, select
 from sqlalchemy.exc import IntegrityError
 
+from qwen_image_studio.contract.caller import Guest
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Review, State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import OPEN, images, jobs
+from qwen_image_studio.jobs.guests import sees
 from qwen_image_studio.jobs.held import WITHHELD, held_for_review
 from qwen_image_studio.jobs.records import FILE_KEYS, NOT_DELETED, as_image
 from qwen_image_studio.jobs.states import StoredImage
@@ -53,11 +55,14 @@ class Images:
         with self._database.reading() as connection:
             return _replayed(connection, owner, key)
 
-    def get(self, image_id: str, owner: str | None = None) -> StoredImage:
-        """Return one image. Raises StudioError ``not_found``, also for an image of another owner."""
+    def get(self, image_id: str, owner: str | None = None, guest: Guest | None = None) -> StoredImage:
+        """Return one image. Raises StudioError ``not_found``, also for an image of another owner, and for one that a
+        guest may not see.
+        """
         with self._database.reading() as connection:
             row = connection.execute(_IMAGE, {"image_id": image_id}).one_or_none()
-        if row is None or owner not in {None, row.owner}:
+            is_seen = guest is None or sees(connection, guest, image_id)
+        if row is None or not is_seen or owner not in {None, row.owner}:
             raise StudioError("not_found", f"There is no image '{image_id}' of yours on this server.", param="image")
         return as_image(row)
 

@@ -68,7 +68,7 @@ class Allowance:
                 continue
             asked = new.images if use.name in _SPANS else 1
             if use.limit is not None and use.used + asked > use.limit:
-                raise _refused(use, asked, new.key, now)
+                raise _refused(use, asked, new, now)
 
     def uses(self, caller: Caller, person: str | None, now: float, *, with_free: bool = False) -> list[Use]:
         """Return how much is used of the limits of the caller's key, and of those of a person of it; `with_free` also
@@ -201,8 +201,9 @@ def _of_minute(of_person: bool) -> Subquery:
 # -- refusing ------------------------------------------------------------------------------------------------------
 
 
-def _refused(use: Use, asked: int, key: str | None, now: float) -> StudioError:
-    who = f"{'Each person of the' if use.of_person else 'The'} API key '{key}'"
+def _refused(use: Use, asked: int, new: NewJob, now: float) -> StudioError:
+    key = f"API key '{new.key}'" if new.guest is None else "owner of this link"
+    who = f"{'Each person of the' if use.of_person else 'The'} {key}"
     wait_s = _JOBS_PAUSE_S if use.resets_at is None else max(1, math.ceil(use.resets_at - now))
     code = "quota_exceeded" if use.name in _SPANS else "rate_limited"
     message = f"{who} {_said(use, asked, wait_s)}"

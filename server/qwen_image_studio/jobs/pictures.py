@@ -21,14 +21,14 @@ from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import ADJUSTED, Lane, Review, Scope, Source
 from qwen_image_studio.database.connection import Database
-from qwen_image_studio.database.tables import images, job_inputs, jobs
+from qwen_image_studio.database.tables import images, jobs
+from qwen_image_studio.jobs.guests import seen_by, sees
 from qwen_image_studio.jobs.held import WITHHELD
+from qwen_image_studio.jobs.lineage import CHILDREN, MOST_RELATED, PARENTS, reached
 from qwen_image_studio.jobs.records import NOT_DELETED, as_image
 from qwen_image_studio.jobs.review import reviews
 from qwen_image_studio.jobs.states import StoredImage
 
-MOST_RELATED = 200
-"""Largest number of ancestors, and of descendants, that are looked for."""
 _IS_PICTURE: ColumnElement[bool] = literal_column("NOT images.is_mask")
 """Literal, as the index has it."""
 _OF_JOB = ("operation", "model", "lane", "tier", "prompt", "inputs", "parent_id", "user", "key")
@@ -36,11 +36,6 @@ _LISTED: Select[Any] = select(images, *(jobs.c[name].label(f"job_{name}") for na
     images.outerjoin(jobs, jobs.c.id == images.c.job_id)
 )
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
-_PARENTS = (
-    select(job_inputs.c.image_id).join(images, images.c.job_id == job_inputs.c.job_id).where(images.c.id.in_(_IDS))
-)
-_CHILDREN = select(images.c.id).join(job_inputs, images.c.job_id == job_inputs.c.job_id)
-_CHILDREN = _CHILDREN.where(job_inputs.c.image_id.in_(_IDS))
 _PICTURES = select(images.c.id).where(images.c.id.in_(_IDS), NOT_DELETED, _IS_PICTURE)
 
 
@@ -107,11 +102,13 @@ class Pictures:
         """
         of_job = _of_job(wanted)
         no_rows = [] if wanted.rows else [jobs.c.row.is_(None)]  # true of uploads as well, which have no job
-        conditions = [NOT_DELETED, _IS_PICTURE, *_seen(caller, wanted.review), *_of_image(wanted), *of_job, *no_rows]
-        newest = _LISTED.where(*conditions).order_by(images.c.created_at.desc(), images.c.id.desc()).limit(limit + 1)
         source = images.join(jobs, jobs.c.id == images.c.job_id, isouter=not of_job) if of_job or no_rows else images
-        all_of_them = select(images.c.id).select_from(source).where(*conditions).limit(count_to)
+        newest = _LISTED.order_by(images.c.created_at.desc(), images.c.id.desc()).limit(limit + 1)
         with self._database.reading() as connection:
+            seen = _seen(connection, caller, wanted.review)
+            conditions = [NOT_DELETED, _IS_PICTURE, *seen, *_of_image(wanted), *of_job, *no_rows]
+            newest = newest.where(*conditions)
+            all_of_them = select(images.c.id).select_from(source).where(*conditions).limit(count_to)
             if after is not None:
                 newest = newest.where(_older(connection, after, caller))
             found = connection.execute(newest).all()
@@ -125,9 +122,9 @@ class Pictures:
 
     def related(self, image_id: str, caller: Caller) -> Related:
         """Return what an image was made from, and what was made from it, as far as the caller may see it."""
-        seen = [NOT_DELETED, _IS_PICTURE, *_seen(caller, None)]
         with self._database.reading() as connection:
-            above, below = (_reached(connection, image_id, step) for step in (_PARENTS, _CHILDREN))
+            seen = [NOT_DELETED, _IS_PICTURE, *_seen(connection, caller, None)]
+            above, below = (reached(connection, image_id, step) for step in (PARENTS, CHILDREN))
             return Related(
                 _of(connection, above[:MOST_RELATED], seen),
                 _of(connection, below[:MOST_RELATED], seen),
@@ -135,13 +132,15 @@ class Pictures:
             )
 
 
-def _seen(caller: Caller, review: Review | None) -> list[ColumnElement[bool]]:
-    """Return the conditions on what is listed: the owner's own images; operators find those of all that wait or waited
-    for a verdict.
+def _seen(connection: Connection, caller: Caller, review: Review | None) -> list[ColumnElement[bool]]:
+    """Return the conditions on what is listed: the owner's own images, for a guest those of the link; operators find
+    those of all that wait or waited for a verdict.
     """
+    own = images.c.owner == caller.owner
+    if caller.guest is not None:
+        return [own, ~WITHHELD, seen_by(connection, caller.guest)]
     if review not in {None, Review.NONE} and Scope.OPERATE in caller.scopes:
         return []
-    own = images.c.owner == caller.owner
     return [own] if reviews(caller, caller.owner) else [own, ~WITHHELD]
 
 
@@ -179,21 +178,12 @@ def _older(connection: Connection, after: str, caller: Caller) -> ColumnElement[
     last = connection.execute(
         select(images.c.created_at, images.c.id, images.c.owner).where(images.c.id == after)
     ).one_or_none()
-    if last is None or (last.owner != caller.owner and Scope.OPERATE not in caller.scopes):
+    is_seen = last is not None and (last.owner == caller.owner or Scope.OPERATE in caller.scopes)
+    if caller.guest is not None:
+        is_seen = is_seen and sees(connection, caller.guest, after)
+    if last is None or not is_seen:
         raise StudioError("not_found", f"after: there is no image '{after}' here; send the id of the last one you saw.")
     return tuple_(images.c.created_at, images.c.id) < tuple_(last.created_at, last.id)
-
-
-def _reached(connection: Connection, image_id: str, step: Select[Any]) -> list[str]:
-    """Return the ids of all images that are reached from one by steps, the nearest first, up to a few more than are
-    told.
-    """
-    reached, at = {image_id: None}, [image_id]
-    while at and len(reached) <= MOST_RELATED + 1:
-        found = connection.scalars(step.limit(2 * MOST_RELATED), {"ids": at})
-        at = [each for each in dict.fromkeys(found) if each not in reached]
-        reached |= dict.fromkeys(at)
-    return list(reached)[1:]
 
 
 def _of(

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, case, func, literal_column, or_, select
 
+from qwen_image_studio.contract.caller import Guest
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Lane, Review, State
 from qwen_image_studio.database.tables import QUEUED, RUNNING, images, jobs
@@ -36,16 +37,23 @@ _INPUTS = select(images.c.id).where(images.c.id.in_(bindparam("ids", expanding=T
 _INPUTS = _INPUTS.order_by(images.c.id).with_for_update(read=True)  # whoever locks several does so in this order
 
 
-def get_job(connection: Connection, job_id: str, owner: str | None = None, *, to_change: bool = False) -> Job:
+def get_job(
+    connection: Connection,
+    job_id: str,
+    owner: str | None = None,
+    *,
+    guest: Guest | None = None,
+    to_change: bool = False,
+) -> Job:
     """Return one job; one that is `to_change` stays as it is returned until the transaction changes it or ends, and so
     does the batch that it is a row of: locks are taken from batches to rows, and from jobs to images.
 
-    Raises StudioError ``not_found``, also for a job of another owner.
+    Raises StudioError ``not_found``, also for a job of another owner, and for one that is not of a guest's link.
     """
     if to_change:
         connection.execute(_LOCK_BATCH, {"job_id": job_id})
     row = connection.execute(_JOB_TO_CHANGE if to_change else _JOB, {"job_id": job_id}).one_or_none()
-    if row is None or owner not in {None, row.owner}:
+    if row is None or owner not in {None, row.owner} or (guest is not None and row.guest != guest.id):
         raise StudioError("not_found", f"There is no job '{job_id}' of yours on this server.")
     return as_job(row)
 

@@ -16,6 +16,7 @@ from qwen_image_studio.contract.words import Review, Scope, State
 from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import images
 from qwen_image_studio.jobs.events import Change, Events
+from qwen_image_studio.jobs.guests import sees
 from qwen_image_studio.jobs.held import has_held, has_seen, held_for_review
 from qwen_image_studio.jobs.records import NOT_DELETED, as_image, get_job
 from qwen_image_studio.jobs.states import StoredImage
@@ -64,11 +65,13 @@ class Reviews:
         self._database, self._events = database, events
 
     def look(self, image_id: str, caller: Caller) -> StoredImage:
-        """Return an image. Raises StudioError ``not_found``, and ``held_for_review`` for a withheld one of the caller's
-        own who is no reviewer.
+        """Return an image. Raises StudioError ``not_found``, for a guest also where it is not of the link, and
+        ``held_for_review`` for a withheld one of the caller's own who is no reviewer.
         """
         with self._database.reading() as connection:
             row = connection.execute(_IMAGE, {"image_id": image_id}).one_or_none()
+            if caller.guest is not None and not sees(connection, caller.guest, image_id):
+                raise _unknown(image_id)
         image = None if row is None else as_image(row)
         if image is not None and visible_to(caller, image):
             return image

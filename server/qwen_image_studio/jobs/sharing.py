@@ -43,7 +43,8 @@ def share_key(new: NewJob, prompts: PromptPolicy) -> str | None:
     if new.cache_key is None or new.lookup is None or new.lookup.seed is None:
         return None
     of_caller = [new.key, new.user, new.conversation, new.webhook_url, new.prompt, list(new.warnings)]
-    equal = [new.cache_key, asdict(new.lookup), *of_caller]
+    of_guest = [] if new.guest is None else [new.guest.id]
+    equal = [new.cache_key, asdict(new.lookup), *of_caller, *of_guest]
     return prompts.fingerprint(hashlib.sha256(json.dumps(equal).encode()).hexdigest())
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from qwen_image_studio.contract.caller import Guest
 from qwen_image_studio.contract.words import Lane, Review, State
 
 OPEN_ROWS = 20
@@ -111,6 +112,8 @@ class NewJob:
     """Which pictures that are there may answer it; None where it is to be painted."""
     share_key: str | None = None
     """Hash of all in which submits have to be equal to share a job; None where it is to be a job of its own."""
+    guest: Guest | None = None
+    """Through whose link it was submitted."""
 
 
 class Submitted(Enum):
@@ -220,6 +223,8 @@ class Job:
     """Number of submits that share it and have not been taken back."""
     withdrawn: bool = False
     """Whether the first of the submits that share it was taken back."""
+    guest: str | None = None
+    """The link through which it was submitted (`contract.caller.Guest`)."""
 
 
 @dataclass(frozen=True)
@@ -309,6 +314,8 @@ class StoredImage:
     """Whether it says where another image may change, and is no picture to be listed."""
     pixels: str | None = None
     """SHA-256 of its pixels, whatever its file; None where that is not known."""
+    guest: str | None = None
+    """The link through which it was sent."""
 
     @property
     def is_given_out(self) -> bool:

@@ -10,6 +10,7 @@ from qwen_image_studio.jobs.endings import Endings
 from qwen_image_studio.jobs.events import Events
 from qwen_image_studio.jobs.following import Following
 from qwen_image_studio.jobs.forgetting import Forgetting
+from qwen_image_studio.jobs.guests import Guests
 from qwen_image_studio.jobs.images import Images
 from qwen_image_studio.jobs.leases import Leases
 from qwen_image_studio.jobs.limits import Allowance
@@ -47,6 +48,8 @@ class JobStore:
         self.images = Images(database)
         self.reviews = Reviews(database, events)
         """What reviewers do."""
+        self.guests = Guests(database)
+        """What bearers of links may see and do."""
         self.pictures = Pictures(database)
         """What a gallery shows."""
         self.following = Following(database)

@@ -51,6 +51,7 @@ def charge(connection: Connection, new: NewJob, row: Row[Any], now: float) -> No
         "tier": row.tier,
         "images": 0 if is_row else new.images,
         "submitted_at": now,
+        "guest": row.guest,
     }
     connection.execute(usage.insert(), charged)
 

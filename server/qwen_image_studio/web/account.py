@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, g
 
 from qwen_image_studio.contract.account import (
     KeyList,
@@ -30,22 +30,39 @@ from qwen_image_studio.web.routing import route, services, wants_csv
 blueprint = Blueprint("account", __name__, url_prefix="/v1")
 
 
-@route(blueprint, "GET", "/me")
+@route(blueprint, "GET", "/me", guests=True)
 def me(query: MeQuery) -> MeView:
     """Tell who asks: the key's owner, what it may do, and its limits with what is left of them.
 
-    With `user`, also the limits of that person of the key.
+    With `user`, also the limits of that person of the key. A guest, who came by a link to one image, is told of that.
     """
-    who = caller()
-    person = None if query.user is None else person_of(query.user)
-    store = services().store
+    who, session = caller(), g.get("session")
+    guest, store = who.guest, services().store
+    sought = query.user if guest is None else guest.user
+    person = None if sought is None and guest is None else person_of(sought)
     uses = store.allowance.uses(who, person, store.database.now(), with_free=True)
     of_person = [use for use in uses if use.of_person]
+    can = [scope for scope in Scope if scope in who.scopes]
+    if guest is not None:
+        return MeView(
+            kind="guest",
+            owner="",
+            key=None,
+            session=True,
+            image_id=guest.image_id,
+            expires_at=guest.expires_at,
+            jobs_left=max(0, guest.jobs - store.guests.used(guest)),
+            can=can,
+            limits=_limits(who.limits.person, of_person),
+            person=None,
+        )
     return MeView(
         kind="loopback" if who.key is None else "key",
         owner=who.owner,
         key=who.key,
-        can=[scope for scope in Scope if scope in who.scopes],
+        session=session is not None,
+        expires_at=None if session is None else session.expires_at,
+        can=can,
         limits=_limits(who.limits.key, [use for use in uses if not use.of_person]),
         person=None if person is None else PersonView(person=person, limits=_limits(who.limits.person, of_person)),
     )

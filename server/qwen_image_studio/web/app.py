@@ -8,13 +8,27 @@ from flask.json.provider import DefaultJSONProvider
 from qwen_image_studio.gallery import open_gallery
 from qwen_image_studio.gallery.common import common_of
 from qwen_image_studio.guard.keys import KeyStore
+from qwen_image_studio.guard.sessions import open_sessions
 from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.settings import Settings
-from qwen_image_studio.web import account, deliveries, events, files, images, jobs, operators, ops, review, styles
+from qwen_image_studio.web import (
+    account,
+    deliveries,
+    events,
+    files,
+    images,
+    jobs,
+    operators,
+    ops,
+    review,
+    session,
+    styles,
+)
 from qwen_image_studio.web.auth import protect
 from qwen_image_studio.web.call_log import CallLog
+from qwen_image_studio.web.cookies import SessionCookie
 from qwen_image_studio.web.cors import allow_origins
 from qwen_image_studio.web.edge import guard_edge
 from qwen_image_studio.web.health import health_now
@@ -25,6 +39,7 @@ from qwen_image_studio.web.offered import Offered
 from qwen_image_studio.web.openai import routes as openai
 from qwen_image_studio.web.page import serve_page
 from qwen_image_studio.web.routing import Services, services
+from qwen_image_studio.web.session import keep_sessions
 from qwen_image_studio.web.speeds import Speeds
 from qwen_image_studio.web.streams import Streams
 from qwen_image_studio.web.subpath import stand_below_path
@@ -55,6 +70,8 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
         store=store,
         gallery=gallery,
         keys=KeyStore(store.database),
+        sessions=open_sessions(settings),
+        cookie=SessionCookie(settings),
         models=models,
         changes=Changes(store, Streams(store, lambda: health_now(store, settings, common).model_dump_json())),
         intake=Intake(settings, store, gallery, models),
@@ -70,8 +87,9 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
     guard_edge(app, settings)
     allow_origins(app, settings)
     protect(app, settings)
+    keep_sessions(app)
     tell_limits(app)
-    for module in (account, jobs, images, styles, events, review, deliveries, operators, files, ops):
+    for module in (account, session, jobs, images, styles, events, review, deliveries, operators, files, ops):
         app.register_blueprint(module.blueprint)
     for facade in (openai, huggingface):
         facade.register(app)

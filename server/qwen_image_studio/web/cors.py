@@ -1,7 +1,7 @@
 """Pages of other origins: which of them a browser lets read our answers, and send what is not a plain form (CORS).
 
-Never with cookies, of which there are none: who calls is told by the API key alone. Where the server has no keys, an
-origin has to be named, since a `*` would let any page on this machine look at everything.
+Never with cookies, which are for the studio's own page: who calls from elsewhere is told by the API key alone. Where
+the server has no keys, an origin has to be named, since a `*` would let any page on this machine look at everything.
 """
 
 from functools import partial

@@ -48,6 +48,7 @@ _CURSOR = re.compile(r"[1-9][0-9]{12}", re.ASCII)
     returns="text/event-stream",
     streams=StreamedEvent,
     errors=("scope_missing",),
+    guests=True,
     headers={"Last-Event-ID": "Sent by browsers that reconnect; the stream goes on from there."},
 )
 def events(query: EventsQuery) -> Response:
@@ -75,8 +76,12 @@ def _begun(query: EventsQuery) -> tuple[Callable[[], Stream], float | None]:
         at = int(last) / 1000 if _CURSOR.fullmatch(last) else 0.0
         missed = at - COMMIT_S if now - RESUMED_S <= at <= now + COMMIT_S else None
     since = min(missed or now, now - LOOK_BACK_S)
-    whose = (who.owner, who.key, query.user)
-    return partial(Stream, who.owner, query.user, query.named, reviews(who, who.owner), whose, since), missed
+    link, of_link = None, frozenset[str]()
+    if who.guest is not None:
+        link, of_link = who.guest.id, services().store.guests.seen(who.guest)
+    whose = (who.owner, who.key, query.user, link)
+    sees_withheld = reviews(who, who.owner)
+    return partial(Stream, who.owner, query.user, query.named, sees_withheld, whose, since, link, of_link), missed
 
 
 def _told(made: Callable[[], Stream], missed: float | None) -> Iterator[str]:
@@ -118,7 +123,8 @@ def _milliseconds(seconds: float) -> int:
 
 def _written(stream: Stream, news: News) -> str:
     """Return the events of some news, with the cursor at the last one."""
-    written, way = services().changes.streams.written, (as_paths(), int(time.time() / SAME_LINKS_S))
+    way = (as_paths(), stream.guest is None, int(time.time() / SAME_LINKS_S))
+    written = services().changes.streams.written
     events = [("job", text) for text in written.of(news.jobs, way, _jobs_written)]
     if Kind.IMAGE in stream.kinds:
         events += [("image", text) for text in written.of(news.images, way, _images_written)]

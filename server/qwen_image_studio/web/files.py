@@ -18,6 +18,7 @@ from qwen_image_studio.gallery.names import archived_job
 from qwen_image_studio.gallery.store import StoredFile
 from qwen_image_studio.jobs import Job
 from qwen_image_studio.system.threads import FILES
+from qwen_image_studio.web.links import from_own_page
 from qwen_image_studio.web.routing import route, services
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ blueprint = Blueprint("files", __name__, url_prefix="/files")
 PIECE_BYTES = 64 * 1024
 _LOADING_S = 300
 """Time that a redirect which was kept leaves for getting the file, in seconds."""
+_FROM_WHERE = "Sec-Fetch-Site"
+"""Header on which it depends whether a file is led to or sent; a browser is not to take the one for the other."""
 FILE_ANSWERS = {200: "image/*", 206: "image/*", 304: None}
 FILE_ERRORS = ("not_found", "storage_failed", "precondition_failed", "range_not_satisfiable")
 
@@ -44,7 +47,8 @@ def file(key: str) -> Response:
     """Get the image or the ZIP of a link from a JobView.
 
     Images answer If-None-Match and Range; a ZIP is written while it is read, and is always whole. A withheld image
-    opens by a reviewer's link alone. Where images lie in an object store, a GET may be answered with an address there.
+    opens by a reviewer's link alone. Where images lie in an object store, a GET may be answered with an address there;
+    to this server's own page the bytes are passed on, since that takes none from elsewhere.
     """
     if ".." in key.split("/"):
         raise StudioError("not_found", "There is no such file.")
@@ -54,10 +58,12 @@ def file(key: str) -> Response:
         return archive_response(services().store.jobs.get(job_id))
     is_review = is_for_review(request.args)
     # A HEAD is answered here: the signature of an address at a store is good for a GET alone.
-    if request.method == "GET" and not is_review and (address := gallery.address(key, expires)) is not None:
+    may_lead = request.method == "GET" and not is_review and not from_own_page()
+    if may_lead and (address := gallery.address(key, expires)) is not None:
         return _redirect(address)
     found = gallery.stream(key, review=is_review)
     response = file_response(found, max_age_s=int(expires - time.time()))
+    response.vary.add(_FROM_WHERE)
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return response
 
@@ -89,6 +95,7 @@ def _redirect(address: Address) -> Response:
     """Return a redirect, which browsers keep for a shorter time than the address works."""
     kept_s = int(address.expires_at - time.time()) - _LOADING_S
     response = Response(status=302)
+    response.vary.add(_FROM_WHERE)
     response.headers["Location"] = address.url
     response.headers["Cache-Control"] = f"private, max-age={kept_s}" if kept_s > 0 else "no-store"
     return response

@@ -14,9 +14,10 @@ from qwen_image_studio.recipe import MASK
 from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.files import FILE_ANSWERS, FILE_ERRORS, file_response
 from qwen_image_studio.web.forms import check_names, read_uploads
+from qwen_image_studio.web.guests import check_upload
 from qwen_image_studio.web.jobs import PAINTS
 from qwen_image_studio.web.pictures import image_chain, image_list
-from qwen_image_studio.web.present import image_record
+from qwen_image_studio.web.present import image_record, maker_of
 from qwen_image_studio.web.routing import Body, Form, read_idempotency_key, read_model, route, services
 
 blueprint = Blueprint("images", __name__, url_prefix="/v1/images")
@@ -75,8 +76,9 @@ def _read_url() -> str:
     returns={201: ImageRecord},
     errors=(
         "unsupported_image", "image_too_large", "image_not_found", "url_not_allowed", "url_not_fetched",
-        "content_blocked", "safety_unavailable", "idempotency_key_reused", "held_for_review",
+        "content_blocked", "safety_unavailable", "idempotency_key_reused", "held_for_review", "quota_exceeded",
     ),
+    guests=True,
     headers={"Idempotency-Key": "An image sent again with the same key is the same image."},
     scope=PAINTS,
 )  # fmt: skip
@@ -85,15 +87,18 @@ def upload(body: Sent) -> tuple[ImageRecord, int, dict[str, str]]:
 
     It is kept for a day (STUDIO_UPLOADS_HOURS), and longer where a job uses it; `expires_at` tells until when.
     """
-    image, created = services().intake.take(body.image, caller(), body.key)
+    who = caller()
+    if who.guest is not None:
+        check_upload(who.guest, body.image)
+    image, created = services().intake.take(body.image, who, who.own_key(body.key))
     services().store.bell.ring(JOBS, {image.id})
     headers = {"Location": url_for("images.show", image_id=image.id)}
     if not created:
         headers["Idempotent-Replayed"] = "true"
-    return image_record(image), 201, headers
+    return image_record(image, None), 201, headers
 
 
-@route(blueprint, "GET", "", errors=("not_found",))
+@route(blueprint, "GET", "", errors=("not_found",), guests=True)
 def index(query: ImagesQuery) -> ImageList:
     """List the owner's images, newest first: what jobs made, rows of batches and contact sheets included, and uploads.
 
@@ -103,19 +108,20 @@ def index(query: ImagesQuery) -> ImageList:
     return image_list(caller(), query)
 
 
-@route(blueprint, "GET", "/<image:image_id>/chain", errors=("not_found", "held_for_review"))
+@route(blueprint, "GET", "/<image:image_id>/chain", errors=("not_found", "held_for_review"), guests=True)
 def chain(image_id: str) -> ImageChain:
     """Look at an image's history: what it was made from, and what was made from it, over all steps."""
     return image_chain(image_id, caller())
 
 
-@route(blueprint, "GET", "/<image:image_id>", errors=("not_found", "held_for_review"))
+@route(blueprint, "GET", "/<image:image_id>", errors=("not_found", "held_for_review"), guests=True)
 def show(image_id: str) -> ImageRecord:
     """Look at one image's record.
 
     That of a withheld image is for reviewers, whose links to it open for them alone, a quarter of an hour at most.
     """
-    return image_record(services().store.reviews.look(image_id, caller()))
+    image = services().store.reviews.look(image_id, caller())
+    return image_record(image, maker_of(image))
 
 
 @route(
@@ -136,7 +142,14 @@ def delete(image_id: str) -> tuple[str, int]:
     return "", 204
 
 
-@route(blueprint, "GET", "/<image:image_id>/content", returns=FILE_ANSWERS, errors=(*FILE_ERRORS, "held_for_review"))
+@route(
+    blueprint,
+    "GET",
+    "/<image:image_id>/content",
+    returns=FILE_ANSWERS,
+    errors=(*FILE_ERRORS, "held_for_review"),
+    guests=True,
+)
 def content(image_id: str) -> Response:
     """Get one image's bytes, whole or a range of them; If-None-Match is answered."""
     image = services().store.reviews.look(image_id, caller())

@@ -21,6 +21,7 @@ from qwen_image_studio.web.bodies import read_json
 from qwen_image_studio.web.call_log import submitted
 from qwen_image_studio.web.files import archive_response
 from qwen_image_studio.web.forms import IMAGE_FIELDS, check_names, is_image, read_uploads
+from qwen_image_studio.web.guests import for_caller
 from qwen_image_studio.web.present import job_list, job_view, tag_of
 from qwen_image_studio.web.routing import Body, Form, read_idempotency_key, route, services
 
@@ -108,6 +109,7 @@ def _read_rows(body: Mapping[str, Any]) -> tuple[dict[str, str], Sequence[str]]:
     body=Body(_read_submission, JobBody, Form(files=_FILES, max_files=MAX_INPUTS, params="params")),
     returns={202: JobView},
     errors=("unknown_operation", "too_many_styles", *SUBMIT_ERRORS),
+    guests=True,
     scope=PAINTS,
     submits=True,
     headers={"Idempotency-Key": "A request sent again with the same key gives the same job."},
@@ -117,7 +119,7 @@ def submit(body: Submission) -> tuple[JobView, int, dict[str, str]]:
 
     Answers once the job is kept durably; the Location header names where to look for it.
     """
-    g.submission = body
+    g.submission = body = for_caller(body)
     job, how = services().intake.accept(body, caller())
     submitted(job)
     headers = {"Location": url_for("jobs.show", job_id=job.id)}
@@ -129,7 +131,7 @@ def submit(body: Submission) -> tuple[JobView, int, dict[str, str]]:
     return view, 202, headers
 
 
-@route(blueprint, "GET", "", errors=("not_found",))
+@route(blueprint, "GET", "", errors=("not_found",), guests=True)
 def index(query: JobsQuery) -> JobList:
     """List the owner's jobs, newest first; or the rows of a batch, first row first."""
     found, has_more = services().store.jobs.page(
@@ -140,11 +142,12 @@ def index(query: JobsQuery) -> JobList:
         operation=query.operation,
         parent_id=query.parent_id,
         user=query.user,
+        guest=caller().guest,
     )
     return job_list(found, has_more)
 
 
-@route(blueprint, "GET", "/<job_id>", errors=("not_found",), waits=True)
+@route(blueprint, "GET", "/<job_id>", errors=("not_found",), guests=True, waits=True)
 def show(job_id: str, query: JobQuery) -> JobView:
     """Look at one job, waiting for news of it where asked to; what waits for a reviewer is news enough."""
     with services().changes.watching(job_id) as watch:
@@ -161,6 +164,7 @@ def show(job_id: str, query: JobQuery) -> JobView:
     "/<job_id>/events",
     returns="text/event-stream",
     errors=("not_found",),
+    guests=True,
     headers={"Last-Event-ID": "Sent by browsers that reconnect; the same state is not told twice."},
 )
 def events(job_id: str) -> Response:
@@ -183,6 +187,7 @@ def events(job_id: str) -> Response:
     "POST",
     "/<job_id>/cancel",
     errors=("not_found", "job_finished", "invalid_value"),
+    guests=True,
     scope=PAINTS,
     headers={"Idempotency-Key": "The one of the submit that is taken back, where several share the job."},
 )
@@ -193,7 +198,9 @@ def cancel(job_id: str) -> JobView:
     Idempotency-Key, else the oldest that came without one, else the oldest. Images that rows have painted already stay;
     those that wait for a reviewer are deleted.
     """
-    return job_view(services().store.jobs.cancel(job_id, caller().owner, key=read_idempotency_key()))
+    who = caller()
+    key = who.own_key(read_idempotency_key())
+    return job_view(services().store.jobs.cancel(job_id, who.owner, key=key, guest=who.guest))
 
 
 @route(
@@ -223,7 +230,7 @@ def archive(job_id: str) -> Response:
 
 
 def _look(job_id: str, known: Tag | None = None) -> tuple[Job, JobView]:
-    job = services().store.jobs.get(job_id, caller().owner)
+    job = services().store.jobs.get(job_id, caller().owner, caller().guest)
     return job, job_view(job, known)
 
 

@@ -30,8 +30,9 @@ def tell_limits(app: Flask) -> None:
 
 
 def _tell(response: Response) -> Response:
+    """Add the headers; a guest of a link is not told of the key's limits, but of his own by /v1/me."""
     route, who = declared(request.endpoint), g.get("caller")
-    if route is None or not route.submits or who is None or not who.limits.counts:
+    if route is None or not route.submits or who is None or who.guest is not None or not who.limits.counts:
         return response
     if response.status_code < 300 or response.status_code == 429:
         try:

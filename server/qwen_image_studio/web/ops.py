@@ -80,13 +80,13 @@ def metrics() -> Response:
     return Response(services().metrics.text(), content_type=CONTENT_TYPE_LATEST)
 
 
-@route(blueprint, "GET", "/v1/models")
+@route(blueprint, "GET", "/v1/models", guests=True)
 def models() -> ModelList:
     """List the models with their operations, sizes and limits."""
     return ModelList(data=model_views(services().models.values()))
 
 
-@route(blueprint, "GET", "/v1/models/<path:model_id>", errors=("not_found",))
+@route(blueprint, "GET", "/v1/models/<path:model_id>", errors=("not_found",), guests=True)
 def model(model_id: str) -> ModelView:
     """Look at one model, by any name that a request may use for it."""
     try:
@@ -98,7 +98,7 @@ def model(model_id: str) -> ModelView:
     return view
 
 
-@route(blueprint, "GET", "/v1/templates")
+@route(blueprint, "GET", "/v1/templates", guests=True)
 def templates() -> TemplateList:
     """List the instruction templates with their slots."""
     return listed(services().settings.templates)

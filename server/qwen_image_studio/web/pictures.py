@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from qwen_image_studio.contract.answers import ImageView
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.pictures import (
     MAX_TOTAL,
@@ -14,6 +15,7 @@ from qwen_image_studio.contract.pictures import (
 from qwen_image_studio.contract.words import Prompts, Source, Tier
 from qwen_image_studio.jobs.pictures import Picture, Wanted
 from qwen_image_studio.jobs.review import judges
+from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.present import image_record, image_view
 from qwen_image_studio.web.routing import services
 
@@ -23,10 +25,10 @@ _NOT_KEPT = (
 )
 
 
-def image_list(caller: Caller, query: ImagesQuery) -> ImageList:
+def image_list(who: Caller, query: ImagesQuery) -> ImageList:
     """Return a page of the images that the caller may see. Raises StudioError ``not_found`` for an unknown `after`."""
     found, has_more, total = services().store.pictures.page(
-        caller,
+        who,
         Wanted(**query.model_dump(exclude={"limit", "after"})),
         limit=query.limit,
         after=query.after,
@@ -34,32 +36,32 @@ def image_list(caller: Caller, query: ImagesQuery) -> ImageList:
     )
     are_kept = services().settings.prompts is Prompts.KEPT
     note = None if query.q is None or are_kept else _NOT_KEPT
-    return ImageList(data=listed_for(caller, found), has_more=has_more, total=total, note=note)
+    return ImageList(data=listed_for(who, found), has_more=has_more, total=total, note=note)
 
 
-def image_chain(image_id: str, caller: Caller) -> ImageChain:
+def image_chain(image_id: str, who: Caller) -> ImageChain:
     """Return the history of an image. Raises StudioError ``not_found`` and ``held_for_review``."""
-    services().store.reviews.look(image_id, caller)
+    services().store.reviews.look(image_id, who)
     pictures = services().store.pictures
-    [picture], related = pictures.of([image_id]), pictures.related(image_id, caller)
+    [picture], related = pictures.of([image_id]), pictures.related(image_id, who)
     return ImageChain(
-        image=listed_for(caller, [picture])[0],
-        ancestors=listed_for(caller, related.ancestors),
-        descendants=listed_for(caller, related.descendants),
+        image=listed_for(who, [picture])[0],
+        ancestors=listed_for(who, related.ancestors),
+        descendants=listed_for(who, related.descendants),
         truncated=related.truncated,
     )
 
 
-def listed_for(caller: Caller, found: Sequence[Picture]) -> list[ListedImage]:
+def listed_for(who: Caller, found: Sequence[Picture]) -> list[ListedImage]:
     """Return images with what is known of their jobs, and of those that the caller judges what reviewers see."""
-    judged = for_reviewers([each for each in found if judges(caller, each.image)])
+    judged = for_reviewers([each for each in found if judges(who, each.image)])
     return [judged.get(each.image.id) or listed(each) for each in found]
 
 
 def for_reviewers(found: Sequence[Picture]) -> dict[str, ListedImage]:
     """Return images as reviewers see them, by their ids."""
     named = {parent for each in found for parent in each.parents}
-    sources = {each.image.id: each.image for each in services().store.pictures.of(named)} if named else {}
+    sources = {each.image.id: each for each in services().store.pictures.of(named)} if named else {}
     return {
         each.image.id: listed(
             each,
@@ -67,7 +69,7 @@ def for_reviewers(found: Sequence[Picture]) -> dict[str, ListedImage]:
                 owner=each.image.owner,
                 key=each.key,
                 scores=dict(each.image.scores),
-                made_from=[image_view(sources[parent]) for parent in each.parents if parent in sources],
+                made_from=[_viewed(sources[parent]) for parent in each.parents if parent in sources],
                 by=each.image.review_by,
                 at=each.image.review_at,
                 note=each.image.review_note,
@@ -77,10 +79,14 @@ def for_reviewers(found: Sequence[Picture]) -> dict[str, ListedImage]:
     }
 
 
+def _viewed(picture: Picture) -> ImageView:
+    return image_view(picture.image, picture.key)
+
+
 def listed(picture: Picture, reviewer: ReviewerView | None = None) -> ListedImage:
     """Return one image with what is known of its job."""
     return ListedImage(
-        **image_record(picture.image).model_dump(),
+        **image_record(picture.image, picture.key).model_dump(),
         source=Source.UPLOAD if picture.operation is None else Source.MADE,
         operation=picture.operation,
         model=picture.model,
@@ -88,6 +94,6 @@ def listed(picture: Picture, reviewer: ReviewerView | None = None) -> ListedImag
         prompt=picture.prompt,
         parent_ids=list(picture.parents),
         parent_id=picture.batch,
-        user=picture.user,
+        user=None if caller().guest else picture.user,
         reviewer=reviewer,
     )

@@ -43,7 +43,7 @@ from qwen_image_studio.models.tiers import Recipe
 from qwen_image_studio.operations.again import recovered
 from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.health import painting_workers
-from qwen_image_studio.web.links import archive_link, link_to, preview_link
+from qwen_image_studio.web.links import archive_link, link_to, preview_link, studio_link
 from qwen_image_studio.web.offered import UNOFFERED
 from qwen_image_studio.web.routing import services
 
@@ -96,8 +96,10 @@ def pictures_of(job: Job) -> list[StoredImage]:
     raise StudioError("not_found", f"The images of job {job.id} are not there any more.")
 
 
-def image_view(image: StoredImage) -> ImageView:
-    """Return one image with fresh links; those of a withheld one, which only reviewers see, open for them alone."""
+def image_view(image: StoredImage, key: str | None) -> ImageView:
+    """Return one image, made with an API key of that name, with fresh links; those of a withheld one, which only
+    reviewers see, open for them alone.
+    """
     compared = None if image.deleted_at is not None else image.comparison_key
     link = partial(link_to, review=image.review.withheld)
     return ImageView(
@@ -112,6 +114,7 @@ def image_view(image: StoredImage) -> ImageView:
         deleted=image.deleted_at is not None,
         change=_change(image),
         comparison_url=link(compared) if compared else None,
+        studio_url=studio_link(image, key),
     )
 
 
@@ -121,10 +124,15 @@ def _change(image: StoredImage) -> ChangeView | None:
     return ChangeView(inside=image.change_inside, outside=image.change_outside)
 
 
-def image_record(image: StoredImage) -> ImageRecord:
-    """Return one image with its job, size in bytes and time."""
+def maker_of(image: StoredImage) -> str | None:
+    """Return the name of the API key with which an image was made; None for an upload."""
+    return None if image.job_id is None else services().store.jobs.get(image.job_id).key
+
+
+def image_record(image: StoredImage, key: str | None) -> ImageRecord:
+    """Return one image, made with an API key of that name, with its job, size in bytes and time."""
     return ImageRecord(
-        **image_view(image).model_dump(),
+        **image_view(image, key).model_dump(),
         job_id=image.job_id,
         bytes=image.bytes,
         created_at=image.created_at,
@@ -201,7 +209,7 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: 
         queue_position=position,
         progress=_progress(job) if rows is None else _progress_of_rows(state, rows),
         attempt=job.attempt,
-        images=[image_view(image) for image in seen],
+        images=[image_view(image, job.key) for image in seen],
         held=sum(image.review is Review.HELD for image in images) if rows is None else rows.held,
         warnings=list(job.warnings),
         compute_saved=job.compute_saved,
@@ -218,7 +226,7 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: 
         created_at=job.created_at,
         started_at=job.started_at if rows is None else rows.started_at,
         finished_at=job.finished_at,
-        user=job.user,
+        user=None if caller().guest else job.user,
         request=_request(job),
     )
 

@@ -24,6 +24,7 @@ from qwen_image_studio.contract.words import MAX_JSON_BYTES, Scope
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.gallery.common import Common
 from qwen_image_studio.guard.keys import KeyStore
+from qwen_image_studio.guard.sessions import Sessions
 from qwen_image_studio.intake import Intake
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.models.table import Model
@@ -31,6 +32,7 @@ from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.threads import INTAKE, LOOKS
 from qwen_image_studio.web.bodies import read_json, receive_once
 from qwen_image_studio.web.call_log import CallLog
+from qwen_image_studio.web.cookies import SessionCookie
 from qwen_image_studio.web.metrics import Metrics
 from qwen_image_studio.web.offered import Offered
 from qwen_image_studio.web.speeds import Speeds
@@ -64,6 +66,8 @@ class Services:
     store: JobStore
     gallery: Gallery
     keys: KeyStore
+    sessions: Sessions
+    cookie: SessionCookie
     models: Mapping[str, Model]
     changes: Changes
     intake: Intake
@@ -161,6 +165,8 @@ class Route:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Meaning of each header that the route reads."""
     needs_key: bool = True
+    guests: bool = False
+    """Whether guests of a link may use it; for them all others are not there."""
     scope: tuple[Scope, ...] = ()
     """Scopes of which the key needs one, before the body is read; none where any key will do."""
     submits: bool = False
@@ -184,6 +190,7 @@ class Route:
             codes += _BODY_ERRORS
         if self.needs_key:  # keys are looked up in the database
             codes += ("invalid_api_key", "database_busy", "storage_failed")
+            codes += () if self.guests else ("not_found",)
         if self.scope:
             codes += ("scope_missing",)
         if self.submits:
@@ -242,6 +249,7 @@ def route(
     streams: type[BaseModel] | None = None,
     headers: Mapping[str, str] | None = None,
     needs_key: bool = True,
+    guests: bool = False,
     scope: Scope | tuple[Scope, ...] = (),
     submits: bool = False,
     also: str | None = None,
@@ -254,8 +262,8 @@ def route(
     The view gets the variables of the path; ``query``, read into the model of its annotation; and ``body``, as returned
     by ``body.read``. ``returns`` is by default the view's return annotation, with status 200. ``errors`` are the codes
     that this route alone can end with; ``also`` is a media type in which the view answers as well. The key needs
-    ``scope``, or one of several; without, any key will do. What it ``submits`` counts against limits. A view that
-    ``waits`` runs on the event loop, any other in a thread.
+    ``scope``, or one of several; without, any key will do. To ``guests`` of a link only what says so is open. What it
+    ``submits`` counts against limits. A view that ``waits`` runs on the event loop, any other in a thread.
     """
 
     def declare(view: View) -> Route:
@@ -270,6 +278,7 @@ def route(
             streams=streams,
             headers=headers or {},
             needs_key=needs_key,
+            guests=guests,
             scope=(scope,) if isinstance(scope, Scope) else scope,
             submits=submits,
             also=also,

@@ -49,6 +49,10 @@ class Stream:
     whose: object
     since: float
     """Time before which nothing is news, in Unix seconds."""
+    guest: str | None = None
+    """The link whose jobs and images alone are told."""
+    of_link: Collection[str] = ()
+    """Ids of the images that a guest sees besides."""
     replaced: bool = False
     """Whether it is to end, since its caller has opened others."""
     until: float = 0.0
@@ -107,7 +111,8 @@ class Stream:
             return news
 
     def _is_for(self, seen: SeenJob | SeenImage) -> bool:
-        return seen.owner == self.owner and self.user in {None, seen.user}
+        is_seen = self.guest in {None, seen.guest} or seen.id in self.of_link
+        return is_seen and seen.owner == self.owner and self.user in {None, seen.user}
 
     def _is_new(self, image: SeenImage) -> bool:
         if not self._is_for(image) or image.changed_at < self.since:

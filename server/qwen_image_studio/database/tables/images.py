@@ -35,7 +35,9 @@ images = Table(
     Column("idempotency_key", String(255)),
     Column("is_mask", Boolean, nullable=False, server_default=false()),
     Column("pixels", String(64)),
+    Column("guest", String(64)),
     Index("images_by_key", "key"),
+    Index("images_by_guest", "guest", **where("guest IS NOT NULL")),
     Index("images_by_thumbnail_key", "thumbnail_key"),
     Index("images_by_comparison_key", "comparison_key"),
     # What a list shows; the last four are for counting it without the table.
@@ -55,6 +57,8 @@ images = Table(
     Index("images_by_idempotency_key", "owner", "idempotency_key", unique=True),
     Index("images_held", "owner", "created_at", **where("review = 'held'")),
 )
+
+"""`guest` is the link through which an image was sent, if it was; for what is made, its job has it."""
 
 installation = Table(
     "installation",

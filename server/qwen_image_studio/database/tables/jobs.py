@@ -83,12 +83,14 @@ jobs = Table(
     Column("share_key", String(64)),
     Column("shared", Integer, nullable=False, server_default="1"),
     Column("withdrawn", Boolean, nullable=False, server_default=false()),
+    Column("guest", String(64)),
     Index("jobs_by_key", "owner", "idempotency_key", unique=True),
     Index("jobs_by_owner", "owner", "seq"),
     Index("jobs_by_parent", "parent_id", "row", unique=True),
     Index("jobs_of_batch", "parent_id", "state", "version", "started_at"),
     Index("jobs_by_conversation", "owner", "conversation", "seq"),
     Index("jobs_by_user", "owner", "user", "seq"),
+    Index("jobs_by_guest", "guest", "seq", **where("guest IS NOT NULL")),
     # The last three are in conditions: with them it answers without the table.
     Index(
         "jobs_waiting",
@@ -125,7 +127,7 @@ is it with the prompt in its normal form. `lookup` says which pictures may answe
 how many of its warnings are about the request, and not about the pictures. `cache` says in which of the two ways a job
 was answered without painting, and `similar_prompt` with whose pictures. `share_key` is a hash of all in which submits
 are equal that share a job, `shared` is the number of these that have not been taken back, and `withdrawn` says that the
-first one was."""
+first one was. `guest` is the link through which it was submitted, if it was."""
 
 QUEUED = jobs.c.state == literal_column("'queued'")
 RUNNING = jobs.c.state == literal_column("'running'")

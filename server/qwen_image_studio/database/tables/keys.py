@@ -39,14 +39,17 @@ usage = Table(
     Column("cached", Boolean, nullable=False, server_default=false()),
     Column("submitted_at", Float, nullable=False),
     Column("ended_at", Float),
+    Column("guest", String(64)),
     # With `parent_id`, which is in their condition, they answer without the table.
     Index("usage_by_key", "key", "submitted_at", "images", "parent_id", **where("parent_id IS NULL")),
     Index("usage_by_person", "key", "person", "submitted_at", "images", "parent_id", **where("parent_id IS NULL")),
     Index("usage_open", "key", "person", "parent_id", "ended_at", **where("ended_at IS NULL AND parent_id IS NULL")),
     Index("usage_by_time", "submitted_at"),
+    Index("usage_by_guest", "guest", **where("guest IS NOT NULL")),
 )
 """What each job uses: `images` count against limits until the end settles them; it outlives the job. The row of a batch
-counts for all its rows, which have rows of their own here for what they cost. `key` is empty without keys."""
+counts for all its rows, which have rows of their own here for what they cost. `key` is empty without keys; `guest` is
+the link through which a job was submitted, whose jobs are counted."""
 
 webhook_secrets = Table(
     "webhook_secrets",
