@@ -18,8 +18,11 @@ from qwen_image_studio.web.routing import Route
 from qwen_image_studio.worker.loop import Worker
 from tests.support.refusals import error_code
 
-OPEN = {"ops.health", "ops.health_of_others", "ops.live", "ops.ready", "ops.accepts", "ops.openapi", "files.file"}
-"""Endpoints that need no key: health, the contract, and links that carry their own signature."""
+OPEN = {
+    "ops.health", "ops.health_of_others", "ops.live", "ops.ready", "ops.accepts", "ops.openapi", "files.file",
+    "page.index", "page.static", "session.sign_in", "session.sign_out",
+}  # fmt: skip
+"""Endpoints that need no key: health, the contract, links that carry their own signature, the page and its doors."""
 ASK = {"operation": "generate", "prompt": "a cup", "steps": 2}
 
 

@@ -13,33 +13,47 @@ from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.web.openai.routes import AZURE_BASES
 from qwen_image_studio.web.routing import SAFE_METHODS, Route, Services
 from qwen_image_studio.worker.loop import Worker
+from tests.contract.doors import guest_of_new_image
 from tests.support.pictures import png
 from tests.support.refusals import error_code
 
-PAINTS = {Scope.GENERATE, Scope.EDIT}
-NEEDS: dict[str, set[Scope]] = {
-    "jobs.submit": PAINTS,
-    "jobs.cancel": PAINTS,
-    "jobs.delete": PAINTS,
-    "images.upload": PAINTS,
-    "styles.save": PAINTS,
-    "styles.delete": PAINTS,
-    "images.delete": PAINTS,
-    "review.decide": {Scope.REVIEW, Scope.OPERATE},
-    "deliveries.index": {Scope.OPERATE},
-    "deliveries.resend": {Scope.OPERATE},
-    "operators.queue": {Scope.OPERATE},
-    "operators.cancel": {Scope.OPERATE},
-    "operators.calls": {Scope.OPERATE},
-    "account.keys": {Scope.OPERATE},
-    "ops.metrics": {Scope.OPERATE},
-    "openai.generate": {Scope.GENERATE},
-    "openai.edit": {Scope.EDIT},
-    "openai.variation": {Scope.EDIT},
-    **{f"{name}.generations": {Scope.GENERATE} for name in AZURE_BASES},
-    **{f"{name}.edits": {Scope.EDIT} for name in AZURE_BASES},
-    "huggingface.infer": PAINTS,
-    "hf_inference.infer": PAINTS,
+NOBODY, GUEST, KEY, REVIEWER, OPERATOR = "nobody", "guest", "key", "reviewer", "operator"
+WHOEVER = {NOBODY, GUEST, KEY, REVIEWER, OPERATOR}
+_ALL, _KNOWN, _WITH_KEY = frozenset(WHOEVER), frozenset(WHOEVER - {NOBODY}), frozenset({KEY, REVIEWER, OPERATOR})
+_PAINTERS, _OPERATORS = frozenset({KEY}), frozenset({OPERATOR})
+MAY: dict[str, frozenset[str]] = {
+    # no data, or with a signature of its own
+    **dict.fromkeys(("ops.health", "ops.health_of_others", "ops.live", "ops.ready", "ops.accepts"), _ALL),
+    **dict.fromkeys(("ops.openapi", "files.file", "page.index", "page.static"), _ALL),
+    **dict.fromkeys(("session.sign_in", "session.sign_out"), _ALL),
+    # with any key, and by a link as far as it goes
+    **dict.fromkeys(("account.me", "jobs.index", "jobs.show", "jobs.events", "events.events"), _KNOWN),
+    **dict.fromkeys(("images.index", "images.show", "images.chain", "images.content"), _KNOWN),
+    **dict.fromkeys(("ops.models", "ops.model", "ops.templates"), _KNOWN),
+    **dict.fromkeys(("jobs.submit", "jobs.cancel", "images.upload"), _PAINTERS | {GUEST}),
+    # with a key
+    **dict.fromkeys(("account.usage", "jobs.archive", "styles.index", "styles.show"), _WITH_KEY),
+    **dict.fromkeys(("huggingface.look", "hf_inference.look"), _WITH_KEY),
+    # with a key that may do it
+    **dict.fromkeys(("jobs.delete", "images.delete", "styles.save", "styles.delete"), _PAINTERS),
+    **dict.fromkeys(("openai.generate", "openai.edit", "openai.variation"), _PAINTERS),
+    **dict.fromkeys((f"{name}.{what}" for name in AZURE_BASES for what in ("generations", "edits")), _PAINTERS),
+    **dict.fromkeys(("huggingface.infer", "hf_inference.infer"), _PAINTERS),
+    "review.decide": _OPERATORS | {REVIEWER},
+    **dict.fromkeys(("deliveries.index", "deliveries.resend", "operators.queue", "operators.cancel"), _OPERATORS),
+    **dict.fromkeys(("operators.calls", "ops.metrics", "account.keys"), _OPERATORS),
+}
+"""Who may use each route: nobody who is known, the bearer of a link, and keys with the usual scopes, with `review` and
+with `operate` alone. A new route is to be added here."""
+PAINTS = frozenset({Scope.GENERATE, Scope.EDIT})
+NEEDS: dict[str, frozenset[Scope]] = {
+    **dict.fromkeys(("jobs.submit", "jobs.cancel", "jobs.delete", "images.upload", "images.delete"), PAINTS),
+    **dict.fromkeys(("styles.save", "styles.delete", "huggingface.infer", "hf_inference.infer"), PAINTS),
+    **dict.fromkeys((name for name, who in MAY.items() if who == _OPERATORS), frozenset({Scope.OPERATE})),
+    **dict.fromkeys(("openai.generate", *(f"{name}.generations" for name in AZURE_BASES)), frozenset({Scope.GENERATE})),
+    **dict.fromkeys(("openai.edit", *(f"{name}.edits" for name in AZURE_BASES)), frozenset({Scope.EDIT})),
+    "openai.variation": frozenset({Scope.EDIT}),
+    "review.decide": frozenset({Scope.REVIEW, Scope.OPERATE}),
 }
 """Of which scopes a route needs one; a route that is not listed is read with any key, or needs none."""
 GENERATE = {"operation": "generate", "prompt": "a cup", "steps": 2}
@@ -86,7 +100,7 @@ def test_every_route_asks_each_key_for_the_scopes_of_the_table(
     headers = {scope: bearer(keys, scope) for scope in Scope}
     assert len(routes(app)) > 15
     for endpoint, method, path, route in routes(app):
-        needed = NEEDS.get(endpoint, set())
+        needed = NEEDS.get(endpoint, frozenset())
         assert set(route.scope) == needed, endpoint
         for scope in Scope:
             answer = client.open(path, method=method, headers=headers[scope], buffered=True)
@@ -95,9 +109,33 @@ def test_every_route_asks_each_key_for_the_scopes_of_the_table(
             assert client.open(path, method=method).status_code == 401, endpoint
 
 
+@pytest.mark.parametrize("who", sorted(WHOEVER))
+def test_every_route_answers_whom_the_table_names_and_nobody_else(
+    app: Flask, keys: KeyStore, worker: Worker, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    """Whom it is not for is told so before anything else of the request is looked at."""
+    monkeypatch.setattr("qwen_image_studio.web.events.LONGEST_S", 0.0)
+    of_keys = {KEY: PAINTS, REVIEWER: {Scope.REVIEW}, OPERATOR: {Scope.OPERATE}}
+    ann = keys.add("ann")
+    bearers = {name: {"Authorization": f"Bearer {keys.add(name, 'shop', has)}"} for name, has in of_keys.items()}
+    guest = guest_of_new_image(app, worker, ann)
+    assert {rule.endpoint for rule in app.url_map.iter_rules()} == MAY.keys(), "say in MAY who may use it"
+    for endpoint, method, path, _ in routes(app):
+        if who == GUEST and guest.get_cookie("studio_session") is None:  # it has just signed out
+            guest = guest_of_new_image(app, worker, ann)
+        caller = guest if who == GUEST else app.test_client()
+        answer = caller.open(path, method=method, headers=bearers.get(who), buffered=True)
+        is_refused = {
+            NOBODY: answer.status_code == 401,
+            GUEST: answer.status_code == 404 and "who came by a link" in answer.text,
+        }.get(who, refused(answer))
+        assert is_refused != (who in MAY[endpoint]), f"{endpoint} for {who}: {answer.status_code} {answer.text[:200]}"
+
+
 def test_whatever_changes_something_needs_a_scope(app: Flask) -> None:
     for endpoint, method, _, route in routes(app):
-        assert method in SAFE_METHODS or route.scope, f"{endpoint}: say scope= in its @route"
+        is_door = endpoint in {"session.sign_in", "session.sign_out"}  # where nobody is known yet
+        assert method in SAFE_METHODS or route.scope or is_door, f"{endpoint}: say scope= in its @route"
     assert NEEDS.keys() <= {endpoint for endpoint, *_ in routes(app)}
 
 

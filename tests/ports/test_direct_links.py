@@ -155,6 +155,18 @@ def test_what_is_not_for_everybody_or_changes_passes_through(served: Served) -> 
     assert served.client.head(f"/v1/images/{image['id']}/content").status_code == 200
 
 
+def test_the_servers_own_page_gets_the_bytes(served: Served) -> None:
+    """Its policy lets it take pictures from where it came from alone, which a redirect leaves."""
+    [image] = served.painted()["images"]
+    for link in (image["url"], image["thumbnail_url"]):
+        own = served.client.get(link, headers={"Sec-Fetch-Site": "same-origin"})
+        assert (own.status_code, own.headers.get("Location")) == (200, None)
+        for site in ("cross-site", "same-site", "none"):
+            other = served.client.get(link, headers={"Sec-Fetch-Site": site})
+            assert other.status_code == 302, site
+            assert other.vary.as_set() >= {"sec-fetch-site"} <= own.vary.as_set(), "no cache takes one for the other"
+
+
 def test_a_preview_passes_through(served: Served) -> None:
     store, files = served.parts.store, served.files
     job_id = served.client.post("/v1/jobs", json={"operation": "generate", "prompt": "a cup"}).get_json()["id"]

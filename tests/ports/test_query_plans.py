@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, event
 from sqlalchemy.dialects import postgresql
 
-from qwen_image_studio.contract.caller import Caller
+from qwen_image_studio.contract.caller import Caller, Guest
 from qwen_image_studio.contract.words import Lane, Operation, Review, Scope, Source, State
 from qwen_image_studio.jobs import JobStore, NewJob, Progress, StoredImage, open_store
 from qwen_image_studio.jobs.pictures import Wanted
@@ -230,6 +230,26 @@ def test_history_is_followed_by_indexes(store: JobStore) -> None:
         related = store.pictures.related("img_1", Caller("ann"))
     assert [each.image.id for each in related.descendants] == [made.id]
     assert reads_of_the_past(steps) == []
+
+
+def test_what_a_guest_sees_and_did_is_found_by_indexes(store: JobStore) -> None:
+    guest = Guest("guest_1", "img_1", 0.0, jobs=20)
+    for number in range(200):
+        store.images.add(picture_of("ann", f"img_{number}", created_at=float(number)))
+    mine = store.jobs.submit(replace(new("ann"), guest=guest, inputs=["img_1"]), queue_limit=LIMIT)[0]
+    who = Caller("ann", "k", {Scope.EDIT}, guest=guest)
+    with planned(store) as steps:
+        assert [image.image.id for image in store.pictures.page(who, Wanted(), limit=9, after=None, count_to=9)[0]] == [
+            "img_1"
+        ]
+        assert store.images.get("img_1", "ann", guest).id == "img_1"
+        assert store.jobs.get(mine.id, "ann", guest).id == mine.id
+        assert [job.id for job in store.jobs.page("ann", limit=9, after=None, state=None, guest=guest)[0]] == [mine.id]
+        assert store.guests.used(guest) == 1
+        store.guests.check_upload(guest)
+        assert store.guests.linked("img_1") is None
+    assert reads_of_the_past(steps) == []
+    assert not [step for step in steps if "images_by_owner" in step], "they are few, and their owner's are many"
 
 
 def picture_of(owner: str, image_id: str, created_at: float = 1.0) -> StoredImage:

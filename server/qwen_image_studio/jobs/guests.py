@@ -7,7 +7,7 @@ owner's is as if it were not there.
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, func, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, bindparam, func, select
 
 from qwen_image_studio.contract.caller import Guest
 from qwen_image_studio.contract.errors import StudioError
@@ -89,13 +89,12 @@ class Guests:
 
 
 def seen_by(connection: Connection, guest: Guest) -> ColumnElement[bool]:
-    """Return the condition that an image is one that a guest may see."""
+    """Return the condition that an image is one that a guest may see, unless it is withheld. They are few, and so are
+    named, where their owner's may be very many.
+    """
     of_link = {"guest": guest.id}
-    return or_(
-        images.c.id.in_(lineage(connection, guest)),
-        images.c.id.in_(_MADE.params(of_link)),
-        images.c.id.in_(_SENT.params(of_link)),
-    )
+    done = [each for query in (_MADE, _SENT) for each in connection.scalars(query, of_link)]
+    return images.c.id.in_([*lineage(connection, guest), *done])
 
 
 def sees(connection: Connection, guest: Guest, image_id: str) -> bool:

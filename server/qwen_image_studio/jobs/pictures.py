@@ -136,9 +136,9 @@ def _seen(connection: Connection, caller: Caller, review: Review | None) -> list
     """Return the conditions on what is listed: the owner's own images, for a guest those of the link; operators find
     those of all that wait or waited for a verdict.
     """
+    if caller.guest is not None:  # not by the index of owners
+        return [func.coalesce(images.c.owner, "") == caller.owner, ~WITHHELD, seen_by(connection, caller.guest)]
     own = images.c.owner == caller.owner
-    if caller.guest is not None:
-        return [own, ~WITHHELD, seen_by(connection, caller.guest)]
     if review not in {None, Review.NONE} and Scope.OPERATE in caller.scopes:
         return []
     return [own] if reviews(caller, caller.owner) else [own, ~WITHHELD]

@@ -210,9 +210,9 @@ def _by_session(own_pages: OwnPages) -> tuple[Session, Caller]:
     if (found := caller_of_session(session)) is not None and session is not None:
         return session, found
     if isinstance(session, GuestSession):
-        raise StudioError("invalid_api_key", _LINK_OVER)
+        raise StudioError("invalid_api_key", _LINK_OVER, param="k")
     if has_cookie:
-        raise StudioError("invalid_api_key", _SESSION_OVER)
+        raise StudioError("invalid_api_key", _SESSION_OVER, param="session")
     raise StudioError(
         "invalid_api_key",
         "The API key is missing or wrong: send it as 'Authorization: Bearer <key>'. "

@@ -1,7 +1,7 @@
 """The cookie of a session: what it is called, where it is sent, and how it is put and taken away."""
 
 import time
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from flask import Response, request
 
@@ -22,7 +22,7 @@ class SessionCookie:
     def __init__(self, settings: Settings) -> None:
         address = urlsplit(settings.address)
         self._is_secure = address.scheme == "https"
-        self.path = unquote(address.path) or "/"
+        self.path = address.path or "/"
         self.name = PLAIN_COOKIE
         if self._is_secure:
             self.name = HOST_COOKIE if self.path == "/" else SECURE_COOKIE

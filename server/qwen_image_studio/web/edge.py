@@ -29,6 +29,12 @@ _CODES = {
     415: ("unsupported_media_type", "Send application/json, or multipart/form-data with a 'params' field."),
     416: ("range_not_satisfiable", "Range: the file is shorter; Content-Range tells its length in bytes."),
 }
+_PRIVATE = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Headers of what is somebody's: no cache keeps it, and no page of another site shows it."""
 QUIET_ENDPOINTS = frozenset({"ops.health", "ops.health_of_others", "ops.live", "ops.ready", "page.static"})
 """Endpoints that load balancers call every few seconds, and the files of the page; they are logged at level DEBUG."""
 
@@ -57,6 +63,9 @@ def _end(response: Response) -> Response:
             parts.call_log.add(row)
     response.headers["X-Request-Id"] = g.request_id
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    if (route := declared(request.endpoint)) is not None and route.needs_key:
+        for name, value in _PRIVATE.items():
+            response.headers.setdefault(name, value)
     response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
     level = logging.DEBUG if request.endpoint in QUIET_ENDPOINTS else logging.INFO
     taken_ms = (time.perf_counter() - g.started) * 1000
