@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def drawn(size: tuple[int, int], steps: list[Step]) -> Image.Image:
             dabs = list(zip(points[::3], points[1::3], points[2::3], strict=True))
             for x, y, radius in dabs:
                 pen.ellipse((x - radius, y - radius, x + radius - 1, y + radius - 1), fill=colour)
-            for (x0, y0, radius), (x1, y1, _) in zip(dabs, dabs[1:], strict=False):
+            for (x0, y0, radius), (x1, y1, _) in pairwise(dabs):
                 pen.line((x0, y0, x1, y1), fill=colour, width=round(2 * radius))
     return image
 
@@ -81,7 +82,7 @@ STEPS: dict[str, list[Step]] = {
 
 @pytest.mark.parametrize("name", STEPS)
 def test_equals_a_drawing_by_pillow(name: str) -> None:
-    """A pixel is white where its centre lies inside; only where Pillow's edge crosses it may the two differ, and few do."""
+    """A pixel is white where its centre lies inside; the two differ only where an edge crosses it, and rarely."""
     size = (160, 120)
     ours = rasterised(size, STEPS[name])
     fine = drawn(size, STEPS[name])

@@ -20,7 +20,6 @@ import "./words/board.js";
 export { openBoard, tool };
 
 /** @typedef {import("./drawing.js").Drawing} Drawing */
-/** @typedef {import("./drawing.js").Tool} Tool */
 /** @typedef {import("./view.js").Rect} Rect */
 
 /** From this scale on, pixels are seen as such. */
@@ -167,38 +166,39 @@ export function Board({ board, src, alt = "", preview = null, locked = false, ov
 
   const looks = locked || Boolean(over);
   const place = board.view.value && size.value.width ? placed(board.view.value, board.frame.value) : null;
-  /** @param {Tool} name @param {MouseEvent} event */
-  const take = (name, event) => {
-    if (!locked) tool.value = name;
-    if (event.detail) stage.current?.focus({ preventScroll: true });
+  /** Give the keys back to the board after a click elsewhere on it, so that the space bar pans. @param {MouseEvent} event */
+  const clicked = ({ detail, target }) => {
+    if (detail && target instanceof Element && target.closest("button")) stage.current?.focus({ preventScroll: true });
   };
   const sizing = (/** @type {boolean} */ now) => showRing(now ? camera.middle : null);
 
-  return html`<section class=${`board ${looks ? "looks" : ""}`} aria-label=${t("board.name")}>
+  return html`<section class=${`board ${looks ? "looks" : ""}`} aria-label=${t("board.name")} onClick=${clicked}>
     <div class="board-field">
-      <div
-        ref=${stage}
-        class="board-stage"
-        role="application"
-        tabindex="0"
-        aria-label=${t("board.stage")}
-        aria-describedby="board-keys"
-        data-tool=${looks ? "hand" : tool.value}
-        onKeyDown=${(/** @type {KeyboardEvent} */ event) => parts.current?.cursor.press(event)}
-        onBlur=${() => parts.current?.cursor.leave()}
-      >
-        <${Margins} board=${board} />
-        <${Picture} board=${board} src=${src} alt=${alt} />
-        <canvas ref=${canvas} class="board-overlay" aria-hidden="true" hidden=${Boolean(over)}></canvas>
-        <div ref=${box} class="board-box" hidden></div>
-        <${Ring} at=${ring} />
-      </div>
-      ${!looks && html`<${Handles} board=${board} ...${size.value} />`}
-      ${over && place && over(place)}
       ${!looks && html`<${ToolBar} board=${board} onSizing=${sizing} />`}
-      <${Zoom} board=${board} camera=${camera} />
+      <div class="board-view">
+        <div
+          ref=${stage}
+          class="board-stage"
+          role="application"
+          tabindex="0"
+          aria-label=${t("board.stage")}
+          aria-describedby="board-keys"
+          data-tool=${looks ? "hand" : tool.value}
+          onKeyDown=${(/** @type {KeyboardEvent} */ event) => parts.current?.cursor.press(event)}
+          onBlur=${() => parts.current?.cursor.leave()}
+        >
+          <${Margins} board=${board} />
+          <${Picture} board=${board} src=${src} alt=${alt} />
+          <canvas ref=${canvas} class="board-overlay" aria-hidden="true" hidden=${Boolean(over)}></canvas>
+          <div ref=${box} class="board-box" hidden></div>
+          <${Ring} at=${ring} />
+        </div>
+        ${!looks && html`<${Handles} board=${board} ...${size.value} />`}
+        ${over && place && over(place)}
+        <${Zoom} board=${board} camera=${camera} />
+      </div>
     </div>
-    ${!over && html`<${ToolColumn} board=${board} locked=${locked} onTool=${take} />`}
+    ${!over && html`<${ToolColumn} board=${board} locked=${locked} />`}
     <p id="board-keys" hidden>${t("board.keys")}</p>
     <p class="sr-only" aria-live="polite">${told.value}</p>
   </section>`;

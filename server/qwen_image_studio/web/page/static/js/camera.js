@@ -1,4 +1,5 @@
 /** Where one looks at the picture: moves the view within what the board allows. */
+import { tool } from "./drawing.js";
 import { centred, clamp, fit, pan, zoom } from "./view.js";
 
 /** @typedef {import("./drawing.js").Drawing} Drawing */
@@ -7,8 +8,9 @@ import { centred, clamp, fit, pan, zoom } from "./view.js";
 
 /** Room for the tools around a picture that is shown whole, in pixels. */
 const ROOM = { left: 96, top: 84, right: 48, bottom: 84 };
-/** The same on a phone, where the tools stand below the board. */
-const NARROW = { left: 8, top: 72, right: 8, bottom: 8 };
+/** The same on a phone, where the tools stand above and below the board: all around, and where handles need theirs. */
+const NARROW = 8;
+const HANDLED = 28;
 const PHONE = matchMedia("(max-width: 760px)");
 
 export class Camera {
@@ -21,7 +23,8 @@ export class Camera {
 
   /** The part of the board that the tools leave free. */
   get room() {
-    const { left, top, right, bottom } = PHONE.matches ? NARROW : ROOM;
+    const around = tool.value === "extend" ? HANDLED : NARROW;
+    const { left, top, right, bottom } = PHONE.matches ? { left: around, top: around, right: around, bottom: around } : ROOM;
     return { x: left, y: top, width: Math.max(40, this.width - left - right), height: Math.max(40, this.height - top - bottom) };
   }
 

@@ -25,7 +25,7 @@ const KEPT = 20;
 const SIZE = "studio.brush";
 /** Smallest and largest ring of the brush, in pixels of the screen. */
 export const SMALLEST = 4;
-export const LARGEST = 400;
+export const LARGEST = 300;
 /** Largest difference in shape, as a share, at which a mask of another size is stretched: the server's rule. */
 const SHAPE_GAP = 0.02;
 
@@ -97,14 +97,14 @@ export class Drawing {
    * @param {string} [by] what changes them; more changes by the same are one step
    */
   extendTo(margins, by) {
-    const { done } = this.mask.value;
-    const now = masks.margins(this.mask.value);
-    const last = done.at(-1)?.step;
+    const last = this.mask.value.done.at(-1)?.step;
+    const more = by && last?.kind === "extend" && last.by === by;
+    const before = more ? masks.undo(this.mask.value) : this.mask.value;
+    const now = masks.margins(before);
+    const same = SIDES.every((side) => margins[side] === now[side]);
     batch(() => {
       this.reach.value = null;
-      if (SIDES.every((side) => margins[side] === now[side])) return;
-      const more = by && last?.kind === "extend" && last.by === by;
-      this.#change(masks.draw(more ? masks.undo(this.mask.value) : this.mask.value, { kind: "extend", margins, by }));
+      this.#change(same ? before : masks.draw(before, { kind: "extend", margins, by }));
     });
   }
 

@@ -54,7 +54,7 @@ export function followPointers(stage, board, { overlay, camera, locked, held, ri
 
   /** @param {PointerEvent} event */
   function down(event) {
-    if (!board.view.value || event.button === RIGHT) return;
+    if (!board.view.value || event.button === RIGHT || event.target !== stage) return;
     const pen = event.pointerType === "pen";
     if (event.pointerType === "touch") {
       if (gesture?.kind === "draw" && gesture.pen) return; // a hand that rests beside the pen

@@ -21,8 +21,8 @@ export function step(way) {
   resize(brush.value + way * Math.max(2, Math.round(brush.value / 10)));
 }
 
-/** @param {{board: Drawing, locked: boolean, onTool: (tool: Tool, event: MouseEvent) => void}} props */
-export function ToolColumn({ board, locked, onTool }) {
+/** @param {{board: Drawing, locked: boolean}} props */
+export function ToolColumn({ board, locked }) {
   return html`<div class="board-tools" role="toolbar" aria-label=${t("board.tools")}>
     ${TOOLS.map(
       ([name, icon, key]) => html`<${Button}
@@ -33,7 +33,7 @@ export function ToolColumn({ board, locked, onTool }) {
         keys=${key}
         pressed=${(locked ? "hand" : tool.value) === name}
         disabled=${locked && name !== "hand"}
-        onClick=${(/** @type {MouseEvent} */ event) => onTool(name, event)}
+        onClick=${() => locked || (tool.value = name)}
       />`,
     )}
     <hr />
@@ -70,7 +70,6 @@ function BrushSize({ onSizing }) {
         resize(Number(event.target.value));
         onSizing(true);
       }}
-      onChange=${end}
       onBlur=${end}
       onPointerUp=${end}
     />
@@ -107,7 +106,7 @@ function AreaActions({ board }) {
     }
   };
   return html`
-    <${Button} icon="contrast" onClick=${board.invert}>${t("board.invert")}<//>
+    <${Button} icon="contrast" class="board-invert" onClick=${board.invert}>${t("board.invert")}<//>
     <${Button} icon="x" disabled=${!board.coverage.value} onClick=${board.clear}>${t("board.clear")}<//>
     <label class="button lone board-file" title=${t("board.file")}>
       <${Icon} name="upload" />
