@@ -18,8 +18,6 @@ import { Button, confirm, copy, Dialog, html, Icon, isTyping, question, Segments
 /** What was read of pictures, so that a step back shows it at once. @type {Map<string, Known>} */
 const known = new Map();
 const MOST_KNOWN = 50;
-/** Operations whose settings the screen for painting takes. */
-const PAINTED = ["generate"];
 
 /** Read a picture with its history and its job. Throws ApiError. @param {string} id */
 async function read(id) {
@@ -93,7 +91,7 @@ export function Detail({ id, batch, onClose }) {
     if (next) show(next, batch);
     else onClose();
   };
-  return html`<${Dialog} open label=${image ? alt({ id, at: 0, image }) : t("gallery.picture")} class="detail" onClose=${onClose}>
+  return html`<${Dialog} open label=${image ? alt({ image }) : t("gallery.picture")} class="detail" onClose=${onClose}>
     <div class="detail-body" tabindex="-1" autofocus>
       ${wrong.value || !image
         ? html`<div class="detail-stage">${wrong.value && html`<p class="detail-wrong" role="alert">${wrong.value}</p>`}</div>`
@@ -129,8 +127,8 @@ function Stage({ image, known: all, onSwipe, onStale }) {
   const both = compared.value && before && place;
   return html`<div class="detail-stage">
     ${both
-      ? html`<div class="detail-both"><div style=${{ "--ratio": String(image.width / image.height) }}><${Compare} before=${filePath(before.url)} after=${filePath(image.url)} width=${image.width} height=${image.height} place=${place} alt=${alt({ id: image.id, at: 0, image })} /></div></div>`
-      : html`<${Look} id=${image.id} src=${filePath(image.url)} thumbnail=${filePath(image.thumbnail_url)} width=${image.width} height=${image.height} alt=${alt({ id: image.id, at: 0, image })} onSwipe=${onSwipe} onError=${stale} />`}
+      ? html`<div class="detail-both"><div style=${{ "--ratio": String(image.width / image.height) }}><${Compare} before=${filePath(before.url)} after=${filePath(image.url)} width=${image.width} height=${image.height} place=${place} alt=${alt({ image })} /></div></div>`
+      : html`<${Look} id=${image.id} src=${filePath(image.url)} thumbnail=${filePath(image.thumbnail_url)} width=${image.width} height=${image.height} alt=${alt({ image })} onSwipe=${onSwipe} onError=${stale} />`}
     ${place && html`<div class="detail-views"><${Segments} hideLabel label=${t("gallery.view")} value=${compared.value ? "both" : "one"}
       options=${[{ value: "one", label: t("gallery.alone"), icon: "image" }, { value: "both", label: t("gallery.compare"), icon: "columns-2" }]} onChange=${(/** @type {string} */ to) => (compared.value = to === "both")} /></div>`}
   </div>`;
@@ -148,7 +146,7 @@ function Side({ image, known: all, batch, onGone }) {
   const mayChange = can("edit") && !isSheet;
   const mayVary = !isGuest.value && image.seed !== null && asked && (image.operation === "generate" ? can("generate") : can("edit"));
   const mayDelete = !isGuest.value && (can("generate") || can("edit"));
-  const source = asked && [asked.image].flat()[0];
+  const isEdit = ["edit", "inpaint", "outpaint"].includes(image.operation ?? "");
 
   const attempt = async (/** @type {string} */ what, /** @type {() => Promise<void>} */ run) => {
     wrong.value = "";
@@ -179,7 +177,10 @@ function Side({ image, known: all, batch, onGone }) {
       await request("DELETE", `/v1/images/${image.id}`);
       onGone();
     });
-  const reuse = () => (image.operation && PAINTED.includes(image.operation) ? go("paint", "", { from: image.id }) : go("edit", source, { from: image.id }));
+  const reuse = () => {
+    if (image.operation === "generate") return go("paint", "", { from: image.id });
+    return attempt("reuse", async () => go("edit", await (await import("./restore.js")).restore(asked ?? {}, image.seed)));
+  };
   return html`<div class="detail-scroll">
       ${image.prompt
         ? html`<div class="detail-prompt"><p>${image.prompt}</p><${Button} kind="quiet" icon=${copied.value === "prompt" ? "check" : "copy"} label=${t(copied.value === "prompt" ? "gallery.copied" : "gallery.copy_prompt")} onClick=${() => keep("prompt", image.prompt ?? "")} /></div>`
@@ -188,7 +189,7 @@ function Side({ image, known: all, batch, onGone }) {
       ${wrong.value && html`<p class="wrong" role="alert">${wrong.value}</p>`}
       <div class="detail-acts">
         ${mayChange && html`<a class="button primary" href=${href("edit", image.id)}><${Icon} name="square-pen" /><span>${t("gallery.edit")}</span></a>`}
-        ${!isGuest.value && asked && !isSheet && (image.operation === "generate" ? can("generate") : can("edit") && source) && html`<${Button} class="wide" icon="sliders-horizontal" onClick=${reuse}>${t("gallery.reuse")}<//>`}
+        ${!isGuest.value && asked && !isSheet && (image.operation === "generate" ? can("generate") : can("edit") && isEdit) && html`<${Button} class="wide" icon="sliders-horizontal" busy=${busy.value === "reuse"} onClick=${reuse}>${t("gallery.reuse")}<//>`}
         ${mayVary && html`<${Button} icon="shuffle" busy=${busy.value === "vary"} onClick=${vary}>${t("gallery.vary")}<//>`}
         <a class="button" href=${filePath(image.url)} download=${fileName(image)}><${Icon} name="download" /><span>${t("gallery.download")}</span></a>
         <${Button} icon=${copied.value === "link" ? "check" : "link"} onClick=${() => keep("link", shareable(image.url))}>${t(copied.value === "link" ? "gallery.copied" : "gallery.copy_link")}<//>
@@ -212,7 +213,7 @@ function History({ all: { ancestors, image, descendants }, batch }) {
           if (event.ctrlKey || event.metaKey || event.shiftKey) return;
           event.preventDefault();
           show(each.id, rowPictures.value.includes(each.id) ? batch : "");
-        }}><img src=${filePath(each.thumbnail_url)} alt=${alt({ id: each.id, at: 0, image: each })} loading="lazy" /></a></li>`,
+        }}><img src=${filePath(each.thumbnail_url)} alt=${alt({ image: each })} loading="lazy" /></a></li>`,
     )}</ol>
   </section>`;
 }

@@ -2,11 +2,10 @@
 import { fmt, t } from "./ui.js";
 import { has } from "./words.js";
 
-/** @typedef {import("./listing.js").Entry} Entry */
 /** @typedef {import("./types.js").ListedImage} ListedImage */
 /** @typedef {import("./types.js").JobView} JobView */
 
-/** Return what a picture or batch shows, in words. @param {Entry} entry */
+/** Return what a picture or batch shows, in words. @param {{image: ListedImage, job?: undefined} | {job: JobView, image?: undefined}} of */
 export function alt({ image, job }) {
   const said = job ? saidOf(job) : image.prompt;
   if (said) return [...said].slice(0, 200).join("");

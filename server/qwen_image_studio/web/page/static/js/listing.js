@@ -8,8 +8,8 @@ import { batch, computed, signal } from "./ui.js";
 
 /** @typedef {import("./types.js").ListedImage} ListedImage */
 /** @typedef {import("./types.js").JobView} JobView */
-/** @typedef {{id: string, at: number, image: ListedImage, job?: undefined}} Picture */
-/** @typedef {{id: string, at: number, job: JobView, image?: undefined}} Batch */
+/** @typedef {{id: string, image: ListedImage, job?: undefined}} Picture */
+/** @typedef {{id: string, job: JobView, image?: undefined}} Batch */
 /** @typedef {Picture | Batch} Entry a batch stands for the pictures of its rows and for its contact sheet */
 /** @typedef {{operation?: string, source?: string, review?: string, rows?: boolean}} Query */
 
@@ -52,8 +52,6 @@ export const waiting = signal(/** @type {ReadonlyMap<string, Entry | null>} */ (
 export const gone = computed(() => new Set([...waiting.value].filter(([, entry]) => entry === null).map(([id]) => id)));
 export const arrived = computed(() => [...waiting.value.values()].filter((entry) => entry !== null).length);
 
-/** @param {ListedImage} image @returns {Picture} */
-const picture = (image) => ({ id: image.id, at: image.created_at, image });
 /** @type {WeakMap<object, Entry>} */
 const made = new WeakMap();
 
@@ -61,7 +59,7 @@ const made = new WeakMap();
 function entry(of) {
   const known = made.get(of);
   if (known) return known;
-  const one = of.object === "image" ? picture(of) : { id: of.id, at: of.created_at, job: of };
+  const one = of.object === "image" ? { id: of.id, image: of } : { id: of.id, job: of };
   made.set(of, one);
   return one;
 }
@@ -78,7 +76,7 @@ export const entries = computed(() => {
   const read = { images: end(images.value, more.value.images), batches: end(batches.value, more.value.batches) };
   const pictures = images.value.filter((image) => !isBatch(image.operation) && image.created_at >= read.batches);
   const line = batches.value.filter((job) => job.created_at >= read.images);
-  return [...pictures, ...line].map(entry).sort((a, b) => b.at - a.at || (a.id < b.id ? 1 : -1));
+  return [...pictures, ...line].sort(newerFirst).map(entry);
 });
 export const hasMore = computed(() => more.value.images || (showsBatches() && more.value.batches));
 
@@ -97,6 +95,9 @@ function asked() {
   const { rows: _, ...rest } = /** @type {Query} */ (wanted);
   return rest;
 }
+
+/** Return which of two comes first, as the server lists them. @param {{id: string, created_at: number}} a @param {{id: string, created_at: number}} b */
+const newerFirst = (a, b) => b.created_at - a.created_at || (a.id < b.id ? 1 : -1);
 
 /** Return the time down to which a list has been read. @param {readonly {created_at: number}[]} known @param {boolean} goesOn */
 const end = (known, goesOn) => (goesOn ? (known.at(-1)?.created_at ?? Infinity) : -Infinity);
@@ -163,7 +164,7 @@ async function nextPage(mine) {
   batch(() => {
     if (read) {
       images.value = joined(images.value, read.data);
-      counted.value = read.total;
+      counted.value = Math.max(read.total, images.value.length);
       note.value = read.note;
     }
     batches.value = joined(batches.value, line);
@@ -188,10 +189,10 @@ async function pageAfter(path, query, known) {
   }
 }
 
-/** @template {{id: string}} T @param {readonly T[]} known @param {readonly T[]} found @returns {T[]} */
+/** @template {{id: string, created_at: number}} T @param {readonly T[]} known @param {readonly T[]} found @returns {T[]} */
 function joined(known, found) {
   const ids = new Set(known.map((each) => each.id));
-  return [...known, ...found.filter((each) => !ids.has(each.id))];
+  return [...known, ...found.filter((each) => !ids.has(each.id))].sort(newerFirst);
 }
 
 /** Read the newest page again, such as after a time in which no events came. */
@@ -239,7 +240,8 @@ function gain(of) {
   const known = /** @type {readonly (ListedImage | JobView)[]} */ (isImage ? images.value : batches.value);
   const at = known.findIndex((each) => each.id === of.id);
   if (at >= 0) return put(isImage, known.with(at, of));
-  const isUnread = (isImage ? more.value.images : more.value.batches) && of.created_at < (known.at(-1)?.created_at ?? 0);
+  const last = known.at(-1);
+  const isUnread = (isImage ? more.value.images : more.value.batches) && last !== undefined && newerFirst(last, of) < 0;
   if (isUnread || (state.value === "new") || !(isImage ? belongs(of) : showsBatches())) return;
   if (settled.value) insert(of);
   else waiting.value = new Map(waiting.value).set(of.id, entry(of));
@@ -250,8 +252,7 @@ function insert(of) {
   const isImage = of.object === "image";
   const known = /** @type {readonly (ListedImage | JobView)[]} */ (isImage ? images.value : batches.value);
   if (known.some((each) => each.id === of.id)) return;
-  const at = known.findIndex((each) => each.created_at <= of.created_at);
-  put(isImage, known.toSpliced(at < 0 ? known.length : at, 0, of));
+  put(isImage, [...known, of].sort(newerFirst));
   if (isImage) counted.value += 1;
 }
 
