@@ -53,7 +53,7 @@ def test_a_batch_is_one_tile_with_rows_and_reasons(open_press: Open, press: Stud
     page = open_press()
     expect(tiles(page)).to_have_count(3)
     tile = tiles(page).nth(1)
-    expect(tile).to_have_accessible_name("a ‹thing› Batch 3")
+    expect(tile).to_have_accessible_name("a ‹thing› Batch, 3 pictures, 1 failed")
     tile.click()
     expect(page).to_have_url(re.compile(f"#/gallery/{job['id']}$"))
     expect(page.get_by_role("status").filter(has_text="2 done")).to_contain_text("1 failed")
@@ -154,7 +154,7 @@ def test_a_search_finds_pictures_of_rows_and_they_lead_to_their_batch(open_press
 
 
 def test_it_fits_a_phone_in_chinese(open_press: Open, press: Studio) -> None:
-    job = press.finished(batch(press, "杯子", "bug@1 always", said="一个{{thing}}"))
+    job = press.finished(batch(press, "杯子", " bug@1 always", said="一个{{thing}}"))
     page = open_press(f"#/gallery/{job['id']}", size=PHONE, touch=True, language="zh", theme="dark")
     expect(page.get_by_role("heading", name="一个‹thing›")).to_be_visible()
     expect(page.get_by_role("status").filter(has_text="失败 1")).to_be_visible()

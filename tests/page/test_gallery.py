@@ -222,6 +222,27 @@ def test_it_is_shown_larger_by_a_click(open_shelf: Open, shelf: Studio) -> None:
     expect(detail(page).get_by_role("button", name="Show larger")).to_be_visible()
 
 
+def test_settings_are_used_again_where_they_belong(open_shelf: Open, shelf: Studio) -> None:
+    [image] = listed(shelf, q="needle")
+    page = open_shelf(f"#/gallery/{image['id']}")
+    detail(page).get_by_role("button", name="Use these settings").click()
+    expect(page.get_by_label("What to paint")).to_have_value(image["prompt"])
+    source = upload(shelf, 7)
+    region = {"x": 0.25, "y": 0.25, "width": 0.5, "height": 0.5}
+    asked = {"operation": "inpaint", "image": source, "region": region, "feather": 8, "steps": 2}
+    job = shelf.finished(str(shelf.submit(prompt="a hat", **asked)["id"]))
+    page.goto(f"{shelf.url}/#/gallery/{job['images'][0]['id']}")
+    expect(fact(page, "Made")).to_have_text("Part painted anew")
+    expect(fact(page, "Area")).to_have_text("50% × 50%")
+    expect(fact(page, "Soft edge")).to_have_text("8 px")
+    detail(page).get_by_role("radio", name="Before and after").check(force=True)
+    expect(detail(page).get_by_role("slider")).to_be_visible()
+    detail(page).get_by_role("button", name="Use these settings").click()
+    expect(page).to_have_url(re.compile(f"#/edit/{source}$"))
+    expect(page.get_by_role("textbox", name="What should change?")).to_have_value("a hat")
+    expect(page.get_by_text("25% of the picture may change")).to_be_visible()
+
+
 def test_a_variation_is_painted_beside_it(open_shelf: Open, shelf: Studio) -> None:
     [image] = listed(shelf, q="needle")
     page = open_shelf(f"#/gallery/{image['id']}")

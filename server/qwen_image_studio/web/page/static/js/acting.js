@@ -26,16 +26,16 @@ export async function again(job) {
   if (whole?.request) look((await submit(whole.request)).id);
 }
 
-/** Paint another picture like one. @param {JobView} job @param {ImageView} image */
+/** Paint another picture like one, and return its job. @param {JobView} job @param {ImageView} image */
 export async function vary(job, image) {
   const request = job.request ?? (await followJob(job.id))?.request;
   if (!request) return;
   try {
-    await paint(variedOf(request, image.id, true));
+    return await paint(variedOf(request, image.id, true));
   } catch (error) {
     const startsAnew = error instanceof ApiError && ["image", "strength"].includes(error.param ?? "");
     if (!startsAnew) throw error;
-    await paint(variedOf(request, image.id, false)); // the model starts from no picture
+    return await paint(variedOf(request, image.id, false)); // the model starts from no picture
   }
 }
 

@@ -4,7 +4,7 @@ import { saidOf, word } from "./facts.js";
 import { JobBar, standing } from "./job.js";
 import { drop } from "./listing.js";
 import { go, href } from "./router.js";
-import { can, cancelJob, followJob, isGuest, jobs, retryJob, submit, tell } from "./store.js";
+import { can, cancelJob, followJob, isGuest, jobs, onEvent, retryJob, submit, tell } from "./store.js";
 import { Button, computed, confirm, Dialog, Field, fmt, html, Icon, Segments, signal, t, toast, useEffect, useMemo, useRef, useSignal } from "./ui.js";
 
 /** @typedef {import("./types.js").JobView} JobView */
@@ -21,6 +21,11 @@ const retries = signal(/** @type {ReadonlyMap<string, string>} */ (new Map()));
 
 /** Ids of the pictures of all rows, in order. */
 export const rowPictures = computed(() => rows.value.flatMap((row) => seen(row).map((image) => image.id)));
+
+onEvent("image", ({ id, deleted }) => {
+  if (!deleted || !rowPictures.value.includes(id)) return;
+  rows.value = rows.value.map((row) => ({ ...row, images: row.images.map((image) => (image.id === id ? { ...image, deleted } : image)) }));
+});
 
 /** @param {JobView} job */
 const seen = (job) => job.images.filter((image) => !image.deleted);
@@ -136,6 +141,7 @@ function Acts({ job }) {
   const { over } = standing(job);
   return html`<div class="row batch-acts">
     ${job.archive_url && html`<a class="button" href=${filePath(job.archive_url)} download><${Icon} name="folder-down" /><span>${t("gallery.zip")}</span></a>`}
+    ${job.state === "review" && mayPaint() && html`<${Button} icon="x" onClick=${() => cancelJob(job.id)}>${t("job.cancel")}<//>`}
     ${over && job.state !== "review" && mayPaint() && html`<${Button} kind="danger" icon="trash-2" busy=${busy.value} onClick=${remove}>${t("gallery.delete")}<//>`}
   </div>`;
 }

@@ -8,7 +8,7 @@ import { JobBar } from "./job.js";
 import { drop, entries, hasMore, readOn } from "./listing.js";
 import { Look } from "./look.js";
 import { go, href } from "./router.js";
-import { can, cancelJob, isGuest, jobs, onEvent, submit } from "./store.js";
+import { can, cancelJob, isGuest, jobs, onEvent } from "./store.js";
 import { Button, confirm, copy, Dialog, html, Icon, isTyping, question, Segments, t, useEffect, useRef, useSignal } from "./ui.js";
 
 /** @typedef {import("./types.js").ListedImage} ListedImage */
@@ -64,6 +64,11 @@ export function Detail({ id, batch, onClose }) {
   const at = ids.indexOf(id);
   const near = (/** @type {1 | -1} */ by) => (at < 0 ? undefined : ids[at + by]);
   const step = (/** @type {1 | -1} */ by) => near(by) && show(/** @type {string} */ (near(by)), batch);
+  useEffect(() => {
+    if (!found.value) return;
+    const beside = entries.value.filter((each) => each.id === near(1) || each.id === near(-1));
+    for (const { image: next } of beside) if (next) new Image().src = filePath(next.url);
+  }, [id, found.value !== undefined]);
   useEffect(() => {
     if (!batch && at >= ids.length - 3 && hasMore.value) void readOn();
   }, [at, ids.length]);
@@ -143,10 +148,10 @@ function Side({ image, known: all, batch, onGone }) {
   const job = all?.job ?? null;
   const asked = /** @type {Record<string, any> | null} */ (job?.request ?? null);
   const isSheet = image.operation === "batch" || image.operation === "campaign";
-  const mayChange = can("edit") && !isSheet;
-  const mayVary = !isGuest.value && image.seed !== null && asked && (image.operation === "generate" ? can("generate") : can("edit"));
-  const mayDelete = !isGuest.value && (can("generate") || can("edit"));
   const isEdit = ["edit", "inpaint", "outpaint"].includes(image.operation ?? "");
+  const mayChange = can("edit") && !isSheet;
+  const mayAsk = asked && image.seed !== null && (image.operation === "generate" ? can("generate") : isEdit && can("edit"));
+  const mayDelete = !isGuest.value && (can("generate") || can("edit"));
 
   const attempt = async (/** @type {string} */ what, /** @type {() => Promise<void>} */ run) => {
     wrong.value = "";
@@ -167,8 +172,8 @@ function Side({ image, known: all, batch, onGone }) {
   };
   const vary = () =>
     attempt("vary", async () => {
-      const { seed: _, ...same } = /** @type {Record<string, any>} */ (asked);
-      varied.value = (await submit({ ...same, n: 1 })).id;
+      const { vary: like } = await import("./acting.js");
+      varied.value = (job && (await like(job, image))?.id) ?? null;
     });
   const remove = () =>
     attempt("delete", async () => {
@@ -189,8 +194,8 @@ function Side({ image, known: all, batch, onGone }) {
       ${wrong.value && html`<p class="wrong" role="alert">${wrong.value}</p>`}
       <div class="detail-acts">
         ${mayChange && html`<a class="button primary" href=${href("edit", image.id)}><${Icon} name="square-pen" /><span>${t("gallery.edit")}</span></a>`}
-        ${!isGuest.value && asked && !isSheet && (image.operation === "generate" ? can("generate") : can("edit") && isEdit) && html`<${Button} class="wide" icon="sliders-horizontal" busy=${busy.value === "reuse"} onClick=${reuse}>${t("gallery.reuse")}<//>`}
-        ${mayVary && html`<${Button} icon="shuffle" busy=${busy.value === "vary"} onClick=${vary}>${t("gallery.vary")}<//>`}
+        ${mayAsk && html`<${Button} class="wide" icon="sliders-horizontal" busy=${busy.value === "reuse"} onClick=${reuse}>${t("gallery.reuse")}<//>`}
+        ${mayAsk && html`<${Button} icon="shuffle" busy=${busy.value === "vary"} onClick=${vary}>${t("gallery.vary")}<//>`}
         <a class="button" href=${filePath(image.url)} download=${fileName(image)}><${Icon} name="download" /><span>${t("gallery.download")}</span></a>
         <${Button} icon=${copied.value === "link" ? "check" : "link"} onClick=${() => keep("link", shareable(image.url))}>${t(copied.value === "link" ? "gallery.copied" : "gallery.copy_link")}<//>
         ${mayDelete && html`<${Button} kind="danger" icon="trash-2" busy=${busy.value === "delete"} onClick=${remove}>${t("gallery.delete")}<//>`}

@@ -8,7 +8,7 @@ import { standing } from "./job.js";
 import { arrived, entries, failure, filter, gone, hasMore, isBatch, look, note, readOn, refresh, renew, settle, settled, sought, state, total, waiting } from "./listing.js";
 import { go, href, route } from "./router.js";
 import { can, isGuest, tell } from "./store.js";
-import { Button, Dialog, fmt, html, Icon, isTyping, lang, Segments, t, useEffect, useLayoutEffect, useRef } from "./ui.js";
+import { Button, Dialog, fmt, html, Icon, isTyping, Segments, t, useEffect, useLayoutEffect, useRef, useSignal } from "./ui.js";
 import "./words/gallery.js";
 
 /** @typedef {import("./listing.js").Entry} Entry */
@@ -35,7 +35,7 @@ function tile(entry) {
 /** @param {{entry: Entry}} props */
 function Tile({ entry }) {
   const { id, image, job } = entry;
-  if (gone.value.has(id)) return html`<li class="tile gone" aria-label=${t("gallery.gone")}></li>`;
+  if (gone.value.has(id)) return html`<li class="tile gone"><span class="sr-only">${t("gallery.gone")}</span></li>`;
   const inside = html`<${Face} entry=${entry} />`;
   if (choosing.value) {
     const change = (/** @type {any} */ event) => mark(id, event.target.checked, shifted, entries.value);
@@ -50,27 +50,29 @@ function Face({ entry }) {
   const { image, job } = entry;
   if (image) {
     const held = image.review === "held" || image.review === "rejected";
-    return html`<img src=${filePath(image.thumbnail_url)} alt=${alt(entry)} loading="lazy" decoding="async" draggable=${false} onError=${() => renewOnce(image.id, image.thumbnail_url)} />
+    return html`<img src=${filePath(image.thumbnail_url)} alt=${alt(entry)} loading="lazy" decoding="async" draggable=${false} onError=${() => renewOnce(entry, image.thumbnail_url)} />
       ${held && html`<span class="tile-mark">${t(`gallery.${image.review}`)}</span>`}`;
   }
   const sheet = job.images.find((each) => !each.deleted);
-  const { fraction, over } = standing(job);
+  const { text, fraction, over } = standing(job);
   const rows = job.rows ?? { total: 0, succeeded: 0, failed: 0 };
   const count = over ? fmt.number(rows.total) : `${fmt.number(job.progress.step)} / ${fmt.number(rows.total)}`;
+  const told = [t(`gallery.${job.operation}`), over ? t("gallery.count", { n: rows.total, number: count }) : text, rows.failed && t("gallery.n_failed", { n: rows.failed })].filter(Boolean).join(", ");
   return html`${sheet
-      ? html`<img src=${filePath(sheet.thumbnail_url)} alt=${alt(entry)} loading="lazy" decoding="async" draggable=${false} />`
+      ? html`<img src=${filePath(sheet.thumbnail_url)} alt=${alt(entry)} loading="lazy" decoding="async" draggable=${false} onError=${() => renewOnce(entry, sheet.thumbnail_url)} />`
       : html`<span class="tile-words">${alt(entry)}</span>`}
-    <span class=${`tile-count ${rows.failed ? "failed" : ""}`} style=${over ? undefined : { "--done": String(fraction ?? 0) }}><span class="sr-only">${t(`gallery.${job.operation}`)} </span>${count}</span>`;
+    <span class=${`tile-count ${rows.failed ? "failed" : ""}`} aria-hidden="true" style=${over ? undefined : { "--done": String(fraction ?? 0) }}>${count}</span>
+    <span class="sr-only">${told}</span>`;
 }
 
 /** Links that were tried again, since each runs out once. @type {Set<string>} */
 const renewed = new Set();
 
-/** @param {string} id @param {string} url */
-function renewOnce(id, url) {
+/** @param {Entry} entry @param {string} url */
+function renewOnce(entry, url) {
   if (renewed.has(url)) return;
   renewed.add(url);
-  void renew(id).catch(() => {});
+  void renew(entry).catch(() => {});
 }
 
 /** Whether Shift is held while something is chosen; a checkbox does not tell. */
@@ -82,13 +84,14 @@ for (const name of /** @type {const} */ (["pointerdown", "pointerup", "keydown",
 // -- head -------------------------------------------------------------------------------------------------------------
 
 function Head() {
-  const typed = useRef(0);
+  const due = useRef(0);
+  const typed = useSignal(sought.value);
   const { n, atLeast } = total.value;
   const names = isGuest.value ? [] : /** @type {const} */ (["all", "painted", "edited", "uploads", "batches", "approved"]);
   const search = (/** @type {any} */ event) => {
-    clearTimeout(typed.current);
-    const text = event.target.value.trim();
-    typed.current = setTimeout(() => look(filter.value, text), event.type === "search" || event.type === "change" ? 0 : SEARCH_MS);
+    clearTimeout(due.current);
+    typed.value = event.target.value;
+    due.current = setTimeout(() => look(filter.value, typed.value.trim()), event.type === "change" ? 0 : SEARCH_MS);
   };
   const mayChoose = can("generate") || can("edit");
   return html`<header class="gallery-head">
@@ -98,7 +101,7 @@ function Head() {
     html`<div class="gallery-filters"><${Segments} hideLabel label=${t("gallery.show")} value=${filter.value} options=${names.map((value) => ({ value, label: t(`gallery.${value}`) }))} onChange=${(/** @type {any} */ to) => look(to)} /></div>`}
     <label class="gallery-search">
       <span class="sr-only">${t("gallery.search")}</span><${Icon} name="search" />
-      <input type="search" class="input" value=${sought.value} placeholder=${t("gallery.search")} maxlength="200" onInput=${search} onChange=${search} />
+      <input type="search" class="input" value=${typed.value} placeholder=${t("gallery.search")} maxlength="200" onInput=${search} onChange=${search} />
     </label>
     ${mayChoose && !isGuest.value && html`<${Button} class="gallery-choose" icon="check" pressed=${choosing.value} disabled=${!entries.value.length} onClick=${() => choose(!choosing.value)}>${t("gallery.choose")}<//>`}
   </header>`;
@@ -230,7 +233,7 @@ function Grid({ hidden }) {
     <${Head} />
     ${note.value && html`<p class="gallery-note"><${Icon} name="info" />${note.value}</p>`}
     ${arrived.value > 0 && html`<div class="gallery-news"><${Button} kind="primary" onClick=${show}>${t("gallery.new", { n: arrived.value })}<//></div>`}
-    ${isEmpty ? html`<${Empty} />` : html`<ul class="tiles" lang=${lang.value === "zh" ? "zh-CN" : "en"} aria-label=${t("gallery.pictures")} aria-busy=${state.value === "reading"}>${all.map(tile)}${state.value === "new" || (state.value === "reading" && !all.length) ? BLANK.map((n) => html`<li key=${n} class="tile blank"></li>`) : null}</ul>`}
+    ${isEmpty ? html`<${Empty} />` : html`<ul class="tiles" aria-label=${t("gallery.pictures")} aria-busy=${state.value === "reading"}>${all.map(tile)}${state.value === "new" || (state.value === "reading" && !all.length) ? BLANK.map((n) => html`<li key=${n} class="tile blank"></li>`) : null}</ul>`}
     <div class="gallery-foot" ref=${foot}>
       ${state.value === "failed" ? html`<p>${failureSaid()}</p><${Button} icon="refresh-cw" onClick=${readOn}>${t("gallery.again")}<//>` : hasMore.value && all.length > 0 && html`<${Icon} name="loader-circle" />`}
     </div>

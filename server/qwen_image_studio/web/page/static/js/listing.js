@@ -200,6 +200,7 @@ export async function refresh() {
   if (state.value === "new" || reading) return;
   const mine = turn;
   const wanted = asked();
+  const before = { images: images.value, batches: batches.value }; // what comes meanwhile is not missed in the answer
   const [page, line] = await Promise.all([
     wanted && request("GET", "/v1/images", { query: { ...wanted, q: sought.value, limit: PAGE } }),
     showsBatches() ? batchesAfter([]) : null,
@@ -207,7 +208,7 @@ export async function refresh() {
   if (mine !== turn) return;
   batch(() => {
     if (page) counted.value = page.total;
-    for (const [read, known] of /** @type {const} */ ([[page, images.value], [line, batches.value]])) {
+    for (const [read, known] of /** @type {const} */ ([[page, before.images], [line, before.batches]])) {
       if (!read) continue;
       const found = new Set(read.data.map((/** @type {{id: string}} */ each) => each.id));
       const down = end(read.data, read.has_more);
@@ -299,11 +300,10 @@ export function settle() {
   });
 }
 
-/** Read one image again, whose links have run out. @param {string} id */
-export async function renew(id) {
+/** Read one entry again, whose links have run out. @param {Entry} entry */
+export async function renew({ id, job }) {
   try {
-    const { image } = await request("GET", `/v1/images/${id}/chain`);
-    gain(image);
+    gain(job ? await request("GET", `/v1/jobs/${id}`) : (await request("GET", `/v1/images/${id}/chain`)).image);
   } catch (error) {
     if (error instanceof ApiError && error.status === 404) lose(id);
   }
