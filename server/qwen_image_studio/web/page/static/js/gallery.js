@@ -230,7 +230,7 @@ function Grid({ hidden }) {
   };
   const isEmpty = state.value === "read" && !all.length;
   return html`<section class="gallery" hidden=${hidden} ref=${ref} onScroll=${scroll} onKeyDown=${step}>
-    <${Head} />
+    ${!hidden && html`<${Head} />`}
     ${note.value && html`<p class="gallery-note"><${Icon} name="info" />${note.value}</p>`}
     ${arrived.value > 0 && html`<div class="gallery-news"><${Button} kind="primary" onClick=${show}>${t("gallery.new", { n: arrived.value })}<//></div>`}
     ${isEmpty ? html`<${Empty} />` : html`<ul class="tiles" aria-label=${t("gallery.pictures")} aria-busy=${state.value === "reading"}>${all.map(tile)}${state.value === "new" || (state.value === "reading" && !all.length) ? BLANK.map((n) => html`<li key=${n} class="tile blank"></li>`) : null}</ul>`}
