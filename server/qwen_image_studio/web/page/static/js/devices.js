@@ -35,7 +35,7 @@ function Device({ worker, device, host }) {
   return html`<li>
     <p class="status-device"><${Icon} name=${paints ? "cpu" : worker.device === "safety" ? "eye" : "layers"} /><strong>${named(worker.device)}</strong><span class="tag" data-state=${worker.state}>${t(`status.is_${worker.state}`)}</span></p>
     <p class="muted">${[paints ? (worker.model ?? t("status.no_model")) : "", host].filter(Boolean).join(" · ")}</p>
-    ${job && html`<p>${t("status.doing", { operation: called(job.operation), owner: job.owner })}${job.steps > 0 && ` · ${t("status.step", job)}`}</p>`}
+    ${job && html`<p>${t("status.doing", { operation: called(job.operation), owner: job.owner })}${job.steps > 0 && ` · ${t("status.step", { step: job.step, steps: job.steps })}`}</p>`}
     ${worker.message && html`<p class=${worker.state === "failed" || worker.state === "lost" ? "wrong" : "muted"}>${worker.message}</p>`}
     ${device && device.memory_used !== null && html`<${Memory} used=${device.memory_used} total=${paints ? device.memory_total : null} />`}
   </li>`;

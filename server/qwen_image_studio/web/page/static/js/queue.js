@@ -172,6 +172,7 @@ export function attend() {
     if (isOld || can("operate") || line.value === "lost") void refresh().then(countHeld).catch(() => {});
   };
   const timer = setInterval(look, LOOK_MS);
+  /** @type {(() => void)[]} */
   const ends = [onEvent("review", learn), onEvent("reset", refresh)];
   let was = line.value;
   ends.push(

@@ -4,7 +4,7 @@ import { Compare } from "./compare.js";
 import { attend, bring, count, current, hasMore, more, move, passed, pictures, refresh, select, show, shown, state } from "./queue.js";
 import { Facts, isCompared } from "./reviewed.js";
 import { route } from "./router.js";
-import { Button, Field, html, Icon, fmt, Segments, signal, t, toast, useEffect, useKeys, useRef, useSignal } from "./ui.js";
+import { Button, Field, html, Icon, fmt, Segments, signal, t, toast, useEffect, useKeys, useRef } from "./ui.js";
 import { decide, undo, verdicts } from "./verdicts.js";
 import "./words/review.js";
 

@@ -16,13 +16,12 @@ const pages = signal(1);
 
 /** Read as many pages of the queue as are shown. Throws ApiError. */
 export async function readQueue() {
-  /** @type {Listed | null} */
-  let found = null;
-  for (let page = 0; page < pages.value && (found === null || found.has_more); page++) {
-    const after = found?.data.at(-1)?.id;
-    /** @type {Listed} */
-    const next = await request("GET", "/v1/queue", { query: { limit: PAGE, after } });
-    found = { ...next, data: [...(found?.data ?? []), ...next.data] };
+  const page = (/** @type {string} */ after) => request("GET", "/v1/queue", { query: { limit: PAGE, after } });
+  /** @type {Listed} */
+  let found = await page("");
+  for (let number = 1; number < pages.value && found.has_more; number++) {
+    const next = await page(found.data.at(-1)?.id ?? "");
+    found = { ...next, data: [...found.data, ...next.data] };
   }
   queue.value = found;
 }
@@ -53,7 +52,7 @@ export function Queue() {
   return html`<section class="card">
     <div class="status-bar">
       <h2>${t("status.queue")}</h2>
-      ${now && html`<span class="muted">${t("status.counts", now)}</span>`}
+      ${now && html`<span class="muted">${t("status.counts", { running: now.running, waiting: now.waiting })}</span>`}
       <${Button} kind="danger" icon="ban" busy=${isCancelling.value} disabled=${!now?.waiting} onClick=${all}>${t("status.cancel_all")}<//>
     </div>
     ${!now ? html`<p class="muted" aria-busy="true">…</p>` : open.length === 0 && html`<p class="muted">${t("status.queue_empty")}</p>`}
@@ -68,7 +67,7 @@ export function Queue() {
 
 /** Return a number that grows with the time until a job is painted. @param {QueueEntry} entry */
 function turn(entry) {
-  return entry.state === "running" ? 0 : (entry.queue_position ?? Infinity);
+  return entry.state === "running" ? 0 : (entry.queue_position ?? Number.MAX_SAFE_INTEGER);
 }
 
 /** @param {{entries: QueueEntry[]}} props */
@@ -80,8 +79,9 @@ function Entries({ entries }) {
 function stands(entry) {
   if (entry.cancel_requested) return t("status.cancelling");
   if (entry.state === "review") return t("status.review");
-  if (entry.rows !== null) return entry.steps ? t("status.rows", entry) : t("status.rows_waiting", { n: entry.rows });
-  if (entry.state === "running") return entry.step ? t("status.step", entry) : t("status.running");
+  const { step, steps } = entry;
+  if (entry.rows !== null) return steps ? t("status.rows", { step, steps }) : t("status.rows_waiting", { n: entry.rows });
+  if (entry.state === "running") return step ? t("status.step", { step, steps }) : t("status.running");
   if (entry.queue_position === 1) return t("status.next");
   return entry.queue_position ? t("status.place", { n: entry.queue_position }) : t("status.queued");
 }
