@@ -67,6 +67,8 @@ export function bring(image) {
 
 let readAt = 0;
 let reading = 0;
+/** Whether there was news while the list was read for the first time. */
+let isBehind = false;
 
 /** Show pictures of another kind. @param {Shown} next */
 export function show(next) {
@@ -96,6 +98,10 @@ export async function refresh() {
       if (!older.length) hasMore.value = page.has_more;
       state.value = "ready";
     });
+    if (isBehind) {
+      isBehind = false;
+      await refresh();
+    }
   } catch {
     if (turn === reading && state.value === "loading") state.value = "failed";
   }
@@ -147,6 +153,10 @@ function keepPlace(change) {
 
 /** Take in a picture that is held, or was decided on, here or elsewhere. @param {ListedImage} image */
 function learn(image) {
+  if (state.value !== "ready") {
+    isBehind = true;
+    return;
+  }
   const isKnown = found.value.some((each) => each.id === image.id);
   if (image.review === shown.value && !image.deleted) {
     if (isKnown) return;
