@@ -9,7 +9,7 @@ PROCESSES ?= 3
 # One output after the other, where make can do that: macOS has 3.81, which cannot.
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help setup setup-tests setup-bench setup-package setup-clients setup-page demo serve check quick-tests test test-services test-page clients test-training coverage lint bench bench-queue bench-fleet bench-chaos bench-load bench-cache bench-gpu bench-tiers bench-safety bench-limits bench-pictures fuzz trace declare vendor package clean
+.PHONY: help setup setup-tests setup-bench setup-package setup-clients setup-page demo serve check quick-tests test test-services test-page clients test-training coverage lint bench bench-queue bench-fleet bench-chaos bench-load bench-cache bench-gpu bench-tiers bench-safety bench-limits bench-pictures bench-page fuzz trace declare vendor package clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -113,6 +113,9 @@ bench-safety: setup-tests ## measure what the classifier costs, with its policy 
 bench-pictures: setup-bench ## measure what regions save, and judge the pictures of the miniature
 	$(RUN) -m benchmarks.regions
 	$(RUN) -m benchmarks.miniature
+
+bench-page: setup-page ## measure what the studio page costs a browser
+	$(RUN) -m benchmarks.page
 
 bench-limits: setup-tests ## measure what the dearest request costs that is taken, field by field
 	$(RUN) -m benchmarks.worst_requests

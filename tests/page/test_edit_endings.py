@@ -5,9 +5,9 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.page.conftest import OwnStudio
 from tests.page.support.board import Editing, upload
 from tests.page.support.opening import Opener
+from tests.page.support.studios import OwnStudio
 from tests.support.studio import SCRIPTED, Studio
 from tests.support.waiting import until
 
