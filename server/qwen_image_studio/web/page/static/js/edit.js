@@ -229,7 +229,7 @@ function Work({ chain }) {
         preview=${preview && filePath(preview)} over=${result && ((/** @type {Rect} */ place) => html`<${Compared} image=${image} result=${result.image} board=${board} at=${place} />`)} />
       ${over.value && html`<p class="edit-drop">${t("edit.drop")}</p>`}
       ${isWaiting && html`<div class="edit-bar"><${Waiting} job=${last} busy=${busy.value} onRetry=${() => attempt(() => retryJob(last), last.id)} onDismiss=${dismiss} /></div>`}
-      ${result && html`<div class="edit-bar edit-results" role="group" aria-label=${t("edit.results")}>
+      ${result && html`<div class=${`edit-bar edit-results ${results.length > 1 ? "many" : ""}`} role="group" aria-label=${t("edit.results")}>
         <div class="edit-said">
           ${results.length > 1 && html`<div class="edit-tries">
             <${Button} kind="quiet" icon="chevron-left" label=${t("edit.try.before")} disabled=${index === 0} onClick=${() => (at.value = index - 1)} />

@@ -143,16 +143,15 @@ function Newest({ onPick }) {
 
 /**
  * Let people pick a picture: a drop zone, and the newest ones below it.
- * @param {{onPick: (image: ImageRecord) => void, title?: string}} props
+ * @param {{onPick: (image: ImageRecord) => void}} props
  */
-export function Picker({ onPick, title }) {
+export function Picker({ onPick }) {
   const { busy, problem, send } = useUpload(onPick);
   const over = useFiles(send);
   const input = useRef(/** @type {HTMLInputElement | null} */ (null));
   return html`<div class="picker">
     <div class="picker-drop" data-over=${over.value}>
       <${Icon} name="image-plus" />
-      ${title && html`<p class="picker-title">${title}</p>`}
       <p class="muted">${t(matchMedia("(pointer: coarse)").matches ? "picker.how.touch" : "picker.how")}</p>
       <${Button} kind="primary" icon="upload" busy=${busy.value} onClick=${() => input.current?.click()}>${t("picker.choose")}<//>
       <input ref=${input} hidden type="file" accept="image/*"
@@ -174,6 +173,7 @@ export function Picker({ onPick, title }) {
  */
 export function PickerDialog({ open, onClose, onPick, label }) {
   return html`<${Dialog} open=${open} onClose=${onClose} label=${label}>
+    <div class="picker-top"><h2>${label}</h2><${Button} kind="quiet" icon="x" label=${t("picker.close")} onClick=${onClose} /></div>
     ${open && html`<${Picker} onPick=${(/** @type {ImageRecord} */ image) => { onClose(); onPick(image); }} />`}
   <//>`;
 }

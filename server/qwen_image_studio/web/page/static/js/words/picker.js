@@ -9,5 +9,6 @@ add({
   "picker.search": ["Search by words", "按文字搜索"],
   "picker.nothing": ["No picture has “{words}” in its words.", "没有文字包含“{words}”的图片。"],
   "picker.more": ["Show more", "显示更多"],
+  "picker.close": ["Close", "关闭"],
   "picker.uploaded": ["Uploaded picture, {size}", "上传的图片，{size}"],
 });
