@@ -1,6 +1,6 @@
 """The studio page: a shell of HTML at ``/``, and its scripts, styles and icons below a hash of all of them.
 
-They hold nothing that is anybody's: every datum comes through ``/v1``. All files are read once, at start, and compressed.
+They hold nothing that is anybody's: every datum comes through ``/v1``. All files are read and packed once, at start.
 """
 
 import base64
