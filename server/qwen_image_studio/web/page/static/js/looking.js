@@ -1,6 +1,6 @@
 /** Which of this visit's pictures one looks at. */
 import { computed, signal } from "./ui.js";
-import { jobs, submit, visit } from "./store.js";
+import { followJob, jobs, onEvent, submit, visit } from "./store.js";
 import { standing } from "./job.js";
 
 /** @typedef {import("./types.js").JobView} JobView */
@@ -27,6 +27,9 @@ function shotsOf(job) {
   if (job.rows || (!there.length && (!job.images.length || job.held))) return [{ key: job.id, job, image: null }];
   return there.map((image) => ({ key: image.id, job, image }));
 }
+
+// A picture that is deleted elsewhere is gone here too.
+onEvent("image", ({ job_id: id, deleted }) => deleted && jobs.value.has(id) && void followJob(id).catch(() => {}));
 
 /** Look at a picture, or a job. @param {string} job @param {string} [image] */
 export function look(job, image = "") {

@@ -1,5 +1,5 @@
 /** A campaign as its pieces come: each with its lettering, and all of them as a sheet and as a ZIP. */
-import { filePath, request } from "./api.js";
+import { request } from "./api.js";
 import { Button, Field, html, Icon, lang, t, toast, useEffect, useRef, useSignal } from "./ui.js";
 import { cancelJob, onEvent, submit } from "./store.js";
 import { JobBar, standing } from "./job.js";
@@ -81,7 +81,7 @@ function Overview({ job, rows, onReuse }) {
       ${isOver && job.state !== "succeeded" && html`<${JobBar} job=${job} onRetry=${() => attempt(async () => look((await submit(asked)).id))} />`}
       <div class="actions" role="group" aria-label=${t("paint.actions")}>
         ${sheet && html`<${Button} icon="layout-grid" onClick=${() => look(job.id, sheet.id)}>${t("paint.sheet")}<//>`}
-        ${job.archive_url && html`<a class="button plain" href=${filePath(job.archive_url)} download><${Icon} name="folder-down" /><span>${t("paint.zip")}</span></a>`}
+        ${job.archive_url && html`<a class="button plain" href=${job.archive_url} download><${Icon} name="folder-down" /><span>${t("paint.zip")}</span></a>`}
         <${Button} kind="quiet" icon="sliders-horizontal" label=${t("paint.reuse")} onClick=${() => onReuse(job, null)} />
         ${asked.direction && html`<${SaveStyle} direction=${asked.direction} />`}
       </div>
@@ -137,7 +137,7 @@ function Piece({ job, row, piece }) {
   const caption = [piece.channel && t(`paint.channel.${piece.channel}`), piece.language && t(`paint.language.${piece.language}`)].filter(Boolean).join(" · ");
   return html`<li class="piece" style=${{ "--ratio": width / height }}>
     <button type="button" class=${`frame ${isOpen ? "growing" : ""}`} disabled=${!image} aria-label=${`${caption} ${piece.headline ?? ""}`} onClick=${() => image && look(job.id, image.id)}>
-      ${image ? html`<img class="final there" src=${image.thumbnail_url} alt="" />` : preview ? html`<img class="preview" src=${filePath(preview)} alt="" />` : null}
+      ${image ? html`<img class="final there" src=${image.thumbnail_url} alt="" />` : preview ? html`<img class="preview" src=${preview} alt="" />` : null}
       ${!image && stands?.over && html`<span class="ending"><${Icon} name=${row?.state === "review" ? "eye" : "triangle-alert"} /><small>${stands.detail || stands.text}</small></span>`}
     </button>
     ${row?.state === "running" && html`<progress max="1" value=${stands?.fraction ?? undefined} aria-label=${stands?.text}></progress>`}

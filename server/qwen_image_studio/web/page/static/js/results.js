@@ -1,7 +1,6 @@
 /** What comes of the form: the picture as large as fits, how far it is, what to do with it, and this visit's strip. */
-import { filePath } from "./api.js";
 import { Button, html, Icon, isTyping, t, useLayoutEffect, useRef, useSignal } from "./ui.js";
-import { can, cancelJob } from "./store.js";
+import { can, cancelJob, health } from "./store.js";
 import { go } from "./router.js";
 import { JobBar, standing } from "./job.js";
 import { again, attempt, cancelOthers, open, share, sidesOf, vary } from "./acting.js";
@@ -71,19 +70,24 @@ export function Large({ job, image, back, more, onReuse }) {
 /** The canvas: noise, then the preview, then the picture, in a frame that has its shape from the beginning. @param {{job: JobView, image: ImageView | null}} props */
 function Canvas({ job, image }) {
   const [width, height] = image ? [image.width, image.height] : sidesOf(job);
-  const preview = useRef("");
   const isThere = useSignal("");
-  if (job.progress.preview_url) preview.current = filePath(job.progress.preview_url);
   const isOpen = !standing(job).over;
   const alt = job.request?.prompt || t("paint.result");
   const arrived = isThere.value === image?.id;
   return html`<div class="canvas">
     <figure class=${`frame ${isOpen ? "growing" : ""}`} style=${{ "--ratio": width / height }} aria-busy=${isOpen}>
-      ${preview.current && (isOpen || (image && !arrived)) && html`<img class="preview" src=${preview.current} alt=${t("paint.preview")} />`}
+      ${(isOpen || (image && !arrived)) && html`<${Preview} url=${job.progress.preview_url} />`}
       ${image && html`<img key=${image.id} class=${`final ${arrived ? "there" : ""}`} src=${image.url} alt=${alt} width=${image.width} height=${image.height} onLoad=${() => (isThere.value = image.id)} />`}
       ${!image && !isOpen && html`<${Ending} job=${job} />`}
     </figure>
   </div>`;
+}
+
+/** The newest preview that has come: the next one may be gone before it is there. @param {{url: string | null}} props */
+function Preview({ url }) {
+  const good = useSignal("");
+  const all = [...new Set([good.value, url ?? ""])].filter(Boolean);
+  return all.map((each) => html`<img key=${each} class="preview" src=${each} alt=${t("paint.preview")} hidden=${each !== good.value} onLoad=${() => (good.value = each)} />`);
 }
 
 /** Why there is no picture, and the one button that helps. @param {{job: JobView}} props */
@@ -126,7 +130,9 @@ function Actions({ job, image, more, onReuse }) {
 
 /** What the server has to say about a job. @param {{job: JobView}} props */
 export function Notes({ job }) {
-  const notes = [...job.warnings, ...(job.cached ? [t("paint.cached")] : [])];
+  const state = health.value?.state ?? "ready";
+  const ails = job.state === "queued" && !["ready", "busy"].includes(state) ? [health.value?.message ?? ""] : [];
+  const notes = [...ails, ...job.warnings, ...(job.cached ? [t("paint.cached")] : [])];
   if (!notes.length) return null;
   return html`<details class="notes">
     <summary title=${t("paint.notes")}><${Icon} name="info" /><span>${notes[0]}</span>${notes.length > 1 && html`<b>+${notes.length - 1}</b>`}</summary>
@@ -142,7 +148,7 @@ function Tile({ shot: { job, image }, isShown }) {
     if (isShown) ref.current?.scrollIntoView?.({ block: "nearest", inline: "nearest" });
   }, [isShown]);
   const prompt = job.request?.prompt ?? job.request?.brief ?? "";
-  const picture = image?.thumbnail_url ?? (stands.over ? job.rows && job.images[0]?.thumbnail_url : job.progress.preview_url && filePath(job.progress.preview_url));
+  const picture = image?.thumbnail_url ?? (stands.over ? job.rows && job.images[0]?.thumbnail_url : job.progress.preview_url);
   const name = stands.over && stands.ok ? prompt || t("paint.result") : `${stands.text}: ${prompt}`;
   const wanted = Number(job.rows?.total ?? job.request?.n ?? 1);
   return html`<button type="button" ref=${ref} class=${`thumb tile ${job.state}`} aria-current=${isShown ? "true" : undefined} aria-label=${name} title=${name} onClick=${() => look(job.id, image?.id)}>

@@ -1,6 +1,6 @@
 /** What the page knows of the server, as signals: API → signals → views. Views keep nothing that the server knows. */
 import { computed, effect, signal } from "@preact/signals";
-import { ApiError, newKey, request, ROOT } from "./api.js";
+import { ApiError, filePath, newKey, request, ROOT } from "./api.js";
 import { t, toast } from "./ui.js";
 
 /** @typedef {import("./types.js").JobView} JobView */
@@ -178,6 +178,10 @@ function told(kind, data) {
 
 let source = /** @type {EventSource | null} */ (null);
 let poll = 0;
+const LINKS = new Set(["url", "thumbnail_url", "preview_url", "comparison_url", "archive_url"]);
+
+/** Streams cannot be asked for links as paths. @param {string} name @param {any} value */
+const ownPath = (name, value) => (typeof value === "string" && LINKS.has(name) ? filePath(value) : value);
 
 /** Follow everything of the caller's, for as long as the page lives. */
 export function follow() {
@@ -194,7 +198,7 @@ export function follow() {
     if (stream.readyState === EventSource.CLOSED && source === stream) setTimeout(() => source === stream && follow(), POLL_MS);
   };
   for (const kind of /** @type {const} */ (["job", "image", "review", "health"])) {
-    stream.addEventListener(kind, (event) => told(kind, JSON.parse(event.data)));
+    stream.addEventListener(kind, (event) => told(kind, JSON.parse(event.data, ownPath)));
   }
   stream.addEventListener("reset", () => void readAgain().then(() => told("reset")));
   stream.addEventListener("end", () => stream.close()); // another tab follows; this one asks now and then
