@@ -112,16 +112,12 @@ def test_a_batch_is_deleted_with_its_rows(open_press: Open, press: Studio) -> No
 
 
 def test_a_campaign_tells_its_texts_and_paints_a_piece_again(open_press: Open, press: Studio) -> None:
-    asked = {
-        "operation": "campaign",
-        "brief": "Spring Festival sale of red apples, in English and Chinese",
-        "channels": ["post"],
-        "steps": 2,
-    }
+    brief = "Spring Festival sale of red apples, in English and Chinese"
+    asked = {"operation": "campaign", "brief": brief, "channels": ["post"], "steps": 2}
     job = press.finished(press.request("POST", "/v1/jobs", json=asked).json()["id"])
     pieces = job["request"]["pieces"]
     page = open_press(f"#/gallery/{job['id']}")
-    expect(page.get_by_role("heading", name=asked["brief"])).to_be_visible()
+    expect(page.get_by_role("heading", name=brief)).to_be_visible()
     expect(rows(page)).to_have_count(2)
     page.get_by_role("radio", name="Texts").check(force=True)
     table = page.get_by_role("table")

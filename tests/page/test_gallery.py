@@ -224,7 +224,7 @@ def test_settings_are_used_again_where_they_belong(open_shelf: Open, shelf: Stud
     [image] = listed(shelf, q="needle")
     page = open_shelf(f"#/gallery/{image['id']}")
     detail(page).get_by_role("button", name="Use these settings").click()
-    expect(page.get_by_label("What to paint")).to_have_value(image["prompt"])
+    expect(page.get_by_role("textbox", name="What to paint")).to_have_value(image["prompt"])
     source = upload(shelf, 7)
     region = {"x": 0.25, "y": 0.25, "width": 0.5, "height": 0.5}
     asked = {"operation": "inpaint", "image": source, "region": region, "feather": 8, "steps": 2}
