@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.page.support.opening import PHONE, opener, sidewise
-from tests.page.support.shelf import detail, made, tiles
+from tests.page.support.shelf import detail, fact, made, tiles
 from tests.page.support.studios import OwnStudio
 from tests.support.studio import SCRIPTED, Studio
 
@@ -162,3 +162,20 @@ def test_what_is_gone_says_so(open_press: Open) -> None:
     expect(page.get_by_role("heading", name="This batch is not here any more.")).to_be_visible()
     page.get_by_role("link", name="Back to the gallery").click()
     expect(page.get_by_role("heading", name="Gallery")).to_be_visible()
+
+
+def test_a_guest_sees_what_the_link_shows_and_deletes_nothing(own_studio: OwnStudio, browser: Browser) -> None:
+    studio = own_studio(with_key=True, settings=SCRIPTED)
+    studio.finished(made(studio, "not for guests"))
+    image = studio.finished(made(studio, "for a guest"))["images"][0]
+    with opener(browser, studio) as opened:
+        page = opened(f"#/{image['studio_url'].partition('#/')[2]}")
+        page.get_by_role("link", name="Gallery").click()
+        expect(tiles(page)).to_have_count(1)
+        expect(page.get_by_role("button", name="Select")).to_have_count(0)
+        expect(page.get_by_role("radio", name="Uploads")).to_have_count(0)
+        tiles(page).click()
+        expect(detail(page).get_by_text("for a guest", exact=True)).to_be_visible()
+        expect(fact(page, "Size")).to_have_text("64 × 64 px")
+        expect(detail(page).get_by_role("link", name="Edit")).to_be_visible()
+        expect(detail(page).get_by_role("button", name="Delete")).to_have_count(0)

@@ -127,7 +127,6 @@ add({
   "gallery.inside": ["inside {share}", "区域内 {share}"],
   "gallery.outside": ["outside {share}", "区域外 {share}"],
   "gallery.was_there": ["by an equal picture that was there", "已有相同的图片，无需重绘"],
-  "gallery.approved_by": ["Approved", "已通过"],
 
   "gallery.batch": ["Batch", "批量任务"],
   "gallery.campaign": ["Campaign", "成套图片"],
