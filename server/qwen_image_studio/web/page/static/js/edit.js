@@ -2,7 +2,7 @@
 import { html, Button, t, fmt, useEffect, useKeys, useMemo, useRef, useSignal } from "./ui.js";
 import { ApiError, filePath, request } from "./api.js";
 import { go, route } from "./router.js";
-import { cancelJob, followJob, isGuest, jobs, me, onEvent, retryJob, submit, tell } from "./store.js";
+import { cancelJob, followJob, isGuest, jobs, line, me, onEvent, retryJob, submit, tell } from "./store.js";
 import { JobBar, standing } from "./job.js";
 import { Board, openBoard } from "./board.js";
 import { clamp, pinch } from "./view.js";
@@ -45,9 +45,12 @@ function Start({ why }) {
 function Opened({ id }) {
   const chain = useSignal(/** @type {ImageChain | null} */ (null));
   const why = useSignal("");
+  const turn = useRef(0);
   const read = async () => {
+    const mine = ++turn.current;
     try {
-      chain.value = await request("GET", `/v1/images/${encodeURIComponent(id)}/chain`);
+      const found = await request("GET", `/v1/images/${encodeURIComponent(id)}/chain`);
+      if (mine === turn.current) chain.value = found; // else news came meanwhile
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       if (error.isLost) return tell(error);
@@ -56,7 +59,9 @@ function Opened({ id }) {
     }
   };
   useEffect(() => {
-    void read();
+    if (line.value === "live" && !chain.peek() && !why.peek()) void read(); // again where the line was lost
+  }, [line.value]);
+  useEffect(() => {
     const offs = [onEvent("reset", read), onEvent("image", (/** @type {{id: string, deleted: boolean, parent_ids: string[]}} */ news) => {
       const known = chain.peek();
       if (!known) return;
@@ -95,7 +100,7 @@ function useTries(edit) {
   const drop = (/** @type {string} */ id) => (edit.value = { ...edit.peek(), jobs: edit.peek().jobs.filter((each) => each !== id) });
   useEffect(() => {
     for (const id of ids) if (!jobs.peek().get(id)?.request) followJob(id).then((job) => job ?? drop(id), tell);
-  }, [ids.join()]);
+  }, [ids.join(), line.value]);
   const found = ids.map((id) => jobs.value.get(id)).filter((job) => job !== undefined);
   const cancelled = found.find((job) => job.state === "cancelled");
   useEffect(() => void (cancelled && drop(cancelled.id)), [cancelled?.id]);
@@ -240,7 +245,7 @@ function Work({ chain }) {
         </div>
         <div class="edit-verdict">
           <${Button} onClick=${adjust}>${t(result.job.operation === "inpaint" || result.job.operation === "outpaint" ? "edit.adjust" : "edit.back")}<//>
-          <${Button} icon="refresh-cw" busy=${busy.value} onClick=${() => again(result.job)}>${t("edit.again")}<//>
+          ${result.job.engine !== "cv" && html`<${Button} icon="refresh-cw" busy=${busy.value} onClick=${() => again(result.job)}>${t("edit.again")}<//>`}
           <${Button} kind="primary" icon="check" onClick=${() => keep(result.image)}>${t("edit.keep")}<//>
         </div>
       </div>`}

@@ -78,8 +78,11 @@ export function modelFor(operation) {
   return able.find((model) => model.id === settings.value.model) ?? able[0];
 }
 
+/** Return the speeds that a model has here. @param {ModelView | undefined} model */
+export const tiersOf = (model) => model?.tiers.filter((each) => each.lora_here !== false) ?? [];
+
 /** Return the speed that was chosen, where the model has it. @param {ModelView | undefined} model */
-export const tierOf = (model) => model?.tiers.find(({ tier }) => tier === settings.value.tier) ?? model?.tiers[0];
+export const tierOf = (model) => tiersOf(model).find(({ tier }) => tier === settings.value.tier) ?? tiersOf(model)[0];
 
 /**
  * Return the parameters of the job that does what was drawn and said.

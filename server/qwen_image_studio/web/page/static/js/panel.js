@@ -2,7 +2,7 @@
 import { html, Button, Field, Icon, Segments, Slider, t, fmt, useSignal } from "./ui.js";
 import { go } from "./router.js";
 import { isGuest, me } from "./store.js";
-import { FEATHERS, modelFor, modelsFor, settings, stepsOf, tierOf } from "./editing.js";
+import { FEATHERS, modelFor, modelsFor, settings, stepsOf, tierOf, tiersOf } from "./editing.js";
 import { PickerDialog } from "./picker.js";
 
 /** @typedef {import("./editing.js").Edit} Edit */
@@ -97,7 +97,7 @@ function History({ chain, shown }) {
 /** Choose how fast it is painted. @param {{operation: Operation}} props */
 function Speed({ operation }) {
   const model = modelFor(operation);
-  const tiers = model?.tiers.filter((each) => each.lora_here !== false) ?? [];
+  const tiers = tiersOf(model);
   if (tiers.length < 2) return null;
   const options = tiers.map(({ tier, seconds }) => ({
     value: tier,
