@@ -4,19 +4,20 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.page.support.board import DRAFT, Editing, upload
+from tests.page.support.board import Editing, upload
 from tests.page.support.fingers import Fingers
 from tests.page.support.opening import DESK, PHONE, Opener, Size
 from tests.support.studio import Studio
 from tests.support.waiting import until
 
+TURNED = "rotate it 180 degrees"
+"""Words that are done at once, without a model."""
+
 
 def _compared(open_page: Opener, studio: Studio, *, size: Size = DESK, touch: bool = False) -> Editing:
     page = open_page(f"#/edit/{upload(studio)}", size=size, touch=touch)
-    page.evaluate(DRAFT)
-    page.reload()
     editing = Editing(page, studio).ready()
-    editing.words.fill("make it green")
+    editing.words.fill(TURNED)
     editing.apply.click()
     editing.compared()
     return editing
@@ -90,7 +91,7 @@ def test_a_held_key_shows_the_picture_before(open_page: Opener, studio: Studio) 
     editing.words.focus()
     page.keyboard.press("End")
     page.keyboard.press("\\")
-    expect(editing.words).to_have_value("make it green\\")
+    expect(editing.words).to_have_value(f"{TURNED}\\")
 
 
 def test_a_finger_moves_the_handle_and_two_zoom(open_page: Opener, studio: Studio) -> None:
