@@ -17,7 +17,6 @@ add({
   "job.done": ["Done", "完成"],
   "job.failed": ["That did not work", "没有成功"],
   "job.cancelled": ["Cancelled", "已取消"],
-  "job.cancelling": ["Cancelling", "正在取消"],
   "job.cancel": ["Cancel", "取消"],
   "job.again": ["Try again", "重试"],
   "job.progress": ["Progress", "进度"],

@@ -67,7 +67,6 @@ add({
   "edit.changed.both": ["Changed inside {inside} · outside {outside}", "区域内改变 {inside} · 区域外 {outside}"],
   "edit.changed.grown": ["Extended · the picture itself changed {outside}", "已扩展 · 原画面改变 {outside}"],
   "edit.adjust": ["Adjust area", "调整区域"],
-  "edit.adjust.whole": ["Back", "返回"],
   "edit.again": ["Try again", "再试一次"],
   "edit.keep": ["Keep", "保留"],
   "edit.try": ["{i} of {n}", "第 {i} 张，共 {n} 张"],

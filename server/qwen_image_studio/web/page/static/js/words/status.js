@@ -32,7 +32,6 @@ add({
   "status.adjust": ["Adjust", "调整"],
   "status.batch": ["Batch", "批量"],
   "status.campaign": ["Campaign", "营销活动"],
-  "status.contact_sheet": ["Contact sheet", "缩略图总览"],
   "status.queue": ["Queue", "队列"],
   "status.queue_empty": ["Nothing waits and nothing runs.", "没有排队或进行中的任务。"],
   "status.in_review": ["{n} {n|job waits|jobs wait} for a reviewer", "{n} 个任务等待审核"],
