@@ -1,4 +1,4 @@
-"""The files of the studio page: other people's as they are, held against what is said of them, and how much there is."""
+"""The files of the studio page: other people's, held against what is said of them; who imports whom; how much it is."""
 
 import hashlib
 import json
@@ -25,6 +25,12 @@ SAID_BY = {
 }
 """What the text of each licence says."""
 MOST_LINES = 350
+KIB = 1024
+MOST_STYLES_KIB = 32
+MOST_KIB = {"signin": 72, "paint": 80, "edit": 192, "gallery": 160, "review": 160, "status": 128}
+"""Most KiB of scripts before a screen is drawn. Paint is what is seen first; the others are opened from it."""
+MOST_TRAVELLING_KIB = 150
+"""Most KiB of all scripts as they travel, compressed."""
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +149,27 @@ def loaded_first(page: Page, *beginning: str) -> set[Path]:
 # -- how much there is ---------------------------------------------------------------------------------------------
 
 
+def sent(page: Page, files: set[Path]) -> int:
+    """Return how many bytes of some files are sent."""
+    return sum(len(page.files[file.relative_to(STATIC.resolve()).as_posix()]) for file in files)
+
+
+@pytest.mark.parametrize(("screen", "most_kib"), MOST_KIB.items(), ids=MOST_KIB)
+def test_a_screen_needs_few_scripts(page: Page, screen: str, most_kib: int) -> None:
+    assert sent(page, loaded_first(page, "main.js", f"{screen}.js")) <= most_kib * KIB
+
+
+def test_all_scripts_together(page: Page) -> None:
+    scripts = [path for path in page.packed if path.endswith("js")]
+    assert len(scripts) > 50
+    assert sum(len(page.packed[path]) for path in scripts) <= MOST_TRAVELLING_KIB * KIB
+
+
+@pytest.mark.parametrize("screen", MOST_KIB)
+def test_a_screen_needs_few_styles(page: Page, screen: str) -> None:
+    assert len(page.files["css/base.css"]) + len(page.files[f"css/{screen}.css"]) <= MOST_STYLES_KIB * KIB
+
+
 @pytest.mark.parametrize("path", [*SCRIPTS.rglob("*.js"), *STYLES.glob("*.css")], ids=lambda path: path.name)
 def test_no_file_is_long(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
@@ -156,5 +183,3 @@ def test_the_icons_that_are_shown_are_in_the_sprite() -> None:
     code = "\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS.glob("*.js"))
     shown = set(re.findall(r'<\$\{Icon\} name="([^"]+)"|\bicon(?:=|: ?)"([^"]+)"', code))
     assert {name for pair in shown for name in pair if name} - set(drawn) == set()
-    quoted = set(re.findall(r'["\']([a-z0-9-]+)["\']', code))
-    assert [name for name in drawn if name not in quoted] == [], "is drawn, and shown nowhere"
