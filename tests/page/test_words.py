@@ -18,11 +18,11 @@ SCRIPTS = PAGE / "static/js"
 READER = Path(__file__).parent / "node/words/read.mjs"
 OPEN = "\x01"
 """What is known only while the page runs."""
-NAMES = re.compile(r"Qwen-Image Studio|LoRAs?|Dify|GPU|ZIP")
-"""Names that are the same in every language."""
+NAMES = re.compile(r"Qwen-Image Studio|LoRAs?|Dify|GPU|ZIP|qis_…")
+"""Names that are the same in every language, and how an API key begins."""
 HAN = re.compile("[\u3400-\u9fff]")
 WORD = re.compile(r"[^\W\d_]{2,}")
-OWN_NAMES = {"shell.language"}
+OWN_NAMES = {"shell.language", "signin.speak"}
 """Each language is offered by its own name."""
 OF_THE_API = {"colours.js"}
 """Has the server's names of colours, with what they are called in Chinese prompts."""

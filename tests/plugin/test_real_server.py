@@ -1,11 +1,13 @@
 """The whole way: Dify's daemon protocol, the plugin on both SDKs, the real server, the miniature's pictures."""
 
 import io
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import requests
 from PIL import Image
 
 from tests.plugin.test_tools import VARIABLES
@@ -133,6 +135,33 @@ def test_a_template_is_filled_by_the_server(
     refused = plugin.invoke(PROVIDER, "image_edit", wrong, credentials)
     assert refused.error is not None
     assert "slots.new: is missing" in refused.error.message
+
+
+def test_the_link_of_an_answer_lets_whoever_has_it_edit_the_picture(
+    plugin: Daemon, credentials: dict[str, object], studio: Studio
+) -> None:
+    """A person without a key; the page takes id and signature from the fragment and asks for a session by them."""
+    image_id, link = painted_with_link(plugin, credentials)
+    place, _, signature = link.partition("?k=")
+    assert place == f"{studio.url}/#/edit/{image_id}"
+    with requests.Session() as person:
+        alone = person.get(f"{studio.url}/v1/images/{image_id}", timeout=60)
+        opened = person.post(f"{studio.url}/v1/session", json={"image_id": image_id, "k": signature}, timeout=60)
+        seen = person.get(f"{studio.url}/v1/images/{image_id}", timeout=60)
+        other = person.get(f"{studio.url}/v1/keys", timeout=60)
+    assert (alone.status_code, opened.status_code, seen.status_code) == (401, 204, 200), opened.text
+    assert seen.json()["id"] == image_id
+    assert other.status_code == 404
+
+
+def painted_with_link(plugin: Daemon, credentials: dict[str, object]) -> tuple[str, str]:
+    """Paint a picture; its id, and the link to its editor, which stands once in the JSON and not in the line."""
+    outcome = called(plugin, "image_generation", credentials, prompt="a cup", seed=11)
+    link = str(outcome.variables["studio_url"])
+    assert outcome.jsons[0]["studio_url"] == link
+    assert json.dumps(outcome.jsons).count("#/edit/") == 1
+    assert "#/edit/" not in outcome.texts[0]
+    return str(outcome.variables["image_id"]), link
 
 
 def test_a_wrong_id_and_a_wrong_model_are_said_by_the_server(plugin: Daemon, credentials: dict[str, object]) -> None:
