@@ -8,7 +8,7 @@
 import { Button, effect, html, t, useEffect, useKeys, useLayoutEffect, useMemo, useRef, useSignal } from "./ui.js";
 import { brush, openBoard, tool } from "./drawing.js";
 import { Camera } from "./camera.js";
-import { Cursor } from "./cursor.js";
+import { ARROWS, Cursor } from "./cursor.js";
 import { Handles } from "./extend.js";
 import { Overlay } from "./overlay.js";
 import { followPointers } from "./pointers.js";
@@ -166,6 +166,8 @@ export function Board({ board, src, alt = "", preview = null, locked = false, ov
 
   const looks = locked || Boolean(over);
   const place = board.view.value && size.value.width ? placed(board.view.value, board.frame.value) : null;
+  /** Show that the board has the keys, or not: a key such as B, pressed while one draws, is no reason to. @param {boolean} now */
+  const byKeys = (now) => stage.current?.toggleAttribute("data-keys", now);
   /** Give the keys back to the board after a click elsewhere on it, so that the space bar pans. @param {MouseEvent} event */
   const clicked = ({ detail, target }) => {
     if (detail && target instanceof Element && target.closest("button")) stage.current?.focus({ preventScroll: true });
@@ -184,8 +186,16 @@ export function Board({ board, src, alt = "", preview = null, locked = false, ov
           aria-label=${t("board.stage")}
           aria-describedby="board-keys"
           data-tool=${looks ? "hand" : tool.value}
-          onKeyDown=${(/** @type {KeyboardEvent} */ event) => parts.current?.cursor.press(event)}
-          onBlur=${() => parts.current?.cursor.leave()}
+          onFocus=${() => stage.current?.matches(":focus-visible") && byKeys(true)}
+          onPointerDown=${() => byKeys(false)}
+          onKeyDown=${(/** @type {KeyboardEvent} */ event) => {
+            if (event.key in ARROWS) byKeys(true);
+            parts.current?.cursor.press(event);
+          }}
+          onBlur=${() => {
+            byKeys(false);
+            parts.current?.cursor.leave();
+          }}
         >
           <${Margins} board=${board} />
           <${Picture} board=${board} src=${src} alt=${alt} />

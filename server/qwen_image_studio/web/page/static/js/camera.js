@@ -7,11 +7,14 @@ import { centred, clamp, fit, pan, zoom } from "./view.js";
 /** @typedef {import("./view.js").Point} Point */
 
 /** Room for the tools around a picture that is shown whole, in pixels. */
-const ROOM = { left: 96, top: 84, right: 48, bottom: 84 };
-/** The same on a phone, where the tools stand above and below the board: all around, and where handles need theirs. */
-const NARROW = 8;
-const HANDLED = 28;
-const PHONE = matchMedia("(max-width: 760px)");
+const WIDE = { left: 96, top: 84, right: 48, bottom: 84 };
+/** The same where the settings stand above the board. */
+const COMPACT = { left: 88, top: 28, right: 32, bottom: 76 };
+/** On a phone all tools stand above and below it; handles need some room. */
+const NARROW = { left: 8, top: 8, right: 8, bottom: 8 };
+const HANDLED = { left: 28, top: 28, right: 28, bottom: 28 };
+const IS_COMPACT = matchMedia("(max-width: 1240px)");
+const IS_PHONE = matchMedia("(max-width: 760px)");
 
 export class Camera {
   /** @param {Drawing} board */
@@ -23,8 +26,8 @@ export class Camera {
 
   /** The part of the board that the tools leave free. */
   get room() {
-    const around = tool.value === "extend" ? HANDLED : NARROW;
-    const { left, top, right, bottom } = PHONE.matches ? { left: around, top: around, right: around, bottom: around } : ROOM;
+    const phone = tool.value === "extend" ? HANDLED : NARROW;
+    const { left, top, right, bottom } = IS_PHONE.matches ? phone : IS_COMPACT.matches ? COMPACT : WIDE;
     return { x: left, y: top, width: Math.max(40, this.width - left - right), height: Math.max(40, this.height - top - bottom) };
   }
 

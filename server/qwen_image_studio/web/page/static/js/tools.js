@@ -57,7 +57,7 @@ export function ToolBar({ board, onSizing }) {
 function BrushSize({ onSizing }) {
   const id = useName("brush");
   const end = () => onSizing(false);
-  return html`<div class="board-brush">
+  return html`<div class="board-brush" title=${`${t("board.brush")} ([ ])`}>
     <label for=${id}>${t("board.brush")}</label>
     <input
       id=${id}
@@ -106,7 +106,7 @@ function AreaActions({ board }) {
     }
   };
   return html`
-    <${Button} icon="contrast" class="board-invert" onClick=${board.invert}>${t("board.invert")}<//>
+    <${Button} icon="contrast" class="board-invert" label=${t("board.invert")} onClick=${board.invert}>${t("board.invert")}<//>
     <${Button} icon="x" disabled=${!board.coverage.value} onClick=${board.clear}>${t("board.clear")}<//>
     <label class="button lone board-file" title=${t("board.file")}>
       <${Icon} name="upload" />
