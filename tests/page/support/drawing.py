@@ -7,7 +7,13 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
+from tests.page.support.opening import Opener
+from tests.support.pictures import saved
+from tests.support.studio import Studio
+
 Point = tuple[float, float]
+SIZE = (640, 427)
+"""Size of a picture, where a test says nothing else."""
 
 _EXPORT = """async ([id, width, height]) => {
   const main = document.querySelector("script[type=module]").src;
@@ -92,3 +98,18 @@ class Board:
             [f"studio.draft.board.{self.image_id}", done, undone],
         )
         return steps
+
+
+class Boards:
+    """Opens the Edit screen with a picture of one colour."""
+
+    def __init__(self, open_page: Opener, studio: Studio) -> None:
+        self._open, self._studio = open_page, studio
+
+    def __call__(self, colour: str = "white", *, picture_size: tuple[int, int] = SIZE, **how: Any) -> Board:
+        """Open it; ``how`` is what an `Opener` takes."""
+        picture = saved(Image.new("RGB", picture_size, colour), "PNG")
+        answer = self._studio.request("POST", "/v1/images", files={"image": ("picture.png", picture, "image/png")})
+        assert answer.status_code == 201, answer.text
+        image = str(answer.json()["id"])
+        return Board(self._open(f"#/edit/{image}", studio=self._studio, **how), image, picture_size)
