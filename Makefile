@@ -9,7 +9,7 @@ PROCESSES ?= 3
 # One output after the other, where make can do that: macOS has 3.81, which cannot.
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help setup setup-tests setup-bench setup-package setup-clients setup-page demo serve check quick-tests test test-services test-page clients test-training coverage lint bench bench-queue bench-fleet bench-chaos bench-load bench-cache bench-gpu bench-tiers bench-safety bench-limits bench-pictures bench-page fuzz trace declare vendor package clean
+.PHONY: help setup setup-tests setup-bench setup-package setup-clients setup-page demo serve check quick-tests test test-services test-page clients test-training coverage lint bench bench-queue bench-fleet bench-chaos bench-load bench-cache bench-gpu bench-tiers bench-safety bench-limits bench-pictures bench-page screens fuzz trace declare vendor package clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -131,6 +131,9 @@ declare: setup-tests ## write the tools' YAML, provider and manifest from declar
 
 vendor: ## take the page's libraries and icons anew from their packages, as vendor.toml names them
 	@$(PYTHON) .ci/vendor.py
+
+screens: setup-page ## take the pictures of docs/studio.md anew
+	STUDIO_SCREENS=write $(RUN) -m pytest tests/page/test_screens.py --quiet
 
 package: setup-package ## write dist/*.difypkg
 	@.venv-package/bin/python .ci/package.py

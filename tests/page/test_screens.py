@@ -1,0 +1,102 @@
+"""The pictures of docs/studio.md: each screen with something on it, painted by the miniature.
+
+``make screens`` writes them; else it is only seen that each screen comes to where its picture would be taken.
+"""
+
+import math
+import os
+from io import BytesIO
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.page.support.opening import Opener
+from tests.page.support.screens import settle
+from tests.page.support.studios import Hold
+from tests.support import ROOT
+from tests.support.studio import Studio
+
+WRITES = os.environ.get("STUDIO_SCREENS") == "write"
+TIER = "quality" if WRITES else "draft"
+WORDS = (
+    *("a red apple on a blue background", "a panda on a pink background", "a rocket on a purple background"),
+    *("a lion on a green background", "a yellow cup on a white background", "a blue boat on an orange background"),
+)
+NUMBER = 18 if WRITES else 4
+MOST_BYTES = 90_000
+
+
+@pytest.fixture(scope="module")
+def pictures(studio: Studio) -> list[str]:
+    """Ids of pictures of what the miniature knows, oldest first."""
+    jobs = [
+        studio.submit(prompt=WORDS[number % len(WORDS)], tier=TIER, seed=number, user="screens")["id"]
+        for number in range(NUMBER)
+    ]
+    return [studio.finished(job)["images"][0]["id"] for job in jobs]
+
+
+def taken(page: Page, name: str) -> None:
+    """Take the picture of a screen, where pictures are to be written."""
+    settle(page)
+    page.mouse.move(1439, 899)
+    if not WRITES:
+        return
+    shot = Image.open(BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
+    buffer = BytesIO()
+    shot.save(buffer, "WEBP", quality=82, method=6)
+    assert len(buffer.getvalue()) <= MOST_BYTES, f"{name}: {len(buffer.getvalue())} bytes"
+    (ROOT / f"docs/studio-{name}.webp").write_bytes(buffer.getvalue())
+
+
+def test_paint(open_page: Opener, pictures: list[str]) -> None:
+    page = open_page("#/paint")
+    for prompt in (WORDS[1], WORDS[0]):
+        page.get_by_role("textbox", name="What to paint").fill(prompt)
+        page.get_by_role("group", name="Speed").get_by_text("Best" if WRITES else "Draft", exact=True).click()
+        page.get_by_role("button", name="Paint").click()
+        expect(page.get_by_role("img", name=prompt, exact=True)).to_be_visible()
+    taken(page, "paint")
+
+
+def test_edit_and_compare(open_page: Opener, pictures: list[str]) -> None:
+    page = open_page(f"#/edit/{pictures[0]}")
+    picture = page.locator(".board-picture")
+    expect(picture).to_be_visible()
+    settle(page)
+    box = picture.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    radius = box["width"] * 0.24
+    page.mouse.move(x + radius, y)
+    page.mouse.down()
+    for turn in range(1, 61):
+        shrunk = radius * (1 - turn / 60 * 0.9)
+        page.mouse.move(x + shrunk * math.cos(turn * 0.5), y + shrunk * math.sin(turn * 0.5))
+    page.mouse.up()
+    page.get_by_role("textbox", name="Your words").fill("a yellow cup")
+    taken(page, "edit")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_role("group", name="Result").get_by_role("button", name="Keep")).to_be_visible()
+    taken(page, "compare")
+
+
+def test_gallery(open_page: Opener, pictures: list[str]) -> None:
+    page = open_page("#/gallery")
+    expect(page.locator("li.tile").nth(NUMBER - 1)).to_be_attached()
+    taken(page, "gallery")
+
+
+def test_review(open_page: Opener, pictures: list[str], hold: Hold) -> None:
+    for number in range(3):
+        hold(WORDS[number], tier=TIER, seed=50 + number, steps=20 if WRITES else 2)
+    page = open_page("#/review")
+    expect(page.get_by_role("button", name="Approve")).to_be_visible()
+    taken(page, "review")
+
+
+def test_status(open_page: Opener, pictures: list[str]) -> None:
+    page = open_page("#/status")
+    expect(page.get_by_role("heading", level=2).first).to_be_visible()
+    taken(page, "status")

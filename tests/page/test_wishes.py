@@ -1,0 +1,26 @@
+"""Each wish of people has a test that holds it."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+WISHES = tomllib.loads((FOLDER / "wishes.toml").read_text(encoding="utf-8"))["wish"]
+NUMBER = 27
+
+
+def existing() -> set[str]:
+    """All tests of this folder, as FILE::NAME."""
+    return {
+        f"{file.stem}::{node.name}"
+        for file in FOLDER.glob("test_*.py")
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
+def test_each_wish_has_tests_that_exist() -> None:
+    assert len(WISHES) == NUMBER
+    assert all(wish["asks"] and wish["tests"] for wish in WISHES)
+    named = {test for wish in WISHES for test in wish["tests"]}
+    assert named <= existing(), named - tests_there_are()
