@@ -1,5 +1,6 @@
 """Everybody can use the page: with a reader, by keys alone, with little motion, on a small phone, by thumb."""
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import pytest
@@ -12,6 +13,8 @@ from tests.page.support.studios import Hold, OwnStudio
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 GRAVE = {"serious", "critical"}
+RUN = "(rules) => axe.run(document, {runOnly: rules, resultTypes: ['violations'], preload: false})"
+"""Without a look into style sheets, for which axe writes some of its own, against the policy."""
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 THEMES: tuple[Theme, ...] = ("light", "dark")
 NARROW = (360, 740)
@@ -29,13 +32,18 @@ def grave(page: Page) -> list[str]:
     """What axe finds in a page that is worse than moderate."""
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate(f"() => {{ {axe()} }}")
-    found = page.evaluate("(rules) => axe.run(document, {runOnly: rules, resultTypes: ['violations']})", RULES)
+    found = page.evaluate(RUN, RULES)
     return [
         f"{rule['id']} ({rule['impact']}): {node['target']} {node['html'][:160]}"
         for rule in found["violations"]
         if rule["impact"] in GRAVE
         for node in rule["nodes"]
     ]
+
+
+def told(found: Mapping[str, Sequence[str]]) -> str:
+    """What was found on which screen, in lines."""
+    return "\n".join(f"{screen}: {each}" for screen, all_of_it in found.items() for each in all_of_it)
 
 
 @pytest.fixture
@@ -55,7 +63,7 @@ def test_axe_finds_nothing_grave_on_any_screen(
     for name, path in screens(everything).items():
         go(page, path)
         found[name] = grave(page)
-    assert not any(found.values()), found
+    assert told(found) == ""
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -69,7 +77,7 @@ def test_axe_finds_nothing_grave_on_a_phone(open_page: Opener, everything: str, 
     page.get_by_role("button", name=said(page, "shell.more")).click()
     expect(page.get_by_role("dialog")).to_be_visible()
     found["more"] = grave(page)
-    assert not any(found.values()), found
+    assert told(found) == ""
 
 
 def test_axe_finds_nothing_grave_at_the_door(open_page: Opener, own_studio: OwnStudio) -> None:
@@ -139,16 +147,16 @@ def test_the_tab_key_reaches_everything_in_order_and_shows_where_it_is(open_page
     for name, path in screens(everything).items():
         go(page, path)
         page.evaluate(BEGIN)
-        told = wrong[name] = []
+        faults = wrong[name] = []
         for _ in range(200):
             page.keyboard.press("Tab")
             step = page.evaluate(WALK)
             if step is None:
                 break
-            told += [f"{fault}: {step['html']}" for fault in ("upward",) if step[fault]]
-            told += [f"not {virtue}: {step['html']}" for virtue in ("ringed", "forward") if not step[virtue]]
-        told += [f"missed: {each}" for each in page.evaluate(MISSED)]
-    assert not any(wrong.values()), wrong
+            faults += [f"{fault}: {step['html']}" for fault in ("upward",) if step[fault]]
+            faults += [f"not {virtue}: {step['html']}" for virtue in ("ringed", "forward") if not step[virtue]]
+        faults += [f"missed: {each}" for each in page.evaluate(MISSED)]
+    assert told(wrong) == ""
 
 
 def test_little_motion_is_asked_for_and_given(open_page: Opener, everything: str) -> None:
@@ -190,4 +198,4 @@ def test_nothing_is_wider_than_a_small_phone_nor_smaller_than_a_thumb(
         wrong[name] = ([f"{sidewise(page)} px too wide"] if sidewise(page) else []) + page.evaluate(
             SMALL_TARGETS, THUMB
         )
-    assert not any(wrong.values()), wrong
+    assert told(wrong) == ""

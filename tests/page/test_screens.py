@@ -54,7 +54,7 @@ def test_paint(open_page: Opener, pictures: list[str]) -> None:
     page = open_page("#/paint")
     for prompt in (WORDS[1], WORDS[0]):
         page.get_by_role("textbox", name="What to paint").fill(prompt)
-        page.get_by_role("group", name="Speed").get_by_text("Best" if WRITES else "Draft", exact=True).click()
+        page.get_by_role("radio", name="Best" if WRITES else "Draft").check()
         page.get_by_role("button", name="Paint").click()
         expect(page.get_by_role("img", name=prompt, exact=True)).to_be_visible()
     taken(page, "paint")
