@@ -131,7 +131,8 @@ MISSED = """
 () => {
   const group = (each) => each.type === "radio" && each.name;
   const passed = new Set(walked.map(group).filter(Boolean));
-  const all = document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]");
+  const within = document.querySelector("dialog:modal") ?? document;  // all beyond is inert
+  const all = within.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]");
   return [...all]
     .filter((each) => !each.disabled && each.tabIndex >= 0 && !each.closest("[inert]"))
     .filter((each) => each.checkVisibility({visibilityProperty: true}))

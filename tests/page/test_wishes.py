@@ -23,4 +23,4 @@ def test_each_wish_has_tests_that_exist() -> None:
     assert len(WISHES) == NUMBER
     assert all(wish["asks"] and wish["tests"] for wish in WISHES)
     named = {test for wish in WISHES for test in wish["tests"]}
-    assert named <= existing(), named - tests_there_are()
+    assert named <= existing(), named - existing()
