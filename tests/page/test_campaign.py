@@ -7,8 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.page.support.opening import Opener
-from tests.page.support.studios import OwnStudio
-from tests.support.studio import SCRIPTED, Studio
+from tests.support.studio import Studio
 
 
 @pytest.fixture
@@ -68,7 +67,11 @@ def test_a_brief_becomes_pieces_a_sheet_and_a_zip(form: Page, studio: Studio) ->
     assert [piece["channel"] for piece in again["pieces"]] == ["story"]
 
 
-def test_its_look_is_kept_and_its_settings_come_back(form: Page, studio: Studio) -> None:
+def test_its_look_is_kept_and_its_settings_come_back(form: Page, studio: Studio, painted: list[str]) -> None:
+    product = form.get_by_role("group", name="Picture of the product")
+    product.get_by_role("button", name="Add a picture").click()
+    form.get_by_role("dialog").get_by_role("button", name="a red apple on a table").first.click()
+    expect(product.get_by_role("img", name="Picture 1")).to_be_visible()
     form.get_by_role("textbox", name="What, for whom, when").fill("春节苹果大促")
     form.get_by_role("checkbox", name="Banner", exact=True).check()
     form.get_by_role("button", name="Paint campaign").click()
@@ -85,6 +88,8 @@ def test_its_look_is_kept_and_its_settings_come_back(form: Page, studio: Studio)
     expect(form.get_by_text("Saved as “festival”.")).to_be_visible()
     kept = studio.request("GET", "/v1/styles/festival").json()
     assert kept["palette"]
+    assert kept["reference"] == painted[0]
+    product.get_by_role("button", name="Remove picture 1").click()
 
     form.get_by_role("textbox", name="What, for whom, when").fill("")
     form.get_by_role("checkbox", name="Banner", exact=True).uncheck()
@@ -92,6 +97,7 @@ def test_its_look_is_kept_and_its_settings_come_back(form: Page, studio: Studio)
     expect(form.get_by_role("textbox", name="What, for whom, when")).to_have_value("春节苹果大促")
     expect(form.get_by_role("checkbox", name="Banner", exact=True)).to_be_checked()
     expect(form.get_by_role("checkbox", name="Chinese")).to_be_checked()
+    expect(product.get_by_role("img", name="Picture 1")).to_be_visible()
 
 
 def test_what_is_wrong_with_a_brief_is_said_at_its_field(form: Page) -> None:
@@ -105,17 +111,3 @@ def test_what_is_wrong_with_a_brief_is_said_at_its_field(form: Page) -> None:
     form.keyboard.press("Control+Enter")
     expect(style).to_be_focused()
     expect(form.get_by_role("alert")).to_contain_text("save_style: takes letters, digits")
-
-
-def test_a_piece_that_failed_says_why_beside_those_that_came(open_page: Opener, own_studio: OwnStudio) -> None:
-    page = open_page("#/paint", studio=own_studio(settings=SCRIPTED))
-    page.get_by_role("radio", name="Campaign").check()
-    page.get_by_role("textbox", name="What, for whom, when").fill("apples")
-    page.get_by_text("Say it part by part").click()
-    page.get_by_role("textbox", name="Product").fill("apples, bug@2 always")
-    page.get_by_role("checkbox", name="Post", exact=True).check()
-    page.get_by_role("checkbox", name="English").check()
-    page.get_by_role("button", name="Paint 1 picture").click()
-    piece = page.get_by_role("list", name="Pictures of the campaign").get_by_role("listitem")
-    expect(piece).to_contain_text("The worker failed at this job")
-    expect(page.get_by_role("button", name="Try again")).to_be_visible()

@@ -1,70 +1,13 @@
-"""The Paint screen: from words to pictures, with everything that happens on the way."""
+"""The Paint screen: from words to pictures, and the form."""
 
 import re
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Route, expect
 
 from tests.page.support.opening import Opener, sidewise
-from tests.page.support.studios import OwnStudio
-from tests.support.studio import SCRIPTED, Studio
-
-SCRIPT = '"><img src=x onerror=alert(1)>'
-
-
-@pytest.fixture(scope="module")
-def scripted(own_studio: OwnStudio) -> Studio:
-    """A server that paints plain colours, on cue of the prompt."""
-    return own_studio(settings=SCRIPTED)
-
-
-@pytest.fixture
-def open_scripted(open_page: Opener, scripted: Studio) -> Iterator[Any]:
-    """Open the page on that server, and leave it nothing to do."""
-    yield lambda **how: open_page("#/paint", studio=scripted, **how)
-    scripted.request("POST", "/v1/queue/cancel", json={"scope": "all"})
-
-
-def say(page: Page, prompt: str) -> None:
-    """Write a prompt."""
-    page.get_by_role("textbox", name="What to paint").fill(prompt)
-
-
-def paint(page: Page, prompt: str) -> None:
-    """Write a prompt and have it painted."""
-    say(page, prompt)
-    page.keyboard.press("Control+Enter")
-
-
-def results(page: Page) -> Locator:
-    """The right side."""
-    return page.get_by_role("region", name="Results")
-
-
-def strip(page: Page) -> Locator:
-    """The pictures of the visit, newest first."""
-    return page.get_by_role("list", name="Pictures of this visit").get_by_role("button")
-
-
-def picture(page: Page, prompt: str) -> Locator:
-    """The finished picture, in full view."""
-    return results(page).locator(".final.there").and_(page.get_by_alt_text(prompt))
-
-
-def box(locator: Locator) -> dict[str, float]:
-    """Where something is on the screen."""
-    found = locator.bounding_box()
-    assert found is not None
-    return dict(found)
-
-
-def requests_of(studio: Studio) -> list[dict[str, Any]]:
-    """What the newest jobs were asked for, newest first."""
-    jobs = studio.request("GET", "/v1/jobs", params={"limit": 20}).json()["data"]
-    return [job["request"] for job in jobs]
-
+from tests.page.support.painting import box, paint, picture, requests_of, results, say, strip
+from tests.support.studio import Studio
 
 # -- from words to a picture ------------------------------------------------------------------------------------------
 
@@ -123,21 +66,9 @@ def test_another_one_like_it_starts_from_the_picture(open_page: Opener, studio: 
     assert varied["seed"] != first["seed"]
 
 
-def test_an_idea_fills_in_the_prompt_and_text_is_text(open_scripted: Any) -> None:
-    page = open_scripted()
-    expect(page.get_by_role("heading", name="What will you paint?")).to_be_visible()
-    page.get_by_role("button", name="A panda on a pink background").click()
-    prompt = page.get_by_role("textbox", name="What to paint")
-    expect(prompt).to_have_value("A panda on a pink background")
-    expect(prompt).to_be_focused()
-    paint(page, SCRIPT)
-    expect(picture(page, SCRIPT)).to_be_visible()
-    assert page.locator('img[src="x"]').count() == 0
-
-
 def test_what_waits_for_a_reviewer_says_so(open_page: Opener) -> None:
     def held(route: Route) -> None:
-        body = {**route.request.post_data_json, "hold": True} if route.request.method == "POST" else None
+        body = {**(route.request.post_data_json or {}), "hold": True} if route.request.method == "POST" else None
         route.continue_(post_data=body)
 
     page = open_page("#/paint")
@@ -146,98 +77,6 @@ def test_what_waits_for_a_reviewer_says_so(open_page: Opener) -> None:
     paint(page, "a cup that waits")
     expect(results(page)).to_contain_text("1 picture waits for a reviewer")
     expect(results(page).locator(".final")).to_have_count(0)
-
-
-# -- what happens on the way ------------------------------------------------------------------------------------------
-
-
-def test_cancel_and_try_again(open_scripted: Any) -> None:
-    page = open_scripted()
-    paint(page, "forever preview")
-    expect(results(page)).to_contain_text("Step 1 of 20")
-    results(page).get_by_role("button", name="Cancel").click()
-    expect(results(page)).to_contain_text("Cancelled")
-    results(page).get_by_role("button", name="Try again").click()
-    expect(results(page)).to_contain_text("Step 1 of 20")
-    expect(strip(page)).to_have_count(2)
-
-
-def test_a_failed_job_says_why_and_is_tried_again_with_one_click(open_scripted: Any) -> None:
-    page = open_scripted()
-    paint(page, f"a cup, bug@2 {SCRIPT}")
-    failed = results(page).get_by_role("alert")
-    expect(failed).to_contain_text("That did not work")
-    expect(failed).to_contain_text("The worker failed at this job; the server's log has the cause.")
-    failed.get_by_role("button", name="Try again").click()
-    expect(picture(page, f"a cup, bug@2 {SCRIPT}")).to_be_visible()
-
-
-def test_a_new_job_does_not_take_away_what_is_looked_at(open_scripted: Any) -> None:
-    page = open_scripted()
-    paint(page, "forever, the first")
-    expect(results(page)).to_contain_text("Step 1 of 20")
-    for number, prompt in enumerate(("forever, the second", "forever, the third"), 2):
-        paint(page, prompt)
-        expect(strip(page)).to_have_count(number)
-    expect(results(page)).to_contain_text("Step 1 of 20")
-    expect(strip(page).nth(2)).to_have_attribute("aria-current", "true")
-    expect(strip(page).nth(0)).to_have_accessible_name("Place 2 in the queue: forever, the third")
-    strip(page).nth(1).click()
-    expect(results(page)).to_contain_text("Next in the queue")
-    strip(page).nth(2).click()
-
-    page.get_by_role("button", name="Cancel the other 2").click()
-    expect(page.get_by_role("button", name="Cancel the other")).to_have_count(0)
-    expect(strip(page).nth(0)).to_have_accessible_name("Cancelled: forever, the third")
-    expect(strip(page).nth(1)).to_have_accessible_name("Cancelled: forever, the second")
-    expect(results(page)).to_contain_text("Step 1 of 20")
-
-
-def test_after_a_reload_in_the_middle_everything_is_there_again(open_scripted: Any, scripted: Studio) -> None:
-    page = open_scripted()
-    paint(page, "a cup that is done")
-    expect(picture(page, "a cup that is done")).to_be_visible()
-    paint(page, "forever preview=90")
-    expect(results(page)).to_contain_text("Step 1 of 20")
-    page.get_by_role("radio", name="9:16").check()
-    page.get_by_text("More settings").click()
-    page.get_by_role("textbox", name="Keep out").fill("blur")
-    page.reload()
-    expect(results(page)).to_contain_text("Step 1 of 20")
-    expect(page.get_by_alt_text("Preview of the unfinished picture")).to_be_visible()
-    expect(strip(page)).to_have_count(2)
-    expect(page.get_by_role("textbox", name="What to paint")).to_have_value("forever preview=90")
-    expect(page.get_by_role("radio", name="9:16")).to_be_checked()
-    page.get_by_text("More settings").click()
-    expect(page.get_by_role("textbox", name="Keep out")).to_have_value("blur")
-    results(page).get_by_role("button", name="Cancel").click()
-    expect(results(page)).to_contain_text("Cancelled")
-    assert len(requests_of(scripted)) >= 2
-
-
-def test_the_keyboard_is_enough(open_scripted: Any) -> None:
-    page = open_scripted()
-    page.get_by_role("radio", name="Words").focus()
-    page.keyboard.press("Tab")
-    page.keyboard.type("a first cup")
-    page.keyboard.press("Control+Enter")
-    expect(picture(page, "a first cup")).to_be_visible()
-    page.keyboard.press("Tab")
-    page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("radio", name="4:3")).to_be_checked()
-    page.keyboard.press("Tab")
-    page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("radio", name="2", exact=True)).to_be_checked()
-    page.keyboard.press("Meta+Enter")
-    expect(strip(page)).to_have_count(3)
-    strip(page).first.focus()
-    page.keyboard.press("ArrowRight")
-    expect(strip(page).nth(1)).to_be_focused()
-    expect(strip(page).nth(1)).to_have_attribute("aria-current", "true")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    expect(picture(page, "a first cup")).to_be_visible()
-    expect(strip(page).nth(2)).to_be_focused()
 
 
 # -- the form ---------------------------------------------------------------------------------------------------------
