@@ -10,9 +10,9 @@ NUMBER = 27
 
 
 def existing() -> set[str]:
-    """All tests of this folder, as FILE::NAME."""
+    """Names of all tests of this folder."""
     return {
-        f"{file.stem}::{node.name}"
+        node.name
         for file in FOLDER.glob("test_*.py")
         for node in ast.parse(file.read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
