@@ -1,5 +1,6 @@
 """Review: a queue of held pictures, by keyboard alone; verdicts that can be taken back at first, and are never lost."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -82,7 +83,7 @@ def sent(page: Page) -> list[dict[str, Any]]:
 
     def note(request: Request) -> None:
         if request.method == "POST" and request.url.endswith("/review"):
-            found.append(request.post_data_json)
+            found.append(json.loads(request.post_data or "{}"))
 
     page.context.on("request", note)
     return found
