@@ -237,7 +237,7 @@ def test_settings_are_used_again_where_they_belong(open_shelf: Open, shelf: Stud
     expect(detail(page).get_by_role("slider")).to_be_visible()
     detail(page).get_by_role("button", name="Use these settings").click()
     expect(page).to_have_url(re.compile(f"#/edit/{source}$"))
-    expect(page.get_by_role("textbox", name="What should change?")).to_have_value("a hat")
+    expect(page.get_by_role("textbox", name="Your words")).to_have_value("a hat")
     expect(page.get_by_text("25% of the picture may change")).to_be_visible()
 
 
