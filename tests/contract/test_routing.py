@@ -96,7 +96,7 @@ def test_a_view_that_is_not_declared_is_listed_plainly(toy_app: Flask) -> None:
     assert paths["/toy/bare/{thing}"]["get"]["operationId"] == "toy_bare"
     assert [each["name"] for each in paths["/toy/bare/{thing}"]["get"]["parameters"]] == ["thing"]
     assert paths["/toy/bare"]["get"]["summary"] == "Say nothing of yourself."
-    assert paths["/toy/{name}"]["get"]["responses"].keys() == {"200", "401", "409", "422", "500", "503"}
+    assert paths["/toy/{name}"]["get"]["responses"].keys() == {"200", "401", "404", "409", "422", "500", "503"}
 
 
 def test_a_view_that_is_not_declared_needs_a_key(toy_client: FlaskClient) -> None:

@@ -1,5 +1,6 @@
 /** Boot, the frame around the screens, and who may see which. */
 import { ApiError, onRefused, request } from "./api.js";
+import { keepLink, showLink, watchTabs } from "./door.js";
 import { go, href, route } from "./router.js";
 import { Button, Dialog, effect, html, Icon, lang, loadStyles, question, render, signal, t, toast, toasts, useEffect, useSignal } from "./ui.js";
 import { deciding, held, isGuest, line, me, open, reviews, signOut, tell } from "./store.js";
@@ -166,6 +167,12 @@ effect(() => {
   unsay = said === "lost" ? toast(t("shell.line_lost"), { seconds: 0 }) : toast(t("shell.line_back"));
 });
 
+/** Return whether the server still knows who asks as the same. */
+async function isStill() {
+  const now = await request("GET", "/v1/me");
+  return ["kind", "key", "image_id"].every((each) => now[each] === /** @type {any} */ (me.value)?.[each]);
+}
+
 /** Go in: read who asks, and open the screens, or the door where nobody is known. */
 async function enter() {
   try {
@@ -185,16 +192,18 @@ async function boot() {
   let dead = null;
   if (query.k) {
     go(name, id, {}, { replace: true }); // before anything else can read it
-    try {
-      await request("POST", "/v1/session", { json: { image_id: id, k: query.k } });
-    } catch (error) {
-      dead = error instanceof ApiError ? error : null;
-    }
+    keepLink(id, query.k);
+  }
+  try {
+    await showLink();
+  } catch (error) {
+    dead = error instanceof ApiError ? error : null;
   }
   await enter();
   if (dead && door.value?.open) tell(dead);
   else if (dead) door.value = { open: false, why: dead };
   onRefused((error) => me.value && (door.value = { open: false, why: error }));
+  watchTabs(isStill);
 }
 
 render(html`<${App} />`, /** @type {HTMLElement} */ (document.getElementById("app")));

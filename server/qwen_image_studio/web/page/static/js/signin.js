@@ -1,5 +1,6 @@
 /** The door: what somebody sees whom the server does not know (any more), with what to do about it. */
-import { ApiError, request } from "./api.js";
+import { ApiError } from "./api.js";
+import { showKey } from "./door.js";
 import { Button, Field, html, Icon, lang, t, useEffect, useRef, useSignal } from "./ui.js";
 import { speak } from "./words.js";
 import "./words/signin.js";
@@ -27,7 +28,7 @@ export default function SignIn({ why, onOpen }) {
   useEffect(() => heading.current?.focus(), [led]);
   return html`<div class="door">
     <section class="card door-card" aria-labelledby="door-title">
-      <img src=${LOGO} alt="" width="44" height="44" />
+      <p class="row door-name"><img src=${LOGO} alt="" width="40" height="40" />Qwen-Image Studio</p>
       <h1 id="door-title" ref=${heading} tabindex="-1">${t(`signin.${led}`)}</h1>
       <p class="muted">${t(`signin.${led}_text`)}</p>
       ${led === "down" && why?.message && html`<p class="wrong" role="alert">${why.message}</p>`}
@@ -57,7 +58,7 @@ function KeyForm({ onOpen }) {
     if (wrong.value) return void field.current?.focus();
     busy.value = true;
     try {
-      await request("POST", "/v1/session", { json: { api_key: key.value.trim() } });
+      await showKey(key.value.trim());
       key.value = "";
       await onOpen();
     } catch (error) {

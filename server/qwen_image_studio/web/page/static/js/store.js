@@ -1,6 +1,7 @@
 /** What the page knows of the server, as signals: API → signals → views. Views keep nothing that the server knows. */
 import { computed, effect, signal } from "@preact/signals";
 import { ApiError, filePath, newKey, request, ROOT } from "./api.js";
+import { leaveAll } from "./door.js";
 import { t, toast } from "./ui.js";
 
 /** @typedef {import("./types.js").JobView} JobView */
@@ -284,7 +285,7 @@ export function onSignOut(run) {
 /** End the session, and take what was typed out of this browser. */
 export async function signOut() {
   await Promise.all([...unfinished].map((run) => run()));
-  await request("DELETE", "/v1/session");
+  await leaveAll();
   unfollow();
   visit.value = [];
   jobs.value = new Map();
