@@ -3,7 +3,7 @@ import { ApiError, onRefused, request } from "./api.js";
 import { keepLink, showLink, watchTabs } from "./door.js";
 import { go, href, route } from "./router.js";
 import { Button, Dialog, effect, html, Icon, lang, loadStyles, question, render, signal, t, toast, toasts, useEffect, useSignal } from "./ui.js";
-import { deciding, held, isGuest, line, me, open, reviews, signOut, tell } from "./store.js";
+import { can, deciding, held, isGuest, line, me, open, reviews, signOut, tell } from "./store.js";
 import { speak } from "./words.js";
 import "./words/shell.js";
 
@@ -11,8 +11,8 @@ import "./words/shell.js";
 
 /** @type {Record<string, Screen>} */
 const SCREENS = {
-  paint: { icon: "sparkles", load: () => import("./paint.js"), may: () => !isGuest.value },
-  edit: { icon: "square-pen", load: () => import("./edit.js"), may: () => true },
+  paint: { icon: "sparkles", load: () => import("./paint.js"), may: () => !isGuest.value && can("generate") },
+  edit: { icon: "square-pen", load: () => import("./edit.js"), may: () => isGuest.value || can("edit") },
   gallery: { icon: "layout-grid", load: () => import("./gallery.js"), may: () => true },
   review: { icon: "circle-check", load: () => import("./review.js"), may: () => reviews.value },
   status: { icon: "activity", load: () => import("./status.js"), may: () => !isGuest.value },
