@@ -2,9 +2,9 @@
 
 from playwright.sync_api import expect
 
-from tests.page.conftest import OwnStudio
 from tests.page.support.board import HEIGHT, WIDTH, Editing
 from tests.page.support.opening import Opener
+from tests.page.support.studios import OwnStudio
 from tests.support.studio import SCRIPTED
 
 
