@@ -89,6 +89,33 @@ def test_axe_finds_nothing_grave_at_the_door(open_page: Opener, own_studio: OwnS
         expect(page).to_have_title(f"{said(page, 'shell.sign_in')} · Qwen-Image Studio")
 
 
+@pytest.mark.parametrize("theme", THEMES)
+def test_axe_finds_nothing_grave_in_dialogs_forms_and_folds(
+    open_page: Opener, painted: list[str], theme: Theme
+) -> None:
+    page = open_page(theme=theme, reduced_motion=True)
+    found = {}
+
+    def look(name: str) -> None:
+        page.evaluate("() => document.querySelectorAll('main details').forEach((each) => (each.open = true))")
+        settle(page)
+        found[name] = grave(page)
+
+    for mode in ("words", "template", "campaign"):
+        page.get_by_role("radio", name=said(page, f"paint.mode.{mode}")).check()
+        look(mode)
+    go(page, f"#/gallery/{painted[0]}")
+    page.get_by_role("button", name=said(page, "gallery.delete"), exact=True).click()
+    expect(page.get_by_role("dialog")).to_have_count(2)
+    found["a question"] = grave(page)  # its button waits for the answer
+    page.keyboard.press("Escape")
+    go(page, f"#/edit/{painted[0]}")
+    page.get_by_role("button", name=said(page, "edit.other"), exact=True).click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    look("a picker")
+    assert told(found) == ""
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_each_screen_has_one_heading_and_its_own_title(open_page: Opener, everything: str, language: Language) -> None:
     page = open_page(language=language)
