@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, Page, expect
 from qwen_image_studio.database.connection import open_database
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.settings import Settings
-from tests.page.conftest import SMALL, OwnStudio
 from tests.page.support.opening import Opener, opener
+from tests.page.support.studios import SMALL, OwnStudio
 from tests.support.studio import Studio
 
 NOBODY = 401
