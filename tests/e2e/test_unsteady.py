@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.e2e.test_parts import ROOT
+from tests.support import ROOT
 
 
 def ran(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
