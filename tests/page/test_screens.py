@@ -19,10 +19,12 @@ from tests.support.studio import Studio
 
 WRITES = os.environ.get("STUDIO_SCREENS") == "write"
 TIER = "quality" if WRITES else "draft"
-WORDS = (
-    *("a red apple on a blue background", "a panda on a pink background", "a rocket on a purple background"),
-    *("a lion on a green background", "a yellow cup on a white background", "a blue boat on an orange background"),
-)
+THINGS = {
+    "red apple": "blue", "panda": "pink", "rocket": "purple", "lion": "green", "strawberry": "yellow", "fox": "white",
+    "birthday cake": "blue", "frog": "orange", "watermelon": "pink", "cat": "yellow", "pineapple": "purple",
+    "dog": "green",
+}  # fmt: skip
+WORDS = [f"a {thing} on a {colour} background" for thing, colour in THINGS.items()]
 NUMBER = 18 if WRITES else 4
 MOST_BYTES = 90_000
 
