@@ -15,7 +15,7 @@ from tests.support.waiting import until
 
 expect.set_options(timeout=PATIENCE_MS)
 
-PAINTED = ("a red apple on a table", "a yellow cup", "a blue boat", "a green tree")
+PAINTED = ("a red apple on a table", "a yellow cup by a window", "a blue boat", "a green tree")
 """Prompts of the pictures that are there from the beginning."""
 
 

@@ -70,6 +70,7 @@ def test_a_brief_becomes_pieces_a_sheet_and_a_zip(form: Page, studio: Studio) ->
 def test_its_look_is_kept_and_its_settings_come_back(form: Page, studio: Studio, painted: list[str]) -> None:
     product = form.get_by_role("group", name="Picture of the product")
     product.get_by_role("button", name="Add a picture").click()
+    form.get_by_role("dialog").get_by_role("searchbox").fill("on a table")
     form.get_by_role("dialog").get_by_role("button", name="a red apple on a table").first.click()
     expect(product.get_by_role("img", name="Picture 1")).to_be_visible()
     form.get_by_role("textbox", name="What, for whom, when").fill("春节苹果大促")

@@ -150,8 +150,8 @@ def test_references_go_along_in_their_order(edit: Edit, painted: list[str]) -> N
     editing = edit()
     page, image = editing.page, editing.page.url.split("/")[-1]
     page.get_by_role("button", name="Add picture 2 as a reference").click()
-    page.get_by_role("dialog").get_by_role("searchbox").fill("yellow cup")
-    page.get_by_role("dialog").get_by_role("button", name="a yellow cup").first.click()
+    page.get_by_role("dialog").get_by_role("searchbox").fill("by a window")
+    page.get_by_role("dialog").get_by_role("button", name="a yellow cup by a window").first.click()
     expect(page.get_by_role("img", name="Picture 2", exact=True)).to_be_visible()
     page.get_by_role("button", name="Add picture 3 as a reference").click()
     with page.expect_file_chooser() as chooser:

@@ -154,6 +154,7 @@ def test_a_style_is_chosen_by_name_and_a_picture_to_start_from_is_picked(
     page.get_by_text("More settings").click()
     page.get_by_role("combobox", name="Style").select_option("paper-cut")
     page.get_by_role("group", name="In the likeness of").get_by_role("button", name="Add a picture").click()
+    page.get_by_role("dialog").get_by_role("searchbox").fill("a blue boat")
     page.get_by_role("dialog").get_by_role("button", name="a blue boat").first.click()
     expect(page.get_by_role("slider", name="How far to go from it")).to_be_visible()
     kept = page.evaluate("JSON.stringify(localStorage)")
