@@ -17,13 +17,15 @@ def test_a_picture_grows_out_of_noise_in_the_shape_that_was_chosen(open_page: Op
     say(page, "a lion on a purple background")
     page.get_by_role("radio", name="16:9").check()
     page.get_by_role("radio", name="2", exact=True).check()
+    page.get_by_text("More settings").click()
+    page.get_by_role("textbox", name="Steps").fill("150")  # so that it is seen while it is painted
     page.get_by_role("button", name="Paint").click()
 
     frame = results(page).get_by_role("figure")
     expect(frame).to_be_visible()
     before = box(frame)
     assert before["width"] / before["height"] == pytest.approx(176 / 96, rel=0.02)
-    expect(results(page)).to_contain_text(re.compile(r"Step \d+ of 40"))
+    expect(results(page)).to_contain_text(re.compile(r"Step \d+ of 300"))
     preview = page.get_by_alt_text("Preview of the unfinished picture")
     expect(preview).to_be_visible()
     assert preview.evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 0
