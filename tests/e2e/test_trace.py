@@ -9,14 +9,15 @@ from benchmarks.calls import ROOT
 from benchmarks.trace import STAGES, Journey, trace
 from tests.support.database import runs_on_postgresql
 
-SUBMIT_FILES = 66 + 8 * runs_on_postgresql()
+SUBMIT_FILES = 69 + 8 * runs_on_postgresql()
 """Files of the server that a submit may touch. Besides its own way of 27 files it passes what a service for many people
 asks of it, a file or two for each: the address that it came from, limits of the key, usage, the policy on prompts, what
 is kept to ask for it again, callbacks, the call log; and a dozen for what spares painting: art directions, the keys of
 its pictures (their policy, the model's revision, alike prompts), the job that it may share, the pictures that may
 answer it; half a dozen for speeds: the tier's row, the LoRAs that may be asked for, and where a LoRA's file is;
-and eight for many hosts: the turns that PostgreSQL wants taken, the bell's port, announcer and kind, what workers
-offer; on PostgreSQL also its clock, and what hosts tell of themselves."""
+three for the page: its sessions and the guests of studio links; and eight for many hosts: the turns that PostgreSQL
+wants taken, the bell's port, announcer and kind, what workers offer; on PostgreSQL also its clock, and what hosts tell
+of themselves."""
 SPINE_FILES = 12
 """Files that may hand a generate on."""
 
