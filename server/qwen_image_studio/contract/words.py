@@ -61,6 +61,7 @@ class Operation(StrEnum):
     ADJUST = "adjust"
     BATCH = "batch"
     CAMPAIGN = "campaign"
+    LAYERS = "layers"
 
 
 class Way(StrEnum):
@@ -70,6 +71,8 @@ class Way(StrEnum):
     """From a description of the whole picture."""
     EDIT = "edit"
     """By an instruction that changes pictures."""
+    LAYERS = "layers"
+    """By taking a picture apart into layers."""
 
 
 class Cached(StrEnum):

@@ -123,8 +123,10 @@ class Model:
 
     @property
     def operations(self) -> tuple[Operation, ...]:
-        """Return the operations that the model does; inpaint and outpaint work in either way."""
-        return (*(Operation(way) for way in self.families), Operation.INPAINT, Operation.OUTPAINT)
+        """Return the operations that the model does; inpaint and outpaint work by a description or an instruction."""
+        paints = {Way.GENERATE, Way.EDIT} & self.families.keys()
+        parts = (Operation.INPAINT, Operation.OUTPAINT) if paints else ()
+        return (*(Operation(way) for way in self.families), *parts)
 
 
 _OFFICIAL_SIZES: Mapping[AspectRatio, Size] = {

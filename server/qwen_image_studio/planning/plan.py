@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from qwen_image_studio.contract.adjustments import Adjustment, Box
 from qwen_image_studio.contract.fields import Cell
 from qwen_image_studio.contract.loras import LoraUse
+from qwen_image_studio.contract.references import ReferenceRole
+from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import MIN_STEPS, Lane, OutputFormat, Precision, Tier, Way
 
 MAX_KEY_CHARS = 255
@@ -142,6 +144,12 @@ class PaintPlan(_Plan):
     """Box of the input on a larger canvas, in pixels; None where there is no such canvas."""
     passes: tuple[Pass, ...] = ()
     """Parts that are painted one after the other; none where the whole image is painted at once."""
+    background: Background = Background.AUTO
+    """What lies behind what is painted."""
+    layers: int = 0
+    """Number of layers that a picture is taken apart into; 0 where it is painted as one."""
+    roles: tuple[ReferenceRole, ...] = ()
+    """What each input is to the painting, in their order; none where nothing was said of any."""
     feather: int | None = None
     """Width of the soft edge of what a mask marks, in pixels of the image, inwards; None for the engine's own."""
 
@@ -158,8 +166,8 @@ class PaintPlan(_Plan):
 
     @property
     def images(self) -> int:
-        """Return the number of images: one for each seed."""
-        return len(self.seeds)
+        """Return the number of images: one for each seed, or the layers and what they make together."""
+        return len(self.seeds) * (self.layers + 1 if self.layers else 1)
 
     @property
     def run_steps(self) -> int:

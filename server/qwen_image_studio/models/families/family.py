@@ -55,6 +55,8 @@ class Family(ABC):
     """Whether the pipeline takes a negative prompt and ``true_cfg_scale``."""
     alpha = False
     """Whether its pictures can have transparency."""
+    layers = False
+    """Whether it takes a picture apart into layers."""
     float_latents = False
     """Whether its pipeline can keep latents in float32 whatever the weights are in."""
     key_value_cache = False
