@@ -1,8 +1,8 @@
 # The server, in one image for all its roles: serve (everything at once), or web, worker, light, safety and migrate one
 # by one.
 #
-#   docker build --tag qwen-image-studio:0.2.0 .
-#   docker build --tag qwen-image-studio:0.2.0-cpu --build-arg BASE=ubuntu:24.04 \
+#   docker build --tag qwen-image-studio:0.3.0 .
+#   docker build --tag qwen-image-studio:0.3.0-cpu --build-arg BASE=ubuntu:24.04 \
 #       --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu .
 #
 # The first has torch for CUDA 13.0 (driver 580 or newer) and is for workers with a card; the second has torch for
@@ -11,7 +11,7 @@
 ARG BASE=nvidia/cuda:13.0.2-base-ubuntu24.04
 FROM ${BASE}
 
-ARG VERSION=0.2.0
+ARG VERSION=0.3.0
 LABEL org.opencontainers.image.title="Qwen-Image Studio" \
       org.opencontainers.image.description="Self-hosted image server: durable jobs painted by Qwen-Image models" \
       org.opencontainers.image.version="${VERSION}" \

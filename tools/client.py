@@ -26,6 +26,7 @@ from tools.errors import (
     Unreachable,
 )
 from tools.exchange import NO_SUCH_ADDRESS, READ_TIMEOUT_S, Answer, Exchange, Update
+from tools.versions import MORE_IMAGES, MOST_IMAGES_BEFORE
 from tools.views import Health, Image, InputFile, Job, JobList, Painted, Reviewed, Style, StyleList
 
 __all__ = ["StudioClient", "Update"]
@@ -136,6 +137,7 @@ class StudioClient:
         answer = yield from self.exchange.patiently(
             lambda: self.exchange.send("POST", "/v1/jobs", headers=headers, **body),
             unreachable_until=self._short_patience(),
+            words=_words(params, files),
         )
         job = self.exchange.parsed(answer, Job)
         self._keys[job.id] = headers["Idempotency-Key"]
@@ -170,6 +172,7 @@ class StudioClient:
             answer = yield from self.exchange.patiently(
                 lambda: self.exchange.send("POST", f"/v1/images/{image_id}/review", json=dict(verdict)),
                 unreachable_until=self._short_patience(),
+                words={"": "image_review"},
             )
         except NotFound:
             raise NotFound(
@@ -200,7 +203,9 @@ class StudioClient:
         try:
             return (
                 yield from self.exchange.patiently(
-                    lambda: self.exchange.send(method, path, **body), unreachable_until=self._short_patience()
+                    lambda: self.exchange.send(method, path, **body),
+                    unreachable_until=self._short_patience(),
+                    words={"": "image_style"},
                 )
             )
         except NotFound as error:
@@ -299,6 +304,15 @@ class StudioClient:
             found += page.data
             if not page.has_more or not page.data:
                 return found
+
+
+def _words(params: Mapping[str, Any], files: Sequence[InputFile]) -> dict[str, str]:
+    """Return what a person calls the parts of a job that a server may be too old for."""
+    inner = params.get("job")
+    tool, job = ("image_batch with operation {}", inner) if isinstance(inner, Mapping) else ("image_{}", params)
+    images = files or job.get("image") or ()
+    many = isinstance(images, Sequence) and not isinstance(images, str) and len(images) > MOST_IMAGES_BEFORE
+    return {"operation": tool.format(job.get("operation")), **({"image": MORE_IMAGES} if many else {})}
 
 
 def _succeeded(job: Job, said: str) -> Job:

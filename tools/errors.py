@@ -7,6 +7,7 @@ The tree::
     |   +-- InputNotFetched  an input file could not be downloaded from Dify
     |   +-- JobCancelled     somebody cancelled the job
     |   +-- NotFound         404: the server has nothing of that id
+    |   +-- TooOld           the server is of an earlier version, which does not know what was asked for
     +-- KeyRefused           401, 403: the key is missing, wrong or not allowed to do this
     +-- QueueFull            429 for as long as the time budget lasted
     |   +-- LimitReached     a limit of the API key, or of a person of it
@@ -44,6 +45,10 @@ class JobCancelled(Refused):
 
 class NotFound(Refused):
     """The server has nothing with that id."""
+
+
+class TooOld(Refused):
+    """The server is of an earlier version, which does not know what was asked for."""
 
 
 class KeyRefused(ClientError):

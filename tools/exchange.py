@@ -34,12 +34,13 @@ from tools.errors import (
     NotFound,
     QueueFull,
     Refused,
+    TooOld,
     Unavailable,
     Unreachable,
     WrongServer,
 )
 from tools.timely import TimelyAdapter
-from tools.versions import advice_for, advice_on_tables, advice_on_tiers
+from tools.versions import MORE_IMAGES, advice_for, advice_on_tables, advice_on_tiers
 from tools.views import ErrorBody, ErrorDetail, Health, Job, Pause, Trouble
 
 CONNECT_TIMEOUT_S = 10.0
@@ -51,6 +52,7 @@ LAST_BYTES_S = 5.0
 MAX_VIEW_BYTES = 4 * 1024 * 1024
 LONGEST_MESSAGE = 600
 UNKNOWN_CODES = {"unknown_parameter", "unknown_operation", "method_not_allowed"}
+NO_WORDS: Mapping[str, str] = {}
 LIMIT_CODES = {"rate_limited", "quota_exceeded"}
 NO_SUCH_ADDRESS = "nothing at this address"
 """Tells an unknown address from an unknown job or image, which have the same code."""
@@ -125,15 +127,20 @@ class Exchange:
         self._session.close()
 
     def patiently(
-        self, attempt: Callable[[], Answer], *, kept: str = "", unreachable_until: float | None = None
+        self,
+        attempt: Callable[[], Answer],
+        *,
+        kept: str = "",
+        unreachable_until: float | None = None,
+        words: Mapping[str, str] = NO_WORDS,
     ) -> Generator[Update, None, Answer]:
         """Repeat ``attempt`` after lost connections, 429 and 503, with growing pauses, while the time budget lasts.
 
-        ``kept`` is added to the error's sentence: it tells what is not lost.
+        ``kept`` is added to the error's sentence: it tells what is not lost. For ``words`` see :meth:`accepted`.
         """
         for pause in _pauses():
             try:
-                return self.accepted(attempt())
+                return self.accepted(attempt(), words)
             except ClientError as error:
                 until = (unreachable_until if isinstance(error, Unreachable) else None) or self.deadline
                 seconds = max(pause, error.retry_after_s or 0.0)
@@ -178,8 +185,12 @@ class Exchange:
                 "Ask for output_format jpeg or webp, or a smaller size."
             ) from None
 
-    def accepted(self, answer: Answer) -> Answer:
-        """Return the answer if its status is below 300. Raises the error that any other status means."""
+    def accepted(self, answer: Answer, words: Mapping[str, str] = NO_WORDS) -> Answer:
+        """Return the answer if its status is below 300. Raises the error that any other status means.
+
+        Where the server is too old for what was asked, ``words`` are a person's for what it does not know, by the name
+        of the parameter that its refusal has; by the empty name for an address.
+        """
         if answer.status < 300:
             return answer
         if answer.status < 400:
@@ -190,6 +201,8 @@ class Exchange:
             error = ErrorBody.model_validate_json(answer.content).error
         except ValidationError:
             raise self._refusal(answer, "") from None
+        if too_old := self._too_old(error, words):
+            raise TooOld(too_old, param=error.param or "")
         refusal = self._refusal(answer, f"{self.quoted(error.message)}{self._advice(error)}", error.code)
         refusal.param = error.param or ""
         raise refusal
@@ -222,10 +235,16 @@ class Exchange:
             return self.wrong_server()
         return NotFound(message) if answer.status == 404 else Refused(message)
 
+    def _too_old(self, error: ErrorDetail, words: Mapping[str, str]) -> str:
+        """Return a sentence in place of the refusal of a server that is too old for what was asked; otherwise
+        nothing.
+        """
+        name = error.param or ""
+        is_limit = error.code == "invalid_value" and words.get(name) == MORE_IMAGES
+        return advice_for(self._version(), words.get(name, name)) if _is_unknown(error) or is_limit else ""
+
     def _advice(self, error: ErrorDetail) -> str:
-        """Return a sentence for a person whose server is too old for what was asked; otherwise nothing."""
-        if _is_unknown(error):
-            return advice_for(self._version())
+        """Return a sentence on what a server knows that is older than this plugin; otherwise nothing."""
         if _is_about_a_tier(error):
             return advice_on_tiers(self._version())
         return advice_on_tables(self._version()) if _is_about_a_table(error) else ""

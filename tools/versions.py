@@ -2,17 +2,22 @@
 
 import re
 
-VERSION = "0.2.0"
+VERSION = "0.3.0"
 """That of the manifest. A new minor version asks servers for more than the one before did."""
+MORE_IMAGES = "more than 3 images"
+"""What no server before this version takes in one edit."""
+MOST_IMAGES_BEFORE = 3
 _UPDATE = "Ask the server's operator for an update."
 _MINOR = re.compile(r"(\d{1,6})\.(\d{1,6})(?:\.|$)")
 
 
-def advice_for(server: str) -> str:
-    """Return a sentence with the version needed where a server, such as ``0.1.0``, is older; otherwise nothing."""
+def advice_for(server: str, what: str) -> str:
+    """Return the sentence on what to upgrade where a server, such as ``0.1.0``, is too old for ``what`` was asked of
+    it; empty where it is not older.
+    """
     needed = _newer_than(server)
-    said = f"This server is version {server}; what the plugin asks for here needs version {needed}."
-    return f" {said} {_UPDATE}" if needed else ""
+    said = f"This server is version {server}; {needed} or later is needed for {what or 'this call'}"
+    return f"{said}: ask its operator to upgrade it, as docs/operations.md tells." if needed else ""
 
 
 def advice_on_tables(server: str) -> str:

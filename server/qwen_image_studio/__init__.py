@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 __all__ = ["QwenImageGenerator", "__version__"]
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 if TYPE_CHECKING:
     from qwen_image_studio.local.generator import QwenImageGenerator

@@ -16,8 +16,9 @@ from tests.compat.replay import API_KEY, OldStudio, Recording
 from tests.support.daemon import Daemon
 from tests.support.dify import PROVIDER
 from tools.client import StudioClient
-from tools.errors import ClientError, NotFound, Refused
+from tools.errors import ClientError, NotFound, Refused, TooOld
 from tools.versions import VERSION
+from tools.words import translated
 
 RECORDING = Recording.load("0.1.0")
 RENAMED = {"ToolProviderCredentialValidationError": "CredentialsValidateFailedError"}
@@ -95,7 +96,13 @@ def test_an_old_server_refuses_what_it_does_not_know_in_its_own_words(
 
 # -- what only a newer server knows --------------------------------------------------------------------------------
 
-TOO_OLD = "This server is version 0.1.0; what the plugin asks for here needs version 0.2.0."
+
+def too_old(what: str, server: str = "0.1.0") -> str:
+    """The sentence for a person whose server is too old for something."""
+    return (
+        f"This server is version {server}; 0.3.0 or later is needed for {what}: ask its operator to upgrade it, as "
+        "docs/operations.md tells."
+    )
 
 
 def at_version(version: str) -> Recording:
@@ -115,25 +122,27 @@ def refusal_of(params: dict[str, Any], recording: Recording = RECORDING) -> Clie
 
 
 @pytest.mark.parametrize(
-    ("params", "said"),
+    ("params", "what"),
     [
-        ({"operation": "upscale"}, "operation: must be one of generate, edit"),
-        ({"operation": "edit", "prompt": "make it blue", "colour": 1}, "'colour' is not a parameter of this edit"),
+        ({"operation": "upscale"}, "image_upscale"),
+        ({"operation": "edit", "prompt": "make it blue", "colour": 1}, "colour"),
+        (
+            {"operation": "batch", "job": {"operation": "upscale"}, "rows": [{"a": 1}]},
+            "image_batch with operation upscale",
+        ),
     ],
 )
-def test_what_an_old_server_does_not_know_ends_in_the_version_needed(params: dict[str, Any], said: str) -> None:
-    message = str(refusal_of(params))
-    assert message.startswith(said)
-    assert TOO_OLD in message
+def test_what_an_old_server_does_not_know_is_told_with_the_version_needed(params: dict[str, Any], what: str) -> None:
+    assert str(refusal_of(params)) == too_old(what)
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/v1/galleries"), ("POST", "/v1/models")])
-def test_an_address_that_an_old_server_lacks_ends_in_the_version_needed(method: str, path: str) -> None:
+def test_an_address_that_an_old_server_lacks_is_told_with_the_version_needed(method: str, path: str) -> None:
     with OldStudio(RECORDING, "generate") as old, StudioClient(old.url, API_KEY, time_budget_s=20) as client:
-        with pytest.raises(Refused, match="address") as caught:
+        with pytest.raises(Refused) as caught:
             client.exchange.accepted(client.exchange.send(method, path))
         assert len(old.unknown) == 1
-    assert TOO_OLD in str(caught.value)
+    assert str(caught.value) == too_old("this call")
 
 
 def test_a_person_reads_the_version_needed(plugin: Daemon) -> None:
@@ -143,56 +152,68 @@ def test_a_person_reads_the_version_needed(plugin: Daemon) -> None:
         outcome = Caller(plugin, old.credentials, files).make("generate", RECORDING.calls["generate"])
         assert old.unknown == ["parameter steps"]
     assert outcome.error is not None
-    assert outcome.error.message.startswith("'steps' is not a parameter of this generate request")
-    assert TOO_OLD in outcome.error.message
+    assert outcome.error.message == too_old("steps")
+
+
+EDITED = {"prompt": "x", "image_id": "img_1"}
 
 
 @pytest.mark.parametrize(
-    ("tool", "parameters", "said"),
+    ("tool", "parameters", "what"),
     [
-        ("image_campaign", {"brief": "春茶上新"}, "operation: must be one of generate, edit"),
-        (
-            "image_generation",
-            {"prompt": "一只猫", "style": "spring"},
-            "'style' is not a parameter of this generate request",
-        ),
-        (
-            "image_edit",
-            {"prompt": "x", "image_id": "img_1", "cache": "off"},
-            "'cache' is not a parameter of this edit r",
-        ),
-        ("image_style", {}, "There is nothing at this address"),
-        ("image_style", {"action": "save", "style": "a", "seed": 1}, "There is nothing at this address"),
-        (
-            "image_batch",
-            {"prompt": "a {{x}}", "rows": "x\n1", "cache": "similar"},
-            "'cache' is not a parameter of this g",
-        ),
-        ("image_edit", {"prompt": "x", "image_id": "img_1", "loras": "ink-wash"}, "'loras' is not a parameter of t"),
+        ("image_campaign", {"brief": "春茶上新"}, "image_campaign"),
+        ("image_generation", {"prompt": "一只猫", "style": "spring"}, "style"),
+        ("image_edit", {**EDITED, "cache": "off"}, "cache"),
+        ("image_style", {}, "image_style"),
+        ("image_style", {"action": "save", "style": "a", "seed": 1}, "image_style"),
+        ("image_review", {"image_id": "img_1", "verdict": "approved"}, "image_review"),
+        ("image_batch", {"prompt": "a {{x}}", "rows": "x\n1", "cache": "similar"}, "cache"),
+        ("image_edit", {**EDITED, "loras": "ink-wash"}, "loras"),
     ],
 )
-def test_a_person_reads_what_is_new_needs_a_newer_server(
-    plugin: Daemon, tool: str, parameters: dict[str, Any], said: str
+@pytest.mark.parametrize("version", ["0.1.0", "0.2.0"])
+def test_a_person_reads_what_is_new_and_what_to_upgrade(
+    plugin: Daemon, version: str, tool: str, parameters: dict[str, Any], what: str
 ) -> None:
-    with OldStudio(RECORDING, "generate") as old:
+    with OldStudio(at_version(version), "generate") as old:
         outcome = plugin.invoke(PROVIDER, tool, parameters, {**old.credentials, "language": "en"})
         assert len(old.unknown) == 1
     assert outcome.error is not None
-    assert outcome.error.message.startswith(said)
-    assert TOO_OLD in outcome.error.message
+    assert (outcome.error.type, outcome.error.message) == ("InvokeBadRequestError", too_old(what, version))
+
+
+def test_more_images_than_an_old_server_takes_are_told_with_the_version_needed() -> None:
+    refused = refusing("image", "image: takes 1 to 3 images (you sent 4).")
+    params = {"operation": "edit", "prompt": "x", "image": ["img_1", "img_2", "img_3", "img_4"]}
+    with OldStudio(refused, "batch") as old, StudioClient(old.url, API_KEY, time_budget_s=20) as client:
+        with pytest.raises(TooOld) as caught:
+            list(client.paint(params))
+    assert str(caught.value) == too_old("more than 3 images")
+    assert translated(str(caught.value), "zh") == (
+        "该服务器的版本是 0.1.0；使用 3 张以上的图片需要 0.3.0 或更高版本：请联系其管理员按 docs/operations.md 升级。"
+    )
+
+
+def test_what_else_an_old_server_says_of_an_image_is_left_as_it_is(plugin: Daemon) -> None:
+    said = "image: img_1 is not there, or not yours."
+    with OldStudio(refusing("image", said), "batch") as old:
+        outcome = plugin.invoke(PROVIDER, "image_edit", EDITED, old.credentials)
+    assert outcome.error is not None
+    assert outcome.error.message == said
 
 
 def test_the_version_needed_is_told_in_chinese(plugin: Daemon) -> None:
     with OldStudio(RECORDING, "generate") as old:
         outcome = plugin.invoke(PROVIDER, "image_generation", {"prompt": "一只猫", "loras": "水墨"}, old.credentials)
     assert outcome.error is not None
-    assert outcome.error.message.startswith("此服务器的 generate 请求没有参数“loras”。")
-    assert "该服务器的版本是 0.1.0；插件在这里的请求需要版本 0.2.0。请联系服务器管理员升级。" in outcome.error.message
+    assert outcome.error.message == (
+        "该服务器的版本是 0.1.0；loras 需要 0.3.0 或更高版本：请联系其管理员按 docs/operations.md 升级。"
+    )
 
 
 TIERS = {
-    "en": "which knows no other; leave the tier at auto, or use 0.2.0.",
-    "zh": "请把速度档位设为“自动”，或使用 0.2.0。",
+    "en": "which knows no other; leave the tier at auto, or use 0.3.0.",
+    "zh": "请把速度档位设为“自动”，或使用 0.3.0。",
 }
 
 
@@ -216,7 +237,7 @@ def test_a_tier_that_is_not_chosen_is_not_sent_to_an_old_server(plugin: Daemon) 
     assert (outcome.error, old.unknown) == (None, [])
 
 
-@pytest.mark.parametrize("version", [VERSION, "0.2.7", "0.10.0", "1.0.0", "", "unknown"])
+@pytest.mark.parametrize("version", [VERSION, "0.3.7", "0.10.0", "1.0.0", "", "unknown"])
 def test_a_server_that_is_not_older_is_not_blamed(version: str) -> None:
     message = str(refusal_of({"operation": "upscale"}, at_version(version)))
     assert message.startswith("operation: must be one of")
@@ -255,5 +276,5 @@ def test_rows_that_an_old_server_cannot_read_end_in_what_it_reads(plugin: Daemon
     assert outcome.error is not None
     assert outcome.error.message == (
         f"{said.removeprefix('job: ')} This server is version 0.1.0, which reads rows only as CSV or as a JSON list; "
-        "0.2.0 reads more forms. Ask the server's operator for an update."
+        "0.3.0 reads more forms. Ask the server's operator for an update."
     )

@@ -298,7 +298,7 @@ def test_the_setup_holds_for_a_team_on_a_stock_dify(path: str) -> None:
     text = (ROOT / path).read_text()
     assert {
         "dify signature generate -f key",
-        "dify signature sign -p key.private.pem qwen_image_studio-0.2.0.difypkg",
+        "dify signature sign -p key.private.pem qwen_image_studio-0.3.0.difypkg",
     } <= set(commands(text))
     assert f"qwen_image_studio-{MANIFEST['version']}.signed.difypkg" in text
     assert {"CELERY_WORKER_AMOUNT=8", "SERVER_WORKER_CONNECTIONS=200", "key.public.pem"} <= code(said_in(path))

@@ -131,8 +131,14 @@ OWN: Mapping[str, str] = {
     "Enter a valid api_key in the credentials of the Qwen-Image Studio plugin; the server's operator hands them out.": (
         "请在 Qwen-Image 工作室插件的凭据中填写有效的 api_key；密钥由服务器管理员发放。"
     ),
-    "This server is version {server}; what the plugin asks for here needs version {needed}.": (
-        "该服务器的版本是 {server}；插件在这里的请求需要版本 {needed}。"
+    "This server is version {server}; {needed} or later is needed for {what}: ask its operator to upgrade it, as "
+    "docs/operations.md tells.": (
+        "该服务器的版本是 {server}；{what} 需要 {needed} 或更高版本：请联系其管理员按 docs/operations.md 升级。"
+    ),
+    "This server is version {server}; {needed} or later is needed for more than 3 images: ask its operator to upgrade "
+    "it, as docs/operations.md tells.": (
+        "该服务器的版本是 {server}；使用 3 张以上的图片需要 {needed} 或更高版本："
+        "请联系其管理员按 docs/operations.md 升级。"
     ),
     "This server is version {server}, which knows no other; leave the tier at auto, or use {needed}.": (
         "该服务器的版本是 {server}，没有其他档位；请把速度档位设为“自动”，或使用 {needed}。"
