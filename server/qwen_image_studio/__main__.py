@@ -250,6 +250,7 @@ def adjust(prompt: str, image: Path, output: Path) -> None:
 @click.option("--aspect-ratio", type=click.Choice([ratio.value for ratio in AspectRatio]))
 @click.option("--tier", type=click.Choice([tier.value for tier in Tier]), help="Default: quality.")
 @click.option("--lora", "loras", metavar="NAME[:SCALE]", multiple=True, help="As for generate; or {{column}}.")
+@click.option("--background", help="auto, opaque, transparent, or {{column}}; default: auto.")
 @click.option("--steps", type=int, help="Denoising steps; default: the tier's.")
 def batch(table: Path, prompt: str, folder: Path, operation: str, name: str, **options: Any) -> None:
     """Paint PROMPT for each row of TABLE (CSV or JSON), whose values replace {{column}} in it, without a server."""

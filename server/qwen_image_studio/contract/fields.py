@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import (
     MAX_CELL_CHARS,
     MAX_COLUMN_CHARS,
@@ -140,6 +141,11 @@ def _written_format(value: object) -> object:
     return "jpeg" if plain in {"jpg", "jpe", "jfif", "pjpeg"} else plain
 
 
+def _in_small_letters(value: object) -> object:
+    """Return a word as the contract has it, however it was typed; anything but a text as it is."""
+    return value.strip().casefold() if isinstance(value, str) else value
+
+
 def _random_below_zero(value: int) -> int | None:
     """Return the seed; None for -1, by which other image tools mean a random one."""
     return None if value == -1 else value
@@ -151,5 +157,7 @@ RatioText = Annotated[str, Field(max_length=20), AfterValidator(_written_ratio)]
 """WIDTH:HEIGHT; 16/9, 16x9 and 1920x1080 mean the same shape."""
 FileFormat = Annotated[OutputFormat, BeforeValidator(_written_format)]
 """File format; JPEG, jpg and image/jpeg mean the same."""
+AnyBackground = Annotated[Background, BeforeValidator(_in_small_letters)]
+"""What lies behind what is painted, in whatever case it is written."""
 AnySeed = Annotated[int, Field(ge=-1, le=MAX_SENT_SEED), AfterValidator(_random_below_zero)]
 """A seed, or -1 for a random one."""

@@ -53,7 +53,8 @@ class ImagesResponse(_Answer):
     created: int
     """Unix seconds."""
     data: list[ImagesItem]
-    background: Literal["opaque"] = "opaque"
+    background: Literal["opaque", "transparent"] = "opaque"
+    """What was painted; opaque also where nothing was said."""
     output_format: OutputFormat
     quality: Literal["low", "medium", "high"]
     """The tier that was painted: quality is high, balanced is medium, turbo and draft are low."""
@@ -79,7 +80,7 @@ class ImagesEvent(_Answer):
     """The file in base64."""
     created_at: int
     """Unix seconds."""
-    background: Literal["opaque"] = "opaque"
+    background: Literal["opaque", "transparent"] = "opaque"
     output_format: OutputFormat
     """Format of this picture; partial images are WebP."""
     quality: Literal["low", "medium", "high"]

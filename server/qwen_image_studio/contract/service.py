@@ -89,6 +89,8 @@ class ModelView(View):
     licence_id: str | None
     """Name of a licence that forbids some uses, as the operator has accepted it (STUDIO_LICENCES); null for others."""
     operations: list[Operation]
+    transparency: list[Operation]
+    """Those of its operations that take background=transparent; empty where it paints opaque pictures alone."""
     sizes: dict[AspectRatio, SizeView]
     """Native size of each aspect ratio."""
     min_side: int

@@ -10,7 +10,9 @@ from typing import Any
 from PIL import Image
 
 from qwen_image_studio import __version__
+from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import OutputFormat, Way
+from qwen_image_studio.gallery.clear import lost
 from qwen_image_studio.gallery.gallery import Gallery
 from qwen_image_studio.gallery.judging import Judgement, judge
 from qwen_image_studio.gallery.names import attempt_image_id, attempt_keys, preview_key
@@ -51,12 +53,11 @@ class Attempt:
         files.put(keys.thumbnail, thumbnail(shown), "image/webp")
         judgement = Judgement()
         if inputs:
-            seen = [on_white(each) for each in inputs]
-            strip = _comparison(plan, seen, on_white(shown))
+            strip = _comparison(plan, inputs, shown)
             data_of_strip = self._encoded(strip, OutputFormat.WEBP, made_from, COMPARISON_QUALITY)
             files.put(keys.comparison, data_of_strip, "image/webp")
-            judgement = _judged(plan, seen, on_white(image))  # the mark is no change of the edit's
-        told = [judgement.warning, _lost_alpha(plan, inputs, image)]
+            judgement = _judged(plan, inputs, image)  # the mark is no change of the edit's
+        told = [judgement.warning, lost(plan, inputs, image)]
         self.warnings += [each for each in told if each and each not in self.warnings]
         self.stored.append(
             StoredImage(
@@ -127,9 +128,16 @@ def origin_of(plan: Plan, seed: int | None, before: Origin = {}) -> dict[str, st
         lasting = {name: value for name, value in before.items() if name not in {"width", "height"}}
         return {**lasting, "adjustments": json.dumps(earlier + done, ensure_ascii=False), "software": software}
     named = {"prompt", "negative_prompt", "model", "tier", "steps", "guidance_scale", "width", "height"}
-    loras = ", ".join(map(str, plan.loras)) if isinstance(plan, PaintPlan) else ""
-    with_loras = {"loras": loras} if loras else {}
-    return {**plan.model_dump(mode="json", include=named), **with_loras, "seed": seed, "software": software}
+    own = plan.model_dump(mode="json", include=named)
+    return {**own, **_of_painting(plan), "seed": seed, "software": software}
+
+
+def _of_painting(plan: Plan) -> dict[str, str]:
+    """Return facts that few paintings have."""
+    if not isinstance(plan, PaintPlan):
+        return {}
+    loras = {"loras": ", ".join(map(str, plan.loras))} if plan.loras else {}
+    return loras if plan.background is Background.AUTO else {**loras, "background": plan.background.value}
 
 
 def _earlier_adjustments(before: Origin) -> list[Any]:
@@ -140,22 +148,6 @@ def _earlier_adjustments(before: Origin) -> list[Any]:
     return done if isinstance(done, list) else []
 
 
-def _lost_alpha(plan: Plan, inputs: Sequence[Image.Image], image: Image.Image) -> str | None:
-    """Return a warning where transparency was laid on white, in an input or in the picture."""
-    if image.mode == "RGBA":
-        if plan.output_format is OutputFormat.JPEG:
-            return "JPEG has no transparency, which was laid on white; ask for png or webp to keep it."
-        return None
-    if not any(each.mode == "RGBA" for each in inputs):
-        return None
-    if isinstance(plan, PaintPlan) and not plan.passes:
-        return (
-            "The image's transparency was laid on white, since models paint opaque pictures; an inpaint keeps it "
-            "outside its mask or region."
-        )
-    return None
-
-
 def _comparison(plan: Plan, inputs: Sequence[Image.Image], image: Image.Image) -> Image.Image:
     return comparison(inputs[0], image, plan.place if isinstance(plan, PaintPlan) else None)
 
@@ -163,5 +155,5 @@ def _comparison(plan: Plan, inputs: Sequence[Image.Image], image: Image.Image) -
 def _judged(plan: Plan, inputs: Sequence[Image.Image], image: Image.Image) -> Judgement:
     if not isinstance(plan, PaintPlan):  # adjustments are exact, and the light worker is to stay small
         return Judgement()
-    is_edit = plan.way is Way.EDIT
-    return judge(inputs, image, place=plan.place, has_mask=plan.mask, is_edit=is_edit)
+    seen, is_edit = [on_white(each) for each in inputs], plan.way is Way.EDIT
+    return judge(seen, on_white(image), place=plan.place, has_mask=plan.mask, is_edit=is_edit)

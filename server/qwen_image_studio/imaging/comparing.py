@@ -76,19 +76,21 @@ def shared_outlines(before: Image.Image, after: Image.Image) -> float:
 
 
 def comparison(before: Image.Image, after: Image.Image, place: Box | None = None) -> Image.Image:
-    """Return both RGB pictures side by side, 512 pixels high at most; a picture longer than 2:1 is less high.
+    """Return both pictures side by side, 512 pixels high at most; a picture longer than 2:1 is less high.
 
-    `place` is where `before` stands in `after`; the canvas around it is light grey.
+    They are RGB or RGBA; the strip is RGBA where one of them is. `place` is where `before` stands in `after`; the canvas around it is light grey.
     """
+    mode = "RGBA" if "RGBA" in {before.mode, after.mode} else "RGB"
+    before, after = before.convert(mode), after.convert(mode)
     if place is not None:
-        canvas = Image.new("RGB", after.size, _EMPTY)
+        canvas = Image.new(mode, after.size, _EMPTY)
         canvas.paste(before, place[:2])
         before = canvas
     height = min(STRIP_HEIGHT, max(before.height, after.height))
     panels = [_within(picture, (STRIP_PANEL_WIDTH, height)) for picture in (before, after)]
     height = max(panel.height for panel in panels)
     right = panels[0].width + STRIP_GAP
-    strip = Image.new("RGB", (right + panels[1].width, height), _EMPTY)
+    strip = Image.new(mode, (right + panels[1].width, height), _EMPTY)
     strip.paste(_GAP, (panels[0].width, 0, right, height))
     for panel, left in zip(panels, (0, right), strict=True):
         strip.paste(panel, (left, (height - panel.height) // 2))

@@ -2,14 +2,12 @@
 
 import hashlib
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+_OPAQUE = 240
+"""Least alpha, of 255, through which nobody sees anything."""
+_SEEN_SHARE = 0.001
 _HASHED_BYTES = 1 << 20  # of rows that are hashed at once
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """Return the image turned as its EXIF says, in RGB, with transparency laid on white."""
-    return on_white(ImageOps.exif_transpose(image))
 
 
 def on_white(image: Image.Image) -> Image.Image:
@@ -18,6 +16,16 @@ def on_white(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def is_see_through(image: Image.Image) -> bool:
+    """Return whether something shows through a picture: in a thousandth of its pixels at least.
+
+    A VAE brings back the alpha of an opaque picture some levels short of 255.
+    """
+    if image.mode != "RGBA":
+        return False
+    return sum(image.getchannel("A").histogram()[:_OPAQUE]) >= _SEEN_SHARE * image.width * image.height
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -50,6 +50,9 @@ class Drawing(TypedDict, total=False):
     loras: str | Sequence[str | Mapping[str, Any]]
     """LoRAs by name, each with its scale or without: ``"ink:0.8"``, or ``[{"name": "ink", "scale": 0.8}]``."""
 
+    background: Literal["auto", "opaque", "transparent"]
+    """What lies behind what is painted: nothing where it is transparent, with a model that can."""
+
 
 class Options(Drawing, total=False):
     """Options of the ways of painting that let the caller choose the size."""

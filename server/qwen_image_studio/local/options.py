@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import AspectRatio, PromptKind, Tier
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -21,6 +22,8 @@ _OPTIONS = (
     click.option("--guidance-scale", type=float, help="True CFG; 1 is off; default: the tier's."),
     click.option("--seed", type=int, help="Default: random; it is printed."),
     click.option("-n", "n", type=int, help="How many images; default: 1."),
+    click.option("--background", type=click.Choice([one.value for one in Background]),
+                 help="transparent: in .png and .webp, by a model that can; default: auto."),
     click.option("--output-quality", type=int, help="1 to 100, of .jpg and .webp; default: 95."),
 )  # fmt: skip
 _SIZES = (

@@ -1,15 +1,17 @@
 """Painting on this machine without a server, with the same recipe and engines as for a job."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from PIL import Image
 
 from qwen_image_studio.adjusting.engine import AdjustEngine
+from qwen_image_studio.gallery.clear import lost
 from qwen_image_studio.imaging.label import Label
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.operations.request import Request
 from qwen_image_studio.planning.engine import Engine, Painted, Report, open_engine, silent
-from qwen_image_studio.planning.plan import AdjustPlan, PaintPlan
+from qwen_image_studio.planning.plan import AdjustPlan, PaintPlan, Plan
 from qwen_image_studio.recipe import Prepared, Recipe, Submission, Upload
 from qwen_image_studio.settings import Settings
 
@@ -39,10 +41,15 @@ class LocalStudio:
     def paint(self, prepared: Prepared, report: Report = silent) -> Iterator[Painted]:
         """Yield the images of a plan, each as it is painted. Raises StudioError, and whatever `report` raises."""
         images: list[Image.Image] = [each.image for each in prepared.inputs if each.image is not None]
-        if isinstance(prepared.plan, PaintPlan):
-            yield from self.engine.paint(prepared.plan, images, report)
-        elif isinstance(prepared.plan, AdjustPlan):
-            yield from self._adjusting.paint(prepared.plan, images, report)
+        plan = prepared.plan
+        for painted in self._painted(plan, images, report):
+            warning = lost(plan, images, painted.image)
+            yield replace(painted, warnings=(*painted.warnings, warning)) if warning else painted
+
+    def _painted(self, plan: Plan, images: Sequence[Image.Image], report: Report) -> Iterator[Painted]:
+        if isinstance(plan, PaintPlan):
+            return self.engine.paint(plan, images, report)
+        return self._adjusting.paint(plan, images, report) if isinstance(plan, AdjustPlan) else iter(())
 
     def place_of(self, prepared: Prepared) -> str:
         """Return which model paints the plan and where, such as ``miniature on cpu``."""

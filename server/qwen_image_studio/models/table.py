@@ -128,6 +128,13 @@ class Model:
         parts = (Operation.INPAINT, Operation.OUTPAINT) if paints else ()
         return (*(Operation(way) for way in self.families), *parts)
 
+    @property
+    def transparent_operations(self) -> tuple[Operation, ...]:
+        """Return those of its operations in which it paints transparency."""
+        ways = {Way.GENERATE, Way.EDIT} & {way for way in self.families if self.family(way).alpha}
+        parts = (Operation.INPAINT, Operation.OUTPAINT) if ways else ()
+        return (*(Operation(way) for way in self.families if way in ways), *parts)
+
 
 _OFFICIAL_SIZES: Mapping[AspectRatio, Size] = {
     AspectRatio.SQUARE: (1328, 1328),

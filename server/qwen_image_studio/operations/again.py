@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qwen_image_studio.contract.direction import Direction
+from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import OutputFormat, PromptKind, Way
 from qwen_image_studio.operations.request import OPERATIONS, Request
 from qwen_image_studio.planning.plan import AdjustPlan, BatchPlan, PaintPlan, Plan, read_plan
@@ -62,6 +63,7 @@ def _decided(plan: Plan) -> dict[str, Any]:
         "seed": plan.seeds[0],
         "n": len(plan.seeds),
         "output_format": plan.output_format.value,
+        **({} if plan.background is Background.AUTO else {"background": plan.background.value}),
         **({"loras": [each.model_dump() for each in plan.loras]} if plan.loras else {}),
     }
 

@@ -22,8 +22,9 @@ from qwen_image_studio.contract.campaign import (
 )
 from qwen_image_studio.contract.direction import Direction
 from qwen_image_studio.contract.errors import StudioError, refusal
-from qwen_image_studio.contract.fields import AnySeed, FileFormat, StyleName
+from qwen_image_studio.contract.fields import AnyBackground, AnySeed, FileFormat, StyleName
 from qwen_image_studio.contract.loras import LoraWishes
+from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import (
     MAX_PIECES,
     MAX_PROMPT_CHARS,
@@ -39,7 +40,8 @@ from qwen_image_studio.operations.batch import SHEET_QUALITY, foreseen
 from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.paint_request import ImageRequest
 from qwen_image_studio.operations.parameters import OneImage
-from qwen_image_studio.operations.pieces import painter_of, row_of
+from qwen_image_studio.operations.pieces import OF_PIECE, clean_piece, painter_of, row_of, told_piece
+from qwen_image_studio.operations.transparency import check_file
 from qwen_image_studio.planning.plan import BatchPlan
 from qwen_image_studio.prompts.campaign import (
     Told,
@@ -57,8 +59,8 @@ from qwen_image_studio.prompts.table import check_text
 _OF_BRIEF = ("brief", "product", "occasion", "audience")
 _OF_WHOLE = (*_OF_BRIEF, "languages", "channels", "direction", "style", "pieces", "image")
 """Parameters of a whole campaign, which a piece that is done again has from it already."""
-_OF_PIECE = ("headline", "subline", "prompt")
-_OF_ROWS = ("model", "tier", "loras", "steps", "guidance_scale", "output_format", "output_quality", "cache")
+_OF_FILES = ("output_format", "output_quality", "background")
+_OF_ROWS = ("model", "tier", "loras", "steps", "guidance_scale", *_OF_FILES, "cache")
 """Parameters that each row has as the campaign has them."""
 _OF_ALL = ("negative_prompt", "operation", "image")
 """Further ones that no piece has for itself."""
@@ -137,13 +139,16 @@ class CampaignRequest(OneImage, ImageRequest):
     """LoRAs to paint all pictures with, of those that /v1/models lists for the model."""
     output_format: FileFormat = OutputFormat.PNG
     """File format of the images; the contact sheet is a JPEG."""
+    background: AnyBackground = Background.AUTO
+    """What lies behind what is painted, as for each picture; transparent wants PNG or WebP."""
 
     _cleaning: list[str] = PrivateAttr(default_factory=list)
 
     @model_validator(mode="after")
     def _something_to_paint(self) -> Self:
+        check_file(self.background, self.output_format)
         if self.campaign is None:
-            if (own := next((name for name in ("piece", *_OF_PIECE) if getattr(self, name)), None)) is not None:
+            if (own := next((name for name in ("piece", *OF_PIECE) if getattr(self, name)), None)) is not None:
                 message = "belongs to a piece of an earlier campaign; send that one's id as campaign, or leave it out"
                 raise PydanticCustomError("no_campaign", message, {"param": own})
             if not (self.product or self.brief or self.occasion or self.pieces):
@@ -186,7 +191,7 @@ class CampaignRequest(OneImage, ImageRequest):
         parts = [(name, getattr(self, name)) for name in _OF_BRIEF]
         parts += [("direction.style", direction.style), ("direction.palette", ", ".join(direction.palette))]
         for number, piece in enumerate(self.pieces):
-            parts += [(f"pieces[{number}].{name}", getattr(piece, name)) for name in _OF_PIECE]
+            parts += [(f"pieces[{number}].{name}", getattr(piece, name)) for name in OF_PIECE]
         return [(name, text) for name, text in parts if text]
 
     # -- from what was sent to what is painted -------------------------------------------------------------------------
@@ -200,8 +205,8 @@ class CampaignRequest(OneImage, ImageRequest):
             raise refusal("piece", f"that campaign has {most}")
         if pieces[number - 1]["headline"] is None:
             raise refusal("campaign", "its texts are not kept on this server; send direction and pieces")
-        own = self.model_dump(exclude_unset=True, exclude={"campaign", "piece", *_OF_PIECE})
-        texts = {name: text for name in _OF_PIECE if (text := getattr(self, name))}
+        own = self.model_dump(exclude_unset=True, exclude={"campaign", "piece", *OF_PIECE})
+        texts = {name: text for name in OF_PIECE if (text := getattr(self, name))}
         if language := only_language_of(self.headline):
             texts["language"] = language
         kept = {name: value for name, value in earlier.items() if name in {*_OF_ROWS, *_OF_BRIEF} - {"cache"}}
@@ -227,7 +232,7 @@ class CampaignRequest(OneImage, ImageRequest):
             check_text(text, name)
         found = {name: cleaned(getattr(self, name)) for name in _OF_BRIEF}
         warnings: list[str] = []
-        pieces = [_clean_piece(number, piece, warnings) for number, piece in enumerate(self.pieces)]
+        pieces = [clean_piece(number, piece, warnings) for number, piece in enumerate(self.pieces)]
         asked = self.model_copy(update={**{name: one.text for name, one in found.items()}, "pieces": pieces})
         asked._cleaning = list(dict.fromkeys([*told(found.values()), *warnings]))
         if not (asked.pieces or any(getattr(asked, name) for name in _OF_BRIEF)):
@@ -238,7 +243,7 @@ class CampaignRequest(OneImage, ImageRequest):
         """Return the plan: a batch with a row for each piece. Each is checked first, with the product's picture."""
         brief = self._read()
         pieces = self._pieces(brief)
-        painter = painter_of(self.model, self.tier, given)
+        painter = painter_of(self.model, self.tier, self.background, given)
         direction = self._directed(brief)
         job = {**painter.job, **self._asked(_OF_ROWS)}
         if self._asked_seed is not None:  # else it was drawn, and no earlier picture may answer
@@ -260,7 +265,7 @@ class CampaignRequest(OneImage, ImageRequest):
         )
         warnings = [*self._cleaning, *self._folded(), *painter.warnings, *self._unlettered(brief)]
         sent = {name: value for name, value in self._asked(_TOLD).items() if value != ""}
-        whole = {**sent, "model": painter.model.name, "pieces": [_said(piece) for piece in pieces]}
+        whole = {**sent, "model": painter.model.name, "pieces": [told_piece(piece) for piece in pieces]}
         return Planned(plan, warnings, told_again=partial(_told_again, whole, direction))
 
     @property
@@ -328,19 +333,6 @@ class CampaignRequest(OneImage, ImageRequest):
             f"'{text}' is lettered nowhere, since no piece is in its language; name that in languages."
             for text in unlettered(brief)
         ]
-
-
-def _clean_piece(number: int, piece: Piece, warnings: list[str]) -> Piece:
-    found = {name: cleaned(getattr(piece, name)) for name in _OF_PIECE}
-    if not found["headline"].text:
-        raise refusal(f"pieces[{number}].headline", "nothing of it is left without special tokens; send another")
-    warnings += told(found.values())
-    return piece.model_copy(update={name: one.text for name, one in found.items()})
-
-
-def _said(piece: Piece) -> dict[str, Any]:
-    """Return a piece as it is told, without what it has not."""
-    return {name: value for name, value in piece.model_dump(mode="json").items() if value}
 
 
 def _told_again(whole: Mapping[str, Any], direction: Direction, inputs: Sequence[str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from qwen_image_studio.planning.plan import AdjustPlan, PaintPlan
 from qwen_image_studio.prompts.alike import alike
 from qwen_image_studio.settings import Settings
 
-RECIPE = 2
+RECIPE = 3
 """Count it up with every change after which the same plan gives another picture: of engines, of what is done to their
 pictures, of files. Pictures of before then answer nothing any more."""
 _SEEDS = "seeds"

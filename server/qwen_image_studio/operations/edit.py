@@ -3,7 +3,8 @@
 from typing import ClassVar, Literal
 
 from qwen_image_studio.contract.errors import NotAdjustments, OutOfRange, StudioError, refusal
-from qwen_image_studio.contract.words import MAX_INPUTS, Operation, Prefer, Way
+from qwen_image_studio.contract.transparency import Background
+from qwen_image_studio.contract.words import MAX_INPUTS, Operation, Prefer
 from qwen_image_studio.operations.adjust import plan_adjustments, understood
 from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.paint_request import PaintRequest
@@ -43,7 +44,7 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
             else:
                 if adjusted is not None:
                     return adjusted.warned(self.cut)
-        chosen = choose(self, [Way.EDIT], given)
+        chosen = choose(self, self.ways, given)
         shape, warnings = whole_shape(self, chosen, given.inputs)
         planned = plan_painting(self, chosen, shape, warnings, given)
         return planned.warned(why_painted)
@@ -51,6 +52,8 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
     def _only_adjusted(self, given: Given) -> Planned:
         """Return the plan for a caller who wants no model (prefer=cv). Raises StudioError where a model is needed."""
         is_shaped = self.asked_size is not None or self.aspect_ratio is not None
+        if self.background is not Background.AUTO:
+            raise refusal("background", "adjustments keep what lies behind a picture as it is; leave background out")
         for param, wrong in (("image", len(given.inputs) > 1), ("n", self.n > 1), ("size", is_shaped)):
             if wrong:
                 raise refusal(param, f"adjustments change one image, as the instruction says; leave {param} out")
@@ -79,5 +82,6 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
             "n": self.n > 1,
             "model": bool(self.model),
             "negative_prompt": bool(self.negative_prompt),
+            "background": self.background is not Background.AUTO,
         }
         return ", ".join(name for name, is_named in named.items() if is_named)

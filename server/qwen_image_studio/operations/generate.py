@@ -1,5 +1,6 @@
 """Generate: paint a picture from a prompt, with or without an image to start from."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -27,6 +28,11 @@ class GenerateRequest(OneImage, Shaped, PaintRequest):
     strength: float | None = Field(None, gt=0, le=1, allow_inf_nan=False)
     """How far to go from the image, above 0 to 1, where nothing of it is left. Only with an image. Left out: 0.6."""
 
+    @property
+    def ways(self) -> Sequence[Way]:
+        """From a description."""
+        return (Way.GENERATE,)
+
     def check(self, files: int, masks: int) -> None:
         """Raise StudioError where there are too many images, or a strength without an image."""
         super().check(files, masks)
@@ -35,7 +41,7 @@ class GenerateRequest(OneImage, Shaped, PaintRequest):
 
     def plan(self, given: Given) -> Planned:
         """Return the plan of the whole picture."""
-        chosen = choose(self, [Way.GENERATE], given)
+        chosen = choose(self, self.ways, given)
         if given.inputs and not chosen.family.starts_from_image:
             raise refusal("image", f"{chosen.model.name} cannot start from an image; use the edit operation")
         check_strength(self.strength, chosen)

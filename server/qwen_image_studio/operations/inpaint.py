@@ -1,16 +1,17 @@
 """Inpaint: change a part of an image and nothing outside of it."""
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from qwen_image_studio.contract.adjustments import Region
 from qwen_image_studio.contract.errors import StudioError, refusal
-from qwen_image_studio.contract.words import MAX_FEATHER, MAX_INPUTS, Operation, PromptKind, Size
+from qwen_image_studio.contract.words import MAX_FEATHER, MAX_INPUTS, Operation, PromptKind, Size, Way
 from qwen_image_studio.imaging.masks import Marked
 from qwen_image_studio.operations.given import Given, Planned
-from qwen_image_studio.operations.paint_request import PaintRequest
-from qwen_image_studio.operations.painting import WAYS_OF_KIND, Chosen, Shape, check_strength, choose, plan_painting
+from qwen_image_studio.operations.paint_request import WAYS_OF_KIND, PaintRequest
+from qwen_image_studio.operations.painting import Chosen, Shape, check_strength, choose, plan_painting
 from qwen_image_studio.operations.parameters import SeveralImages
 from qwen_image_studio.operations.parts import lossy, resized, scale
 from qwen_image_studio.planning.plan import Pass
@@ -53,9 +54,14 @@ class InpaintRequest(SeveralImages, PaintRequest):
         if masks + (self.mask is not None) + (self.region is not None) != 1:
             raise _no_one_mask()
 
+    @property
+    def ways(self) -> Sequence[Way]:
+        """By an instruction or a description, as the kind of the prompt says."""
+        return WAYS_OF_KIND[self.prompt_kind]
+
     def plan(self, given: Given) -> Planned:
         """Return the plan of the part that may change and some context around it."""
-        chosen = choose(self, WAYS_OF_KIND[self.prompt_kind], given)
+        chosen = choose(self, self.ways, given)
         check_strength(self.strength, chosen)
         if given.mask is None:
             raise _no_one_mask()

@@ -1,6 +1,6 @@
 """Outpaint: continue an image beyond its edges; the image's own pixels stay as they are."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -10,15 +10,8 @@ from qwen_image_studio.contract.errors import refusal
 from qwen_image_studio.contract.fields import RatioText
 from qwen_image_studio.contract.words import MAX_SIDE, Anchor, Operation, PromptKind, Size, Way
 from qwen_image_studio.operations.given import Given, Planned
-from qwen_image_studio.operations.paint_request import PaintRequest
-from qwen_image_studio.operations.painting import (
-    WAYS_OF_KIND,
-    Chosen,
-    Shape,
-    check_strength,
-    choose,
-    plan_painting,
-)
+from qwen_image_studio.operations.paint_request import WAYS_OF_KIND, PaintRequest
+from qwen_image_studio.operations.painting import Chosen, Shape, check_strength, choose, plan_painting
 from qwen_image_studio.operations.parameters import OneImage, Sized
 from qwen_image_studio.operations.parts import lossy, resized, scale
 from qwen_image_studio.planning.regions import growing_passes
@@ -63,9 +56,14 @@ class OutpaintRequest(OneImage, Sized, PaintRequest):
             raise PydanticCustomError("how_far", message, {"param": "left" if by_sides else "aspect_ratio"})
         return self
 
+    @property
+    def ways(self) -> Sequence[Way]:
+        """By an instruction or a description, as the kind of the prompt says."""
+        return WAYS_OF_KIND[self.prompt_kind]
+
     def plan(self, given: Given) -> Planned:
         """Return the plan of the area around the image; a large one is painted in several passes."""
-        chosen = choose(self, WAYS_OF_KIND[self.prompt_kind], given)
+        chosen = choose(self, self.ways, given)
         check_strength(self.strength, chosen)
         image = given.inputs[0]
         left, top, right, bottom = self._margins(image)

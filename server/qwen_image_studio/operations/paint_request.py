@@ -1,5 +1,6 @@
 """The base of requests whose results are images, and the parameters that every painting operation takes."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
@@ -7,8 +8,17 @@ from pydantic_core import PydanticCustomError
 
 from qwen_image_studio.contract.direction import Direction
 from qwen_image_studio.contract.errors import refusal
-from qwen_image_studio.contract.fields import AnySeed, CacheChoice, FileFormat, SlotName, SlotText, StyleName
+from qwen_image_studio.contract.fields import (
+    AnyBackground,
+    AnySeed,
+    CacheChoice,
+    FileFormat,
+    SlotName,
+    SlotText,
+    StyleName,
+)
 from qwen_image_studio.contract.loras import LoraWishes
+from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import (
     MAX_IMAGES,
     MAX_NAME_CHARS,
@@ -20,12 +30,15 @@ from qwen_image_studio.contract.words import (
     Language,
     Operation,
     OutputFormat,
+    PromptKind,
     Tier,
+    Way,
 )
 from qwen_image_studio.models.table import find_model
 from qwen_image_studio.operations.given import Given
 from qwen_image_studio.operations.loras import foresee_loras
 from qwen_image_studio.operations.request import Request
+from qwen_image_studio.operations.transparency import check_file, check_models
 from qwen_image_studio.prompts.cleaning import THOUGHTS_CUT, cleaned, glued, told
 from qwen_image_studio.prompts.directing import directed
 from qwen_image_studio.prompts.templates import fill
@@ -47,6 +60,14 @@ class ImageRequest(Request):
     def looks_up(self) -> CacheChoice:
         """Whether pictures that are there may answer it."""
         return self.cache
+
+
+WAYS_OF_KIND: Mapping[PromptKind | None, Sequence[Way]] = {
+    None: (Way.EDIT, Way.GENERATE),
+    PromptKind.INSTRUCTION: (Way.EDIT,),
+    PromptKind.DESCRIPTION: (Way.GENERATE,),
+}
+"""The ways in which a part of a picture can be painted, by the kind of the prompt; the better way first."""
 
 
 class PaintRequest(ImageRequest):
@@ -88,6 +109,9 @@ class PaintRequest(ImageRequest):
     ink-wash:0.8, photo."""
     output_format: FileFormat = OutputFormat.PNG
     """File format of the images."""
+    background: AnyBackground = Background.AUTO
+    """What lies behind what is painted. transparent: nothing, so the images are PNG or WebP, painted by a model that
+    can; opaque: no transparency is left; auto: as the model paints it."""
 
     _as_sent: str = PrivateAttr("")
     _cleaning: list[str] = PrivateAttr(default_factory=list)
@@ -105,12 +129,22 @@ class PaintRequest(ImageRequest):
         return self
 
     @model_validator(mode="after")
+    def _a_file_that_can_be_transparent(self) -> Self:
+        check_file(self.background, self.output_format)
+        return self
+
+    @model_validator(mode="after")
     def _fold_a_large_seed(self) -> Self:
         if self.seed is not None and self.seed > MAX_SEED:
             folded = self.seed % (MAX_SEED + 1)
             self._reading.append(f"seed {self.seed} is above {MAX_SEED}; it was folded into {folded}.")
             self.seed = folded
         return self
+
+    @property
+    def ways(self) -> Sequence[Way]:
+        """The ways in which it can be painted, the better one first."""
+        return (Way.EDIT,)
 
     @property
     def said(self) -> str:
@@ -186,6 +220,7 @@ class PaintRequest(ImageRequest):
     def foresee(self, given: Given) -> None:
         """Raise StudioError where no plan can be made, as far as that shows without the images."""
         super().foresee(given)
+        check_models(self.background, self.model, self.ways, given.models)
         if self.model is None:
             foresee_loras(self.loras, given.models.values(), given)
             return

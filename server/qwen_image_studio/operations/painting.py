@@ -3,12 +3,12 @@
 import math
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from qwen_image_studio.contract.adjustments import Box
 from qwen_image_studio.contract.errors import StudioError, refusal
-from qwen_image_studio.contract.words import MAX_SEED, AspectRatio, OutputFormat, PromptKind, Size, Tier, Way
+from qwen_image_studio.contract.words import MAX_SEED, AspectRatio, OutputFormat, Size, Tier, Way
 from qwen_image_studio.models.families import Family
 from qwen_image_studio.models.known_words import known_in, vocabulary_of
 from qwen_image_studio.models.table import Model, find_model
@@ -18,16 +18,10 @@ from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.loras import chosen_loras, unsaid
 from qwen_image_studio.operations.paint_request import PaintRequest
 from qwen_image_studio.operations.parameters import Shaped
+from qwen_image_studio.operations.transparency import none_paints_clear, paints
 from qwen_image_studio.planning.plan import QUALITY, PaintPlan, Pass
 from qwen_image_studio.planning.sizes import Limits, like_input, painted_size
 from qwen_image_studio.prompts.cleaning import has_chinese
-
-WAYS_OF_KIND: Mapping[PromptKind | None, Sequence[Way]] = {
-    None: (Way.EDIT, Way.GENERATE),
-    PromptKind.INSTRUCTION: (Way.EDIT,),
-    PromptKind.DESCRIPTION: (Way.GENERATE,),
-}
-"""The ways in which a part of a picture can be painted, by the kind of the prompt; the better way first."""
 
 _STRETCHED = 0.15
 """Difference of two shapes, as a share, above which stretching one to the other is worth a sentence."""
@@ -73,17 +67,21 @@ class Chosen:
 
 
 def choose(request: PaintRequest, ways: Sequence[Way], given: Given) -> Chosen:
-    """Return the requested model, else the server's first that paints in one of these ways; earlier ways are preferred.
+    """Return the requested model, else the server's first that paints in one of these ways, and transparency where that
+    is asked for; earlier ways are preferred.
 
     Raises StudioError ``unknown_model``, ``unsupported_operation``, or ``invalid_value`` for too many images.
     """
     models = given.models if request.model is None else {request.model: find_model(request.model, given.models)}
     for way in ways:
         for model in models.values():
-            if way in model.families:
+            if paints(model, way, request.background):
                 chosen = Chosen(model, way, request.tier)
                 _check_inputs(request, chosen, len(given.inputs))
                 return chosen
+    if any(way in model.families for way in ways for model in models.values()):
+        named = None if request.model is None else next(iter(models.values()))
+        raise none_paints_clear(named, ways, given.models)
     raise _nobody_paints(request, ways, given)
 
 
@@ -110,6 +108,7 @@ def plan_painting(
         output_format=request.output_format,
         output_quality=request.output_quality or QUALITY,
         way=chosen.way,
+        background=request.background,
         **asdict(shape),
     )
     check_allowed(request, plan, given.caller)

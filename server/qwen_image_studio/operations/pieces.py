@@ -8,14 +8,19 @@ from typing import Any
 from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.campaign import SHAPES, Piece
 from qwen_image_studio.contract.direction import Direction
-from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.errors import StudioError, refusal
+from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import Channel, Prefer, Size, Tier, Way
 from qwen_image_studio.models.table import Model, find_model
 from qwen_image_studio.operations.given import Given
+from qwen_image_studio.operations.transparency import none_paints_clear, paints
 from qwen_image_studio.planning.sizes import like_input
+from qwen_image_studio.prompts.cleaning import cleaned, told
 from qwen_image_studio.prompts.pieces import written
 from qwen_image_studio.prompts.table import Row
 
+OF_PIECE = ("headline", "subline", "prompt")
+"""Texts of a piece."""
 _NO_EDIT = (
     "{} does not edit, so the product's picture is where each painting starts, and shines through it; a model that "
     "edits places the product itself."
@@ -38,8 +43,25 @@ class Painter:
         return job | {"prefer": Prefer.MODEL.value} if self.way is Way.EDIT else job
 
 
-def painter_of(asked: str | None, tier: Tier, given: Given) -> Painter:
-    """Return who paints: with a picture of the product a model that edits, where there is one.
+def clean_piece(number: int, piece: Piece, warnings: list[str]) -> Piece:
+    """Return the `number`-th piece with its texts cleaned, and add to the warnings. Raises StudioError for one without
+    a headline.
+    """
+    found = {name: cleaned(getattr(piece, name)) for name in OF_PIECE}
+    if not found["headline"].text:
+        raise refusal(f"pieces[{number}].headline", "nothing of it is left without special tokens; send another")
+    warnings += told(found.values())
+    return piece.model_copy(update={name: one.text for name, one in found.items()})
+
+
+def told_piece(piece: Piece) -> dict[str, Any]:
+    """Return a piece as it is told, without what it has not."""
+    return {name: value for name, value in piece.model_dump(mode="json").items() if value}
+
+
+def painter_of(asked: str | None, tier: Tier, background: Background, given: Given) -> Painter:
+    """Return who paints: with a picture of the product a model that edits, where there is one, and one that paints
+    transparency where that is asked for.
 
     Raises StudioError ``unknown_model``, ``unsupported_operation``.
     """
@@ -47,9 +69,11 @@ def painter_of(asked: str | None, tier: Tier, given: Given) -> Painter:
     ways = (Way.EDIT, Way.GENERATE) if given.inputs else (Way.GENERATE,)
     for way in ways:
         for model in models:
-            if way in model.families:
+            if paints(model, way, background):
                 starts = [_NO_EDIT.format(model.name)] if given.inputs and way is Way.GENERATE else []
                 return Painter(model, way, tier, starts)
+    if any(way in model.families for way in ways for model in models):
+        raise none_paints_clear(None if asked is None else models[0], ways, given.models)
     if asked is None:
         remedy = "the operator can add one to STUDIO_MODELS"
         message = f"operation: no model of this server paints from a description; {remedy}."

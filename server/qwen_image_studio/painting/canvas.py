@@ -13,8 +13,9 @@ from PIL import Image, ImageFilter
 from scipy import ndimage
 
 from qwen_image_studio.contract.adjustments import Box
+from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import Size, Way
-from qwen_image_studio.imaging.pixels import on_white, resized
+from qwen_image_studio.imaging.pixels import is_see_through, on_white, resized
 from qwen_image_studio.planning.plan import PaintPlan, Pass
 
 FEATHER = 4
@@ -44,14 +45,17 @@ class PassInput:
 class Canvas:
     """The images of a job, one after the other, while they are painted."""
 
-    def __init__(self, plan: PaintPlan, inputs: Sequence[Image.Image]) -> None:
+    def __init__(self, plan: PaintPlan, inputs: Sequence[Image.Image], *, alpha: bool = False) -> None:
         """Prepare the first image; `inputs` are upright pictures, RGB or RGBA, the mask of a masked edit last.
 
-        Models see and paint opaque pictures, so transparency is laid on white for them; `image` is such a picture.
+        A model with `alpha` sees and paints transparency, unless an opaque picture is wanted. Others see and paint
+        opaque pictures, so transparency is laid on white for them. `image` is a picture as the model sees it.
         """
-        self._plan = plan
-        self._first = inputs[0] if inputs and inputs[0].mode == "RGBA" and plan.passes else None
-        self._inputs = [on_white(each) for each in (inputs[:-1] if plan.mask else inputs)]
+        self._plan, keeps = plan, plan.background is not Background.OPAQUE
+        self._has_alpha = alpha and keeps
+        seen = inputs[:-1] if plan.mask else inputs
+        self._first = inputs[0] if inputs and inputs[0].mode == "RGBA" and plan.passes and keeps else None
+        self._inputs = [each if self._has_alpha else on_white(each) for each in seen]
         self._mask = inputs[-1].convert("L") if plan.mask else None
         self._ground = self._grounded()
         self._small: Image.Image | None = None
@@ -66,11 +70,14 @@ class Canvas:
 
     @property
     def finished(self) -> Image.Image:
-        """The image as it is delivered: RGBA where a part of a transparent input was painted, else RGB.
+        """The image as it is delivered: RGBA where something shows through it, or where a part of a transparent input
+        was painted, else RGB.
 
-        What was not painted has the input's colours and alpha, bit for bit; what was painted is opaque, and its soft
-        edge runs over into the input's alpha.
+        What was not painted has the input's colours and alpha, bit for bit; what was painted has the model's alpha, or
+        is opaque, and its soft edge runs over into the input's.
         """
+        if self._has_alpha:
+            return self.image if self._first is not None or is_see_through(self.image) else on_white(self.image)
         if self._first is None:
             return self.image
         place = self._plan.place or (0, 0, *self.image.size)
@@ -98,19 +105,36 @@ class Canvas:
         """Put what the model painted in pass `number` into the image."""
         plan = self._plan
         if not plan.passes:
-            self.image = resized(painted, (plan.width, plan.height))
+            self.image = resized(self._drawn(painted), (plan.width, plan.height))
             return
         one = plan.passes[number]
         window, scale = one.window, (one.window[2] - one.window[0]) / one.width
-        part = resized(painted, (window[2] - window[0], window[3] - window[1]))
+        part = resized(self._drawn(painted), (window[2] - window[0], window[3] - window[1]))
         free = self._free(one)
         part = matched(part, self.image.crop(window), free, round(SEAM * max(1.0, scale)))
         if number not in self._edges:
             # A new strip lies beside the picture; only a changed part has something below it to blend with.
             soft = one.known is None
             self._edges[number] = self._soft(free, scale) if soft else free
-        self.image.paste(part, window[:2], self._edges[number])
+        if self._has_alpha:
+            part = blended(self.image.crop(window), part, self._edges[number])
+            self.image.paste(part, window[:2])
+        else:
+            self.image.paste(part, window[:2], self._edges[number])
         self._covered.paste(255, window[:2], self._edges[number])
+
+    def _as_seen(self, picture: Image.Image) -> Image.Image:
+        """Return a picture in the mode in which the model sees and paints: RGBA, or RGB on white."""
+        return picture.convert("RGBA") if self._has_alpha else on_white(picture)
+
+    def _drawn(self, painted: Image.Image) -> Image.Image:
+        """Return what a model painted as it is used: without colours that nobody, and no classifier, sees."""
+        seen = self._as_seen(painted)
+        if seen.mode != "RGBA":
+            return seen
+        drawn = Image.new("RGBA", seen.size)
+        drawn.paste(seen, mask=seen.getchannel("A").point(lambda alpha: 255 * (alpha > 0)))
+        return drawn
 
     def _soft(self, free: Image.Image, scale: float) -> Image.Image:
         """Return what may change with the soft edge that was asked for, else with a narrow one."""
@@ -135,9 +159,8 @@ class Canvas:
         plan = self._plan
         if not plan.passes:
             return Image.new("RGB", (plan.width, plan.height))
-        if plan.place is None:
-            return self._inputs[0]
-        return extended(self._inputs[0], plan.place, (plan.width, plan.height))
+        first = self._as_seen(self._inputs[0])
+        return first if plan.place is None else extended(first, plan.place, (plan.width, plan.height))
 
     def _free(self, one: Pass) -> Image.Image:
         """Return what may change in the pass's window, in mode L and of the window's size, 255 where it may."""
@@ -185,14 +208,35 @@ def matched(part: Image.Image, there: Image.Image, free: Image.Image, reach: int
         return part
     left, top, right, bottom = box
     near = (max(0, left - reach), max(0, top - reach), min(free.width, right + reach), min(free.height, bottom + reach))
+    before, after = np.asarray(there.crop(near)), np.asarray(part.crop(near))
     kept = np.asarray(free.crop(near)) == 0
+    if part.mode == "RGBA":  # what nobody sees has any colour
+        kept &= np.minimum(before[..., 3], after[..., 3]) > 0
     if kept.sum() < reach:
         return part
-    before, after = (np.asarray(picture.crop(near))[kept].astype(np.float32) for picture in (there, part))
-    shift = np.round(np.median(before - after, axis=0)).astype(np.int16)
+    differences = before[kept][:, :3].astype(np.float32) - after[kept][:, :3]
+    shift = np.round(np.median(differences, axis=0)).astype(np.int16)
     if not shift.any() or np.abs(shift).max() > MOST_SHIFT:  # a larger shift is not the VAE's
         return part
-    pixels: NDArray[np.uint8] = np.clip(np.asarray(part).astype(np.int16) + shift, 0, 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.array(part)
+    pixels[..., :3] = np.clip(pixels[..., :3].astype(np.int16) + shift, 0, 255)
+    return Image.fromarray(pixels)
+
+
+def blended(before: Image.Image, after: Image.Image, share: Image.Image) -> Image.Image:
+    """Return an RGBA picture that is `after` where `share` (L) is 255, `before` to the bit where it is 0, and between
+    them a mixture in which colours count as much as they are seen.
+    """
+    pixels = np.asarray(before).copy()
+    touched = np.asarray(share) > 0
+    part = np.asarray(share)[touched].astype(np.float32)[:, None] / 255
+    below, above = (np.asarray(each)[touched].astype(np.float32) for each in (before, after))
+    seen, over = (1 - part) * below[:, 3:], part * above[:, 3:]
+    alpha = seen + over
+    # Where nothing is seen, the colour is the mean of both.
+    weight = np.where(alpha > 0, over / np.maximum(alpha, 1e-6), part)
+    colours = below[:, :3] + weight * (above[:, :3] - below[:, :3])
+    pixels[touched] = np.round(np.column_stack([colours, alpha])).astype(np.uint8)
     return Image.fromarray(pixels)
 
 
@@ -220,7 +264,8 @@ def extended(image: Image.Image, place: Box, canvas: Size) -> Image.Image:
     left, top, right, bottom = place
     margins = ((top, canvas[1] - bottom), (left, canvas[0] - right), (0, 0))
     ground = Image.fromarray(np.pad(np.asarray(image), margins, mode="edge"))
-    smooth = ground.filter(ImageFilter.GaussianBlur(max(1, min(image.size) // 16)))
+    weighted = ground.convert("RGBa") if image.mode == "RGBA" else ground  # no colour of what is clear bleeds out
+    smooth = weighted.filter(ImageFilter.GaussianBlur(max(1, min(image.size) // 16))).convert(image.mode)
     smooth.paste(image, (left, top))
     return smooth
 

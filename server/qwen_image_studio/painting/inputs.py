@@ -6,6 +6,7 @@ from typing import Any
 from PIL import Image
 
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import MIN_STEPS, Way
 from qwen_image_studio.models.known_words import vocabulary_of, without_unknown
 from qwen_image_studio.models.table import Model
@@ -37,7 +38,10 @@ def check(plan: PaintPlan, images: Sequence[Image.Image]) -> None:
 
 
 def fit_texts(plan: PaintPlan, model: Model, tokenizer: Any) -> tuple[dict[str, str | None], tuple[str, ...]]:
-    """Return prompt and negative prompt, without special tokens and within the model's limit, and the warnings."""
+    """Return prompt and negative prompt, without special tokens and within the model's limit, and the warnings.
+
+    Where a transparent picture is wanted the prompt is in the words by which the family is asked for one.
+    """
     limit = model.max_prompt_tokens[plan.way] - CLOSING_TOKENS
     texts: dict[str, str | None] = {}
     warnings: list[str] = []
@@ -46,17 +50,25 @@ def fit_texts(plan: PaintPlan, model: Model, tokenizer: Any) -> tuple[dict[str, 
         prompt, left_out = without_unknown(prompt, words)
         if left_out:
             warnings.append(f"The miniature left out what it knows no word of: '{'; '.join(left_out)[:MAX_TOLD]}'.")
+    is_clear, family = plan.background is Background.TRANSPARENT, model.family(plan.way)
+    around = family.transparent_prompt if is_clear and family.alpha else str
+    limits = {"prompt": limit - _tokens_of(around(""), tokenizer), "negative_prompt": limit}
     for name, text in (("prompt", prompt), ("negative_prompt", negative_text(plan.negative_prompt))):
-        texts[name] = kept = shorten(text, limit, tokenizer)
+        texts[name] = kept = shorten(text, limits[name], tokenizer)
         if kept != text and (name == "prompt" or plan.guidance_scale > 1):  # else it is not read
             warnings.append(
-                f"{name}: longer than the {limit} tokens that {model.name} reads; "
+                f"{name}: longer than the {limits[name]} tokens that {model.name} reads; "
                 f"left out from '{text[len(kept) :].strip()[:40]}' on."
             )
+    texts["prompt"] = around(texts["prompt"] or "")
     # At 1 guidance is meant to be off.
     if plan.guidance_scale <= 1:
         texts["negative_prompt"] = None
     return texts, tuple(warnings)
+
+
+def _tokens_of(text: str, tokenizer: Any) -> int:
+    return len(tokenizer(text, add_special_tokens=False).input_ids) if text else 0
 
 
 def negative_text(negative_prompt: str) -> str:

@@ -12,7 +12,6 @@ from PIL import Image
 
 from qwen_image_studio.contract.errors import DeviceLost, StudioError
 from qwen_image_studio.contract.words import Precision, Tier
-from qwen_image_studio.imaging.pixels import upright
 from qwen_image_studio.loading.adapters import Adapters
 from qwen_image_studio.loading.memory import TILED_PIXELS, MemoryPlan, plan_for
 from qwen_image_studio.loading.preparing import UNCOMPILED, Preparation, preparation_for
@@ -142,7 +141,7 @@ class QwenEngine:
         # 4. Make texts and pictures safe.
         texts, warnings = fit_texts(plan, model, family.tokenizer(parts))
         warnings = (*warnings, *self._narrowed(plan.variant))
-        canvas = Canvas(plan, images)
+        canvas = Canvas(plan, images, alpha=family.alpha)
         # 5. Paint one picture per seed, part by part; the texts are encoded for the first at the latest.
         with self._sparing(plan.variant, frugal=frugal) as sparing:
             for index, seed in enumerate(plan.seeds):
@@ -250,14 +249,14 @@ def open_pipeline(
 
 
 def _painted(call: Call, hooks: Iterable[Hook]) -> Image.Image:
-    """Call the pipeline with these hooks, in their order; return its picture in RGB, on white where it is clear."""
+    """Call the pipeline with these hooks, in their order; return its picture, in RGBA where the family has alpha."""
     named = call.keywords()
     with ExitStack() as stack:
         for hook in hooks:
             stack.callback(hook.end)
             named |= hook.begin(call)
         picture: Image.Image = call.pipeline(**named, callback_on_step_end=steps_to(hooks)).images[0]
-    return upright(picture) if call.family.alpha else picture
+    return picture
 
 
 def _failure(error: Exception, call: Call, device: str) -> StudioError:

@@ -158,6 +158,7 @@ def _model_view(model: Model, workers: Sequence[WorkerReport]) -> ModelView:
         licence=model.licence,
         licence_id=model.licence_id or None,
         operations=list(model.operations),
+        transparency=list(model.transparent_operations),
         sizes={name: SizeView(width=width, height=height) for name, (width, height) in model.sizes.items()},
         min_side=MIN_SIDE,
         max_side=MAX_SIDE,

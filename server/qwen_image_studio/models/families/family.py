@@ -89,6 +89,10 @@ class Family(ABC):
         """Return the keywords of the call besides texts, size, steps, guidance and seed."""
         return {}
 
+    def transparent_prompt(self, text: str) -> str:
+        """Return what the model is told for a transparent picture of what the text says; only where `alpha`."""
+        return text
+
     def encode(self, pipeline: Any, picture: Image.Image) -> "torch.Tensor":
         """Return the picture's normalised latents, (1, channels, 1, height, width).
 

@@ -7,6 +7,11 @@ from typing import Any
 from qwen_image_studio.models.families.family import Family, Sources
 from qwen_image_studio.models.families.texts import EncodesOnce, PillowProcessor, with_mixin
 
+# The model's card has these two sentences around what a transparent picture shows, and no Chinese ones.
+_BEFORE = "This is an RGBA image with transparency."
+_AFTER = "The image has alpha channel and the background is transparent."
+_ENDS = tuple(".!?…。！？")
+
 
 class QwenImage21(Family):
     """The family with transparency and a VAE of its own, for which there is no start picture, hold or preview."""
@@ -41,6 +46,12 @@ class QwenImage21(Family):
     def tokenizer(self, parts: Mapping[str, Any]) -> Any:
         """Return the tokenizer inside the processor."""
         return parts["processor"].tokenizer
+
+    def transparent_prompt(self, text: str) -> str:
+        """Return the text between the two sentences by which the model paints alpha, unless it has them itself."""
+        if _BEFORE.casefold() in text.casefold():
+            return text
+        return f"{_BEFORE} {text if text.endswith(_ENDS) else f'{text}.'} {_AFTER}"
 
     def keywords(self, sources: Sources) -> dict[str, Any]:
         """Return the sources, and the side of a square in pixels: all sources are resized to its area."""

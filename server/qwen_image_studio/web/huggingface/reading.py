@@ -15,6 +15,7 @@ from flask import request
 
 from qwen_image_studio.contract.errors import StudioError, refusal
 from qwen_image_studio.contract.huggingface import MAX_PARAMETERS, InferenceOptions
+from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import OutputFormat, Way
 from qwen_image_studio.imaging.formats import format_of
 from qwen_image_studio.recipe import MASK, Submission, Upload, image_params
@@ -40,6 +41,7 @@ _NO_PROMPT = (
 )
 _WITH_PICTURES = ("inputs", "parameters", "image", "images", MASK, "mask_image")
 _ANSWERED = [each.mime_type for each in OutputFormat]
+_TRANSPARENT = [OutputFormat.PNG.mime_type, OutputFormat.WEBP.mime_type]
 _OBJECTS = ("inputs", "parameters", "options", "target_size", "region", "slots")
 """Fields of a form that may hold JSON."""
 
@@ -67,7 +69,7 @@ def read_inference() -> Inference:
     options = _options(body.pop("options", None))
     ways = ways_of(name, model)
     asked, files = _asked(body, uploads, ways)
-    asked.output_format, asked.use_cache = _wanted_format(), options.use_cache
+    asked.output_format, asked.use_cache = _wanted_format(asked), options.use_cache
     job = job_request(asked, name, ways)
     wait_s = WAIT_S if options.wait_for_model else services().settings.hf_wait_s
     submission = Submission(job, files, read_idempotency_key(), asked.warnings).check()
@@ -75,9 +77,13 @@ def read_inference() -> Inference:
     return Inference(submission, fingerprint, wait_s)
 
 
-def _wanted_format() -> str | None:
-    """Return the format of the answer by the Accept header; None for the usual one."""
-    wanted = request.accept_mimetypes.best_match(_ANSWERED)
+def _wanted_format(asked: Wanted) -> str | None:
+    """Return the format of the answer by the Accept header; None for the usual one. Of several that are accepted, a
+    transparent picture is in one that has transparency.
+    """
+    clear = str(asked.params.get("background", "")).strip().casefold() == Background.TRANSPARENT
+    wanted = clear and request.accept_mimetypes.best_match(_TRANSPARENT)
+    wanted = wanted or request.accept_mimetypes.best_match(_ANSWERED)
     return None if wanted is None else wanted.removeprefix("image/")
 
 

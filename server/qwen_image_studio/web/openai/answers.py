@@ -14,6 +14,7 @@ from flask import Response, g, stream_with_context
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.fields import IDLE_STYLES
 from qwen_image_studio.contract.openai import ImagesEvent, ImagesItem, ImagesResponse
+from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import OutputFormat, State, Tier
 from qwen_image_studio.imaging.opening import read_header
 from qwen_image_studio.jobs import Job, StoredImage
@@ -69,8 +70,6 @@ class _Call:
             warnings.insert(0, f"model {name} is not on this server; {job.model or 'no model'} was taken instead.")
         if job.state is State.REVIEW:
             warnings.append(f"More images wait for a reviewer; GET /v1/jobs/{job.id} has them after that.")
-        if asked.background == "transparent":
-            warnings.append("background transparent was painted opaque; no model here paints transparency.")
         if asked.style in IDLE_STYLES:
             warnings.append(f"style {asked.style} has no effect; say it in the prompt.")
         if job.plan.get("mask") and asked.size not in {None, "auto", size}:
@@ -90,6 +89,7 @@ def _response(call: _Call, job: Job) -> ImagesResponse:
         id=pictures[0].id,
         created=int(job.finished_at or job.created_at),
         data=[_item(call, job, picture) for picture in pictures],
+        background=_background(job),
         output_format=_format(pictures[0]),
         quality=TOLD[Tier(job.tier)],
         size=size,
@@ -128,6 +128,11 @@ def _format(picture: StoredImage) -> OutputFormat:
     return OutputFormat(picture.mime_type.removeprefix("image/"))
 
 
+def _background(job: Job) -> Literal["opaque", "transparent"]:
+    """Return which background was asked of the model; what else came of it is told in a warning."""
+    return "transparent" if job.plan.get("background") == Background.TRANSPARENT else "opaque"
+
+
 def _base64(data: bytes) -> str:
     return b64encode(data).decode("ascii")
 
@@ -160,6 +165,7 @@ def _completed(call: _Call, job: Job, picture: StoredImage) -> ImagesEvent:
         type=f"{call.kind}.completed",
         b64_json=_base64(services().gallery.open(picture.key)),
         created_at=int(job.finished_at or job.created_at),
+        background=_background(job),
         output_format=_format(picture),
         quality=TOLD[Tier(job.tier)],
         size=size,

@@ -12,7 +12,8 @@ from pydantic_core import PydanticCustomError
 
 from qwen_image_studio.contract.adjustments import Region
 from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.fields import IDLE_STYLES, StyleName
+from qwen_image_studio.contract.fields import IDLE_STYLES, AnyBackground, StyleName
+from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import (
     MAX_DATA_URL_CHARS,
     MAX_DATA_URLS,
@@ -27,9 +28,9 @@ from qwen_image_studio.models.table import Model, find_model
 from qwen_image_studio.operations.edit import EditRequest
 from qwen_image_studio.operations.generate import GenerateRequest
 from qwen_image_studio.operations.inpaint import InpaintRequest
-from qwen_image_studio.operations.paint_request import PaintRequest
-from qwen_image_studio.operations.painting import WAYS_OF_KIND
+from qwen_image_studio.operations.paint_request import WAYS_OF_KIND, PaintRequest
 from qwen_image_studio.operations.request import OPERATIONS, Request, validated
+from qwen_image_studio.operations.transparency import paints, why_opaque
 from qwen_image_studio.web.openai.quality import Quality, tier_for
 
 _ANSWERS_IN_BYTES = re.compile(r"(?:openai/)?(?:chat)?gpt-image", re.IGNORECASE)
@@ -58,8 +59,9 @@ class _OpenAI(PaintRequest):
     balanced; of all others, quality. A warning says so where the model has none of them."""
     output_compression: int | None = Field(None, ge=0, le=100)
     """Quality of JPEG and WebP files, 0 to 100; the same as output_quality."""
-    background: Literal["auto", "opaque", "transparent"] = "auto"
-    """Images are opaque; a warning says so where others were asked for."""
+    background: AnyBackground = Background.AUTO
+    """What lies behind what is painted. transparent: nothing, in PNG or WebP; where the model cannot, the images are
+    opaque, and a warning says so."""
     style: StyleName | None = None
     """Name of a saved art direction of /v1/styles. OpenAI's vivid and natural have no effect, and a warning says so."""
     moderation: Literal["auto", "low"] = "auto"
@@ -123,11 +125,18 @@ class _OpenAI(PaintRequest):
             names -= {"model"}
         if self.style in IDLE_STYLES:
             names -= {"style"}
+        painters, ways = list(self._painters(models)), self._ways(operation)
+        able = [each for each in painters if any(paints(each, way, self.background) for way in ways)]
+        if painters and not able:
+            names -= {"background"}
+            named = None if self.model is None or self.model_of_another is not None else painters[0]
+            why = why_opaque(named, ways, models)
+            self._reading.append(f"background {self.background.value} was painted opaque, since {why}.")
         params = self.model_dump(mode="json", exclude_unset=True, include=names)
         if self.output_compression is not None:
             params["output_quality"] = max(1, self.output_compression)
         if "tier" not in self.model_fields_set:
-            tier, warning = tier_for(self.quality, self._painters(models), self._ways(operation))
+            tier, warning = tier_for(self.quality, able or painters, ways)
             params |= {} if tier is None else {"tier": tier.value}
             self._reading += [] if warning is None else [warning]
         return validated({**params, "operation": operation.value}, where)
