@@ -46,12 +46,12 @@ def test_an_adjusted_logo_stays_transparent(client: FlaskClient, light: Worker, 
 
 
 def test_where_transparency_has_to_go_a_warning_says_so(client: FlaskClient, light: Worker, worker: Worker) -> None:
-    """A4: JPEG has none, and models paint opaque pictures."""
+    """A4: JPEG has none, and the miniature paints opaque pictures."""
     job = finished(client, light, send(client, saved(LOGO, "PNG"), operation="edit", prompt="convert to jpeg"))
     assert any("JPEG has no transparency" in warning for warning in job["warnings"])
     assert picture_of(client, job).convert("RGB").getpixel((2, 2)) == (255, 255, 255)
     job = finished(client, worker, send(client, saved(LOGO, "PNG"), operation="edit", prompt="a hat"))
-    assert sum("laid on white, since models paint opaque" in warning for warning in job["warnings"]) == 1
+    assert sum("laid on white, since miniature painted an opaque" in warning for warning in job["warnings"]) == 1
     job = finished(client, worker, send(client, saved(LOGO.convert("RGB"), "PNG"), operation="edit", prompt="a hat"))
     assert not any("white" in warning for warning in job["warnings"])
 

@@ -78,7 +78,8 @@ def shared_outlines(before: Image.Image, after: Image.Image) -> float:
 def comparison(before: Image.Image, after: Image.Image, place: Box | None = None) -> Image.Image:
     """Return both pictures side by side, 512 pixels high at most; a picture longer than 2:1 is less high.
 
-    They are RGB or RGBA; the strip is RGBA where one of them is. `place` is where `before` stands in `after`; the canvas around it is light grey.
+    They are RGB or RGBA; the strip is RGBA where one of them is. `place` is where `before` stands in `after`; the
+    canvas around it is light grey.
     """
     mode = "RGBA" if "RGBA" in {before.mode, after.mode} else "RGB"
     before, after = before.convert(mode), after.convert(mode)
