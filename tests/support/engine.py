@@ -1,10 +1,11 @@
 """An engine that misbehaves on cue, behind the same seam (STUDIO_ENGINE) as the real one.
 
-The prompt of a job is its script: words such as ``kill@3`` (kill -9 of the worker at step 3), ``kill@finish``
-(between storing and finishing), ``hang@2``, ``memory@1``, ``bug@1``, ``pace=0.2`` (seconds a step). A fault happens on
-the first attempt only, unless the script says ``always``. ``large@1`` is a lack of memory that lasts until an attempt
-saves it. With ``preview`` it shows a dark picture after every step, with ``preview=200`` one of that red. With
-``forever`` it stays at the first step until somebody cancels the job.
+The prompt of a job is its script: words such as ``kill@3`` (kill -9 of the worker at step 3), ``kill@finish`` (between
+storing and finishing), ``hang@2``, ``memory@1``, ``bug@1``, ``pace=0.2`` (seconds a step). A fault happens on the
+first attempt only, unless the script says ``always``. ``large@1`` is a lack of memory that lasts until an attempt
+saves it. ``kill@layer2`` comes between the storing of the second layer and of the third. With ``preview`` it shows a
+dark picture after every step, with ``preview=200`` one of that red. With ``forever`` it stays at the first step until
+somebody cancels the job.
 """
 
 import os
@@ -23,6 +24,7 @@ from qwen_image_studio.models.table import Model
 from qwen_image_studio.planning.engine import Engine, Painted, Report, Show, silent
 from qwen_image_studio.planning.plan import PaintPlan, Variant
 from qwen_image_studio.settings import Settings
+from tests.support.layers import recomposed, toy_layers
 
 
 def open_engine(models: Mapping[str, Model], device: str) -> Engine[PaintPlan]:
@@ -76,9 +78,19 @@ class ScriptedEngine:
             if self._painted is not None:
                 with self._painted.open("a") as file:
                     file.write(f"{plan.prompt}\t{seed}\n")
+            if plan.layers:
+                yield from _apart(plan, seed)
+                continue
             yield Painted(Image.new("RGB", (plan.width, plan.height), colour), seed, ("Sparing.",) * frugal)
         # Whoever asks for one more picture has stored those before it, and has written no end yet.
         _act(plan.prompt, "finish")
+
+
+def _apart(plan: PaintPlan, seed: int) -> Iterator[Painted]:
+    for number, layer in enumerate(layers := toy_layers(plan.layers, (plan.width, plan.height), seed), start=1):
+        yield Painted(layer, seed)
+        _act(plan.prompt, f"layer{number}")
+    yield Painted(recomposed(layers), seed)
 
 
 def _act(prompt: str, moment: str) -> None:

@@ -46,6 +46,8 @@ class ImageView(View):
     mime_type: str
     seed: int | None
     """The seed that paints this image alone; null for an uploaded image."""
+    layer: int | None
+    """Which layer of a picture it is, 0 for the backmost; null for a picture as a whole."""
     sha256: str
     """SHA-256 of the file's bytes, in hex; empty for a deleted image."""
     deleted: bool

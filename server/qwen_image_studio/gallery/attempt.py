@@ -22,7 +22,7 @@ from qwen_image_studio.imaging.label import Label
 from qwen_image_studio.imaging.pixels import digest, on_white
 from qwen_image_studio.jobs import Lease, StoredImage
 from qwen_image_studio.planning.engine import Painted
-from qwen_image_studio.planning.plan import AdjustPlan, PaintPlan, Plan
+from qwen_image_studio.planning.plan import AdjustPlan, PaintPlan, Plan, pictures_of
 
 COMPARISON_QUALITY = 85
 
@@ -38,7 +38,8 @@ class Attempt:
         self.warnings: list[str] = []
 
     def store(self, painted: Painted, plan: Plan, inputs: Sequence[Image.Image] = (), before: Origin = {}) -> None:  # noqa: B006 - not changed
-        """Encode one picture and store it durably, together with a comparison where it was made from an image.
+        """Encode one picture and store it durably, together with a comparison where it was made from an image as a
+        whole.
 
         `inputs` are the job's images, and `before` is the metadata of the first of them on how it was made. The
         picture's bytes depend on the plan and its own seed alone; those of an adjusted picture on the input and
@@ -46,13 +47,14 @@ class Attempt:
         """
         number, image, files = len(self.stored), painted.image, self._gallery.files
         keys = attempt_keys(self._lease, self._lease.token, number, plan.output_format.value)
-        made_from = self._gallery.noted(origin_of(plan, painted.seed, before))
+        layer = plan.layer_of(number) if isinstance(plan, PaintPlan) else None
+        made_from = self._gallery.noted(origin_of(plan, painted.seed, before, layer))
         shown = self._label.on(image) if isinstance(plan, PaintPlan) else image
         data = self._encoded(shown, plan.output_format, made_from, plan.output_quality)
         files.put(keys.picture, data, plan.output_format.mime_type)
         files.put(keys.thumbnail, thumbnail(shown), "image/webp")
-        judgement = Judgement()
-        if inputs:
+        judgement, is_compared = Judgement(), bool(inputs) and layer is None
+        if is_compared:
             strip = _comparison(plan, inputs, shown)
             data_of_strip = self._encoded(strip, OutputFormat.WEBP, made_from, COMPARISON_QUALITY)
             files.put(keys.comparison, data_of_strip, "image/webp")
@@ -65,6 +67,7 @@ class Attempt:
                 owner=self._lease.job.owner,
                 job_id=self._lease.job.id,
                 number=number,
+                layer=layer,
                 key=keys.picture,
                 thumbnail_key=keys.thumbnail,
                 width=image.width,
@@ -75,7 +78,7 @@ class Attempt:
                 seed=painted.seed,
                 change_inside=judgement.inside,
                 change_outside=judgement.outside,
-                comparison_key=keys.comparison if inputs else None,
+                comparison_key=keys.comparison if is_compared else None,
                 pixels=_pixels(shown, plan.output_format),
             )
         )
@@ -97,7 +100,7 @@ class Attempt:
 
 def clear_attempts(gallery: Gallery, lease: Lease, tokens: Iterable[int]) -> None:
     """Delete everything that the attempts with these tokens at the leased job may have stored."""
-    count, extension = max(1, len(lease.job.plan.get("seeds", ()))), str(lease.job.plan.get("output_format"))
+    count, extension = pictures_of(lease.job.plan), str(lease.job.plan.get("output_format"))
     for token in tokens:
         gallery.clear(preview_key(lease, token))
         for number in range(count):
@@ -114,8 +117,14 @@ def _pixels(image: Image.Image, output_format: OutputFormat) -> str | None:
 # -- metadata and comparison ---------------------------------------------------------------------------------------
 
 
-def origin_of(plan: Plan, seed: int | None, before: Origin = {}) -> dict[str, str | int | float]:  # noqa: B006 - not changed
-    """Return how an image was made, for its metadata: enough to paint it again, and nothing about who asked or where.
+def origin_of(
+    plan: Plan,
+    seed: int | None,
+    before: Origin = {},  # noqa: B006 - not changed
+    layer: int | None = None,
+) -> dict[str, str | int | float]:
+    """Return how an image was made, for its metadata: enough to paint it again, and nothing about who asked or where;
+    of a layer also which of them it is.
 
     An adjusted image, which has no seed, keeps the metadata that its input had `before`, and gets its adjustments
     added.
@@ -129,15 +138,17 @@ def origin_of(plan: Plan, seed: int | None, before: Origin = {}) -> dict[str, st
         return {**lasting, "adjustments": json.dumps(earlier + done, ensure_ascii=False), "software": software}
     named = {"prompt", "negative_prompt", "model", "tier", "steps", "guidance_scale", "width", "height"}
     own = plan.model_dump(mode="json", include=named)
-    return {**own, **_of_painting(plan), "seed": seed, "software": software}
+    return {**own, **_of_painting(plan, layer), "seed": seed, "software": software}
 
 
-def _of_painting(plan: Plan) -> dict[str, str]:
+def _of_painting(plan: Plan, layer: int | None) -> dict[str, str | int]:
     """Return facts that few paintings have."""
     if not isinstance(plan, PaintPlan):
         return {}
-    loras = {"loras": ", ".join(map(str, plan.loras))} if plan.loras else {}
-    return loras if plan.background is Background.AUTO else {**loras, "background": plan.background.value}
+    facts: dict[str, str | int] = {"loras": ", ".join(map(str, plan.loras))} if plan.loras else {}
+    facts |= {"layers": plan.layers} if plan.layers else {}
+    facts |= {} if layer is None else {"layer": layer}
+    return facts if plan.background is Background.AUTO else {**facts, "background": plan.background.value}
 
 
 def _earlier_adjustments(before: Origin) -> list[Any]:

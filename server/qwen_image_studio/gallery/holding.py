@@ -10,9 +10,18 @@ from qwen_image_studio.settings import Settings
 
 def held(images: Sequence[StoredImage], job: Job, settings: Settings) -> list[StoredImage]:
     """Return the images that a job has made, held where the request asked for it, or where an edit has changed more
-    than the operator allows. One that is held already, by its scores, stays so.
+    than the operator allows. One that is held already, by its scores, stays so. Layers and what they make together are
+    held as one.
     """
-    return [_held(image, job, settings.review_change) for image in images]
+    return together([_held(image, job, settings.review_change) for image in images])
+
+
+def together(images: Sequence[StoredImage]) -> list[StoredImage]:
+    """Return the images of a job, all held where one is, if they are layers: each shows what another does."""
+    first = next((image for image in images if image.review is Review.HELD), None)
+    if first is None or all(image.layer is None for image in images):
+        return list(images)
+    return [replace(image, review=Review.HELD, held_for=image.held_for or first.held_for) for image in images]
 
 
 def _held(image: StoredImage, job: Job, most: float | None) -> StoredImage:

@@ -19,6 +19,7 @@ from qwen_image_studio.jobs.events import Change
 from qwen_image_studio.jobs.held import WITHHELD
 from qwen_image_studio.jobs.records import JOBS, NOT_DELETED, as_job, get_job
 from qwen_image_studio.jobs.states import Job, NewJob
+from qwen_image_studio.planning.plan import pictures_of
 
 _SIMILAR = (
     "The pictures are those of an earlier request, whose prompt (similar_prompt) differs from this one only in case, "
@@ -54,7 +55,7 @@ def answer_of(connection: Connection, job: NewJob | Job, *, to_change: bool = Fa
     """
     if (lookup := job.lookup) is None:
         return None
-    number = len(job.plan.get("seeds", [None]))
+    number = pictures_of(job.plan)
     sought = {"owner": job.owner, "seed": lookup.seed, "number": number}
     for how, key in ((Cached.EXACT, job.cache_key), (Cached.SIMILAR, job.similar_key if lookup.similar else None)):
         if key is None:

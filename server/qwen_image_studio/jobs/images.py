@@ -24,7 +24,8 @@ _BEHIND = (
     .order_by(WITHHELD)
     .limit(1)
 )
-_GIVEN_OUT = (NOT_DELETED, ~WITHHELD)
+_GIVEN_OUT = (NOT_DELETED, ~WITHHELD, images.c.layer.is_(None))
+"""What may be gone on with: a picture as a whole, and no layer of it."""
 _SENT = select(images).where(images.c.owner == bindparam("owner"), images.c.idempotency_key == bindparam("key"))
 _OF_JOBS = select(images).where(images.c.job_id.in_(bindparam("ids", expanding=True))).order_by(images.c.number)
 
@@ -94,9 +95,10 @@ class Images:
         return found
 
     def last(self, owner: str, conversation: str, since: float, *, before: str | None = None) -> StoredImage | None:
-        """Return the first image of the conversation's last job that made one after `since` (Unix seconds), or None.
+        """Return the first whole picture of the conversation's last job that made one after `since` (Unix seconds).
 
-        With `before`, the id of a job, only jobs that were submitted before that one count.
+        None where there is no such job. With `before`, the id of a job, only jobs that were submitted before that one
+        count.
 
         Withheld images do not count. Raises StudioError ``image_not_ready`` where a later job of the conversation has
         not ended, ``held_for_review`` where reviewers have to decide on all that it made, and ``image_not_found`` where

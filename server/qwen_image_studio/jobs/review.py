@@ -7,8 +7,9 @@ itself. The first verdict on an image counts; the last one on a job's images end
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import bindparam, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, literal_column, select, update
 
 from qwen_image_studio.contract.caller import Caller, person_of
 from qwen_image_studio.contract.errors import StudioError
@@ -17,7 +18,7 @@ from qwen_image_studio.database.connection import Database
 from qwen_image_studio.database.tables import images
 from qwen_image_studio.jobs.events import Change, Events
 from qwen_image_studio.jobs.guests import sees
-from qwen_image_studio.jobs.held import has_held, has_seen, held_for_review
+from qwen_image_studio.jobs.held import HELD, has_held, has_seen, held_for_review
 from qwen_image_studio.jobs.records import NOT_DELETED, as_image, get_job
 from qwen_image_studio.jobs.states import StoredImage
 
@@ -25,6 +26,8 @@ _IMAGE = select(images).where(images.c.id == bindparam("image_id"), NOT_DELETED)
 _REJECTED = select(images.c.review_reasons).where(
     images.c.job_id == bindparam("job_id"), images.c.review == literal_column("'rejected'"), NOT_DELETED
 )
+
+_HAS_LAYERS = select(images.c.id).where(images.c.job_id == bindparam("job_id"), images.c.layer.is_not(None)).limit(1)
 
 
 def reviews(caller: Caller, owner: str) -> bool:
@@ -80,7 +83,8 @@ class Reviews:
         raise _unknown(image_id)
 
     def decide(self, image_id: str, verdict: Verdict, caller: Caller, now: float | None = None) -> StoredImage:
-        """Record the verdict on a held image, and return the image; the same verdict of the same reviewer again changes
+        """Record the verdict on a held image, and return the image; on a layer, or on what layers make together, it is
+        one on all of them. The same verdict of the same reviewer again changes
         nothing. The last one on the images of a job ends the job: succeeded where one of them may be seen, else failed
         as rejected.
 
@@ -100,11 +104,19 @@ class Reviews:
             if row.review != Review.HELD:
                 return _decided(as_image(row), verdict, by)
             values = {"review": verdict.review, "review_reasons": list(verdict.reasons), "review_note": verdict.note}
-            statement = update(images).where(images.c.id == image_id).values(**values, review_by=by, review_at=now)
-            row = change.connection.execute(statement.returning(images)).one()
+            decided = update(images).where(_judged_with(change.connection, row), HELD, NOT_DELETED)
+            change.connection.execute(decided.values(**values, review_by=by, review_at=now))
+            row = change.connection.execute(_IMAGE, sought).one()
             if row.job_id is not None:
                 _settle(change, row.job_id, now)
             return as_image(row)
+
+
+def _judged_with(connection: Connection, image: Row[Any]) -> ColumnElement[bool]:
+    """Return the condition on the images that a verdict on this one is about: itself, or all layers of a picture."""
+    if image.job_id is None or connection.scalar(_HAS_LAYERS, {"job_id": image.job_id}) is None:
+        return images.c.id == image.id
+    return images.c.job_id == image.job_id
 
 
 def reviewer(caller: Caller, user: str | None) -> str:

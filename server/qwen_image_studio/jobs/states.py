@@ -288,6 +288,8 @@ class StoredImage:
     job_id: str | None = None
     number: int = 0
     """Place among the images of its job, from 0."""
+    layer: int | None = None
+    """Which layer of a picture it is, from 0 for the backmost; None for a picture as a whole."""
     seed: int | None = None
     created_at: float = 0.0
     change_inside: float | None = None

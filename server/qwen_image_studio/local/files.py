@@ -94,7 +94,7 @@ def _paint(
     prepared = studio.prepare(request, uploads)
     plan, warnings, label = prepared.plan, list(prepared.warnings), studio.place_of(prepared)
     lines = []
-    with click.progressbar(length=plan.steps_of_one * plan.images, label=label, file=sys.stderr) as bar:
+    with click.progressbar(length=plan.all_steps, label=label, file=sys.stderr) as bar:
         for number, painted in enumerate(studio.paint(prepared, _Progress(bar, label).report)):
             path = output if plan.images == 1 else output.with_stem(f"{output.stem}-{number}")
             _write(path, painted, prepared, studio.label)

@@ -10,11 +10,19 @@ from qwen_image_studio.operations.campaign import CampaignRequest
 from qwen_image_studio.operations.edit import EditRequest
 from qwen_image_studio.operations.generate import GenerateRequest
 from qwen_image_studio.operations.inpaint import InpaintRequest
+from qwen_image_studio.operations.layers import LayersRequest
 from qwen_image_studio.operations.outpaint import OutpaintRequest
 from qwen_image_studio.operations.request import OPERATIONS
 
 JobRequest = Annotated[
-    GenerateRequest | EditRequest | InpaintRequest | OutpaintRequest | AdjustRequest | BatchRequest | CampaignRequest,
+    GenerateRequest
+    | EditRequest
+    | InpaintRequest
+    | OutpaintRequest
+    | LayersRequest
+    | AdjustRequest
+    | BatchRequest
+    | CampaignRequest,
     Field(discriminator="operation"),
 ]
 """The parameters of one job. A new operation is a new file in this package and an entry here."""

@@ -61,7 +61,7 @@ def _decided(plan: Plan) -> dict[str, Any]:
         "tier": plan.tier.value,
         "steps": plan.steps,
         "seed": plan.seeds[0],
-        "n": len(plan.seeds),
+        **({"layers": plan.layers} if plan.layers else {"n": len(plan.seeds)}),
         "output_format": plan.output_format.value,
         **({} if plan.background is Background.AUTO else {"background": plan.background.value}),
         **({"loras": [each.model_dump() for each in plan.loras]} if plan.loras else {}),
@@ -86,9 +86,9 @@ def _of_painting(plan: PaintPlan, has_images: bool) -> dict[str, Any]:
     said: dict[str, Any] = {"prompt": plan.prompt, "guidance_scale": plan.guidance_scale}
     if plan.negative_prompt:
         said["negative_prompt"] = plan.negative_prompt
-    if not plan.passes:
+    if not plan.passes and not plan.layers:
         said |= {"width": plan.width, "height": plan.height}
-    else:
+    elif plan.passes:
         said["prompt_kind"] = _KINDS[plan.way].value
     if plan.feather is not None:
         said["feather"] = plan.feather

@@ -181,7 +181,7 @@ def _chars_of(request: Request) -> int:
 
 
 def _images_of(request: Request) -> int:
-    return request.n if isinstance(request, PaintRequest) else 1
+    return request.pictures if isinstance(request, PaintRequest) else 1
 
 
 def _with_stored_images(job: Mapping[str, Any], store_input: Callable[[str], str]) -> tuple[dict[str, Any], set[str]]:

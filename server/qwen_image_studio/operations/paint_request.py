@@ -147,6 +147,11 @@ class PaintRequest(ImageRequest):
         return (Way.EDIT,)
 
     @property
+    def pictures(self) -> int:
+        """How many pictures it asks for."""
+        return self.n
+
+    @property
     def said(self) -> str:
         """The prompt; empty where there is a template instead."""
         return self.prompt
@@ -193,7 +198,9 @@ class PaintRequest(ImageRequest):
         said = kept.text and cleaned(directed(kept.text, direction, self.language)).text
         texts: dict[str, Any] = {"prompt": said, "negative_prompt": negative.text, "template": None, "slots": {}}
         texts |= {"seed": direction.seed} if self.seed is None else {}
-        asked = self.model_copy(update={**texts, "style": None, "direction": None})
+        texts |= {"style": None, "direction": None}
+        taken = type(self).model_fields  # an operation may leave some of them out
+        asked = self.model_copy(update={name: value for name, value in texts.items() if name in taken})
         asked._as_sent, asked._followed = kept.spoken, followed
         asked._cleaning = told([*map(cleaned, self.slots.values()), kept, negative])
         asked._reading = [*self._reading, *self._of_direction(direction)]

@@ -11,7 +11,7 @@ from qwen_image_studio.contract.errors import StudioError, refusal
 from qwen_image_studio.contract.words import MAX_SEED, AspectRatio, OutputFormat, Size, Tier, Way
 from qwen_image_studio.models.families import Family
 from qwen_image_studio.models.known_words import known_in, vocabulary_of
-from qwen_image_studio.models.table import Model, find_model
+from qwen_image_studio.models.table import MODELS, Model, find_model
 from qwen_image_studio.models.tiers import Recipe
 from qwen_image_studio.operations.allowed import check_allowed
 from qwen_image_studio.operations.given import Given, Planned
@@ -40,6 +40,7 @@ class Shape:
     place: Box | None = None
     passes: tuple[Pass, ...] = ()
     feather: int | None = None
+    layers: int = 0
 
 
 @dataclass(frozen=True)
@@ -201,16 +202,24 @@ def _nobody_paints(request: PaintRequest, ways: Sequence[Way], given: Given) -> 
     if request.model is None:
         return StudioError(
             "unsupported_operation",
-            f"operation: no model of this server does {asked}; the operator can add one to STUDIO_MODELS.",
+            f"operation: no model of this server does {asked}; the operator can add one to STUDIO_MODELS{_such(ways)}.",
             param="operation",
         )
     able = ", ".join(model.name for model in given.models.values() if set(ways) & set(model.families))
     name = find_model(request.model, given.models).name
     return StudioError(
         "unsupported_operation",
-        f"model: {name} does not {asked}; models that do: {able or 'none here'}.",
+        f"model: {name} does not {asked}; models that do: {able or 'none here' + _such(ways)}.",
         param="model",
     )
+
+
+def _such(ways: Sequence[Way]) -> str:
+    """Return the models of the table that paint in one of these ways, as the end of a sentence; for ways that most
+    models have, nothing.
+    """
+    able = [name for name, model in MODELS.items() if set(ways) & set(model.families)]
+    return f", such as {' or '.join(able)}" if able and Way.LAYERS in ways else ""
 
 
 def _check_inputs(request: PaintRequest, chosen: Chosen, count: int) -> None:

@@ -105,9 +105,23 @@ class _Plan(BaseModel):
         return self.images
 
     @property
+    def paintings(self) -> int:
+        """Return the number of times that its steps are gone through."""
+        return self.images
+
+    @property
     def steps_of_one(self) -> int:
-        """Return the number of steps of one image."""
+        """Return the number of steps of one painting."""
         return 1
+
+    @property
+    def all_steps(self) -> int:
+        """Return the number of steps of all paintings."""
+        return self.steps_of_one * self.paintings
+
+    def steps_after(self, images: int) -> int:
+        """Return the number of steps that are done once so many images are there."""
+        return self.all_steps * images // self.images
 
 
 class PaintPlan(_Plan):
@@ -167,7 +181,22 @@ class PaintPlan(_Plan):
     @property
     def images(self) -> int:
         """Return the number of images: one for each seed, or the layers and what they make together."""
-        return len(self.seeds) * (self.layers + 1 if self.layers else 1)
+        return len(self.seeds) * (self.layers + 1)
+
+    @property
+    def paintings(self) -> int:
+        """Return the number of paintings: one for each seed, since layers are painted together."""
+        return len(self.seeds)
+
+    def steps_after(self, images: int) -> int:
+        """Return the number of steps that are done once so many images are there."""
+        of_each = self.images // self.paintings
+        return self.steps_of_one * -(-images // of_each)
+
+    def layer_of(self, number: int) -> int | None:
+        """Return which layer an image is, by its number, from 0 for the backmost; None for all other images."""
+        place = number % (self.layers + 1)
+        return place if place < self.layers else None
 
     @property
     def run_steps(self) -> int:
@@ -176,14 +205,18 @@ class PaintPlan(_Plan):
 
     @property
     def steps_of_one(self) -> int:
-        """Return the denoising steps of one image, over all its passes."""
+        """Return the denoising steps of one painting, over all its passes."""
         return self.run_steps * max(1, len(self.passes))
 
     def megapixel_steps(self, step: int) -> float:
-        """Return the painted pixels, in millions, times their steps, after so many steps over all images and passes."""
+        """Return the painted pixels, in millions, times their steps, after so many steps over all images and passes.
+
+        Of layers, each has pixels of its own, and so has what they make together.
+        """
         sizes = [(each.width, each.height) for each in self.passes] or [(self.paint_width, self.paint_height)]
-        megapixels = [width * height / 1e6 for width, height in sizes]
-        images, rest = divmod(min(step, self.steps_of_one * self.images), self.steps_of_one)
+        at_once = self.images // self.paintings
+        megapixels = [at_once * width * height / 1e6 for width, height in sizes]
+        images, rest = divmod(min(step, self.all_steps), self.steps_of_one)
         passes, left = divmod(rest, self.run_steps)
         done = images * sum(megapixels) + sum(megapixels[:passes])
         return done * self.run_steps + (megapixels[passes] * left if left else 0.0)
@@ -234,6 +267,13 @@ class BatchPlan(_Plan):
 
 Plan = PaintPlan | AdjustPlan | BatchPlan
 _PLAN: TypeAdapter[Plan] = TypeAdapter(Annotated[Plan, Field(discriminator="kind")])
+
+
+def pictures_of(row: Mapping[str, Any]) -> int:
+    """Return the number of pictures that a job's own attempt makes, by the plan in its row, which may be of any
+    version.
+    """
+    return max(1, len(row.get("seeds", ()))) * (row.get("layers", 0) + 1)
 
 
 def read_plan(row: Mapping[str, Any]) -> Plan:

@@ -9,7 +9,7 @@ from qwen_image_studio.recipe import MASK, Submission
 from qwen_image_studio.web.auth import caller
 from qwen_image_studio.web.routing import services
 
-OPERATIONS = frozenset({Operation.EDIT, Operation.INPAINT, Operation.OUTPAINT, Operation.ADJUST})
+OPERATIONS = frozenset({Operation.EDIT, Operation.INPAINT, Operation.OUTPAINT, Operation.LAYERS, Operation.ADJUST})
 """Operations that change a picture."""
 _OTHERS = ("conversation", "user", "webhook_url", "style")
 """Parameters that name what is the owner's, or whom to tell."""

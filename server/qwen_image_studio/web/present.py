@@ -110,6 +110,7 @@ def image_view(image: StoredImage, key: str | None) -> ImageView:
         height=image.height,
         mime_type=image.mime_type,
         seed=image.seed,
+        layer=image.layer,
         sha256=image.sha256,
         deleted=image.deleted_at is not None,
         change=_change(image),

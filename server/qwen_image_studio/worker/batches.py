@@ -291,7 +291,9 @@ def _origin_of_sheet(
 
 
 def _given_out(images: Sequence[StoredImage]) -> list[StoredImage]:
-    return [image for image in images if not image.review.withheld]
+    """Return the images that may be seen, whole pictures before their layers."""
+    seen = [image for image in images if not image.review.withheld]
+    return sorted(seen, key=lambda image: image.layer is not None)
 
 
 def _submission(batch: Job, plan: BatchPlan, number: int) -> Submission:

@@ -8,6 +8,7 @@ from PIL import Image
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Band, HeldFor, Policy, Review
 from qwen_image_studio.gallery import Gallery
+from qwen_image_studio.gallery.holding import together
 from qwen_image_studio.guard.bands import Finding, worst
 from qwen_image_studio.guard.safety import SHORT_S, Safety, unseen
 from qwen_image_studio.imaging import thumbnail
@@ -56,11 +57,11 @@ class Checks:
                 self._gallery.clear(*filter(None, (image.key, image.thumbnail_key, image.comparison_key)))
             else:
                 kept.append(self._marked(image, finding))
-        if not kept:
-            raise StudioError("content_blocked", _nothing_left(len(images)))
+        if not kept or (len(kept) < len(images) and any(image.layer is not None for image in images)):
+            raise StudioError("content_blocked", _nothing_left(len(images)))  # of layers, none is left where one is not
         bands = [finding.band for finding in findings]
         band = worst([*bands, Band.REVIEW if self._holds_all else Band.PASS])
-        return Checked(kept, _warnings(bands), band)
+        return Checked(together(kept), _warnings(bands), band)
 
     def _judged(self, image: StoredImage, timeout_s: float | None) -> Finding:
         finding = self._safety.judge(self._gallery.open(image.key), timeout_s)

@@ -321,7 +321,7 @@ class Worker:
         show = None if lease.job.hold else keeper.show
         paint = partial(self._engine.paint, frugal=is_frugal(lease.job))
         for number, painted in enumerate(paint(plan, inputs, keeper.report, show), start=1):
-            keeper.report("storing", plan.steps_of_one * number, plan.steps_of_one * plan.images)
+            keeper.report("storing", plan.steps_after(number), plan.all_steps)
             attempt.store(painted, plan, inputs, before)
             saved += [painted.compute_saved] if painted.compute_saved is not None else []
             warnings += [warning for warning in (*painted.warnings, *attempt.warnings) if warning not in warnings]

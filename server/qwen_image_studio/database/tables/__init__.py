@@ -6,7 +6,7 @@ from qwen_image_studio.database.tables.jobs import OPEN, QUEUED, RUNNING, job_in
 from qwen_image_studio.database.tables.keys import api_keys, styles, usage, webhook_secrets
 from qwen_image_studio.database.tables.records import calls, deliveries, tallies, workers
 
-REVISION = "0011"
+REVISION = "0013"
 """Number of the newest migration; a test compares it with Alembic's head."""
 
 __all__ = [

@@ -11,6 +11,7 @@ images = Table(
     Column("owner", String(64), nullable=False),
     Column("job_id", String(64), ForeignKey("jobs.id"), index=True),
     Column("number", Integer, nullable=False),
+    Column("layer", Integer),
     Column("key", String(255), nullable=False),
     Column("thumbnail_key", String(255), nullable=False),
     Column("width", Integer, nullable=False),
