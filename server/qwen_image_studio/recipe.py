@@ -153,6 +153,7 @@ class Recipe:
         submission.check()
         given = self._given(caller)
         asked = ready(submission.request, given)
+        asked.foresee_images(sum(upload.param != MASK for upload in submission.uploads) or len(asked.images), given)
         inputs = self._inputs(asked, submission.uploads, caller, before)
         marked, mask = self._mask(asked, submission.uploads, caller, inputs)
         planned = asked.plan(replace(given, inputs=[each.size for each in inputs], mask=marked))

@@ -78,7 +78,7 @@ def test_names_of_conversations(client: FlaskClient) -> None:
     for name, status in (("x" * 128, 202), ("x" * 129, 422), ("", 202), (7, 422)):
         assert send(client, operation="generate", conversation=name).status_code == status
     answer = send(client, operation="edit")
-    assert "edit takes 1 to 3 images" in answer.json["error"]["message"]
+    assert "edit takes 1 to 10 images" in answer.json["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,13 @@ REFUSED: list[tuple[Call, type[openai.APIStatusError], str, str]] = [
         lambda one: one.images.edit(prompt="x", image=[png()] * 4),
         openai.BadRequestError,
         "image",
-        "1 to 3 images",
+        "miniature takes 3",
+    ),
+    (
+        lambda one: one.images.edit(prompt="x", image=[png()] * 11),
+        openai.BadRequestError,
+        "image",
+        "1 to 10 images",
     ),
     (
         lambda one: one.with_options(api_key="wrong").images.generate(prompt="x"),
@@ -403,7 +409,7 @@ def form(client: FlaskClient, **parts: Any) -> Any:
 
 BOX = (0, 0, 8, 8)
 FORMS: list[tuple[dict[str, Any], str, str, str]] = [
-    ({}, "invalid_value", "image", "1 to 3 images"),
+    ({}, "invalid_value", "image", "1 to 10 images"),
     ({"image": png(), "image[]": [png(), png(), png()]}, "invalid_value", "image", "there are 4"),
     ({"image": [png(), "img_1"]}, "invalid_value", "image", "not both"),
     ({"image": "img_1"}, "image_not_found", "image", "img_1"),

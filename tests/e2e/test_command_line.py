@@ -285,5 +285,6 @@ def test_two_servers_never_share_a_folder(tmp_path: Path, studio: Studio) -> Non
 def test_an_edit_needs_a_picture(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png())
     assert run_here(tmp_path, "edit", "x", "-o", "b.png").returncode == 2
-    four = [argument for _ in range(4) for argument in ("-i", "a.png")]
-    assert_one_line(run_here(tmp_path, "edit", "x", *four, "-o", "b.png"), "edit takes 1 to 3 images")
+    for count, said in ((4, "miniature takes 3"), (11, "edit takes 1 to 10 images")):
+        sent = ["-i", "a.png"] * count
+        assert_one_line(run_here(tmp_path, "edit", "x", *sent, "-o", "b.png"), said)

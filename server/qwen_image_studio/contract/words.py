@@ -6,7 +6,8 @@ MIN_SIDE = 64
 MAX_SIDE = 4096
 MAX_SEED = 2**32 - 1
 MAX_IMAGES = 10
-MAX_INPUTS = 3
+MAX_INPUTS = 10
+"""Largest number of images that any model is shown at once; how many one takes is in its row."""
 MAX_FEATHER = 256
 """Widest soft edge of what may change, in pixels."""
 MAX_SENT_SEED = 2**64 - 1

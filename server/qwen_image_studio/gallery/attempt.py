@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from qwen_image_studio import __version__
+from qwen_image_studio.contract.references import written
 from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import OutputFormat, Way
 from qwen_image_studio.gallery.clear import lost
@@ -145,10 +146,14 @@ def _of_painting(plan: Plan, layer: int | None) -> dict[str, str | int]:
     """Return facts that few paintings have."""
     if not isinstance(plan, PaintPlan):
         return {}
-    facts: dict[str, str | int] = {"loras": ", ".join(map(str, plan.loras))} if plan.loras else {}
-    facts |= {"layers": plan.layers} if plan.layers else {}
-    facts |= {} if layer is None else {"layer": layer}
-    return facts if plan.background is Background.AUTO else {**facts, "background": plan.background.value}
+    facts: dict[str, str | int] = {
+        "loras": ", ".join(map(str, plan.loras)),
+        "roles": written(plan.roles),
+        "layers": plan.layers,
+        "background": "" if plan.background is Background.AUTO else plan.background.value,
+    }
+    told = {name: fact for name, fact in facts.items() if fact}
+    return told if layer is None else {**told, "layer": layer}
 
 
 def _earlier_adjustments(before: Origin) -> list[Any]:

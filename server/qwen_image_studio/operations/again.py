@@ -90,6 +90,8 @@ def _of_painting(plan: PaintPlan, has_images: bool) -> dict[str, Any]:
         said |= {"width": plan.width, "height": plan.height}
     elif plan.passes:
         said["prompt_kind"] = _KINDS[plan.way].value
+    if plan.roles:
+        said["roles"] = [each.model_dump(mode="json", exclude_none=True) for each in plan.roles]
     if plan.feather is not None:
         said["feather"] = plan.feather
     if plan.place is not None:

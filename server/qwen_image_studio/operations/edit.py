@@ -1,4 +1,4 @@
-"""Edit: change one to three images by an instruction. One that asks for adjustments alone needs no model."""
+"""Edit: change one or more images by an instruction. One that asks for adjustments alone needs no model."""
 
 from typing import ClassVar, Literal
 
@@ -17,7 +17,7 @@ _AT_ONCE = "Done at once without the model, since nothing else was asked; prefer
 
 
 class EditRequest(SeveralImages, Shaped, PaintRequest):
-    """Change one to three images by an instruction."""
+    """Change one or more images by an instruction; how many at once is up to the model."""
 
     NAME: ClassVar[str] = Operation.EDIT
     TAKES_IMAGES: ClassVar[tuple[int, int]] = (1, MAX_INPUTS)
@@ -28,6 +28,11 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
     def texts(self) -> list[tuple[str, str]]:
         """Return the prompt, also as it was sent: a watermark is written so, whatever a model would be told."""
         return [*super().texts(), ("prompt", self.as_sent)]
+
+    def foresee_images(self, images: int, given: Given) -> None:
+        """Raise StudioError for more than the model takes; adjustments, which take one, need none."""
+        if images > 1:
+            choose(self, self.ways, given, images)
 
     def plan(self, given: Given) -> Planned:
         """Return the plan of a painting, or of adjustments where the instruction asks for nothing else."""
@@ -54,7 +59,8 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
         is_shaped = self.asked_size is not None or self.aspect_ratio is not None
         if self.background is not Background.AUTO:
             raise refusal("background", "adjustments keep what lies behind a picture as it is; leave background out")
-        for param, wrong in (("image", len(given.inputs) > 1), ("n", self.n > 1), ("size", is_shaped)):
+        wishes = (("image", len(given.inputs) > 1), ("roles", bool(self.roles)), ("n", self.n > 1), ("size", is_shaped))
+        for param, wrong in wishes:
             if wrong:
                 raise refusal(param, f"adjustments change one image, as the instruction says; leave {param} out")
         return self._plan_of(understood(self.as_sent), given)
@@ -80,6 +86,7 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
             "size": self.asked_size is not None,
             "aspect_ratio": self.aspect_ratio is not None,
             "n": self.n > 1,
+            "roles": bool(self.roles),
             "model": bool(self.model),
             "negative_prompt": bool(self.negative_prompt),
             "background": self.background is not Background.AUTO,

@@ -59,6 +59,10 @@ class InpaintRequest(SeveralImages, PaintRequest):
         """By an instruction or a description, as the kind of the prompt says."""
         return WAYS_OF_KIND[self.prompt_kind]
 
+    def foresee_images(self, images: int, given: Given) -> None:
+        """Raise StudioError for more than the model takes."""
+        choose(self, self.ways, given, images)
+
     def plan(self, given: Given) -> Planned:
         """Return the plan of the part that may change and some context around it."""
         chosen = choose(self, self.ways, given)

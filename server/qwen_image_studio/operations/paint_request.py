@@ -18,6 +18,7 @@ from qwen_image_studio.contract.fields import (
     StyleName,
 )
 from qwen_image_studio.contract.loras import LoraWishes
+from qwen_image_studio.contract.references import ReferenceRole
 from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import (
     MAX_IMAGES,
@@ -157,6 +158,11 @@ class PaintRequest(ImageRequest):
         return self.prompt
 
     @property
+    def told_roles(self) -> Sequence[ReferenceRole]:
+        """What each of its images is to the painting; none where it takes no roles."""
+        return ()
+
+    @property
     def followed(self) -> Direction | None:
         """The art direction that is in its prompt, once the request is ready."""
         return self._followed
@@ -228,6 +234,7 @@ class PaintRequest(ImageRequest):
         """Raise StudioError where no plan can be made, as far as that shows without the images."""
         super().foresee(given)
         check_models(self.background, self.model, self.ways, given.models)
+        self.foresee_images(len(self.images), given)
         if self.model is None:
             foresee_loras(self.loras, given.models.values(), given)
             return

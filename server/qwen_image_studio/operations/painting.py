@@ -1,7 +1,6 @@
 """From a request for a painting to its plan: which model paints it, in which way, and with which texts and seeds."""
 
 import math
-import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,10 +17,12 @@ from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.loras import chosen_loras, unsaid
 from qwen_image_studio.operations.paint_request import PaintRequest
 from qwen_image_studio.operations.parameters import Shaped
+from qwen_image_studio.operations.references import checked_roles, most_images, too_many
 from qwen_image_studio.operations.transparency import none_paints_clear, paints
 from qwen_image_studio.planning.plan import QUALITY, PaintPlan, Pass
 from qwen_image_studio.planning.sizes import Limits, like_input, painted_size
 from qwen_image_studio.prompts.cleaning import has_chinese
+from qwen_image_studio.prompts.references import unknown_image
 
 _STRETCHED = 0.15
 """Difference of two shapes, as a share, above which stretching one to the other is worth a sentence."""
@@ -67,23 +68,29 @@ class Chosen:
         return self.model.limits_at(self.tier)
 
 
-def choose(request: PaintRequest, ways: Sequence[Way], given: Given) -> Chosen:
-    """Return the requested model, else the server's first that paints in one of these ways, and transparency where that
-    is asked for; earlier ways are preferred.
+def choose(request: PaintRequest, ways: Sequence[Way], given: Given, images: int | None = None) -> Chosen:
+    """Return the requested model, else the server's first that paints in one of these ways, transparency where that is
+    asked for, and from so many images, by default those that are given; earlier ways are preferred.
 
     Raises StudioError ``unknown_model``, ``unsupported_operation``, or ``invalid_value`` for too many images.
     """
+    count = len(given.inputs) if images is None else images
     models = given.models if request.model is None else {request.model: find_model(request.model, given.models)}
-    for way in ways:
-        for model in models.values():
-            if paints(model, way, request.background):
-                chosen = Chosen(model, way, request.tier)
-                _check_inputs(request, chosen, len(given.inputs))
-                return chosen
-    if any(way in model.families for way in ways for model in models.values()):
+    able = [
+        Chosen(model, way, request.tier)
+        for way in ways
+        for model in models.values()
+        if paints(model, way, request.background)
+    ]
+    if not able and any(way in model.families for way in ways for model in models.values()):
         named = None if request.model is None else next(iter(models.values()))
         raise none_paints_clear(named, ways, given.models)
-    raise _nobody_paints(request, ways, given)
+    if not able:
+        raise _nobody_paints(request, ways, given)
+    enough = [each for each in able if count <= most_images(each.model, each.way)]
+    if not enough:
+        raise too_many(able[0].model, able[0].way, count, given.models)
+    return enough[0]
 
 
 def plan_painting(
@@ -110,6 +117,7 @@ def plan_painting(
         output_quality=request.output_quality or QUALITY,
         way=chosen.way,
         background=request.background,
+        roles=checked_roles(request.told_roles, chosen.way, len(given.inputs), is_part=bool(shape.passes)),
         **asdict(shape),
     )
     check_allowed(request, plan, given.caller)
@@ -222,14 +230,6 @@ def _such(ways: Sequence[Way]) -> str:
     return f", such as {' or '.join(able)}" if able and Way.LAYERS in ways else ""
 
 
-def _check_inputs(request: PaintRequest, chosen: Chosen, count: int) -> None:
-    model = chosen.model
-    if chosen.way is Way.EDIT and count > model.max_images:
-        raise refusal("image", f"{model.name} takes at most {model.max_images} images")
-    if chosen.way is Way.GENERATE and count > 1:
-        raise refusal("image", f"{model.name} paints from a description and takes one image; send that alone")
-
-
 def check_strength(strength: float | None, chosen: Chosen) -> None:
     """Raise StudioError where the request has a strength and the model always paints from scratch."""
     if strength not in {None, 1.0} and not chosen.family.takes_strength:
@@ -290,7 +290,7 @@ def _text_warnings(request: PaintRequest, chosen: Chosen, plan: PaintPlan, image
         filled = "" if request.negative_prompt else f"; {missing}"
         applied = f"guidance_scale {plan.guidance_scale:g} was applied as the model's true_cfg_scale"
         warnings.append(f"{applied}{filled}.")
-    if plan.way is Way.EDIT and (unknown := _unknown_image(plan.prompt, images)):
+    if plan.way is Way.EDIT and (unknown := unknown_image(plan.prompt, images)):
         sent = "1 image was sent" if images == 1 else f"{images} images were sent"
         warnings.append(f"The instruction speaks of image {unknown}, and {sent}.")
     return warnings + unsaid(plan.loras, chosen.model, plan.prompt)
@@ -304,9 +304,3 @@ def _why_unguided(request: PaintRequest, chosen: Chosen) -> str:
         remedy = "use tier quality with guidance_scale above 1"
         return f"at tier {chosen.tier.value}, which is made without guidance; {remedy}"
     return "while guidance_scale is 1; raise it above 1"
-
-
-def _unknown_image(prompt: str, images: int) -> int | None:
-    """Return the number of an image that the instruction names but that was not sent, or None."""
-    named = re.findall(r"(?:\b(?:image|picture|photo)\s?|图片?\s?)([1-9])(?![\d:：x×])", prompt, re.IGNORECASE)
-    return next((int(number) for number in named if int(number) > images), None)

@@ -1,11 +1,13 @@
 """Parameters that several operations have in common: the size of the result, and the images to start from."""
 
+from collections.abc import Sequence
 from typing import Annotated, Self
 
 from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from qwen_image_studio.contract.fields import RatioText, Reference, Side, SizeText
+from qwen_image_studio.contract.references import ReferenceRole, ReferenceRoles
 from qwen_image_studio.contract.words import MAX_INPUTS, MAX_SHAPE, Size
 
 
@@ -87,10 +89,18 @@ _OneOrSeveral = Annotated[
 
 
 class SeveralImages(BaseModel):
-    """One to three images that the request starts from."""
+    """One or more images that the request starts from."""
 
     image: _OneOrSeveral | None = None
     """Image ids or URLs, in the order in which the instruction numbers them; or send files (multipart)."""
+    roles: ReferenceRoles = Field(default_factory=list)
+    """What each image is to the painting, in their order: subject, style, control or background, with control:edges for
+    a map of its edges; in a form or a table as a text such as subject, style. Left out: what the instruction says."""
+
+    @property
+    def told_roles(self) -> Sequence[ReferenceRole]:
+        """The roles of the images."""
+        return self.roles
 
     @property
     def images(self) -> list[str]:

@@ -113,6 +113,9 @@ class Request(BaseModel, ABC):
             raise refusal("image", problem)
         self.check_masks(masks)
 
+    def foresee_images(self, images: int, given: Given) -> None:
+        """Raise StudioError where no model takes so many images, before any of them is opened."""
+
     def check_masks(self, masks: int) -> None:
         """Raise StudioError where the number of mask files does not fit the operation."""
         if masks:

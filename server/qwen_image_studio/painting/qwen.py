@@ -26,7 +26,7 @@ from qwen_image_studio.painting.canvas import Canvas
 from qwen_image_studio.painting.cost import Meter
 from qwen_image_studio.painting.hold import Hold
 from qwen_image_studio.painting.hooks import Call, Hook, Listener, Reporter, steps_to
-from qwen_image_studio.painting.inputs import check, fit_texts, negative_text
+from qwen_image_studio.painting.inputs import check, fit_texts, negative_text, shown
 from qwen_image_studio.painting.latents import FloatLatents
 from qwen_image_studio.painting.one_frame import OneFrame
 from qwen_image_studio.painting.preview import Preview
@@ -139,9 +139,9 @@ class QwenEngine:
         family = model.family(plan.way)
         pipeline = open_pipeline(family, parts, self._embeddings, model.recipe(plan.tier).scheduler)
         # 4. Make texts and pictures safe.
-        texts, warnings = fit_texts(plan, model, family.tokenizer(parts))
+        texts, warnings = fit_texts(plan, model, family.tokenizer(parts), len(images) - plan.mask)
         warnings = (*warnings, *self._narrowed(plan.variant))
-        canvas = Canvas(plan, images, alpha=family.alpha)
+        canvas = Canvas(plan, shown(plan, model, images), alpha=family.alpha)
         # 5. Paint one picture per seed, part by part; the texts are encoded for the first at the latest.
         with self._sparing(plan.variant, frugal=frugal) as sparing:
             for index, seed in enumerate(plan.seeds):

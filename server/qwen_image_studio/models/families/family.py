@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from qwen_image_studio.contract.words import Size
+from qwen_image_studio.contract.words import Language, Size
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +63,8 @@ class Family(ABC):
     """Whether the transformer keeps keys and values from step to step, so that a step costs less than its tokens."""
     references = 0
     """Largest number of pictures that the pipeline can be shown at once."""
+    marks_references = False
+    """Whether it knows pictures by marks of its own, and not also by ordinary words such as image 1."""
     pixels_per_latent = 8
     """Side in pixels of the square that one latent covers."""
     pixels_per_token = 16
@@ -84,6 +86,10 @@ class Family(ABC):
     def tokenizer(self, parts: Mapping[str, Any]) -> Any:
         """Return the tokenizer for texts from the loaded parts."""
         return parts["tokenizer"]
+
+    def reference_name(self, number: int, language: Language) -> str:
+        """Return how a prompt in that language calls the picture that is shown at that place, from 1."""
+        return f"图{number}" if language is Language.ZH else f"Picture {number}"
 
     def keywords(self, sources: Sources) -> dict[str, Any]:
         """Return the keywords of the call besides texts, size, steps, guidance and seed."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from qwen_image_studio.contract.words import Language
 from qwen_image_studio.models.families.family import Family, Sources
 from qwen_image_studio.models.families.texts import EncodesOnce, PillowProcessor, with_mixin
 
@@ -21,6 +22,7 @@ class QwenImage21(Family):
     alpha = float_latents = True
     key_value_cache = True
     references = 10
+    marks_references = True
     pixels_per_latent = 16
     pixels_per_token = 16
 
@@ -52,6 +54,10 @@ class QwenImage21(Family):
         if _BEFORE.casefold() in text.casefold():
             return text
         return f"{_BEFORE} {text if text.endswith(_ENDS) else f'{text}.'} {_AFTER}"
+
+    def reference_name(self, number: int, language: Language) -> str:
+        """Return the mark that the pipeline's template has before the picture, in every language."""
+        return f"<image{number}>"
 
     def keywords(self, sources: Sources) -> dict[str, Any]:
         """Return the sources, and the side of a square in pixels: all sources are resized to its area."""

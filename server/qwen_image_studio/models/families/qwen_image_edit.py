@@ -1,4 +1,4 @@
-"""Qwen-Image-Edit-2509 and -2511: a picture from one to three pictures and an instruction."""
+"""Qwen-Image-Edit-2509 and -2511: a picture from up to three pictures and an instruction."""
 
 import itertools
 import math

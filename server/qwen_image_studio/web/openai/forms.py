@@ -26,6 +26,8 @@ _PART_OF = re.compile(r"(slots|region|target_size|direction)\[(\w{1,64})\]")
 """Names of fields for the parts of an object, as OpenAI's client writes one of extra_body."""
 _FIELD_OF = re.compile(r"loras\[([0-9]{0,2})\]\[(name|scale)\]")
 """Names of fields for the parts of a LoRA, likewise; what has no number is told by its place."""
+_ROLES = "roles[]"
+"""Name of the fields that hold the role of an image each, as OpenAI's client writes a list."""
 _OBJECTS = frozenset({"slots", "region", "target_size", "direction"})
 
 
@@ -37,11 +39,15 @@ def read_form(known: Collection[str]) -> tuple[dict[str, Any], list[Upload]]:
     texts, uploads = _urlencoded() if request.mimetype == URLENCODED else _multipart()
     sent = [(name, [value for value in values if value.strip()]) for name, values in texts.lists()]
     images = [(name, value) for name, values in sent if _IMAGE.fullmatch(name) for value in values]
-    others = {name: values for name, values in sent if values and not _IMAGE.fullmatch(name)}
+    others = {name: values for name, values in sent if values and name != _ROLES and not _IMAGE.fullmatch(name)}
     if sum(len(value) for name, values in others.items() if name != MASK for value in values) > MAX_JSON_BYTES:
         message = f"The form is larger than {MAX_JSON_BYTES} bytes without its images; send less."
         raise StudioError("body_too_large", message)
     body = _fields(others, known)
+    if roles := texts.getlist(_ROLES):  # with the empty ones, which say that a picture has none
+        if "roles" in body:
+            raise _twice("roles")
+        body["roles"] = roles
     if images:
         body["image"] = [images[index][1] for index in in_order((name for name, _ in images), _IMAGE)]
     return body, uploads

@@ -184,7 +184,7 @@ class SentImage(BaseModel):
 
 
 class ImagesEditRequest(_OpenAI, EditRequest):
-    """Change one to three images, as OpenAI's clients ask for it; with a mask or a region, only there."""
+    """Change one or more images, as OpenAI's clients ask for it; with a mask or a region, only there."""
 
     model_config = _LOOSE
 
