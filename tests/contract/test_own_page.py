@@ -24,6 +24,18 @@ def test_the_page_gets_paths_and_programs_whole_addresses(app: Flask, parts: Ser
         assert client.get(path, headers={"Sec-Fetch-Site": site}).get_json()["url"].startswith("http"), site
 
 
+def test_a_page_over_plain_http_is_known_by_its_cookie(app: Flask, parts: Services, worker: Worker) -> None:
+    """Browsers send no Sec-Fetch-Site over plain http to another machine."""
+    key = parts.keys.add("ann")
+    image = made(app, worker, key)
+    client, path = signed_in(app, key), f"/v1/images/{image['id']}"
+    assert client.get(path).get_json()["url"].startswith("/files/")
+    told = client.get(path, headers={"Sec-Fetch-Site": "none"}).get_json()
+    assert told["url"].startswith("http"), "where the browser says whence, that counts"
+    assert client.get(path, headers=bearer(key)).get_json()["url"].startswith("http"), "a key sent along counts alone"
+    assert app.test_client().get(path, headers=bearer(key)).get_json()["url"].startswith("http")
+
+
 def test_streams_tell_the_page_paths(
     app: Flask, parts: Services, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -37,5 +49,7 @@ def test_streams_tell_the_page_paths(
     assert image["id"] in told
     assert '"url":"/files/' in told
     assert '"url":"http' not in told
+    told = client.get("/v1/events", headers={"Last-Event-ID": cursor}).text
+    assert '"url":"/files/' in told, "over plain http, too"
     told = client.get("/v1/events", headers={**bearer(key), "Last-Event-ID": cursor}).text
     assert '"url":"http' in told

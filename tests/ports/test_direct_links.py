@@ -164,7 +164,18 @@ def test_the_servers_own_page_gets_the_bytes(served: Served) -> None:
         for site in ("cross-site", "same-site", "none"):
             other = served.client.get(link, headers={"Sec-Fetch-Site": site})
             assert other.status_code == 302, site
-            assert other.vary.as_set() >= {"sec-fetch-site"} <= own.vary.as_set(), "no cache takes one for the other"
+            varies = {"sec-fetch-site", "cookie"}
+            assert other.vary.as_set() >= varies <= own.vary.as_set(), "no cache takes one for the other"
+
+
+def test_a_page_over_plain_http_gets_the_bytes(served: Served) -> None:
+    """Browsers do not say there where a request comes from, but show the session's cookie to the page alone."""
+    [image] = served.painted()["images"]
+    served.client.set_cookie("studio_session", "of somebody", domain="127.0.0.1")
+    assert served.client.get(image["url"]).status_code == 200
+    assert served.client.get(image["url"], headers={"Authorization": "Bearer qis_key"}).status_code == 302
+    served.client.delete_cookie("studio_session", domain="127.0.0.1")
+    assert served.client.get(image["url"]).status_code == 302
 
 
 def test_a_preview_passes_through(served: Served) -> None:

@@ -163,7 +163,7 @@ def test_another_owners_image_takes_an_operator(store: JobStore) -> None:
         with pytest.raises(StudioError) as caught:
             store.reviews.decide(image_of(job), YES, stranger)
         assert caught.value.code == "not_found"
-    decided = store.reviews.decide(image_of(job), YES, Caller("ops", "o", frozenset({Scope.OPERATE})))
+    decided, _ = store.reviews.decide(image_of(job), YES, Caller("ops", "o", frozenset({Scope.OPERATE})))
     assert (decided.review, decided.review_by) == (Review.APPROVED, "o")
 
 

@@ -57,7 +57,7 @@ def reject(image_ids: tuple[str, ...], reasons: tuple[str, ...], by: str | None)
 def _decide(image_ids: tuple[str, ...], verdict: Verdict) -> None:
     with open_store(Settings()) as store:
         for image_id in image_ids:
-            decided = store.reviews.decide(image_id, verdict, _SHELL)
+            decided, _ = store.reviews.decide(image_id, verdict, _SHELL)
             click.echo(f"{decided.id}\t{decided.review}\t{decided.review_by}")
 
 

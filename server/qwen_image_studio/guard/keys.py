@@ -59,6 +59,7 @@ class KeyStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._has_any = False
 
     def add(
         self,
@@ -118,9 +119,11 @@ class KeyStore:
         return _as_key(row)
 
     def any(self) -> bool:
-        """Return whether a key was ever made; from then on every request needs one."""
-        with self._database.reading() as connection:
-            return connection.execute(_ANY).first() is not None
+        """Return whether a key was ever made; from then on every request needs one. Rows stay, so a yes is for good."""
+        if not self._has_any:
+            with self._database.reading() as connection:
+                self._has_any = connection.execute(_ANY).first() is not None
+        return self._has_any
 
     def caller(self, key: str, now: float | None = None) -> Caller | None:
         """Return the caller to whom the key belongs; None where the key is unknown, revoked or rotated away."""

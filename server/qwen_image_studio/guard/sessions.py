@@ -125,9 +125,7 @@ class Sessions:
 
     def of_key(self, key: str, key_hash: str, now: float | None = None) -> tuple[str, KeySession]:
         """Return the value of the cookie of somebody with this key, by its name and hash, and what it says."""
-        expires_at = int(time.time() if now is None else now) + SESSION_S
-        session = KeySession(key, tag_of(key_hash), expires_at)
-        return self._signed(f"{_KEY}.{key}.{session.tag}.{expires_at}"), session
+        return self._of_tag(key, tag_of(key_hash), time.time() if now is None else now)
 
     def of_link(self, link: StudioLink, now: float | None = None) -> tuple[str, GuestSession]:
         """Return the value of the cookie of somebody with this link, which ends with it, and what it says."""
@@ -145,9 +143,7 @@ class Sessions:
         if isinstance(session, GuestSession):
             value, fresh = self.of_link(session.link, now)
             return None if fresh.expires_at <= session.expires_at else (value, fresh)
-        expires_at = int(now) + SESSION_S
-        value = self._signed(f"{_KEY}.{session.key}.{session.tag}.{expires_at}")
-        return value, KeySession(session.key, session.tag, expires_at)
+        return self._of_tag(session.key, session.tag, now)
 
     def read(self, cookie: str, now: float | None = None) -> Session | None:
         """Return what a cookie says; None for one that was not signed here, or is over."""
@@ -166,6 +162,10 @@ class Sessions:
         if expires_at <= (time.time() if now is None else now):
             return None
         return None if kind == _GUEST and not self.gives_links else session
+
+    def _of_tag(self, key: str, tag: str, now: float) -> tuple[str, KeySession]:
+        expires_at = int(now) + SESSION_S
+        return self._signed(f"{_KEY}.{key}.{tag}.{expires_at}"), KeySession(key, tag, expires_at)
 
     def _signed(self, value: str) -> str:
         return self._signer.sign(value).decode()

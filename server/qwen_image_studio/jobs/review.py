@@ -15,7 +15,7 @@ from qwen_image_studio.contract.caller import Caller, person_of
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import Review, Scope, State
 from qwen_image_studio.database.connection import Database
-from qwen_image_studio.database.tables import images
+from qwen_image_studio.database.tables import images, jobs
 from qwen_image_studio.jobs.events import Change, Events
 from qwen_image_studio.jobs.guests import sees
 from qwen_image_studio.jobs.held import HELD, has_held, has_seen, held_for_review
@@ -23,6 +23,11 @@ from qwen_image_studio.jobs.records import NOT_DELETED, as_image, get_job
 from qwen_image_studio.jobs.states import StoredImage
 
 _IMAGE = select(images).where(images.c.id == bindparam("image_id"), NOT_DELETED)
+_MADE = (
+    select(images, jobs.c.key.label("job_key"))
+    .select_from(images.outerjoin(jobs, jobs.c.id == images.c.job_id))
+    .where(images.c.id == bindparam("image_id"), NOT_DELETED)
+)
 _REJECTED = select(images.c.review_reasons).where(
     images.c.job_id == bindparam("job_id"), images.c.review == literal_column("'rejected'"), NOT_DELETED
 )
@@ -67,26 +72,29 @@ class Reviews:
     def __init__(self, database: Database, events: Events) -> None:
         self._database, self._events = database, events
 
-    def look(self, image_id: str, caller: Caller) -> StoredImage:
-        """Return an image. Raises StudioError ``not_found``, for a guest also where it is not of the link, and
-        ``held_for_review`` for a withheld one of the caller's own who is no reviewer.
+    def look(self, image_id: str, caller: Caller) -> tuple[StoredImage, str | None]:
+        """Return an image, with the name of the API key that its job came with. Raises StudioError ``not_found``, for a
+        guest also where it is not of the link, and ``held_for_review`` for a withheld one of the caller's own who is no
+        reviewer.
         """
         with self._database.reading() as connection:
-            row = connection.execute(_IMAGE, {"image_id": image_id}).one_or_none()
+            row = connection.execute(_MADE, {"image_id": image_id}).one_or_none()
             if caller.guest is not None and not sees(connection, caller.guest, image_id):
                 raise _unknown(image_id)
         image = None if row is None else as_image(row)
-        if image is not None and visible_to(caller, image):
-            return image
+        if row is not None and image is not None and visible_to(caller, image):
+            return image, row.job_key
         if image is not None and image.owner == caller.owner:
             raise held_for_review(f"image {image_id}", image.job_id)
         raise _unknown(image_id)
 
-    def decide(self, image_id: str, verdict: Verdict, caller: Caller, now: float | None = None) -> StoredImage:
-        """Record the verdict on a held image, and return the image; on a layer, or on what layers make together, it is
-        one on all of them. The same verdict of the same reviewer again changes
-        nothing. The last one on the images of a job ends the job: succeeded where one of them may be seen, else failed
-        as rejected.
+    def decide(
+        self, image_id: str, verdict: Verdict, caller: Caller, now: float | None = None
+    ) -> tuple[StoredImage, str | None]:
+        """Record the verdict on a held image, and return the image, with the name of the API key that its job came
+        with; on a layer, or on what layers make together, it is one on all of them. The same verdict of the same
+        reviewer again changes nothing. The last one on the images of a job ends the job: succeeded where one of them
+        may be seen, else failed as rejected.
 
         Raises StudioError ``not_found``, also for an image that the caller may not review; ``not_held`` where nobody
         asked for a verdict; and ``already_reviewed``.
@@ -97,19 +105,20 @@ class Reviews:
             row = change.connection.execute(_IMAGE, sought).one_or_none()
             if row is None or not reviews(caller, row.owner):
                 raise _unknown(image_id)
+            key = None
             if row.job_id is not None:
-                get_job(change.connection, row.job_id, to_change=True)
+                key = get_job(change.connection, row.job_id, to_change=True).key
             if (row := change.connection.execute(_IMAGE.with_for_update(), sought).one_or_none()) is None:
                 raise _unknown(image_id)
             if row.review != Review.HELD:
-                return _decided(as_image(row), verdict, by)
+                return _decided(as_image(row), verdict, by), key
             values = {"review": verdict.review, "review_reasons": list(verdict.reasons), "review_note": verdict.note}
             decided = update(images).where(_judged_with(change.connection, row), HELD, NOT_DELETED)
             change.connection.execute(decided.values(**values, review_by=by, review_at=now))
             row = change.connection.execute(_IMAGE, sought).one()
             if row.job_id is not None:
                 _settle(change, row.job_id, now)
-            return as_image(row)
+            return as_image(row), key
 
 
 def _judged_with(connection: Connection, image: Row[Any]) -> ColumnElement[bool]:

@@ -128,11 +128,14 @@ def operates() -> bool:
     return False
 
 
+def cookie_sent() -> str | None:
+    """Return the cookie of the current request; None without one, and where a key is sent along, which counts alone."""
+    return None if _key_sent() else services().cookie.sent()
+
+
 def session_sent() -> Session | None:
-    """Return the session of the current request's cookie; None without one, where a key is sent along, which counts
-    alone, and for one that is over.
-    """
-    cookie = None if _key_sent() else services().cookie.sent()
+    """Return the session of the current request's cookie; None without one, and for one that is over."""
+    cookie = cookie_sent()
     return services().sessions.read(cookie) if cookie else None
 
 
@@ -203,7 +206,7 @@ def _authenticate(own_pages: OwnPages) -> None:
 
 def _by_session(own_pages: OwnPages) -> tuple[Session, Caller]:
     """Return the session of the current request, which came without a good key, and its caller. Raises StudioError."""
-    has_cookie = not _key_sent() and services().cookie.sent() is not None
+    has_cookie = cookie_sent() is not None
     if has_cookie and request.method not in SAFE_METHODS and not own_pages.sent_this(or_allowed=False):
         raise StudioError("foreign_page", _FOREIGN_SESSION)
     session = session_sent()

@@ -29,11 +29,9 @@ _CODES = {
     415: ("unsupported_media_type", "Send application/json, or multipart/form-data with a 'params' field."),
     416: ("range_not_satisfiable", "Range: the file is shorter; Content-Range tells its length in bytes."),
 }
-_PRIVATE = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
+_NOTHING_RUNS = "default-src 'none'; frame-ancestors 'none'"
+"""Content security policy of answers that set none of their own."""
+_PRIVATE = {"Cache-Control": "no-store", "Cross-Origin-Resource-Policy": "same-origin"}
 """Headers of what is somebody's: no cache keeps it, and no page of another site shows it."""
 QUIET_ENDPOINTS = frozenset({"ops.health", "ops.health_of_others", "ops.live", "ops.ready", "page.static"})
 """Endpoints that load balancers call every few seconds, and the files of the page; they are logged at level DEBUG."""
@@ -66,7 +64,7 @@ def _end(response: Response) -> Response:
     if (route := declared(request.endpoint)) is not None and route.needs_key:
         for name, value in _PRIVATE.items():
             response.headers.setdefault(name, value)
-    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+    response.headers.setdefault("Content-Security-Policy", _NOTHING_RUNS)
     level = logging.DEBUG if request.endpoint in QUIET_ENDPOINTS else logging.INFO
     taken_ms = (time.perf_counter() - g.started) * 1000
     parts.metrics.note(_rule(), request.method, response.status_code, taken_ms / 1000)

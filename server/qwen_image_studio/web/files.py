@@ -29,8 +29,8 @@ blueprint = Blueprint("files", __name__, url_prefix="/files")
 PIECE_BYTES = 64 * 1024
 _LOADING_S = 300
 """Time that a redirect which was kept leaves for getting the file, in seconds."""
-_FROM_WHERE = "Sec-Fetch-Site"
-"""Header on which it depends whether a file is led to or sent; a browser is not to take the one for the other."""
+_FROM_WHERE = ("Sec-Fetch-Site", "Cookie")
+"""Headers on which it depends whether a file is led to or sent; a browser is not to take the one for the other."""
 FILE_ANSWERS = {200: "image/*", 206: "image/*", 304: None}
 FILE_ERRORS = ("not_found", "storage_failed", "precondition_failed", "range_not_satisfiable")
 
@@ -63,7 +63,7 @@ def file(key: str) -> Response:
         return _redirect(address)
     found = gallery.stream(key, review=is_review)
     response = file_response(found, max_age_s=int(expires - time.time()))
-    response.vary.add(_FROM_WHERE)
+    response.vary.update(_FROM_WHERE)
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return response
 
@@ -95,7 +95,7 @@ def _redirect(address: Address) -> Response:
     """Return a redirect, which browsers keep for a shorter time than the address works."""
     kept_s = int(address.expires_at - time.time()) - _LOADING_S
     response = Response(status=302)
-    response.vary.add(_FROM_WHERE)
+    response.vary.update(_FROM_WHERE)
     response.headers["Location"] = address.url
     response.headers["Cache-Control"] = f"private, max-age={kept_s}" if kept_s > 0 else "no-store"
     return response

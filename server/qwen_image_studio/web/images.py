@@ -17,7 +17,7 @@ from qwen_image_studio.web.forms import check_names, read_uploads
 from qwen_image_studio.web.guests import check_upload
 from qwen_image_studio.web.jobs import PAINTS
 from qwen_image_studio.web.pictures import image_chain, image_list
-from qwen_image_studio.web.present import image_record, maker_of
+from qwen_image_studio.web.present import image_record
 from qwen_image_studio.web.routing import Body, Form, read_idempotency_key, read_model, route, services
 
 blueprint = Blueprint("images", __name__, url_prefix="/v1/images")
@@ -120,8 +120,7 @@ def show(image_id: str) -> ImageRecord:
 
     That of a withheld image is for reviewers, whose links to it open for them alone, a quarter of an hour at most.
     """
-    image = services().store.reviews.look(image_id, caller())
-    return image_record(image, maker_of(image))
+    return image_record(*services().store.reviews.look(image_id, caller()))
 
 
 @route(
@@ -152,7 +151,7 @@ def delete(image_id: str) -> tuple[str, int]:
 )
 def content(image_id: str) -> Response:
     """Get one image's bytes, whole or a range of them; If-None-Match is answered."""
-    image = services().store.reviews.look(image_id, caller())
+    image, _ = services().store.reviews.look(image_id, caller())
     withheld = image.review.withheld
     found = services().gallery.stream(image.key, review=withheld)
     return file_response(found, max_age_s=0 if withheld else YEAR_S, tag=image.sha256)

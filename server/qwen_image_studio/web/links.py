@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from flask import g, request
 
 from qwen_image_studio.jobs import StoredImage
-from qwen_image_studio.web.auth import caller
+from qwen_image_studio.web.auth import caller, cookie_sent
 from qwen_image_studio.web.routing import services
 
 _AS_PATHS = re.compile(r";\s*links\s*=\s*\"?path\"?\s*(?:[;,]|$)", re.IGNORECASE)
@@ -68,5 +68,8 @@ def as_paths() -> bool:
 
 
 def from_own_page() -> bool:
-    """Return whether a browser says that the current request comes from a page of this very server."""
-    return request.headers.get("Sec-Fetch-Site") == "same-origin"
+    """Return whether the current request comes from a page of this very server, as browsers say; over plain http from
+    another machine they do not, and the page's cookie says so, which they show to requests of this site alone.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    return cookie_sent() is not None if site is None else site == "same-origin"

@@ -125,11 +125,6 @@ def _change(image: StoredImage) -> ChangeView | None:
     return ChangeView(inside=image.change_inside, outside=image.change_outside)
 
 
-def maker_of(image: StoredImage) -> str | None:
-    """Return the name of the API key with which an image was made; None for an upload."""
-    return None if image.job_id is None else services().store.jobs.get(image.job_id).key
-
-
 def image_record(image: StoredImage, key: str | None) -> ImageRecord:
     """Return one image, made with an API key of that name, with its job, size in bytes and time."""
     return ImageRecord(

@@ -7,7 +7,7 @@ from qwen_image_studio.contract.review import VerdictRequest
 from qwen_image_studio.contract.words import Scope
 from qwen_image_studio.jobs.review import Verdict
 from qwen_image_studio.web.auth import caller
-from qwen_image_studio.web.present import image_record, maker_of
+from qwen_image_studio.web.present import image_record
 from qwen_image_studio.web.routing import Body, read_model, route, services
 
 blueprint = Blueprint("review", __name__, url_prefix="/v1/images")
@@ -36,5 +36,4 @@ def decide(image_id: str, body: Verdict) -> ImageRecord:
     The first verdict counts; the same one again, by the same key and person, changes nothing. With the last verdict on
     its images the job ends: succeeded where one of them may be seen, else failed as rejected.
     """
-    image = services().store.reviews.decide(image_id, body, caller())
-    return image_record(image, maker_of(image))
+    return image_record(*services().store.reviews.decide(image_id, body, caller()))

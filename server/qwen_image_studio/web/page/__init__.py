@@ -47,6 +47,8 @@ class Page:
     """Static files by their paths."""
     packed: Mapping[str, bytes]
     """The same files by gzip."""
+    tags: Mapping[str, str]
+    """Entity tags of the files by their paths, and of the HTML by an empty one."""
 
 
 def open_page(settings: Settings) -> Page:
@@ -61,7 +63,9 @@ def open_page(settings: Settings) -> Page:
     html = (FOLDER / "index.html").read_text(encoding="utf-8")
     html = html.replace("{static}", address).replace("{imports}", imports)
     packed = {path: gzip.compress(content, mtime=0) for path, content in files.items()}
-    return Page(html.encode(), policy_of(imports, settings), build, files, packed)
+    shell = html.encode()
+    tags = {path: hashlib.sha256(content).hexdigest()[:32] for path, content in {**files, "": shell}.items()}
+    return Page(shell, policy_of(imports, settings), build, files, packed, tags)
 
 
 def _sent(file: Path) -> bytes:
@@ -127,7 +131,7 @@ def index() -> Response:
     response.headers["Cache-Control"] = "no-cache"  # so that a new version is seen at once; an equal one costs no bytes
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
-    return _own(response, page.html)
+    return _own(response, page.tags[""])
 
 
 @route(
@@ -151,12 +155,11 @@ def static(build: str, path: str) -> Response:
         response.headers["Content-Encoding"] = "gzip"
     response.headers["Vary"] = "Accept-Encoding"
     response.headers["Cache-Control"] = f"public, max-age={_YEAR_S}, immutable"
-    return _own(response, content)
+    return _own(response, page.tags[path])
 
 
-def _own(response: Response, content: bytes) -> Response:
+def _own(response: Response, tag: str) -> Response:
     """Keep a file of the page to the page, and send none that the browser has already (If-None-Match)."""
-    tag = hashlib.sha256(content).hexdigest()[:32]
     response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
     response.set_etag(tag, weak=True)  # the same whether it travels compressed or not
     if request.if_none_match.contains_weak(tag):

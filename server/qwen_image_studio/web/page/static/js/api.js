@@ -39,6 +39,14 @@ export function onRefused(run) {
   whenRefused = run;
 }
 
+/** @type {() => void} */
+let whenLost = () => {};
+
+/** Have a function called whenever the server does not answer. @param {() => void} run */
+export function onLost(run) {
+  whenLost = run;
+}
+
 /**
  * Ask the server, and return the JSON of its answer; null where it has none. Links in it are paths.
  * Throws ApiError.
@@ -62,6 +70,7 @@ export async function request(method, path, { json, form, key, signal, query, ke
     answer = await fetch(url, { method, headers, body, signal, keepalive, credentials: "same-origin" });
   } catch (error) {
     if (signal?.aborted) throw error;
+    whenLost();
     throw new ApiError(0, { code: "lost", message: "" });
   }
   if (answer.status === 204) return null;
@@ -77,15 +86,6 @@ export async function request(method, path, { json, form, key, signal, query, ke
 export function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-/**
- * Return a link of the server as a path of this page's own origin. Those that a stream tells may be absolute.
- * @param {string} url
- */
-export function filePath(url) {
-  const parsed = new URL(url, ROOT);
-  return parsed.pathname + parsed.search;
 }
 
 /** Return an absolute address of one of the server's links, for people to share. @param {string} url */

@@ -1,5 +1,5 @@
 /** A batch or a campaign: its contact sheet, each row with its picture or why there is none, and its texts. */
-import { ApiError, filePath, request } from "./api.js";
+import { ApiError, request } from "./api.js";
 import { saidOf, word } from "./facts.js";
 import { JobBar, standing } from "./job.js";
 import { drop } from "./listing.js";
@@ -140,7 +140,7 @@ function Acts({ job }) {
   };
   const { over } = standing(job);
   return html`<div class="row batch-acts">
-    ${job.archive_url && html`<a class="button" href=${filePath(job.archive_url)} download><${Icon} name="folder-down" /><span>${t("gallery.zip")}</span></a>`}
+    ${job.archive_url && html`<a class="button" href=${job.archive_url} download><${Icon} name="folder-down" /><span>${t("gallery.zip")}</span></a>`}
     ${job.state === "review" && mayPaint() && html`<${Button} icon="x" onClick=${() => cancelJob(job.id)}>${t("job.cancel")}<//>`}
     ${over && job.state !== "review" && mayPaint() && html`<${Button} kind="danger" icon="trash-2" busy=${busy.value} onClick=${remove}>${t("gallery.delete")}<//>`}
   </div>`;
@@ -151,7 +151,7 @@ function Sheet({ job }) {
   const [sheet] = seen(job);
   if (!sheet) return null;
   return html`<figure class="sheet-figure">
-    <a href=${href("gallery", sheet.id, { in: job.id })}><img src=${filePath(sheet.url)} width=${sheet.width} height=${sheet.height} alt=${t("gallery.contact_sheet")} /></a>
+    <a href=${href("gallery", sheet.id, { in: job.id })}><img src=${sheet.url} width=${sheet.width} height=${sheet.height} alt=${t("gallery.contact_sheet")} /></a>
     <figcaption class="muted">${t("gallery.contact_sheet")}</figcaption>
   </figure>`;
 }
@@ -177,7 +177,7 @@ function Row({ row, batch, piece, onAgain }) {
   const faces = seen(job);
   return html`<li class=${`batch-row ${failed ? "failed" : ""}`}>
     <div class="batch-faces" data-n=${Math.min(faces.length, 4)}>
-      ${faces.map((image) => html`<a key=${image.id} href=${href("gallery", image.id, job === row ? { in: batch } : {})} data-id=${image.id}><img src=${filePath(image.thumbnail_url)} alt=${said} loading="lazy" decoding="async" /></a>`)}
+      ${faces.map((image) => html`<a key=${image.id} href=${href("gallery", image.id, job === row ? { in: batch } : {})} data-id=${image.id}><img src=${image.thumbnail_url} alt=${said} loading="lazy" decoding="async" /></a>`)}
       ${!faces.length && html`<span class="batch-blank">${failed ? html`<${Icon} name="triangle-alert" />` : !over ? html`<${Icon} name="loader-circle" />` : html`<${Icon} name="clock" />`}</span>`}
     </div>
     <div class="batch-words">
@@ -200,7 +200,7 @@ function Texts({ pieces, onAgain }) {
       const image = row && seen(row)[0];
       return html`<tr key=${n}>
         <th scope="row">${n + 1}</th>
-        <td>${image ? html`<a href=${href("gallery", image.id, { in: row.parent_id ?? "" })}><img src=${filePath(image.thumbnail_url)} alt=${piece.headline} loading="lazy" /></a>` : row && html`<span class=${`state ${row.state}`}>${standing(row).text}</span>`}</td>
+        <td>${image ? html`<a href=${href("gallery", image.id, { in: row.parent_id ?? "" })}><img src=${image.thumbnail_url} alt=${piece.headline} loading="lazy" /></a>` : row && html`<span class=${`state ${row.state}`}>${standing(row).text}</span>`}</td>
         <td>${word("channel", piece.channel)}</td><td>${word("language", piece.language)}</td>
         <td lang=${piece.language}>${piece.headline}</td>${hasSubline && html`<td lang=${piece.language}>${piece.subline}</td>`}
         ${onAgain && html`<td><${Button} kind="quiet" icon="rotate-ccw" label=${t("gallery.piece_again")} onClick=${() => onAgain(n + 1)} /></td>`}

@@ -1,5 +1,5 @@
 /** One picture with all that is known of it, and what can be done with it. */
-import { ApiError, filePath, request, shareable } from "./api.js";
+import { ApiError, request, shareable } from "./api.js";
 import { rowPictures } from "./batch.js";
 import { fileName } from "./choice.js";
 import { Compare } from "./compare.js";
@@ -67,7 +67,7 @@ export function Detail({ id, batch, onClose }) {
   useEffect(() => {
     if (!found.value) return;
     const beside = entries.value.filter((each) => each.id === near(1) || each.id === near(-1));
-    for (const { image: next } of beside) if (next) new Image().src = filePath(next.url);
+    for (const { image: next } of beside) if (next) new Image().src = next.url;
   }, [id, found.value !== undefined]);
   useEffect(() => {
     if (!batch && at >= ids.length - 3 && hasMore.value) void readOn();
@@ -132,8 +132,8 @@ function Stage({ image, known: all, onSwipe, onStale }) {
   const both = compared.value && before && place;
   return html`<div class="detail-stage">
     ${both
-      ? html`<div class="detail-both"><div style=${{ "--ratio": String(image.width / image.height) }}><${Compare} before=${filePath(before.url)} after=${filePath(image.url)} width=${image.width} height=${image.height} place=${place} alt=${alt({ image })} /></div></div>`
-      : html`<${Look} id=${image.id} src=${filePath(image.url)} thumbnail=${filePath(image.thumbnail_url)} width=${image.width} height=${image.height} alt=${alt({ image })} onSwipe=${onSwipe} onError=${stale} />`}
+      ? html`<div class="detail-both"><div style=${{ "--ratio": String(image.width / image.height) }}><${Compare} before=${before.url} after=${image.url} width=${image.width} height=${image.height} place=${place} alt=${alt({ image })} /></div></div>`
+      : html`<${Look} id=${image.id} src=${image.url} thumbnail=${image.thumbnail_url} width=${image.width} height=${image.height} alt=${alt({ image })} onSwipe=${onSwipe} onError=${stale} />`}
     ${place && html`<div class="detail-views"><${Segments} hideLabel label=${t("gallery.view")} value=${compared.value ? "both" : "one"}
       options=${[{ value: "one", label: t("gallery.alone"), icon: "image" }, { value: "both", label: t("gallery.compare"), icon: "columns-2" }]} onChange=${(/** @type {string} */ to) => (compared.value = to === "both")} /></div>`}
   </div>`;
@@ -196,7 +196,7 @@ function Side({ image, known: all, batch, onGone }) {
         ${mayChange && html`<a class="button primary" href=${href("edit", image.id)}><${Icon} name="square-pen" /><span>${t("gallery.edit")}</span></a>`}
         ${mayAsk && html`<${Button} class="wide" icon="sliders-horizontal" busy=${busy.value === "reuse"} onClick=${reuse}>${t("gallery.reuse")}<//>`}
         ${mayAsk && html`<${Button} icon="shuffle" busy=${busy.value === "vary"} onClick=${vary}>${t("gallery.vary")}<//>`}
-        <a class="button" href=${filePath(image.url)} download=${fileName(image)}><${Icon} name="download" /><span>${t("gallery.download")}</span></a>
+        <a class="button" href=${image.url} download=${fileName(image)}><${Icon} name="download" /><span>${t("gallery.download")}</span></a>
         <${Button} icon=${copied.value === "link" ? "check" : "link"} onClick=${() => keep("link", shareable(image.url))}>${t(copied.value === "link" ? "gallery.copied" : "gallery.copy_link")}<//>
         ${mayDelete && html`<${Button} kind="danger" icon="trash-2" busy=${busy.value === "delete"} onClick=${remove}>${t("gallery.delete")}<//>`}
       </div>
@@ -218,7 +218,7 @@ function History({ all: { ancestors, image, descendants }, batch }) {
           if (event.ctrlKey || event.metaKey || event.shiftKey) return;
           event.preventDefault();
           show(each.id, rowPictures.value.includes(each.id) ? batch : "");
-        }}><img src=${filePath(each.thumbnail_url)} alt=${alt({ image: each })} loading="lazy" /></a></li>`,
+        }}><img src=${each.thumbnail_url} alt=${alt({ image: each })} loading="lazy" /></a></li>`,
     )}</ol>
   </section>`;
 }
@@ -230,6 +230,6 @@ function Varied({ id }) {
   if (!job) return null;
   if (job.state !== "succeeded" || !made) return html`<${JobBar} job=${job} onCancel=${() => cancelJob(id)} />`;
   return html`<a class="detail-varied" href=${href("gallery", made.id)} onClick=${(/** @type {MouseEvent} */ event) => (event.preventDefault(), show(made.id))}>
-    <img src=${filePath(made.thumbnail_url)} alt="" /><span>${t("gallery.variation_done")}</span><${Icon} name="chevron-right" />
+    <img src=${made.thumbnail_url} alt="" /><span>${t("gallery.variation_done")}</span><${Icon} name="chevron-right" />
   </a>`;
 }

@@ -1,6 +1,6 @@
 /** Edit: circle what should change, say it, watch it happen, compare, keep. */
 import { html, Button, t, fmt, useEffect, useKeys, useMemo, useRef, useSignal } from "./ui.js";
-import { ApiError, filePath, request } from "./api.js";
+import { ApiError, request } from "./api.js";
 import { go, route } from "./router.js";
 import { cancelJob, followJob, isGuest, jobs, line, me, onEvent, retryJob, submit, tell } from "./store.js";
 import { JobBar, standing } from "./job.js";
@@ -152,7 +152,7 @@ function Compared({ image, result, board, at: { x, y, width, height } }) {
   const place = { left: left / across, top: top / tall, width: image.width / across, height: image.height / tall };
   return html`<div ref=${ref} class="edit-compare" style=${{ transform: `translate(${x}px, ${y}px)`, width: `${width}px`, height: `${height}px` }}
     onPointerDown=${down} onPointerMove=${move} onPointerUp=${up} onPointerCancel=${up}>
-    <${Compare} key=${result.id} before=${image.url} after=${filePath(result.url)} width=${across} height=${tall} place=${place} />
+    <${Compare} key=${result.id} before=${image.url} after=${result.url} width=${across} height=${tall} place=${place} />
   </div>`;
 }
 
@@ -231,7 +231,7 @@ function Work({ chain }) {
   return html`<div class="screen right edit">
     <section class="stage edit-stage" aria-label=${t("edit.board")} data-state=${result ? "result" : isWaiting ? "waiting" : "board"}>
       <${Board} board=${board} src=${image.url} alt=${image.prompt ?? t("edit.board")} locked=${running || busy.value}
-        preview=${preview && filePath(preview)} over=${result && ((/** @type {Rect} */ place) => html`<${Compared} image=${image} result=${result.image} board=${board} at=${place} />`)} />
+        preview=${preview} over=${result && ((/** @type {Rect} */ place) => html`<${Compared} image=${image} result=${result.image} board=${board} at=${place} />`)} />
       ${over.value && html`<p class="edit-drop">${t("edit.drop")}</p>`}
       ${isWaiting && html`<div class="edit-bar"><${Waiting} job=${last} busy=${busy.value} onRetry=${() => attempt(() => retryJob(last), last.id)} onDismiss=${dismiss} /></div>`}
       ${result && html`<div class=${`edit-bar edit-results ${results.length > 1 ? "many" : ""}`} role="group" aria-label=${t("edit.results")}>

@@ -1,5 +1,4 @@
 /** The gallery: all pictures, newest first, with batches as one tile each. */
-import { filePath } from "./api.js";
 import { Batch } from "./batch.js";
 import { choose, choosing, chosen, download, kept, mark, remove, stop, work } from "./choice.js";
 import { Detail } from "./detail.js";
@@ -50,7 +49,7 @@ function Face({ entry }) {
   const { image, job } = entry;
   if (image) {
     const held = image.review === "held" || image.review === "rejected";
-    return html`<img src=${filePath(image.thumbnail_url)} alt=${alt(entry)} loading="lazy" decoding="async" draggable=${false} onError=${() => renewOnce(entry, image.thumbnail_url)} />
+    return html`<img src=${image.thumbnail_url} alt=${alt(entry)} loading="lazy" decoding="async" draggable=${false} onError=${() => renewOnce(entry, image.thumbnail_url)} />
       ${held && html`<span class="tile-mark">${t(`gallery.${image.review}`)}</span>`}`;
   }
   const sheet = job.images.find((each) => !each.deleted);
@@ -59,7 +58,7 @@ function Face({ entry }) {
   const count = over ? fmt.number(rows.total) : `${fmt.number(job.progress.step)} / ${fmt.number(rows.total)}`;
   const told = [t(`gallery.${job.operation}`), over ? t("gallery.count", { n: rows.total, number: count }) : text, rows.failed && t("gallery.n_failed", { n: rows.failed })].filter(Boolean).join(", ");
   return html`${sheet
-      ? html`<img src=${filePath(sheet.thumbnail_url)} alt=${alt(entry)} loading="lazy" decoding="async" draggable=${false} onError=${() => renewOnce(entry, sheet.thumbnail_url)} />`
+      ? html`<img src=${sheet.thumbnail_url} alt=${alt(entry)} loading="lazy" decoding="async" draggable=${false} onError=${() => renewOnce(entry, sheet.thumbnail_url)} />`
       : html`<span class="tile-words">${alt(entry)}</span>`}
     <span class=${`tile-count ${rows.failed ? "failed" : ""}`} aria-hidden="true" style=${over ? undefined : { "--done": String(fraction ?? 0) }}>${count}</span>
     <span class="sr-only">${told}</span>`;
@@ -137,7 +136,7 @@ function Kept() {
     <ul>
       ${left.map(({ entry, why }) => {
         const shown = entry.image ?? entry.job.images[0];
-        return html`<li key=${entry.id}>${shown ? html`<img src=${filePath(shown.thumbnail_url)} alt="" />` : html`<span></span>`}<div><p class="kept-name">${alt(entry)}</p><p class="muted">${why}</p></div></li>`;
+        return html`<li key=${entry.id}>${shown ? html`<img src=${shown.thumbnail_url} alt="" />` : html`<span></span>`}<div><p class="kept-name">${alt(entry)}</p><p class="muted">${why}</p></div></li>`;
       })}
     </ul>
     <div class="row end"><${Button} onClick=${close}>${t("shell.close")}<//></div>

@@ -1,5 +1,4 @@
 /** Review: a queue of held pictures, each with what was asked and why it waits; wholly by keyboard, too. */
-import { filePath } from "./api.js";
 import { Compare } from "./compare.js";
 import { attend, bring, count, current, hasMore, more, move, passed, pictures, refresh, select, show, shown, state } from "./queue.js";
 import { Facts, isCompared } from "./reviewed.js";
@@ -111,7 +110,7 @@ function Strip({ image }) {
       (each, at) => html`<li key=${each.id}>
         <button type="button" class="thumb" aria-current=${each.id === image.id ? "true" : undefined} onClick=${() => select(each.id)}
           aria-label=${t("review.picture", { at: at + 1, n: count.value, prompt: each.prompt ?? t("review.unnamed") })}>
-          <img src=${filePath(each.thumbnail_url)} alt="" loading="lazy" decoding="async" onError=${stale} />
+          <img src=${each.thumbnail_url} alt="" loading="lazy" decoding="async" onError=${stale} />
           ${verdicts.value.some(({ id }) => id === each.id) && html`<${Icon} name="clock" />`}
         </button>
       </li>`,
@@ -138,9 +137,9 @@ function Picture({ image }) {
   return html`<div class="review-stage">
     <div class="review-picture" style=${box}>
       ${before && isCompared(image)
-        ? html`<${Compare} before=${filePath(before.url)} after=${filePath(image.url)} width=${width} height=${height} alt=${alt} />`
-        : html`<img src=${filePath(image.url)} alt=${alt} width=${width} height=${height} onError=${stale} />`}
-      <a class="review-full" href=${filePath(image.url)} target="_blank" rel="noopener" aria-label=${t("review.full")} title=${t("review.full")}><${Icon} name="maximize" /></a>
+        ? html`<${Compare} before=${before.url} after=${image.url} width=${width} height=${height} alt=${alt} />`
+        : html`<img src=${image.url} alt=${alt} width=${width} height=${height} onError=${stale} />`}
+      <a class="review-full" href=${image.url} target="_blank" rel="noopener" aria-label=${t("review.full")} title=${t("review.full")}><${Icon} name="maximize" /></a>
     </div>
   </div>`;
 }

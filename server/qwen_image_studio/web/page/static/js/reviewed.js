@@ -1,5 +1,4 @@
 /** What a reviewer reads of a picture: what was asked, why it waits, scores, source, and the verdict that it had. */
-import { filePath } from "./api.js";
 import { person } from "./people.js";
 import { can, me } from "./store.js";
 import { fmt, html, t } from "./ui.js";
@@ -31,8 +30,8 @@ export function Facts({ image }) {
     ${others.length > 0 && html`<section>
       <h2 class="label">${t("review.made_from")}</h2>
       <div class="row">
-        ${others.map((each, at) => html`<a key=${each.id} class="thumb review-source" href=${filePath(each.url)} target="_blank" rel="noopener" aria-label=${t("review.look_at", { n: at + 1 })}>
-          <img src=${filePath(each.thumbnail_url)} alt="" />
+        ${others.map((each, at) => html`<a key=${each.id} class="thumb review-source" href=${each.url} target="_blank" rel="noopener" aria-label=${t("review.look_at", { n: at + 1 })}>
+          <img src=${each.thumbnail_url} alt="" />
         </a>`)}
       </div>
     </section>`}

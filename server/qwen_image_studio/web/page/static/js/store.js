@@ -1,6 +1,6 @@
 /** What the page knows of the server, as signals: API → signals → views. Views keep nothing that the server knows. */
 import { computed, effect, signal } from "@preact/signals";
-import { ApiError, filePath, newKey, request, ROOT } from "./api.js";
+import { ApiError, newKey, onLost, request, ROOT } from "./api.js";
 import { leaveAll } from "./door.js";
 import { t, toast } from "./ui.js";
 
@@ -54,9 +54,14 @@ function kept() {
 
 effect(() => sessionStorage.setItem(VISIT, JSON.stringify(visit.value)));
 
-/** Take in news of a job. Streams leave out its request, so what is known of that stays. @param {JobView} job */
+/**
+ * Take in news of a job. Streams leave out its request, so what is known of that stays; and what comes late, such as the
+ * answer to Cancel after the news of the end, does not have an ended job run again.
+ * @param {JobView} job
+ */
 export function learn(job) {
   const known = jobs.value.get(job.id);
+  if (known?.finished_at && !job.finished_at) return;
   const next = new Map(jobs.value);
   next.set(job.id, known && !job.request ? { ...job, request: known.request } : job);
   jobs.value = next;
@@ -179,10 +184,6 @@ function told(kind, data) {
 
 let source = /** @type {EventSource | null} */ (null);
 let poll = 0;
-const LINKS = new Set(["url", "thumbnail_url", "preview_url", "comparison_url", "archive_url"]);
-
-/** Streams cannot be asked for links as paths. @param {string} name @param {any} value */
-const ownPath = (name, value) => (typeof value === "string" && LINKS.has(name) ? filePath(value) : value);
 
 /** Follow everything of the caller's, for as long as the page lives. */
 export function follow() {
@@ -199,7 +200,7 @@ export function follow() {
     if (stream.readyState === EventSource.CLOSED && source === stream) setTimeout(() => source === stream && follow(), POLL_MS);
   };
   for (const kind of /** @type {const} */ (["job", "image", "review", "health"])) {
-    stream.addEventListener(kind, (event) => told(kind, JSON.parse(event.data, ownPath)));
+    stream.addEventListener(kind, (event) => told(kind, JSON.parse(event.data)));
   }
   stream.addEventListener("reset", () => void readAgain().then(() => told("reset")));
   stream.addEventListener("end", () => stream.close()); // another tab follows; this one asks now and then
@@ -210,8 +211,9 @@ export function follow() {
   }, POLL_MS);
 }
 
-// A stream does not notice that the network is gone, nor that it is back: a new one does at once.
+// A stream does not notice that the network or the server is gone, nor that they are back: a new one does at once.
 for (const event of ["offline", "online"]) addEventListener(event, () => source && follow());
+onLost(() => line.value === "live" && source && follow());
 
 /** End the stream, such as when somebody signs out. */
 export function unfollow() {
