@@ -1,16 +1,17 @@
 """A browser for each process of tests, a server without keys that all share, servers of one's own, pictures."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.page.support.opening import PATIENCE_MS, Opener, opener
+from tests.page.support.reviewing import decide, waiting
 from tests.page.support.studios import SMALL, Hold, OwnStudio, page_studio
 from tests.support.chromium import chromium
-from tests.support.studio import Studio
+from tests.support.studio import SCRIPTED, Studio
 from tests.support.waiting import until
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -75,3 +76,29 @@ def hold(studio: Studio) -> Hold:
         return [image["id"] for image in listed if image["job_id"] == job]
 
     return make
+
+
+@pytest.fixture(scope="module")
+def scripted(own_studio: OwnStudio) -> Studio:
+    """A server that paints plain colours, on cue of the prompt."""
+    return own_studio(settings=SCRIPTED)
+
+
+@pytest.fixture
+def held(scripted: Studio, hold: Hold) -> Iterator[Callable[..., list[str]]]:
+    """Paint pictures that wait; what still waits in the end is decided on."""
+    yield lambda prompt="a cup", **params: hold(prompt, studio=scripted, **params)
+    for image in waiting(scripted):
+        decide(scripted, image, "approved")
+
+
+@pytest.fixture
+def review(open_page: Opener, scripted: Studio) -> Callable[..., Page]:
+    """Open the screen on that server, with a clock that can be moved."""
+
+    def opened(path: str = "#/review", **how: Any) -> Page:
+        page = open_page(path, studio=scripted, **how)
+        page.clock.install()
+        return page
+
+    return opened

@@ -3,20 +3,13 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.page.support.opening import Opener
 from tests.page.support.painting import SCRIPT, paint, picture, requests_of, results, strip
-from tests.page.support.studios import OwnStudio
-from tests.support.studio import SCRIPTED, Studio
+from tests.support.studio import Studio
 
 OpenScripted = Callable[[], Page]
-
-
-@pytest.fixture(scope="module")
-def scripted(own_studio: OwnStudio) -> Studio:
-    """A server that paints plain colours, on cue of the prompt."""
-    return own_studio(settings=SCRIPTED)
 
 
 @pytest.fixture
@@ -47,6 +40,28 @@ def test_cancel_and_try_again(open_scripted: OpenScripted) -> None:
     results(page).get_by_role("button", name="Try again").click()
     expect(results(page)).to_contain_text("Step 1 of 20")
     expect(strip(page)).to_have_count(2)
+
+
+def test_a_late_answer_does_not_undo_the_news_of_an_end(open_scripted: OpenScripted, scripted: Studio) -> None:
+    page = open_scripted()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        route.fetch()
+        held.append(route)
+
+    page.route("**/cancel", hold)
+    paint(page, "forever preview")
+    expect(results(page)).to_contain_text("Step 1 of 20")
+    before = scripted.request("GET", "/v1/jobs", params={"limit": 1}).json()["data"][0]
+    assert before["state"] == "running"
+    results(page).get_by_role("button", name="Cancel").click()
+    expect(results(page)).to_contain_text("Cancelled")
+    with page.expect_event("requestfinished", lambda request: request.url.endswith("/cancel")):
+        held[0].fulfill(json=before)
+    paint(page, "after it")  # by then the answer was read
+    expect(picture(page, "after it")).to_be_visible()
+    expect(strip(page).nth(1)).to_have_accessible_name("Cancelled: forever preview")
 
 
 def test_a_failed_job_says_why_and_is_tried_again_with_one_click(open_scripted: OpenScripted) -> None:

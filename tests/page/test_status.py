@@ -152,3 +152,16 @@ def test_a_server_that_is_gone_is_told_and_comes_back_by_itself(status: Callable
     expect(page.get_by_role("heading", level=1)).to_have_text("The server's state is not known")
     page.context.set_offline(False)
     expect(page.get_by_role("heading", level=1)).to_have_text("Ready to paint")
+
+
+def test_a_server_that_answers_no_more_is_told_though_the_stream_stays_open(
+    status: Callable[..., Page], studio: Studio
+) -> None:
+    """As behind a proxy that keeps the connection of the stream."""
+    page = status(lost=True)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Ready to paint")
+    page.route("**/v1/**", lambda route: route.abort())
+    fill(studio, 0)  # the stream, which is open, tells of it, and the page asks for the queue
+    expect(page.get_by_role("heading", level=1)).to_have_text("The server's state is not known")
+    page.unroute("**/v1/**")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Painting")

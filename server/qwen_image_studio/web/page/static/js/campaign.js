@@ -1,7 +1,8 @@
 /** A campaign's brief as a form: one sentence, and what may be said apart from it. */
 import { html, Icon, t, useName, useSignal } from "./ui.js";
 import { Colours } from "./colours.js";
-import { form, Line, Outline, Sentences, set, wrongWith } from "./composer.js";
+import { Outline } from "./composer.js";
+import { form, Line, Sentences, set, wrongWith } from "./form.js";
 import { PictureField } from "./pictures.js";
 import "./words/campaign.js";
 

@@ -2,7 +2,7 @@
 import { ApiError, onRefused, request } from "./api.js";
 import { keepLink, showLink, watchTabs } from "./door.js";
 import { go, href, route } from "./router.js";
-import { Button, Dialog, effect, html, Icon, lang, loadStyles, question, render, signal, t, toast, toasts, useEffect, useSignal } from "./ui.js";
+import { Button, Dialog, effect, html, Icon, lang, loadStyles, question, render, signal, t, toast, Toasts, useEffect, useSignal } from "./ui.js";
 import { can, deciding, held, isGuest, line, me, open, reviews, signOut, tell } from "./store.js";
 import { speak } from "./words.js";
 import "./words/shell.js";
@@ -83,23 +83,6 @@ function Choices({ withWords }) {
 
 function leave() {
   signOut().then(() => (door.value = { open: false, why: null }), tell);
-}
-
-function Toasts() {
-  return html`<div class="toasts" role="status" aria-live="polite">
-    ${toasts.value.map(
-      (said) => html`<div key=${said.id} class=${`toast ${said.kind}`}>
-        <span>${said.text}</span>
-        ${said.action && html`<${Button} kind="quiet" onClick=${() => (close(said.id), said.action?.run())}>${said.action.label}<//>`}
-        <${Button} kind="quiet" icon="x" label=${t("shell.close")} onClick=${() => close(said.id)} />
-      </div>`,
-    )}
-  </div>`;
-}
-
-/** @param {number} id */
-function close(id) {
-  toasts.value = toasts.value.filter((each) => each.id !== id);
 }
 
 function Question() {

@@ -3,8 +3,10 @@ import { ApiError } from "./api.js";
 import { Button, html, lang, Segments, signal, t, toast, useEffect, useKeys, useRef, useSignal } from "./ui.js";
 import { models, tell } from "./store.js";
 import { go, route } from "./router.js";
-import { piecesOf, requestOf } from "./asking.js";
-import { chosenTemplate, Count, form, picking, pictures, Sentences, set, Settings, Shapes, Speed, templates, useLater, wrong } from "./composer.js";
+import { piecesOf } from "./asking.js";
+import { Count, Settings, Shapes, Speed } from "./composer.js";
+import { chosenTemplate, form, picking, pictures, Sentences, set, templates, wrong } from "./form.js";
+import { useLater } from "./later.js";
 import { paint, shown } from "./looking.js";
 import "./words/paint.js";
 
@@ -14,6 +16,7 @@ import "./words/paint.js";
 
 const FORMS = { words: null, template: () => import("./templates.js"), campaign: () => import("./campaign.js") };
 const RESULTS = () => import("./results.js");
+const REQUESTS = () => import("./requests.js");
 const PICTURES = () => import("./pictures.js");
 
 const isSending = signal(false);
@@ -34,6 +37,7 @@ async function send() {
   if (wrong.value) return;
   isSending.value = true;
   try {
+    const { requestOf } = await REQUESTS();
     await paint(requestOf(form.value, { models: models.value, templates: templates.value ?? [], pictures: pictures.value, language: lang.value }));
     if (matchMedia("(max-width: 760px)").matches) document.querySelector(".results")?.scrollIntoView({ behavior: "smooth", block: "start" });
   } catch (error) {
@@ -65,6 +69,7 @@ export default function Screen() {
     };
     if (wrong.value) setTimeout(show, 100); // what is folded away opens first
   }, [wrong.value]);
+  useLater(REQUESTS);
   const results = useLater(shown.value ? RESULTS : null);
   const picker = useLater(picking.value ? PICTURES : null);
   return html`<div class="screen left paint">

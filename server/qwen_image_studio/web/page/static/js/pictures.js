@@ -1,6 +1,6 @@
 /** The fields of the form that take pictures. */
 import { Button, html, Icon, loadStyles, t, useEffect, useName, useSignal } from "./ui.js";
-import { picking, pictures, setPictures } from "./composer.js";
+import { picking, pictures, setPictures } from "./form.js";
 
 /** @typedef {import("./asking.js").Picture} Picture */
 /** @typedef {import("./asking.js").Pictures} Pictures */

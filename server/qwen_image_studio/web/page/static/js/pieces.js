@@ -9,7 +9,7 @@ import { look, looked } from "./looking.js";
 import { attempt, sidesOf } from "./acting.js";
 import { Large, Notes } from "./results.js";
 import { styles } from "./settings.js";
-import { typed } from "./composer.js";
+import { typed } from "./form.js";
 
 /** @typedef {import("./types.js").JobView} JobView */
 /** @typedef {import("./types.js").ImageView} ImageView */

@@ -5,7 +5,7 @@ import { go } from "./router.js";
 import { JobBar, standing } from "./job.js";
 import { again, attempt, cancelOthers, open, share, sidesOf, vary } from "./acting.js";
 import { look, shots, shown } from "./looking.js";
-import { useLater } from "./composer.js";
+import { useLater } from "./later.js";
 import "./words/results.js";
 
 /** @typedef {import("./types.js").JobView} JobView */

@@ -2,7 +2,7 @@
 import { request } from "./api.js";
 import { models } from "./store.js";
 import { EMPTY, modelOf, SHAPES } from "./asking.js";
-import { form, setPictures, wrong } from "./composer.js";
+import { form, setPictures, wrong } from "./form.js";
 
 /** @typedef {import("./types.js").JobView} JobView */
 /** @typedef {import("./types.js").ImageView} ImageView */

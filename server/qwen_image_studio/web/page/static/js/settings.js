@@ -3,7 +3,7 @@ import { Field, fmt, html, Icon, lang, signal, Slider, t, useEffect } from "./ui
 import { request } from "./api.js";
 import { models } from "./store.js";
 import { modelOf, tierOf } from "./asking.js";
-import { form, Line, pictures, Sentences, set, typed, wrongWith } from "./composer.js";
+import { form, Line, pictures, Sentences, set, typed, wrongWith } from "./form.js";
 import { PictureField } from "./pictures.js";
 import "./words/settings.js";
 

@@ -2,9 +2,10 @@
 import { Field, html, lang, t, useEffect, useName } from "./ui.js";
 import { request } from "./api.js";
 import { models, tell } from "./store.js";
-import { languageOf, modelOf } from "./asking.js";
-import { chosenTemplate, form, set, templates, typed, usable, wrongWith } from "./composer.js";
+import { modelOf } from "./asking.js";
+import { chosenTemplate, form, set, templates, typed, usable, wrongWith } from "./form.js";
 import { PictureField } from "./pictures.js";
+import { languageOf } from "./requests.js";
 import "./words/templates.js";
 import { Colours, nameOf } from "./colours.js";
 

@@ -129,17 +129,24 @@ export function Slider({ label, value, min, max, step = 1, told, onInput, disabl
   </div>`;
 }
 
+/** Names of the dialogs that are open, the one in front last. */
+const dialogs = signal(/** @type {string[]} */ ([]));
+
 /**
  * A dialog over the page, which Escape and a click beside it close.
  * @param {{open: boolean, onClose: () => void, label: string, class?: string, children?: Children}} props
  */
 export function Dialog({ open, onClose, label, children, class: own = "" }) {
   const ref = useRef(/** @type {HTMLDialogElement | null} */ (null));
+  const name = useName("dialog");
   useEffect(() => {
     const dialog = ref.current;
     if (!dialog) return;
     if (open && !dialog.open) dialog.showModal();
     if (!open && dialog.open) dialog.close();
+    if (!open) return;
+    dialogs.value = [...dialogs.peek(), name];
+    return () => void (dialogs.value = dialogs.peek().filter((each) => each !== name));
   }, [open]);
   return html`<dialog
     ref=${ref}
@@ -152,7 +159,7 @@ export function Dialog({ open, onClose, label, children, class: own = "" }) {
     }}
     onClick=${(/** @type {MouseEvent} */ event) => event.target === ref.current && onClose()}
   >
-    ${open && children}
+    ${open && html`${children}<${Toasts} of=${name} />`}
   </dialog>`;
 }
 
@@ -160,7 +167,7 @@ export function Dialog({ open, onClose, label, children, class: own = "" }) {
 
 /** @typedef {{id: number, text: string, kind: "info" | "error", action?: {label: string, run: () => void}}} Toast */
 
-/** What is being said. */
+/** What is said just now. */
 export const toasts = signal(/** @type {Toast[]} */ ([]));
 
 /**
@@ -174,6 +181,21 @@ export function toast(text, { kind = "info", action, seconds = kind === "error" 
   toasts.value = [...toasts.value.filter((each) => each.text !== text), said];
   if (seconds) setTimeout(close, seconds * 1000);
   return close;
+}
+
+/** What is being said, in front of everything: in the dialog that is open, which takes all clicks. @param {{of?: string}} props */
+export function Toasts({ of = "" }) {
+  if ((dialogs.value.at(-1) ?? "") !== of) return null;
+  const close = (/** @type {Toast} */ said) => (toasts.value = toasts.value.filter((each) => each !== said));
+  return html`<div class="toasts" role="status" aria-live="polite">
+    ${toasts.value.map(
+      (said) => html`<div key=${said.id} class=${`toast ${said.kind}`}>
+        <span>${said.text}</span>
+        ${said.action && html`<${Button} kind="quiet" onClick=${() => (close(said), said.action?.run())}>${said.action.label}<//>`}
+        <${Button} kind="quiet" icon="x" label=${t("shell.close")} onClick=${() => close(said)} />
+      </div>`,
+    )}
+  </div>`;
 }
 
 /** @typedef {{title: string, text?: string, action: string, danger?: boolean, answer: (yes: boolean) => void}} Question */
