@@ -31,7 +31,7 @@ from qwen_image_studio.gallery.pruning import prune as prune_old
 from qwen_image_studio.host.supervise import serve as run_server
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.local.files import batch_to_files, paint_to_files
-from qwen_image_studio.local.options import painting_options, part_options, region
+from qwen_image_studio.local.options import painting_options, part_options, region, roles_option
 from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.recipe import check_files
 from qwen_image_studio.settings import Settings
@@ -182,7 +182,10 @@ def generate(prompt: str, image: Path | None, output: Path, **options: Any) -> N
 
 @cli.command()
 @click.argument("prompt")
-@_images(help="The image to change; up to three, in the order in which the instruction numbers them.")
+@_images(
+    help="The image to change; several, as many as the model takes, in the order in which the instruction numbers them."
+)
+@roles_option
 @click.option("--prefer", type=click.Choice([choice.value for choice in Prefer]), help="Default: auto.")
 @painting_options
 def edit(prompt: str, images: tuple[Path, ...], output: Path, **options: Any) -> None:
@@ -193,6 +196,7 @@ def edit(prompt: str, images: tuple[Path, ...], output: Path, **options: Any) ->
 @cli.command()
 @click.argument("prompt")
 @_images(help="The image to change; after it, images to take things from.")
+@roles_option
 @click.option("--mask", type=_FILE, help="White may change, black stays.")
 @click.option("--region", callback=region, help="Instead: X,Y,WIDTH,HEIGHT in pixels, or in fractions of the image.")
 @click.option("--feather", type=int, help="Width of the soft edge in pixels, inwards, 0 to 256; default: narrow.")

@@ -137,11 +137,14 @@ class QwenImageGenerator:
         image: Image.Image | Sequence[Image.Image],
         *,
         prompt: str = "",
+        roles: str | Sequence[str] = (),
         callback: Report = silent,
         **options: Unpack[Options],
     ) -> Pictures:
-        """Change one image, or compose up to three, as the prompt says; for all else see :meth:`generate`."""
-        asked = {**_contract(options), "prompt": prompt, "prefer": Prefer.MODEL}
+        """Change one image, or compose several, as many as the model takes, as the prompt says; for all else see
+        :meth:`generate`. `roles` are what each image is, as a list or as a text such as ``"subject, control:edges"``.
+        """
+        asked = {**_contract(options), "prompt": prompt, "prefer": Prefer.MODEL, "roles": roles}
         return self._paint(callback, _listed(image), operation=Operation.EDIT, **asked)
 
     def inpaint(
@@ -151,6 +154,7 @@ class QwenImageGenerator:
         prompt: str = "",
         mask: Image.Image | None = None,
         region: tuple[float, float, float, float] | None = None,
+        roles: str | Sequence[str] = (),
         strength: float = 1.0,
         feather: int | None = None,
         prompt_kind: Literal["instruction", "description"] | None = None,
@@ -171,6 +175,7 @@ class QwenImageGenerator:
             "feather": feather,
             "prompt_kind": prompt_kind,
             "region": box,
+            "roles": roles,
         }
         return self._paint(callback, images, mask, operation=Operation.INPAINT, **asked)
 

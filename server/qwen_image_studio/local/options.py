@@ -36,6 +36,9 @@ _PARTS = (
                  help="What PROMPT is; default: an instruction where the model takes one."),
 )  # fmt: skip
 
+roles_option = click.option("--roles", help="What each image is, such as: subject, style, , control:edges.")
+"""The option that says what each image is to the painting."""
+
 
 def part_options(command: Command) -> Command:
     """Return the click command with the options for painting a part of an image or its surroundings."""

@@ -2,7 +2,7 @@
 
 import math
 
-from qwen_image_studio.contract.words import MAX_INPUTS, Precision
+from qwen_image_studio.contract.words import MAX_INPUTS, Precision, Way
 from qwen_image_studio.models.footprints import Place, Stored, card_that_holds, own_bytes, shared_bytes
 from qwen_image_studio.models.table import Model
 
@@ -18,6 +18,16 @@ def denoising_bytes(model: Model) -> int:
         return net.working_bytes(native + source + text) + net.kept_bytes * source
     shown = native + min(model.max_images, MAX_INPUTS) * source
     return net.working_bytes(max(model.max_pixels // token, shown) + text)
+
+
+def job_bytes(model: Model, way: Way, painted: int, seen: int, *, guided: bool = False) -> int:
+    """Return the memory of one job's forward pass besides the weights, in bytes: over a picture of `painted` pixels and
+    sources of `seen` pixels together. Keys and values that are kept are so for each of the two texts where it is
+    `guided`.
+    """
+    net, token = model.network.transformer, model.family(way).pixels_per_token ** 2
+    before = seen // token + model.max_prompt_tokens[way]
+    return net.working_bytes(painted // token + before) + net.kept_bytes * before * (2 if guided else 1)
 
 
 def least_gib(model: Model) -> float:

@@ -15,6 +15,7 @@ from qwen_image_studio.contract.words import Precision, Tier
 from qwen_image_studio.loading.adapters import Adapters
 from qwen_image_studio.loading.memory import TILED_PIXELS, MemoryPlan, plan_for
 from qwen_image_studio.loading.preparing import UNCOMPILED, Preparation, preparation_for
+from qwen_image_studio.loading.room import Spare
 from qwen_image_studio.loading.weights import Weights, part_classes
 from qwen_image_studio.models.embeddings import Embeddings
 from qwen_image_studio.models.families import Family
@@ -24,6 +25,7 @@ from qwen_image_studio.models.table import Model
 from qwen_image_studio.painting.adapted import Adapted, adapters_of
 from qwen_image_studio.painting.canvas import Canvas
 from qwen_image_studio.painting.cost import Meter
+from qwen_image_studio.painting.foreseeing import spared, warning_of
 from qwen_image_studio.painting.hold import Hold
 from qwen_image_studio.painting.hooks import Call, Hook, Listener, Reporter, steps_to
 from qwen_image_studio.painting.inputs import check, fit_texts, negative_text, shown
@@ -129,21 +131,22 @@ class QwenEngine:
         """
         # 1. Refuse what no model can do.
         check(plan, images)
+        model, references = self._row(plan.model), len(images) - plan.mask
+        foreseen = spared(plan, model, references, self._plan, self._models, self.device)
         # 2. Load the model, or find it loaded.
         listener = Listener(report, show)
         listener.report("loading", 0, plan.steps_of_one * len(plan.seeds))
-        model = self._row(plan.model)
         adapters = adapters_of(plan, model)
-        parts = self._parts(plan.variant, alone=frugal)
+        parts = self._parts(plan.variant, alone=frugal or foreseen >= Spare.OTHERS)
         # 3. Open a pipeline for this call alone, over the shared weights.
         family = model.family(plan.way)
         pipeline = open_pipeline(family, parts, self._embeddings, model.recipe(plan.tier).scheduler)
         # 4. Make texts and pictures safe.
-        texts, warnings = fit_texts(plan, model, family.tokenizer(parts), len(images) - plan.mask)
-        warnings = (*warnings, *self._narrowed(plan.variant))
+        texts, warnings = fit_texts(plan, model, family.tokenizer(parts), references)
+        warnings = (*warnings, *self._narrowed(plan.variant), *warning_of(foreseen, references))
         canvas = Canvas(plan, shown(plan, model, images), alpha=family.alpha)
         # 5. Paint one picture per seed, part by part; the texts are encoded for the first at the latest.
-        with self._sparing(plan.variant, frugal=frugal) as sparing:
+        with self._sparing(plan.variant, frugal=frugal, foreseen=foreseen) as sparing:
             for index, seed in enumerate(plan.seeds):
                 canvas.begin()
                 skipping = Skipping(model.recipe(plan.tier).step_cache)
@@ -203,9 +206,10 @@ class QwenEngine:
         narrow = self._plan is not None and self._plan.stored(variant.precision).precision is Precision.FP8
         return (NARROW_WARNING,) if narrow and variant.precision is not Precision.FP8 else ()
 
-    def _sparing(self, variant: Variant, *, frugal: bool) -> Sparing:
+    def _sparing(self, variant: Variant, *, frugal: bool, foreseen: Spare) -> Sparing:
         tiled = self._plan.tile_pixels if self._plan else TILED_PIXELS
-        return Sparing(self._weights, *self._painter(variant), tiled_pixels=tiled, frugal=frugal)
+        painter = self._painter(variant)
+        return Sparing(self._weights, *painter, tiled_pixels=tiled, frugal=frugal, foreseen=foreseen)
 
     def _run(self, call: Call, hooks: Iterable[Hook], listener: Listener, sparing: Sparing) -> Image.Image:
         """Paint one pass; where memory runs out, paint it again with less on the device, as long as that can be."""

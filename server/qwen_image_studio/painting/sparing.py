@@ -14,6 +14,7 @@ import torch
 
 from qwen_image_studio.contract.words import Precision
 from qwen_image_studio.loading.placing import is_streamed
+from qwen_image_studio.loading.room import Spare
 from qwen_image_studio.loading.weights import Weights, memory_of
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.painting.hooks import Call, Hook
@@ -64,20 +65,32 @@ _HELPS: Mapping[Rung, frozenset[_Part]] = {
     Rung.STREAM: frozenset(_Part),
 }
 
+_FORESEEN = (Rung.ENCODER, Rung.ALONE, Rung.STREAM)
+"""The rungs that can be taken before memory runs out, in the order of `Spare`; none of them changes a picture."""
+
 
 class Sparing(Hook):
     """The ladder of one job, and the hook that carries it out in the job's calls."""
 
     def __init__(
-        self, weights: Weights, model: Model, precision: Precision, *, tiled_pixels: int, frugal: bool = False
+        self,
+        weights: Weights,
+        model: Model,
+        precision: Precision,
+        *,
+        tiled_pixels: int,
+        frugal: bool = False,
+        foreseen: Spare = Spare.NOTHING,
     ) -> None:
-        """Begin at the top, or with `frugal` at the bottom. Pictures above `tiled_pixels` are done in tiles anyway."""
+        """Begin at the top, with what was `foreseen` taken, or with `frugal` at the bottom. Pictures above
+        `tiled_pixels` are done in tiles anyway.
+        """
         self._weights, self._model, self._precision = weights, model, precision
         self._tiled_pixels = tiled_pixels
         self._taken: set[Rung] = set()
         self._at_work = _Part.VAE
         self._handles: list[Any] = []
-        self._frugal = frugal
+        self._frugal, self._foreseen = frugal, _FORESEEN[:foreseen]
         self.warnings: tuple[str, ...] = ()
         """A sentence for each rung that was used."""
 
@@ -86,6 +99,10 @@ class Sparing(Hook):
             self._taken = {Rung.TILES, Rung.ENCODER, Rung.ALONE}  # the others have left when it was loaded
             if self._take(Rung.STREAM):
                 self._say(Rung.STREAM)
+            return self
+        self._taken |= {*self._foreseen} - {Rung.STREAM}  # the others have left when it was loaded
+        if Rung.STREAM in self._foreseen:
+            self._take(Rung.STREAM)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
