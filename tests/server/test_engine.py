@@ -482,8 +482,8 @@ def test_the_unified_model_paints_on_the_same_path(
     assert len({*together, *painted(unified, images, prompt="a boat", **plan)}) == 3
 
 
-def test_the_unified_model_looks_at_its_pictures_and_gives_rgb(unified: QwenEngine) -> None:
-    plan = a_plan(model="Qwen-Image-2.1", operation=Operation.EDIT)
+def test_the_unified_model_looks_at_its_pictures_and_gives_rgb_where_that_is_wanted(unified: QwenEngine) -> None:
+    plan = a_plan(model="Qwen-Image-2.1", operation=Operation.EDIT, background="opaque")
     red, blue = (next(iter(unified.paint(plan, [picture(colour)]))).image for colour in ("red", "blue"))
     assert (red.mode, red.size) == ("RGB", (64, 64))
     assert red.tobytes() != blue.tobytes()

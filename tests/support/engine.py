@@ -5,7 +5,8 @@ storing and finishing), ``hang@2``, ``memory@1``, ``bug@1``, ``pace=0.2`` (secon
 first attempt only, unless the script says ``always``. ``large@1`` is a lack of memory that lasts until an attempt
 saves it. ``kill@layer2`` comes between the storing of the second layer and of the third. With ``preview`` it shows a
 dark picture after every step, with ``preview=200`` one of that red. With ``forever`` it stays at the first step until
-somebody cancels the job.
+somebody cancels the job. A transparent picture is the colour in the middle of nothing, unless the script says
+``full``.
 """
 
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 from PIL import Image
 
 from qwen_image_studio.contract.errors import DeviceLost, StudioError
+from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import Precision, Tier
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.planning.engine import Engine, Painted, Report, Show, silent
@@ -81,7 +83,7 @@ class ScriptedEngine:
             if plan.layers:
                 yield from _apart(plan, seed)
                 continue
-            yield Painted(Image.new("RGB", (plan.width, plan.height), colour), seed, ("Sparing.",) * frugal)
+            yield Painted(_picture(plan, colour), seed, ("Sparing.",) * frugal)
         # Whoever asks for one more picture has stored those before it, and has written no end yet.
         _act(plan.prompt, "finish")
 
@@ -91,6 +93,20 @@ def _apart(plan: PaintPlan, seed: int) -> Iterator[Painted]:
         yield Painted(layer, seed)
         _act(plan.prompt, f"layer{number}")
     yield Painted(recomposed(layers), seed)
+
+
+def _picture(plan: PaintPlan, colour: tuple[int, int, int]) -> Image.Image:
+    size = (plan.width, plan.height)
+    if plan.background is not Background.TRANSPARENT or "full" in plan.prompt:
+        return Image.new("RGB", size, colour)
+    return clear_picture(size, colour)
+
+
+def clear_picture(size: tuple[int, int], colour: tuple[int, int, int]) -> Image.Image:
+    """A picture that is of that colour in its middle, and transparent around it."""
+    picture = Image.new("RGBA", size)
+    picture.paste(colour, (size[0] // 4, size[1] // 4, size[0] * 3 // 4, size[1] * 3 // 4))
+    return picture
 
 
 def _act(prompt: str, moment: str) -> None:

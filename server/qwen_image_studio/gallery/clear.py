@@ -18,7 +18,7 @@ def lost(plan: Plan, inputs: Sequence[Image.Image], image: Image.Image) -> str |
         return None if is_see_through(image) else _came_opaque(plan)
     if image.mode == "RGBA":
         return IN_JPEG if plan.output_format is OutputFormat.JPEG else None
-    if not isinstance(plan, PaintPlan) or plan.passes or plan.background is Background.OPAQUE:
+    if not isinstance(plan, PaintPlan) or plan.passes or plan.layers or plan.background is Background.OPAQUE:
         return None
     return _on_white(plan) if any(each.mode == "RGBA" for each in inputs) else None
 
