@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from openai import OpenAI
 from PIL import Image
 
+from qwen_image_studio.guard.scoring import Scoring
 from qwen_image_studio.imaging import read_origin
 from qwen_image_studio.imaging.label import Label
 from qwen_image_studio.imaging.pixels import digest
@@ -22,7 +23,9 @@ from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.worker.loop import Worker
 from tests.contract.test_adjust_api import send
+from tests.support.classifier import NAME, answering
 from tests.support.database import with_tables
+from tests.support.engine import clear_picture
 from tests.support.pictures import png, saved
 from tests.support.refusals import assert_refused
 from tests.support.worker import working
@@ -213,6 +216,14 @@ def test_what_comes_opaque_although_it_was_to_be_transparent_is_told(client: Fla
     assert warning.startswith(CAME_OPAQUE)
 
 
+def test_a_classifier_sees_a_transparent_picture_on_white(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"classifier": NAME, "data_dir": tmp_path}
+    settings = Settings(_env_file=None, **asked)
+    with answering(settings):
+        scores = Scoring(settings).scores(saved(clear_picture((64, 64), (0, 0, 0)), "PNG"))
+    assert scores == {"nsfw": 0.75}, "its red, a quarter of which is the black in its middle"
+
+
 def test_a_strip_of_before_and_after_keeps_what_is_clear(client: FlaskClient, worker: Worker) -> None:
     job = painted(client, worker, saved(LOGO, "PNG"), **{**CUP, "operation": "edit"})
     strip = np.asarray(opened(data_of(client, job["images"][0]["comparison_url"])).convert("RGBA"))
@@ -246,7 +257,7 @@ def test_pieces_of_a_campaign_are_transparent(client: FlaskClient, worker: Worke
     assert answer.status_code == 202, answer.text
     assert light.run_next()
     assert worker.run_next()
-    [row] = client.get(f"/v1/jobs/{answer.get_json()['id']}/rows").get_json()["data"]
+    [row] = client.get(f"/v1/jobs?parent_id={answer.get_json()['id']}").get_json()["data"]
     assert row["model"] == ABLE
     assert alphas(opened(data_of(client, row["images"][0]["url"]))) == (0, 255)
 

@@ -230,6 +230,18 @@ def test_only_families_with_alpha_are_told_so() -> None:
     }
 
 
+# -- who paints -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("background", "painter"), [("auto", "miniature"), ("transparent", "clear")])
+@pytest.mark.parametrize("asked", [{}, {"model": "Qwen/Qwen-Image-2.1"}], ids=["no model", "one that is not here"])
+def test_of_several_stand_ins_the_one_that_can_paints(background: str, painter: str, asked: dict[str, str]) -> None:
+    clear = replace(MODELS["miniature"], name="clear", families={Way.GENERATE: "qwen-image-2.1"})
+    models = {"miniature": MODELS["miniature"], "clear": clear}
+    made, _ = plan_of({"operation": "generate", "prompt": "a cup", "background": background, **asked}, models)
+    assert made.model == painter
+
+
 # -- the newest model, with weights that know nothing ----------------------------------------------------------------
 
 

@@ -276,13 +276,21 @@ def find_model(name: str, models: Mapping[str, Model]) -> Model:
         if is_called(model, name):
             return model
     row = next((row for row in MODELS.values() if is_called(row, name)), None)
-    # Where the miniature is the only model, it stands in for the large ones; planning adds a warning.
-    if row and [model.stands_in for model in models.values()] == [True]:
+    # Where the miniatures are the only models, they stand in for the large ones; planning adds a warning.
+    if row and models and all(model.stands_in for model in models.values()):
         return next(iter(models.values()))
     message = f"model '{name}' is not on this server; it has: {', '.join(models)}."
     if row and row.licence_id:
         message += f" {not_offered(row)}"
     raise StudioError("unknown_model", message, param="model")
+
+
+def models_for(name: str | None, models: Mapping[str, Model]) -> list[Model]:
+    """Return the models that may paint what is asked of that one: itself, or all that stand in for it; without a name
+    all. Raises StudioError as `find_model`.
+    """
+    found = None if name is None else find_model(name, models)
+    return [found] if found is not None and name is not None and is_called(found, name) else list(models.values())
 
 
 def is_called(model: Model, name: str) -> bool:

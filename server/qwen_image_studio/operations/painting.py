@@ -10,7 +10,7 @@ from qwen_image_studio.contract.errors import StudioError, refusal
 from qwen_image_studio.contract.words import MAX_SEED, AspectRatio, OutputFormat, Size, Tier, Way
 from qwen_image_studio.models.families import Family
 from qwen_image_studio.models.known_words import known_in, vocabulary_of
-from qwen_image_studio.models.table import MODELS, Model, find_model
+from qwen_image_studio.models.table import MODELS, Model, find_model, models_for
 from qwen_image_studio.models.tiers import Recipe
 from qwen_image_studio.operations.allowed import check_allowed
 from qwen_image_studio.operations.given import Given, Planned
@@ -75,16 +75,12 @@ def choose(request: PaintRequest, ways: Sequence[Way], given: Given, images: int
     Raises StudioError ``unknown_model``, ``unsupported_operation``, or ``invalid_value`` for too many images.
     """
     count = len(given.inputs) if images is None else images
-    models = given.models if request.model is None else {request.model: find_model(request.model, given.models)}
+    models = models_for(request.model, given.models)
     able = [
-        Chosen(model, way, request.tier)
-        for way in ways
-        for model in models.values()
-        if paints(model, way, request.background)
+        Chosen(model, way, request.tier) for way in ways for model in models if paints(model, way, request.background)
     ]
-    if not able and any(way in model.families for way in ways for model in models.values()):
-        named = None if request.model is None else next(iter(models.values()))
-        raise none_paints_clear(named, ways, given.models)
+    if not able and any(way in model.families for way in ways for model in models):
+        raise none_paints_clear(None if request.model is None else models[0], ways, given.models)
     if not able:
         raise _nobody_paints(request, ways, given)
     enough = [each for each in able if count <= most_images(each.model, each.way)]

@@ -11,7 +11,7 @@ from qwen_image_studio.contract.direction import Direction
 from qwen_image_studio.contract.errors import StudioError, refusal
 from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import Channel, Prefer, Size, Tier, Way
-from qwen_image_studio.models.table import Model, find_model
+from qwen_image_studio.models.table import Model, models_for
 from qwen_image_studio.operations.given import Given
 from qwen_image_studio.operations.transparency import none_paints_clear, paints
 from qwen_image_studio.planning.sizes import like_input
@@ -65,7 +65,7 @@ def painter_of(asked: str | None, tier: Tier, background: Background, given: Giv
 
     Raises StudioError ``unknown_model``, ``unsupported_operation``.
     """
-    models = list(given.models.values()) if asked is None else [find_model(asked, given.models)]
+    models = models_for(asked, given.models)
     ways = (Way.EDIT, Way.GENERATE) if given.inputs else (Way.GENERATE,)
     for way in ways:
         for model in models:

@@ -8,7 +8,7 @@ from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import OutputFormat, Way
 from qwen_image_studio.models.licences import to_accept
-from qwen_image_studio.models.table import MODELS, Model, find_model
+from qwen_image_studio.models.table import MODELS, Model, models_for
 
 NO_TRANSPARENT_FILE = "jpeg has no transparency; send png or webp for background=transparent, or leave background out"
 
@@ -26,7 +26,7 @@ def paints(model: Model, way: Way, background: Background) -> bool:
 
 def check_models(background: Background, named: str | None, ways: Sequence[Way], models: Mapping[str, Model]) -> None:
     """Raise StudioError where no model, or not the `named` one, paints that background in one of these ways."""
-    offered = list(models.values()) if named is None else [find_model(named, models)]
+    offered = models_for(named, models)
     can = any(paints(model, way, background) for way in ways for model in offered)
     if background is Background.TRANSPARENT and not can:
         raise none_paints_clear(None if named is None else offered[0], ways, models)

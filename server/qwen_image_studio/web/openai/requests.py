@@ -24,7 +24,7 @@ from qwen_image_studio.contract.words import (
     PromptKind,
     Way,
 )
-from qwen_image_studio.models.table import Model, find_model
+from qwen_image_studio.models.table import Model, models_for
 from qwen_image_studio.operations.edit import EditRequest
 from qwen_image_studio.operations.generate import GenerateRequest
 from qwen_image_studio.operations.inpaint import InpaintRequest
@@ -146,7 +146,7 @@ class _OpenAI(PaintRequest):
         if self.model is None or self.model_of_another is not None:
             return models.values()
         try:
-            return [find_model(self.model, models)]
+            return models_for(self.model, models)
         except StudioError:  # which planning says better
             return []
 
