@@ -3,6 +3,7 @@
 import json
 from io import BytesIO
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.datastructures import MultiDict
 
+from qwen_image_studio.contract.layers import ARCHIVE_TYPES, ArchiveFormat
+from qwen_image_studio.gallery import documents
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
@@ -215,3 +218,73 @@ def test_a_batch_counts_each_layer(client: FlaskClient) -> None:
     answer = client.post("/v1/jobs", json={"operation": "batch", "job": job, "rows": [{"a": 1}] * 56})
     assert_refused(answer, 422, "invalid_value", "rows")
     assert "504 images" in answer.get_json()["error"]["message"]
+
+
+def test_the_zip_tells_the_order_of_the_layers(client: FlaskClient, worker: Worker) -> None:
+    job = painted(client, worker, layers=3)
+    with ZipFile(BytesIO(client.get(job["archive_url"]).data)) as archive:
+        names = ["01-background.png", "02-layer-1.png", "03-layer-2.png", "recomposed.png"]
+        assert archive.namelist() == names
+        for name, image in zip(names, job["images"], strict=True):
+            assert archive.read(name) == client.get(image["url"]).data
+
+
+@pytest.mark.parametrize(("kind", "beginning"), [("psd", b"8BPS"), ("pptx", b"PK")])
+def test_layers_are_had_as_a_document(client: FlaskClient, worker: Worker, kind: str, beginning: bytes) -> None:
+    job = painted(client, worker, layers=2)
+    assert job["archive_formats"] == ["zip", "psd", "pptx"]
+    for path in (f"/v1/jobs/{job['id']}/archive?format={kind}", f"{job['archive_url']}&format={kind}"):
+        answer = client.get(path)
+        assert answer.status_code == 200, answer.text
+        assert answer.data.startswith(beginning)
+        assert answer.mimetype == ARCHIVE_TYPES[ArchiveFormat(kind)]
+        assert f"{job['id']}.{kind}" in answer.headers["Content-Disposition"]
+
+
+def test_a_document_is_of_layers_alone(client: FlaskClient, worker: Worker) -> None:
+    queued = client.post("/v1/jobs", json={"operation": "generate", "prompt": "an apple", "model": "miniature"})
+    assert worker.run_next()
+    job = client.get(f"/v1/jobs/{queued.get_json()['id']}").get_json()
+    assert job["archive_formats"] == ["zip"]
+    answer = client.get(f"/v1/jobs/{job['id']}/archive?format=psd")
+    assert_refused(answer, 422, "invalid_value", "format")
+    assert "layers" in answer.get_json()["error"]["message"]
+
+
+@pytest.mark.parametrize("door", ["/v1/jobs/{id}/archive?format=tiff", "{archive_url}&format=tiff"])
+def test_a_document_of_another_kind_is_refused(client: FlaskClient, worker: Worker, door: str) -> None:
+    job = painted(client, worker, layers=2)
+    answer = client.get(door.format(**job))
+    assert_refused(answer, 422, "invalid_value", "format")
+    assert "pptx" in answer.get_json()["error"]["message"]
+
+
+def test_a_server_without_the_extra_says_what_to_install(
+    client: FlaskClient, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "can_make", lambda kind: kind is ArchiveFormat.ZIP)
+    job = painted(client, worker, layers=2)
+    assert job["archive_formats"] == ["zip"]
+    answer = client.get(f"{job['archive_url']}&format=psd")
+    assert_refused(answer, 422, "invalid_value", "format")
+    assert "pip install 'qwen-image-studio[design]'" in answer.get_json()["error"]["message"]
+
+
+def test_a_document_of_too_many_pixels_is_refused(
+    client: FlaskClient, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "MOST_PIXELS", 3 * 120 * 80 - 1)
+    job = painted(client, worker, layers=2)
+    answer = client.get(f"{job['archive_url']}&format=psd")
+    assert_refused(answer, 422, "invalid_value", "format")
+    assert "120x80" in answer.get_json()["error"]["message"]
+    assert client.get(job["archive_url"]).status_code == 200
+
+
+def test_a_document_of_layers_that_are_not_all_there_is_none(client: FlaskClient, worker: Worker) -> None:
+    job = painted(client, worker, layers=2)
+    assert client.delete(f"/v1/images/{job['images'][0]['id']}").status_code == 204
+    answer = client.get(f"/v1/jobs/{job['id']}/archive?format=psd")
+    assert_refused(answer, 404, "not_found", None)
+    with ZipFile(BytesIO(client.get(job["archive_url"]).data)) as archive:
+        assert archive.namelist() == ["02-layer-1.png", "recomposed.png"]

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from qwen_image_studio.contract.fields import NamedUser
+from qwen_image_studio.contract.layers import ArchiveFormat
 from qwen_image_studio.contract.loras import LoraUse
 from qwen_image_studio.contract.view import View
 from qwen_image_studio.contract.words import Cached, HeldFor, Operation, Precision, Review, State, Tier
@@ -157,6 +158,8 @@ class JobView(View):
     """Counts of the rows of a batch; null for other jobs."""
     archive_url: str | None
     """Signed link to a ZIP of the images; null while there are none."""
+    archive_formats: list[ArchiveFormat]
+    """Formats in which the archive can be had, by adding `&format=` to that link or `?format=` to the route."""
     created_at: float
     """Unix seconds, as all times."""
     started_at: float | None

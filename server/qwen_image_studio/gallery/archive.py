@@ -13,9 +13,11 @@ from qwen_image_studio.contract.fields import Cell
 from qwen_image_studio.contract.sheets import as_csv, harmless
 from qwen_image_studio.contract.words import Review, State
 from qwen_image_studio.gallery.gallery import Gallery
+from qwen_image_studio.imaging.documents import layer_name
 from qwen_image_studio.jobs import Job, JobStore, StoredImage
 
 _OF_PIECE = ("channel", "language", "headline", "subline")
+_ALONE, _RECOMPOSED = "image", "recomposed"
 _COLUMNS = ("row", "state", "files", "job_id", "image_id", "seed", "error")
 
 
@@ -38,7 +40,7 @@ def _written(
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as written:
         lines = []
         for row in (None, *rows):
-            stem = "image" if job.rows is None else "contact-sheet"
+            stem = _ALONE if job.rows is None else "contact-sheet"
             owner, stem = (job, stem) if row is None else (row, f"row-{(row.row or 0) + 1:03d}")
             names, gone = [], []
             for name, image in _named(stem, images.get(owner.id, ())):
@@ -97,10 +99,19 @@ class _Pipe(io.BytesIO):
 
 
 def _named(stem: str, images: Sequence[StoredImage]) -> Iterator[tuple[str, StoredImage]]:
-    """Yield each image with its file name: ``row-001.png``, or of several ``row-001-1.png``, ``row-001-2.png``."""
+    """Yield each image with its file name: ``row-001.png``, or of several ``row-001-1.png``, ``row-001-2.png``; of
+    layers ``row-001-01-background.png``, ``row-001-02-layer-1.png`` and at last ``row-001-recomposed.png``, of a job
+    that has nothing else without the beginning.
+    """
+    is_apart = any(image.layer is not None for image in images)
     for number, image in enumerate(images, start=1):
         kind = image.mime_type.partition("/")[2].replace("jpeg", "jpg")
-        yield f"{stem}.{kind}" if len(images) == 1 else f"{stem}-{number}.{kind}", image
+        if is_apart:
+            name = _RECOMPOSED if image.layer is None else f"{number:02d}-{layer_name(image.layer)}"
+            name = name.lower().replace(" ", "-")
+            yield f"{name}.{kind}" if stem == _ALONE else f"{stem}-{name}.{kind}", image
+        else:
+            yield f"{stem}.{kind}" if len(images) == 1 else f"{stem}-{number}.{kind}", image
 
 
 def _why_not(image: StoredImage) -> str:

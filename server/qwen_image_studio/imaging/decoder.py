@@ -19,7 +19,7 @@ from qwen_image_studio.imaging.received import WORK
 from qwen_image_studio.system.processes import watch_parent
 
 CPU_S = 10
-"""Seconds of a processor that one file may cost."""
+"""Seconds of a processor that one file may cost, unless a question names more."""
 _BASE_BYTES = 1 << 30
 _BYTES_A_PIXEL = 24
 """Memory of this process, without and for each pixel of the largest picture that is taken."""
@@ -53,12 +53,12 @@ def answer(asked: dict[str, Any], blobs: Sequence[bytes]) -> list[bytes]:
     return packed({"told": told}, made)
 
 
-def _limit(max_pixels: int) -> None:
+def _limit(max_pixels: int, cpu_s: int = CPU_S) -> None:
     """Ask the kernel to bound what the next file may cost; a system that cannot leaves that to the parent's clock."""
     spent = resource.getrusage(resource.RUSAGE_SELF)
     wanted = {
         resource.RLIMIT_AS: _BASE_BYTES + _BYTES_A_PIXEL * max_pixels,
-        resource.RLIMIT_CPU: int(spent.ru_utime + spent.ru_stime) + CPU_S + 1,
+        resource.RLIMIT_CPU: int(spent.ru_utime + spent.ru_stime) + cpu_s + 1,
     }
     for limit, soft in wanted.items():
         with suppress(OSError, ValueError):
@@ -80,7 +80,7 @@ def main() -> None:
     with suppress(EOFError, BrokenPipeError):
         while True:
             asked, blobs = unpacked(read)
-            _limit(asked["with"]["max_pixels"])
+            _limit(asked["with"]["max_pixels"], asked.get("cpu_s", CPU_S))
             for piece in answer(asked, blobs):
                 answers.write(piece)
             answers.flush()

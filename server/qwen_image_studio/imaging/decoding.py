@@ -1,4 +1,5 @@
-"""Where the bytes of strangers are opened: small ordinary pictures here, all others in processes of their own.
+"""Where the bytes of strangers are opened: small ordinary pictures here, all others in processes of their own. So are
+documents written, which may take as much.
 
 Decoding one picture may take seconds and a gigabyte, and decoders have faults. A process for it (`imaging.decoder`) is
 started when the first such file comes, is bounded in memory and time, and is ended and replaced when it goes beyond.
@@ -14,13 +15,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from qwen_image_studio.contract.adjustments import Region
-from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.errors import StudioError, refusal
+from qwen_image_studio.contract.layers import ArchiveFormat
 from qwen_image_studio.contract.words import Size
+from qwen_image_studio.imaging import decoder
 from qwen_image_studio.imaging.bounds import check_bounds, png_notes
 from qwen_image_studio.imaging.decoder import packed, unpacked
 from qwen_image_studio.imaging.formats import format_of, reader_of, unsupported
@@ -42,6 +45,9 @@ WAIT_S = 20.0
 """Longest wait for a turn, in seconds."""
 DEADLINE_S = 60.0
 """Longest work on one file, in seconds; of a processor it gets less (`decoder.CPU_S`)."""
+
+DOCUMENT_CPU_S = 40
+"""Seconds of a processor that one document may cost; one is written at a time."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +75,17 @@ def receive_white_mask(data: bytes, first: bytes | None, *, max_bytes: int, max_
     """Do as `white_mask`; also raises StudioError ``queue_full`` where too many files are being opened."""
     blobs = [data] if first is None else [data, first]
     return _done("white", ["mask", "image"], blobs, {"max_bytes": max_bytes, "max_pixels": max_pixels})[1][0]
+
+
+def make_document(kind: ArchiveFormat, files: Blobs, *, pixels: int, producer: str) -> bytes:
+    """Do as `documents.document`, whose pictures have so many pixels together. Raises StudioError ``queue_full`` where
+    others are being written, and ``invalid_value`` where it takes too much.
+    """
+    arguments = {"kind": kind.value, "producer": producer, "max_pixels": pixels}
+    try:
+        return _WRITERS.done("document", "format", files, arguments)[1][0]
+    finally:
+        _WRITERS.end()  # documents are rare, and what one has left in memory is much
 
 
 def _done(work: str, params: Sequence[str], blobs: Blobs, arguments: dict[str, Any]) -> tuple[dict[str, Any], Blobs]:
@@ -103,22 +120,23 @@ def is_small(data: bytes, param: str) -> bool:
 # -- turns ---------------------------------------------------------------------------------------------------------
 
 _here = threading.Semaphore(_AT_ONCE)
+_PICTURES = "opening other large pictures; send it again in a moment, or a smaller one"
+_DOCUMENTS = "writing another document; ask again in a moment"
 
 
 @contextmanager
-def _turn(turns: threading.Semaphore, param: str) -> Iterator[None]:
+def _turn(turns: threading.Semaphore, param: str, others: str = _PICTURES) -> Iterator[None]:
     """Wait for a turn, and have it for a while. Raises StudioError ``queue_full`` where it takes too long."""
     if not turns.acquire(timeout=WAIT_S):
-        raise _busy(param)
+        raise _busy(param, others)
     try:
         yield
     finally:
         turns.release()
 
 
-def _busy(param: str) -> StudioError:
-    message = f"{param}: the server is opening other large pictures; send it again in a moment, or a smaller one."
-    return StudioError("queue_full", message, param=param, retry_after=5)
+def _busy(param: str, others: str) -> StudioError:
+    return StudioError("queue_full", f"{param}: the server is {others}.", param=param, retry_after=5)
 
 
 # -- decoders ------------------------------------------------------------------------------------------------------
@@ -172,52 +190,66 @@ class _Decoder:
         return code
 
 
+def _too_much(param: str) -> StudioError:
+    return unsupported(
+        param, "takes more time or memory to open than a picture may. Save it again as a plain JPEG or PNG."
+    )
+
+
+def _too_much_to_write(param: str) -> StudioError:
+    return refusal(param, "a document of these layers takes more time or memory than there is for it; take zip")
+
+
 class _Decoders:
     """The processes of this one; they are started when they are needed, and kept."""
 
-    def __init__(self) -> None:
-        self.turns = threading.Semaphore(DECODERS)
+    def __init__(
+        self,
+        most: int = DECODERS,
+        others: str = _PICTURES,
+        too_much: Callable[[str], StudioError] = _too_much,
+        cpu_s: int = decoder.CPU_S,
+    ) -> None:
+        """`most` is the number of processes, `others` what they are said to do where all are busy, and `too_much` makes
+        the error where a piece of work takes more than `cpu_s` seconds of a processor, or more memory than there is.
+        """
+        self._others, self._too_much, self._cpu_s = others, too_much, cpu_s
+        self.turns = threading.Semaphore(most)
         self._idle: list[_Decoder] = []
         atexit.register(self.end)
 
     def done(self, work: str, param: str, blobs: Blobs, arguments: dict[str, Any]) -> tuple[dict[str, Any], Blobs]:
         """Have one piece of work done. Raises StudioError, also where it takes too much."""
-        message = packed({"work": work, "with": arguments}, blobs)
-        with _turn(self.turns, param):
+        message = packed({"work": work, "with": arguments, "cpu_s": self._cpu_s}, blobs)
+        with _turn(self.turns, param, self._others):
             try:
-                decoder = self._take()
+                process = self._take()
             except OSError as error:
                 _log.error("no process for a picture: %s", error)
-                raise _busy(param) from None
+                raise _busy(param, self._others) from None
             try:
-                answer, made = decoder.ask(message, time.monotonic() + DEADLINE_S)
+                answer, made = process.ask(message, time.monotonic() + DEADLINE_S)
             except (OSError, EOFError, ValueError) as error:
-                _log.warning("a decoder was ended at %s: %s, code %d", param, type(error).__name__, decoder.end())
-                raise _too_much(param) from None
-            self._idle.append(decoder)
+                _log.warning("a decoder was ended at %s: %s, code %d", param, type(error).__name__, process.end())
+                raise self._too_much(param) from None
+            self._idle.append(process)
         if "error" not in answer:
             return answer["told"], made
         code, said, blamed = answer["error"]
-        raise StudioError(code, said, param=blamed) if said else _too_much(param)
+        raise StudioError(code, said, param=blamed) if said else self._too_much(param)
 
     def _take(self) -> _Decoder:
         while self._idle:
-            decoder = self._idle.pop()
-            if decoder.process.poll() is None:
-                return decoder
-            decoder.end()
+            process = self._idle.pop()
+            if process.process.poll() is None:
+                return process
+            process.end()
         return _Decoder()
 
     def end(self) -> None:
         """End the processes that have nothing to do."""
         while self._idle:
             self._idle.pop().end()
-
-
-def _too_much(param: str) -> StudioError:
-    return unsupported(
-        param, "takes more time or memory to open than a picture may. Save it again as a plain JPEG or PNG."
-    )
 
 
 def _wait(end: int, event: int, deadline: float) -> None:
@@ -236,3 +268,4 @@ def _environment() -> dict[str, str]:
 
 
 _DECODERS = _Decoders()
+_WRITERS = _Decoders(1, _DOCUMENTS, _too_much_to_write, DOCUMENT_CPU_S)

@@ -14,6 +14,7 @@ from PIL import Image
 from qwen_image_studio.contract.adjustments import Region
 from qwen_image_studio.contract.words import Size
 from qwen_image_studio.imaging.alpha_mask import white_mask
+from qwen_image_studio.imaging.documents import document
 from qwen_image_studio.imaging.encoding import store_copy, thumbnail
 from qwen_image_studio.imaging.masks import Marked, Mask, open_mask, region_mask
 from qwen_image_studio.imaging.opening import decode
@@ -78,7 +79,17 @@ def _white(blobs: Blobs, max_bytes: int, max_pixels: int) -> Done:
     return {}, [white_mask(blobs[0], first, max_bytes=max_bytes, max_pixels=max_pixels)]
 
 
-WORK: Mapping[str, Callable[..., Done]] = {"picture": _picture, "mask": _mask, "region": _region, "white": _white}
+def _document(blobs: Blobs, kind: str, producer: str, **_limits: int) -> Done:
+    return {}, [document(kind, blobs, producer)]
+
+
+WORK: Mapping[str, Callable[..., Done]] = {
+    "picture": _picture,
+    "mask": _mask,
+    "region": _region,
+    "white": _white,
+    "document": _document,
+}
 """Everything that a decoder does, by name; each raises StudioError as the function that it is made of."""
 
 

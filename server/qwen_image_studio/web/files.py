@@ -3,6 +3,7 @@ pieces and conditionally.
 """
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, request
@@ -10,14 +11,16 @@ from werkzeug.datastructures import Range
 from werkzeug.exceptions import HTTPException, PreconditionFailed
 from werkzeug.wsgi import FileWrapper
 
-from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.errors import StudioError, refusal
+from qwen_image_studio.contract.layers import ArchiveFormat
 from qwen_image_studio.gallery.archive import archive
 from qwen_image_studio.gallery.direct import Address
+from qwen_image_studio.gallery.documents import layers_document
 from qwen_image_studio.gallery.links import is_for_review
 from qwen_image_studio.gallery.names import archived_job
 from qwen_image_studio.gallery.store import StoredFile
 from qwen_image_studio.jobs import Job
-from qwen_image_studio.system.threads import FILES
+from qwen_image_studio.system.threads import FILES, INTAKE
 from qwen_image_studio.web.links import from_own_page
 from qwen_image_studio.web.routing import route, services
 
@@ -40,13 +43,14 @@ FILE_ERRORS = ("not_found", "storage_failed", "precondition_failed", "range_not_
     "GET",
     "/<path:key>",
     returns={**FILE_ANSWERS, 302: None},
-    errors=("link_refused", "database_busy", "held_for_review", *FILE_ERRORS),
+    errors=("link_refused", "database_busy", "held_for_review", "invalid_value", "queue_full", *FILE_ERRORS),
     needs_key=False,
 )
 def file(key: str) -> Response:
-    """Get the image or the ZIP of a link from a JobView.
+    """Get the image or the archive of a link from a JobView.
 
-    Images answer If-None-Match and Range; a ZIP is written while it is read, and is always whole. A withheld image
+    Images answer If-None-Match and Range; a ZIP is written while it is read, and is always whole. To the link of an
+    archive, `&format=psd` or `&format=pptx` can be added, as `archive_formats` of the JobView lists. A withheld image
     opens by a reviewer's link alone. Where images lie in an object store, a GET may be answered with an address there;
     to this server's own page the bytes are passed on, since that takes none from elsewhere.
     """
@@ -55,7 +59,7 @@ def file(key: str) -> Response:
     gallery = services().gallery
     expires = gallery.check_link(key, request.args)
     if job_id := archived_job(key):
-        return archive_response(services().store.jobs.get(job_id))
+        return archive_response(services().store.jobs.get(job_id), _archive_format())
     is_review = is_for_review(request.args)
     # A HEAD is answered here: the signature of an address at a store is good for a GET alone.
     may_lead = request.method == "GET" and not is_review and not from_own_page()
@@ -113,13 +117,28 @@ class _Pieces(FileWrapper):
         self.close()
 
 
-def archive_response(job: Job) -> Response:
-    """Return a response with the ZIP of a job's images, written as it is read. Raises StudioError ``not_found``."""
-    pieces = FILES.each(archive(job, services().store, services().gallery))
-    response = Response(pieces, mimetype="application/zip")
+def archive_response(job: Job, kind: ArchiveFormat = ArchiveFormat.ZIP) -> Response:
+    """Return a response with what a job has made as one file; a ZIP is written as it is read. Raises StudioError as
+    `archive` and `layers_document` do.
+    """
+    store, gallery, producer = services().store, services().gallery, services().settings.label_producer
+    body: Iterator[bytes] | bytes
+    if kind is ArchiveFormat.ZIP:
+        body = FILES.each(archive(job, store, gallery))
+    else:
+        body = INTAKE.run(lambda: layers_document(job, kind, store, gallery, producer))
+    response = Response(body, mimetype=kind.mime_type)
     response.headers["Cache-Control"] = "no-store"  # that of a batch grows
-    response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.zip"'
+    response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.{kind.value}"'
     return response
+
+
+def _archive_format() -> ArchiveFormat:
+    """Return the format that is asked for beside a link's signature, which is about the job alone."""
+    asked = request.args.get("format", ArchiveFormat.ZIP.value)
+    if asked not in {*ArchiveFormat}:
+        raise refusal("format", f"must be one of {', '.join(ArchiveFormat)}")
+    return ArchiveFormat(asked)
 
 
 def _asked(size: int) -> "WSGIEnvironment":

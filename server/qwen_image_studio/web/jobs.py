@@ -9,6 +9,7 @@ from pydantic import RootModel
 
 from qwen_image_studio.contract.answers import JobList, JobQuery, JobsQuery, JobView
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.layers import ARCHIVE_TYPES, ArchiveQuery
 from qwen_image_studio.contract.words import MAX_INPUTS, MAX_JSON_BYTES, Scope, State
 from qwen_image_studio.jobs import Job, Submitted, Tag
 from qwen_image_studio.operations import JobRequest
@@ -220,13 +221,19 @@ def delete(job_id: str) -> tuple[str, int]:
     return "", 204
 
 
-@route(blueprint, "GET", "/<job_id>/archive", returns="application/zip", errors=("not_found",))
-def archive(job_id: str) -> Response:
-    """Get a job's images as one ZIP.
+@route(
+    blueprint,
+    "GET",
+    "/<job_id>/archive",
+    returns=tuple(ARCHIVE_TYPES.values()),
+    errors=("not_found", "invalid_value", "queue_full"),
+)
+def archive(job_id: str, query: ArchiveQuery) -> Response:
+    """Get a job's images as one ZIP; layers also as one PSD or PPTX.
 
     The ZIP of a batch can be fetched at any time, with the rows done so far; its rows.csv tells what became of each.
     """
-    return archive_response(services().store.jobs.get(job_id, caller().owner))
+    return archive_response(services().store.jobs.get(job_id, caller().owner), query.format)
 
 
 def _look(job_id: str, known: Tag | None = None) -> tuple[Job, JobView]:

@@ -206,12 +206,12 @@ def _without_references(node: Any, definitions: Mapping[str, Any]) -> Any:
 def _response(shape: Shape, route: Route) -> Response:
     if shape is None:
         return Response(description="No body.")
-    if isinstance(shape, str):
-        schema, media_type, text = Schema(type="string", format="binary"), shape, "The bytes."
+    if isinstance(shape, str | tuple):
+        kinds, text = (shape,) if isinstance(shape, str) else shape, "The bytes."
+        content = {kind: MediaType(media_type_schema=Schema(type="string", format="binary")) for kind in kinds}
     else:
-        schema, media_type = PydanticSchema(schema_class=shape), "application/json"
+        content = {"application/json": MediaType(media_type_schema=PydanticSchema(schema_class=shape))}
         text = inspect.cleandoc(shape.__doc__ or "").partition("\n")[0]
-    content = {media_type: MediaType(media_type_schema=schema)}
     if route.streams is not None:
         content["text/event-stream"] = MediaType(media_type_schema=PydanticSchema(schema_class=route.streams))
     if route.also is not None:

@@ -33,6 +33,7 @@ from qwen_image_studio.contract.words import (
     State,
     Tier,
 )
+from qwen_image_studio.gallery.documents import formats_of
 from qwen_image_studio.jobs import Job, RowCounts, StoredImage, Tag, WorkerReport, state_shown
 from qwen_image_studio.jobs.held import held_for_review
 from qwen_image_studio.models.known_words import vocabulary_of
@@ -220,6 +221,7 @@ def _job_view(job: Job, images: Sequence[StoredImage], place: int | None, rows: 
         row=job.row,
         rows=None if rows is None else RowsView.model_validate(rows, from_attributes=True),
         archive_url=archive_link(job.id) if has_images else None,
+        archive_formats=formats_of(job) if has_images else [],
         created_at=job.created_at,
         started_at=job.started_at if rows is None else rows.started_at,
         finished_at=job.finished_at,

@@ -48,8 +48,8 @@ _NUL = "\0"
 """What no text of PostgreSQL may have in it."""
 Read = TypeVar("Read")
 Query = TypeVar("Query", bound=BaseModel)
-Shape = type[BaseModel] | str | None
-"""The content of an answer: a model, the media type of bytes, or None for no body."""
+Shape = type[BaseModel] | str | tuple[str, ...] | None
+"""The content of an answer: a model, the media type of bytes, one of several, or None for no body."""
 Answer = BaseModel | tuple[BaseModel, int] | tuple[BaseModel, int, Mapping[str, str]] | ResponseReturnValue
 """The return value of a view: a model, alone or with a status and headers, or anything that Flask takes."""
 View = Callable[..., Answer]
