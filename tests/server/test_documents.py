@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from qwen_image_studio.imaging.documents import document
 from tests.support.layers import recomposed, toy_layers
 
 SIZE = (150, 100)
-FACTS = {"model": "miniature-layered", "prompt": "a cup", "seed": 7}
+FACTS: Mapping[str, str | int | float] = {"model": "miniature-layered", "prompt": "a cup", "seed": 7}
 
 
 def files(layers: list[Image.Image], output_format: OutputFormat = OutputFormat.PNG) -> list[bytes]:
@@ -34,8 +35,9 @@ def made(kind: ArchiveFormat, layers: list[Image.Image], **changed: Any) -> io.B
     return io.BytesIO(make_document(kind, files(layers, **changed), pixels=pixels, producer="Ann's studio"))
 
 
-def largest_difference(one: Image.Image, other: Image.Image) -> int:
+def largest_difference(one: Image.Image | None, other: Image.Image) -> int:
     """The most by which two pictures differ where either can be seen at all, in levels."""
+    assert one is not None
     first, second = (np.asarray(each.convert("RGBA")).astype(int) for each in (one, other))
     seen = (first[..., 3] > 0) | (second[..., 3] > 0)
     return int(np.abs(first - second)[seen].max(initial=0))
@@ -50,7 +52,9 @@ def test_a_psd_has_the_layers_in_order_by_name_on_their_canvas() -> None:
     for layer, own in zip(psd, layers, strict=True):
         assert layer.bbox == own.getchannel("A").getbbox()
         whole = Image.new("RGBA", SIZE, (0, 0, 0, 0))
-        whole.paste(layer.topil(), (layer.left, layer.top))
+        part = layer.topil()
+        assert part is not None
+        whole.paste(part, (layer.left, layer.top))
         assert largest_difference(whole, own) == 0
 
 
@@ -70,9 +74,10 @@ def test_a_psd_keeps_the_transparency_of_the_whole() -> None:
     ground.paste((200, 30, 40, 255), (20, 20, 60, 60))
     layers = [ground, *toy_layers(3, SIZE, 7)[1:]]
     psd = PSDImage.open(made(ArchiveFormat.PSD, layers))
-    assert psd.topil().mode == "RGBA"
-    assert largest_difference(psd.topil(), recomposed(layers)) <= 2
-    assert psd.topil().getpixel((0, 0))[3] == 0
+    shown = psd.topil()
+    assert largest_difference(shown, recomposed(layers)) <= 2
+    assert shown is not None
+    assert shown.getchannel("A").getpixel((0, 0)) == 0
 
 
 def test_a_psd_says_that_it_is_ais() -> None:

@@ -63,7 +63,8 @@ def _psd(files: Sequence[bytes], producer: str) -> bytes:
         xmp = ImageResource(key=Resource.XMP_METADATA, data=as_xmp(origin, producer).encode())
         record.image_resources[Resource.XMP_METADATA] = xmp
     # Below 0, the picture that viewers show has transparency as its fourth channel, and no mask of somebody's.
-    record.layer_and_mask_information.layer_info.layer_count = 1 - len(files)
+    if (info := record.layer_and_mask_information.layer_info) is not None:
+        info.layer_count = 1 - len(files)
     out = io.BytesIO()
     record.write(out)  # and not `save`, which composes the picture anew where one is there
     return out.getvalue()

@@ -145,12 +145,8 @@ def _query_parameters(model: type[BaseModel] | None) -> list[Parameter]:
 
 def _inlined(schema: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     """Return the schema with its enums written out, since parameters cannot refer to the model's definitions."""
-    definitions = model.model_json_schema().get("$defs", {})
-    options = [
-        definitions[option["$ref"].rsplit("/", 1)[1]] if "$ref" in option else option
-        for option in schema.get("anyOf", ())
-    ]
-    return {**schema, "anyOf": options} if options else schema
+    inlined: dict[str, Any] = _without_references(schema, model.model_json_schema().get("$defs", {}))
+    return inlined
 
 
 def _parameter(place: str, name: str, schema: dict[str, Any], *, required: bool = False) -> Parameter:
