@@ -26,7 +26,7 @@ from tools.errors import (
     Unreachable,
 )
 from tools.exchange import NO_SUCH_ADDRESS, READ_TIMEOUT_S, Answer, Exchange, Update
-from tools.versions import MORE_IMAGES, MOST_IMAGES_BEFORE
+from tools.versions import words_for
 from tools.views import Health, Image, InputFile, Job, JobList, Painted, Reviewed, Style, StyleList
 
 __all__ = ["StudioClient", "Update"]
@@ -137,7 +137,7 @@ class StudioClient:
         answer = yield from self.exchange.patiently(
             lambda: self.exchange.send("POST", "/v1/jobs", headers=headers, **body),
             unreachable_until=self._short_patience(),
-            words=_words(params, files),
+            words=words_for(params, len(files)),
         )
         job = self.exchange.parsed(answer, Job)
         self._keys[job.id] = headers["Idempotency-Key"]
@@ -234,6 +234,19 @@ class StudioClient:
             pieces.append((image, (yield from self._content(image))))
         return replace(painted, pieces=pieces)
 
+    def archive(self, job: Job, kind: str) -> Generator[Update, None, bytes]:
+        """Return the file with all images of a job: ``zip``, or of layers also ``psd`` or ``pptx``. Raises Refused
+        where the server makes none of that kind, or a larger one than Dify takes.
+        """
+        asked = {} if kind == "zip" else {"format": kind}
+        smaller = "The images themselves are here, and archive_url leads to the file."
+        answer = yield from self.exchange.patiently(
+            lambda: self.exchange.send(
+                "GET", f"/v1/jobs/{job.id}/archive", params=asked, limit=MAX_IMAGE_BYTES, smaller=smaller
+            )
+        )
+        return answer.content
+
     def _asked_about(
         self, job_id: str, method: str, path: str, headers: Mapping[str, str] | None = None
     ) -> Generator[Update, None, Job]:
@@ -304,15 +317,6 @@ class StudioClient:
             found += page.data
             if not page.has_more or not page.data:
                 return found
-
-
-def _words(params: Mapping[str, Any], files: Sequence[InputFile]) -> dict[str, str]:
-    """Return what a person calls the parts of a job that a server may be too old for."""
-    inner = params.get("job")
-    tool, job = ("image_batch with operation {}", inner) if isinstance(inner, Mapping) else ("image_{}", params)
-    images = files or job.get("image") or ()
-    many = isinstance(images, Sequence) and not isinstance(images, str) and len(images) > MOST_IMAGES_BEFORE
-    return {"operation": tool.format(job.get("operation")), **({"image": MORE_IMAGES} if many else {})}
 
 
 def _succeeded(job: Job, said: str) -> Job:

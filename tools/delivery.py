@@ -2,17 +2,25 @@
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from dify_plugin import Tool  # type: ignore[import-untyped]
 from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-untyped]
 
 from tools.client import StudioClient, Update
 from tools.dify import DifyFailed, from_dify
-from tools.views import Image, Painted
+from tools.errors import ClientError
+from tools.views import Archive, Image, Painted
 
 UPLOAD_S = 10
 """Time limit for Dify to name an upload address, in seconds; the SDK allows as much for the upload itself."""
 
+_ARCHIVES: Mapping[str, str] = {
+    "zip": "application/zip",
+    "psd": "application/x-photoshop",  # what begins with image/ Dify shows as a picture, and no browser shows this one
+    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+}
+"""Media types of the files that layers are given in, by their suffixes."""
 _SUFFIXES: Mapping[str, str] = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
@@ -32,6 +40,23 @@ def with_pieces(tool: Tool, painted: Painted, studio: StudioClient) -> Generator
     return (yield from studio.with_pieces(painted))
 
 
+def with_archive(tool: Tool, painted: Painted, studio: StudioClient, kind: str) -> Generator[Update, None, Painted]:
+    """Return the layers of a picture with the file that holds them all where Dify shows it; elsewhere its link has to
+    do. Where the server makes no such file, layers are given all the same, in a ZIP file and with a warning: they were
+    painted already.
+    """
+    if kind not in _ARCHIVES or not painted.job.layers or not is_shown_by_dify(tool):
+        return painted
+    try:
+        content = yield from studio.archive(painted.job, kind)
+    except ClientError as error:
+        said = f"There is no {kind.upper()} file: {error}"
+        job = painted.job.model_copy(update={"warnings": [*painted.job.warnings, said]})
+        without = replace(painted, job=job)
+        return without if kind == "zip" else (yield from with_archive(tool, without, studio, "zip"))
+    return replace(painted, archive=Archive(f"{painted.job.id}.{kind}", _ARCHIVES[kind], content))
+
+
 def delivered(tool: Tool, painted: Painted) -> Iterator[ToolInvokeMessage]:
     """Yield one message for each image, in order: bytes, or where Dify would not show those, a link to its own copy.
 
@@ -39,7 +64,7 @@ def delivered(tool: Tool, painted: Painted) -> Iterator[ToolInvokeMessage]:
     addresses.
     """
     uploading = not is_shown_by_dify(tool)
-    for image, content in _shown(painted):
+    for image, content in _shown(painted, only_whole=uploading):
         in_time = time.monotonic() + 2 * UPLOAD_S < painted.deadline  # a call that is killed shows nothing at all
         link = _uploaded(tool, image, content) if uploading and in_time else None
         uploading = link is not None  # if one upload fails, the next would too, and each costs its time limit
@@ -49,11 +74,18 @@ def delivered(tool: Tool, painted: Painted) -> Iterator[ToolInvokeMessage]:
         else:
             message = ToolInvokeMessage.TextMessage(text=link)
             yield ToolInvokeMessage(type=ToolInvokeMessage.MessageType.IMAGE_LINK, message=message, meta=meta)
+    if (archive := painted.archive) is not None:
+        meta = {"mime_type": archive.mime_type, "filename": archive.name}
+        yield tool.create_blob_message(archive.content, meta=meta)
 
 
-def _shown(painted: Painted) -> Iterable[tuple[Image, bytes]]:
-    """Return the images to show: a contact sheet first, and before a single picture none."""
-    own = zip(painted.job.images, painted.contents, strict=True)
+def _shown(painted: Painted, *, only_whole: bool) -> Iterable[tuple[Image, bytes]]:
+    """Return the images to show: a contact sheet first, and before a single picture none; of layers, where nobody would
+    know them apart, only the picture that they make.
+    """
+    own = list(zip(painted.job.images, painted.contents, strict=True))
+    if only_whole and painted.job.layers:
+        return [(image, content) for image, content in own if image.layer is None]
     return painted.pieces if len(painted.pieces) == 1 else [*own, *painted.pieces]
 
 
@@ -68,8 +100,9 @@ def _uploaded(tool: Tool, image: Image, content: bytes) -> str | None:
 
 
 def filename(image: Image) -> str:
-    """Return a file name with the suffix of the image's true type."""
-    return f"{image.id}.{_suffix(image)}"
+    """Return a file name with the suffix of the image's true type; that of a layer begins with its number, from 1."""
+    number = "" if image.layer is None else f"layer-{image.layer + 1}-"
+    return f"{number}{image.id}.{_suffix(image)}"
 
 
 def _suffix(image: Image) -> str:

@@ -52,6 +52,8 @@ LAST_BYTES_S = 5.0
 MAX_VIEW_BYTES = 4 * 1024 * 1024
 LONGEST_MESSAGE = 600
 UNKNOWN_CODES = {"unknown_parameter", "unknown_operation", "method_not_allowed"}
+SMALLER = "Ask for output_format jpeg or webp, or a smaller size."
+"""What to do about an image that is too large."""
 NO_WORDS: Mapping[str, str] = {}
 LIMIT_CODES = {"rate_limited", "quota_exceeded"}
 NO_SUCH_ADDRESS = "nothing at this address"
@@ -152,9 +154,18 @@ class Exchange:
         raise AssertionError("pauses do not end")
 
     def send(
-        self, method: str, path: str, *, read_timeout: float = READ_TIMEOUT_S, limit: int = MAX_VIEW_BYTES, **body: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        read_timeout: float = READ_TIMEOUT_S,
+        limit: int = MAX_VIEW_BYTES,
+        smaller: str = SMALLER,
+        **body: Any,
     ) -> Answer:
-        """Make one exchange. Raises :class:`Unreachable`, or :class:`Refused` for a body over ``limit`` bytes."""
+        """Make one exchange. Raises :class:`Unreachable`, or :class:`Refused` for a body over ``limit`` bytes, which
+        ends in what to do, ``smaller``.
+        """
         url, left = f"{self.server_url}{path}", max(self.left(), LAST_BYTES_S)
         try:
             with self._session.request(
@@ -181,8 +192,7 @@ class Exchange:
             raise Unreachable("The server sends too slowly; look at the network between.", retry_after_s=0.0) from None
         except TooManyBytes:
             raise Refused(
-                f"The server's answer is larger than {limit // 2**20} MB, more than Dify takes. "
-                "Ask for output_format jpeg or webp, or a smaller size."
+                f"The server's answer is larger than {limit // 2**20} MB, more than Dify takes. {smaller}"
             ) from None
 
     def accepted(self, answer: Answer, words: Mapping[str, str] = NO_WORDS) -> Answer:

@@ -1,4 +1,4 @@
-"""The tool image_edit: one to three pictures changed by an instruction, or only a part of one."""
+"""The tool image_edit: pictures changed by an instruction, or only a part of one."""
 
 from collections.abc import Generator
 from typing import Any

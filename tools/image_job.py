@@ -9,7 +9,7 @@ from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-u
 
 from tools import results
 from tools.conversation import person
-from tools.delivery import with_pieces
+from tools.delivery import with_archive, with_pieces
 from tools.errors import Refused
 from tools.messages import Call
 from tools.parameters import Credentials, JobParameters
@@ -32,6 +32,7 @@ class ImageJobTool(Tool):  # type: ignore[misc]
                 else:
                     painted = yield from call.streamed(studio.fetch(asked.about, wait=asked.wait))
                     painted = yield from call.streamed(with_pieces(self, painted, studio))
+                    painted = yield from call.streamed(with_archive(self, painted, studio, asked.format))
                     found = results.of_any(call, painted)
             yield from found
 

@@ -19,6 +19,7 @@ from tools.summaries import (
     campaign_summary,
     cancelled_summary,
     failures,
+    layers_summary,
     list_summary,
     reason,
     reviewed_summary,
@@ -52,6 +53,13 @@ def of_images(call: Call, painted: Painted, written: Written | None = None) -> I
     yield from _messages(call, painted, summary(job, call.language), data, variables(job) | named)
 
 
+def of_layers(call: Call, painted: Painted) -> Iterator[ToolInvokeMessage]:
+    """Yield all messages about a picture that was taken apart, also where it has no layers yet."""
+    job = painted.job
+    line = layers_summary(job, call.language)
+    yield from _messages(call, painted, line, _layers_json(call, job), layers_variables(job))
+
+
 def of_batch(call: Call, painted: Painted) -> Iterator[ToolInvokeMessage]:
     """Yield all messages about a batch, also an unfinished one; its own image is the contact sheet."""
     line = batch_summary(painted, call.language)
@@ -74,6 +82,8 @@ def of_any(call: Call, painted: Painted) -> Iterator[ToolInvokeMessage]:
         named = campaign_variables(painted, language)
     elif job.rows is not None or job.operation == "batch":
         line, data, named = batch_summary(painted, language), _batch_json(call, painted), batch_variables(painted)
+    elif job.operation == "layers":
+        line, data, named = layers_summary(job, language), _layers_json(call, job), layers_variables(job)
     else:
         line, data, named = summary(job, language), _job_json(call, job), variables(job)
     yield from _messages(call, painted, line, data, {**NOTHING, **named})
@@ -147,7 +157,7 @@ def _messages(
     if painted is not None:
         yield from delivered(call.tool, painted)
         if painted.contents and not is_shown_by_dify(call.tool):
-            shown = " ".join(f"![image]({image.url})" for image in painted.job.images)
+            shown = " ".join(f"![image]({image.url})" for image in painted.job.whole)
             line = f"{line}{said(call.language, ' Show it to the person with: ')}{shown}"
             data.pop("url", None)  # once is enough
     yield call.tool.create_text_message(f"{line}\n")  # agents join texts without a separator
@@ -171,9 +181,9 @@ def _variables(call: Call, named: Mapping[str, Any]) -> Iterator[ToolInvokeMessa
 def _job_json(call: Call, job: Job) -> dict[str, Any]:
     """Return one job as JSON, without what it has not. For models it has what the line of text does not say."""
     if _is_read_by_models(call):
-        seeds = [image.seed for image in job.images if image.seed is not None]
+        seeds = [image.seed for image in job.whole if image.seed is not None]
         one = {"seed": seeds[0]} if len(seeds) == 1 else {"seeds": seeds}
-        link = {"url": job.images[0].url} if len(job.images) == 1 else {}
+        link = {"url": job.whole[0].url} if len(job.whole) == 1 else {}
         return {"job_id": job.id, **(one if seeds else {}), **(_studio_link(job.images) or link)}
     kept = {"operation", "model", "tier", "loras", "engine", "state", "queue_position", "attempt", "compute_saved"}
     kept |= {"cached", "cache", "similar_prompt"}
@@ -212,6 +222,23 @@ def variables(job: Job) -> dict[str, Any]:
         "held": job.held,
         "warnings": job.warnings,
     }
+
+
+def _layers_json(call: Call, job: Job) -> dict[str, Any]:
+    """Return a picture that was taken apart as JSON; the one link that a model reads is that of the archive, in the
+    line.
+    """
+    if _is_read_by_models(call):
+        return {"job_id": job.id}
+    return _job_json(call, job) | ({"archive_url": job.archive_url} if job.archive_url else {})
+
+
+def layers_variables(job: Job) -> dict[str, Any]:
+    """Return every variable of the output schema but ``progress``, which is streamed; empty where there are no
+    layers.
+    """
+    layers = {"layer_urls": [layer.url for layer in job.layers], "layer_ids": [layer.id for layer in job.layers]}
+    return {**variables(job), **layers, "archive_url": (job.archive_url or "") if job.layers else ""}
 
 
 def _measured(value: float | None) -> float:
@@ -300,7 +327,7 @@ def campaign_variables(painted: Painted, language: Language) -> dict[str, Any]:
 
 
 NOTHING: Mapping[str, Any] = {
-    **variables(_NO_JOB),
+    **layers_variables(_NO_JOB),
     **campaign_variables(Painted(_NO_JOB, []), "en"),
     "job_ids": [],
     "states": [],

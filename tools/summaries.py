@@ -11,7 +11,7 @@ _LONGEST_REASON = 300
 _LONGEST_SHORT = 60
 """Longest reason of one of several failures, in characters."""
 _MOST = 440
-"""Longest line of a batch, in characters; with its JSON it stays below 500."""
+"""Longest line of a batch, or of layers, in characters; with its JSON it stays below 500."""
 _SHORTEST_NOTE = 30
 _LONGEST_NOTE = 120
 """Longest note at the end of a line, in characters; ``warnings`` holds all of them."""
@@ -35,6 +35,25 @@ def summary(job: Job, language: Language) -> str:
     return _noted(
         line + said(language, to_change) + _before(job, language) + _held(job, language), job.warnings, language
     )
+
+
+def layers_summary(job: Job, language: Language) -> str:
+    """Return one line: the picture with its image_id, those of its layers as far as there is room, and the link to all
+    as one file.
+    """
+    if not job.layers:
+        return pending_summary(job, language)
+    whole, count = job.images[0], len(job.layers)
+    how = said(language, "with {model}", model=job.model)
+    stop = "。" if language == "zh" else ". "
+    taken = said(language, "Taken apart into {count} layers", count=count)
+    line = f"{taken}, {whole.width}x{whole.height}, {how}: image_id {whole.id}{stop}"
+    link = said(language, " All layers as a ZIP file: ") + job.archive_url if job.archive_url else ""
+    ids = [layer.id for layer in job.layers]
+    named = said(language, "Layers from the back: ")
+    more = f"{_before(job, language)}{_held(job, language)}{link}"
+    line += f"{named}{_some(ids, ', ', _MOST - len(line) - len(named) - len(more))}{stop.rstrip()}{more}"
+    return _noted(line, job.warnings, language, min(_LONGEST_NOTE, _MOST - len(line)))
 
 
 def _before(job: Job, language: Language) -> str:
@@ -154,7 +173,7 @@ def campaign_summary(painted: Painted, language: Language, warnings: Sequence[st
     line += _without(painted, language) + stop
     rest = said(language, "To paint one again, give campaign {job} and piece.", job=job.id)
     rest += said(language, " All pieces as a ZIP file: ") + job.archive_url if job.archive_url else ""
-    named = [f"{row_number(row)} {_place(job, row)} {image.id}" for row in succeeded(rows) for image in row.images]
+    named = [f"{row_number(row)} {_place(job, row)} {image.id}" for row in succeeded(rows) for image in row.whole]
     line += f"{_some(named, ', ', _ROOM_FOR_ROWS - len(line))}{stop}" if named else ""
     if headlines := [
         f"“{_cut(text, 30)}”" for text in dict.fromkeys(piece.headline for piece in job.request.pieces) if text
@@ -225,7 +244,7 @@ def batch_summary(painted: Painted, language: Language) -> str:
     stop = "。" if language == "zh" else ". "
     line += (without := _without(painted, language))
     if succeeded(rows):
-        named = [f"{row_number(row)} {image.id}" for row in succeeded(rows) for image in row.images]
+        named = [f"{row_number(row)} {image.id}" for row in succeeded(rows) for image in row.whole]
         ids = _some(named, ", ", _ROOM_FOR_ROWS - len(without))
         line += f"{stop}{said(language, 'Row and image_id of each, for image_edit: ')}{ids}{stop.rstrip()}"
     line += said(language, " All images as a ZIP file: ") + job.archive_url if job.archive_url else ""

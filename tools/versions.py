@@ -1,6 +1,8 @@
 """The plugin's version, and what to tell a person whose server is older and refuses what it does not know."""
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 VERSION = "0.3.0"
 """That of the manifest. A new minor version asks servers for more than the one before did."""
@@ -9,6 +11,18 @@ MORE_IMAGES = "more than 3 images"
 MOST_IMAGES_BEFORE = 3
 _UPDATE = "Ask the server's operator for an update."
 _MINOR = re.compile(r"(\d{1,6})\.(\d{1,6})(?:\.|$)")
+
+
+def words_for(params: Mapping[str, Any], files: int) -> dict[str, str]:
+    """Return what a person calls the parts of a job that a server may be too old for, by the names that its refusal
+    has for them; ``files`` is the number of images that are sent along.
+    """
+    inner = params.get("job")
+    tool, job = ("image_batch with operation {}", inner) if isinstance(inner, Mapping) else ("image_{}", params)
+    named = job.get("image")
+    images = files or (len(named) if isinstance(named, Sequence) and not isinstance(named, str) else 0)
+    more = {"image": MORE_IMAGES} if images > MOST_IMAGES_BEFORE else {}
+    return {"operation": tool.format(job.get("operation")), **more}
 
 
 def advice_for(server: str, what: str) -> str:

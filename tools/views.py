@@ -37,6 +37,8 @@ class Image(BaseModel):
     height: int
     mime_type: str
     seed: int | None = None
+    layer: int | None = None
+    """Which layer of a picture it is, 0 for the backmost; None for a picture as a whole."""
     sha256: str = ""
     change: Change | None = None
     comparison_url: str | None = None
@@ -114,6 +116,11 @@ class Request(Told):
     pieces: list[Piece] = []
 
 
+def _whole_first(images: list[Image]) -> list[Image]:
+    """Return images with the picture that layers make together before them, since the first one stands for a job."""
+    return sorted(images, key=lambda image: image.layer is not None)
+
+
 def _of_the_form(warnings: list[str]) -> list[str]:
     """Return warnings with what they advise as the form of the tools has it."""
     return [warning.replace("cache=false", "cache: off") for warning in warnings]
@@ -142,7 +149,7 @@ class Job(BaseModel):
     queue_position: int | None = None
     progress: Progress = Progress()
     attempt: int = 0
-    images: list[Image] = []
+    images: Annotated[list[Image], AfterValidator(_whole_first)] = []
     held: int = 0
     """Number of images that wait for a reviewer; they are not among ``images``."""
     warnings: Annotated[list[str], AfterValidator(_of_the_form)] = []
@@ -172,6 +179,16 @@ class Job(BaseModel):
         if self.engine == "cv":
             self.tier = ""
         return self
+
+    @property
+    def layers(self) -> list[Image]:
+        """The layers of a picture, from the backmost on; empty for other jobs."""
+        return [image for image in self.images if image.layer is not None]
+
+    @property
+    def whole(self) -> list[Image]:
+        """The images without those that are layers; all where there is nothing else."""
+        return [image for image in self.images if image.layer is None] or self.images
 
     @property
     def ended(self) -> bool:
@@ -263,6 +280,15 @@ class InputFile:
 
 
 @dataclass(frozen=True)
+class Archive:
+    """A file with all layers of a picture: file name, media type and content."""
+
+    name: str
+    mime_type: str
+    content: bytes
+
+
+@dataclass(frozen=True)
 class Pause:
     """A pause of the client before it tries again: how many seconds, and why, in a word and in sentences."""
 
@@ -280,5 +306,7 @@ class Painted:
     rows: list[Job] = field(default_factory=list)
     pieces: list[tuple[Image, bytes]] = field(default_factory=list)
     """The images of the rows that are shown one by one, each with its bytes; those of a campaign in Dify's apps."""
+    archive: Archive | None = None
+    """The file with all layers of a picture, in Dify's apps."""
     deadline: float = math.inf
     """When the time budget of the call ends, in ``time.monotonic`` seconds."""

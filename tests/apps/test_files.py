@@ -16,7 +16,7 @@ from tests.support import ROOT
 FOLDER = ROOT / "examples/apps"
 NAMES = (
     *("bilingual_poster", "campaign_from_one_sentence", "edit_last_picture", "form_to_image", "paint_and_approve"),
-    *("product_batch", "sketch_then_paint", "upload_and_edit"),
+    *("product_batch", "sketch_then_paint", "take_apart", "upload_and_edit"),
 )
 REFERENCE = re.compile(r"\{\{#([^#]+)#\}\}")
 SYSTEM = {"query", "files"}

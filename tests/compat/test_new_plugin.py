@@ -1,8 +1,8 @@
 """The plugin of this tree against the server of 0.1.0, as that was recorded: every tool gives what it gave.
 
-What a newer plugin needs and an older server lacks ends in a sentence that names the version needed: campaigns, saved
-styles and the choice of earlier pictures. Other tests of it ask for what no version knows, or have the old server know
-less than it did.
+What a newer plugin needs and an older server lacks is told in one sentence that names the version needed: layers,
+transparency, roles and more images, campaigns, saved styles and the choice of earlier pictures. Other tests of it ask
+for what no version knows, or have the old server know less than it did.
 """
 
 from dataclasses import replace
@@ -16,9 +16,8 @@ from tests.compat.replay import API_KEY, OldStudio, Recording
 from tests.support.daemon import Daemon
 from tests.support.dify import PROVIDER
 from tools.client import StudioClient
-from tools.errors import ClientError, NotFound, Refused, TooOld
+from tools.errors import ClientError, NotFound, Refused
 from tools.versions import VERSION
-from tools.words import translated
 
 RECORDING = Recording.load("0.1.0")
 RENAMED = {"ToolProviderCredentialValidationError": "CredentialsValidateFailedError"}
@@ -169,6 +168,17 @@ EDITED = {"prompt": "x", "image_id": "img_1"}
         ("image_review", {"image_id": "img_1", "verdict": "approved"}, "image_review"),
         ("image_batch", {"prompt": "a {{x}}", "rows": "x\n1", "cache": "similar"}, "cache"),
         ("image_edit", {**EDITED, "loras": "ink-wash"}, "loras"),
+        ("image_layers", {"image_id": "img_1"}, "image_layers"),
+        (
+            "image_batch",
+            {"operation": "layers", "rows": "image\nimg_1"},
+            "image_batch with operation layers",
+        ),
+        ("image_generation", {"prompt": "x", "background": "transparent"}, "background"),
+        ("image_edit", {**EDITED, "background": "opaque"}, "background"),
+        ("image_outpaint", {"image_id": "img_1", "left": 64, "background": "transparent"}, "background"),
+        ("image_batch", {"prompt": "a {{x}}", "rows": "x\n1", "background": "{{x}}"}, "background"),
+        ("image_edit", {**EDITED, "roles": "subject"}, "roles"),
     ],
 )
 @pytest.mark.parametrize("version", ["0.1.0", "0.2.0"])
@@ -182,16 +192,29 @@ def test_a_person_reads_what_is_new_and_what_to_upgrade(
     assert (outcome.error.type, outcome.error.message) == ("InvokeBadRequestError", too_old(what, version))
 
 
-def test_more_images_than_an_old_server_takes_are_told_with_the_version_needed() -> None:
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", too_old("more than 3 images")),
+        (
+            "zh",
+            "该服务器的版本是 0.1.0；使用 3 张以上的图片需要 0.3.0 或更高版本："
+            "请联系其管理员按 docs/operations.md 升级。",
+        ),
+    ],
+)
+@pytest.mark.parametrize("form", ["ids", "files"])
+def test_more_images_than_an_old_server_takes_are_told_with_the_version_needed(
+    plugin: Daemon, form: str, language: str, said: str
+) -> None:
     refused = refusing("image", "image: takes 1 to 3 images (you sent 4).")
-    params = {"operation": "edit", "prompt": "x", "image": ["img_1", "img_2", "img_3", "img_4"]}
-    with OldStudio(refused, "batch") as old, StudioClient(old.url, API_KEY, time_budget_s=20) as client:
-        with pytest.raises(TooOld) as caught:
-            list(client.paint(params))
-    assert str(caught.value) == too_old("more than 3 images")
-    assert translated(str(caught.value), "zh") == (
-        "该服务器的版本是 0.1.0；使用 3 张以上的图片需要 0.3.0 或更高版本：请联系其管理员按 docs/operations.md 升级。"
-    )
+    with OldStudio(refused, "batch") as old, DifyFiles(RECORDING.files) as files:
+        named = {"image_id": "img_1, img_2, img_3, img_4"}
+        sent = {"images": [files.named(next(iter(RECORDING.files)))] * 4}
+        given = {"prompt": "x", **(named if form == "ids" else sent)}
+        outcome = plugin.invoke(PROVIDER, "image_edit", given, {**old.credentials, "language": language})
+    assert outcome.error is not None
+    assert outcome.error.message == said
 
 
 def test_what_else_an_old_server_says_of_an_image_is_left_as_it_is(plugin: Daemon) -> None:
@@ -229,10 +252,11 @@ def test_a_tier_that_an_old_server_does_not_know_ends_in_the_way_on(plugin: Daem
     assert "quality" in outcome.error.message
 
 
-def test_a_tier_that_is_not_chosen_is_not_sent_to_an_old_server(plugin: Daemon) -> None:
+def test_what_is_not_chosen_is_not_sent_to_an_old_server(plugin: Daemon) -> None:
     with OldStudio(RECORDING, "generate") as old, DifyFiles(RECORDING.files) as files:
         call = RECORDING.calls["generate"]
-        chosen = {**call, "parameters": {**call["parameters"], "tier": "auto", "loras": ""}}
+        left = {"tier": "auto", "loras": "", "background": "auto"}
+        chosen = {**call, "parameters": {**call["parameters"], **left}}
         outcome = Caller(plugin, old.credentials, files).make("generate", chosen)
     assert (outcome.error, old.unknown) == (None, [])
 

@@ -29,6 +29,16 @@ def warned(studio: ScriptedStudio) -> None:
     studio.warnings = [MINIATURE, "Painted at 1328x1328 and resized to 2048x2048. " * 9]
 
 
+def apart(count: int) -> Callable[[ScriptedStudio], None]:
+    """The studio takes a picture apart into so many layers."""
+
+    def arrange(studio: ScriptedStudio) -> None:
+        studio.operation, studio.layers = "layers", count
+        studio.states = [{"state": "succeeded", "archive_url": ARCHIVE}]
+
+    return arrange
+
+
 def batch(count: int, failed: int = 0) -> Callable[[ScriptedStudio], None]:
     """The studio works through a table."""
 
@@ -69,6 +79,9 @@ CALLS: dict[str, tuple[str, dict[str, Any], Callable[[ScriptedStudio], None]]] =
     "an edit": ("image_edit", EDIT, many(1)),
     "four edits": ("image_edit", {**EDIT, "n": 4}, many(4)),
     "an extension": ("image_outpaint", {"image_id": "img_1", "aspect_ratio": "2:1"}, many(1)),
+    "two layers": ("image_layers", {"image_id": "img_1"}, apart(2)),
+    "eight layers": ("image_layers", {"image_id": "img_1", "format": "pictures"}, apart(8)),
+    "the layers of a job": ("image_job", {"job_id": "job_1"}, apart(4)),
     "a table of three": ("image_batch", TABLE, batch(3)),
     "a table of forty with failures": ("image_batch", TABLE, batch(40, 9)),
     "a job that goes on": ("image_generation", {**PAINT, "wait": False}, many(1)),
@@ -126,6 +139,17 @@ def test_the_line_says_what_was_made_its_ids_and_how_to_go_on(
     assert outcome.jsons[0]["studio_url"] == outcome.variables["studio_url"]
     assert outcome.jsons[0]["job_id"] == outcome.variables["job_id"]
     assert outcome.jsons[0]["seed" if count == 1 else "seeds"] == (7 if count == 1 else [7, 8, 9, 10])
+
+
+def test_an_agent_reads_the_ids_of_layers_and_the_link_to_all_of_them(
+    plugin: Daemon, usual: ScriptedStudio, credentials: dict[str, object]
+) -> None:
+    apart(4)(usual)
+    outcome = plugin.invoke(PROVIDER, "image_layers", {"image_id": "img_1"}, credentials, conversation_id="c-2")
+    context = read(outcome)
+    assert [context.count(image_id) for image_id in outcome.variables["image_ids"]] == [1] * 5
+    assert context.count("http") == context.count(ARCHIVE) == 1
+    assert outcome.jsons == [{"job_id": outcome.variables["job_id"]}]
 
 
 @pytest.mark.parametrize("count", [1, 4])

@@ -14,11 +14,15 @@ from pydantic import BaseModel, ValidationError
 from qwen_image_studio.contract import words as vocabulary
 from qwen_image_studio.contract.campaign import MAX_BRIEF_CHARS, MAX_PART_CHARS
 from qwen_image_studio.contract.direction import MAX_STYLE_CHARS
+from qwen_image_studio.contract.layers import MAX_LAYERS, MIN_LAYERS, Resolution
+from qwen_image_studio.contract.references import Derive, Role
+from qwen_image_studio.contract.transparency import Background
 from tests.plugin.test_tools import (
     BATCH_VARIABLES,
     CAMPAIGN_VARIABLES,
     GENERATION_VARIABLES,
     JOB_VARIABLES,
+    LAYERS_VARIABLES,
     PROMPT_VARIABLES,
     REVIEW_VARIABLES,
     STYLE_VARIABLES,
@@ -34,6 +38,7 @@ from tools.parameters import (
     EnhanceParameters,
     GenerationParameters,
     JobParameters,
+    LayersParameters,
     OutpaintParameters,
     ReviewParameters,
     StyleParameters,
@@ -41,10 +46,13 @@ from tools.parameters import (
     campaign,
     editing,
     enhancing,
+    layering,
     loras,
     outpainting,
     painting,
     pictures,
+    roles,
+    transparency,
 )
 from tools.versions import VERSION
 
@@ -54,6 +62,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "image_generation": GenerationParameters,
     "image_edit": EditParameters,
     "image_outpaint": OutpaintParameters,
+    "image_layers": LayersParameters,
     "image_batch": BatchParameters,
     "image_campaign": CampaignParameters,
     "image_job": JobParameters,
@@ -65,6 +74,7 @@ LEAST: dict[str, dict[str, object]] = {
     "image_generation": {"prompt": "x"},
     "image_edit": {"prompt": "x", "image_id": "i"},
     "image_outpaint": {"image_id": "i", "aspect_ratio": "2:1"},
+    "image_layers": {},
     "image_batch": {"prompt": "x", "rows": "a\n1"},
     "image_campaign": {"brief": "x"},
     "image_job": {"job_id": "j"},
@@ -77,6 +87,7 @@ EMITTED = {
     "image_generation": GENERATION_VARIABLES,
     "image_edit": VARIABLES,
     "image_outpaint": VARIABLES,
+    "image_layers": LAYERS_VARIABLES,
     "image_batch": BATCH_VARIABLES,
     "image_campaign": CAMPAIGN_VARIABLES,
     "image_job": JOB_VARIABLES,
@@ -300,18 +311,24 @@ def test_parameter_follows_the_rules(tool: str, parameter: dict[str, Any]) -> No
 
 
 SHOWN = {
-    "image_generation": {"prompt", "negative_prompt", "aspect_ratio", "tier", "seed", "image", "image_id"},
-    "image_edit": {"prompt", "negative_prompt", "tier", "seed", "images", "image_id", "mask", "region", "slots"},
+    "image_generation": {
+        *("prompt", "negative_prompt", "aspect_ratio", "tier", "seed", "image", "image_id", "background"),
+    },
+    "image_edit": {
+        *("prompt", "negative_prompt", "tier", "seed", "images", "image_id", "mask", "region", "slots"),
+        *("roles", "background"),
+    },
     "image_outpaint": {
         *("image", "image_id", "prompt", "negative_prompt", "tier", "seed"),
         *("left", "right", "top", "bottom", "aspect_ratio", "anchor"),
     },
+    "image_layers": {"image", "image_id", "layers", "format", "prompt", "seed"},
     "image_batch": {"operation", "prompt", "rows", "rows_file", "image", "aspect_ratio", "tier", "seed", "slots"},
     "image_campaign": {
         *("brief", "channels", "languages", "product", "occasion", "audience", "image", "image_id", "tier", "seed"),
         *("campaign", "piece", "headline", "subline", "prompt"),
     },
-    "image_job": {"job_id", "action"},
+    "image_job": {"job_id", "action", "format"},
     "image_style": {"action", "style", "style_words", "palette", "negative_prompt", "seed", "image_id"},
     "image_review": {"image_id", "verdict", "reason"},
     "prompt_enhance": {"prompt", "purpose", "product", "theme", "audience", "style"},
@@ -321,7 +338,9 @@ SHOWN = {
 def test_words_and_limits_are_the_servers() -> None:
     for name in ("MIN_SIDE", "MAX_SEED", "MAX_PROMPT_CHARS"):
         assert getattr(painting, name) == getattr(vocabulary, name)
-    assert (pictures.MAX_SIDE, editing.MAX_INPUTS) == (*(vocabulary.MAX_SIDE, vocabulary.MAX_INPUTS),)
+    assert (pictures.MAX_SIDE, roles.MAX_INPUTS) == (*(vocabulary.MAX_SIDE, vocabulary.MAX_INPUTS),)
+    assert (layering.MIN_LAYERS, layering.MAX_LAYERS) == (MIN_LAYERS, MAX_LAYERS)
+    assert list(get_args(layering.Resolution)) == ["auto", *(str(side.value) for side in Resolution)]
     assert (campaign.MAX_PIECES, campaigns.MAX_COLOURS) == (vocabulary.MAX_PIECES, vocabulary.MAX_COLOURS)
     assert (campaign.MAX_LINE_CHARS, painting.MAX_STYLE_NAME_CHARS) == (
         *(vocabulary.MAX_SLOT_CHARS, vocabulary.MAX_NAME_CHARS),
@@ -339,6 +358,9 @@ def test_words_and_limits_are_the_servers() -> None:
         batch.SeedMode: vocabulary.SeedMode,
         campaigns.Channel: vocabulary.Channel,
         wishes.Language: vocabulary.Language,
+        roles.Role: Role,
+        roles.Derive: Derive,
+        transparency.Background: Background,
     }
     for literal, enum in choices.items():
         assert set(get_args(literal)) == set(enum)

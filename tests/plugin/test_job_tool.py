@@ -17,7 +17,7 @@ EMPTY: dict[str, Any] = {
     **dict.fromkeys(("seed", "width", "height", "seconds", "compute_saved", "count", "held"), 0),
     **dict.fromkeys(("succeeded", "failed"), 0),
     **{name: [] for name in ("image_urls", "image_ids", "loras", "failures", "warnings", "palette")},
-    **{name: [] for name in ("job_ids", "states")},
+    **{name: [] for name in ("job_ids", "states", "layer_urls", "layer_ids")},
     **dict.fromkeys(("change_inside", "change_outside"), -1),
 }
 STARTING: dict[str, dict[str, Any]] = {

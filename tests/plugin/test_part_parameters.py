@@ -291,3 +291,71 @@ def test_extending(given: dict[str, object], sent: dict[str, object]) -> None:
 def test_extending_that_cannot_be(given: dict[str, object], said: str) -> None:
     with pytest.raises(Refused, match=f"(?s)^{said}"):
         outpaint(**given)
+
+
+# -- references ----------------------------------------------------------------------------------------------------
+
+FOUR = "img_1, img_2, img_3, img_4"
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("subject, style", ["subject", "style"]),
+        ("Subject；STYLE", ["subject", "style"]),
+        ("主体、风格、背景", ["subject", "style", "background"]),
+        ("subject,,control:edges", ["subject", "", "control:edges"]),
+        ("none, style", ["", "style"]),
+        ("subject, style, ,", ["subject", "style"]),
+        ("control = edges, 控制图：边缘", ["control:edges", "control:edges"]),
+        ('["subject", null, {"role": "control", "derive": "edges"}]', ["subject", "", "control:edges"]),
+        (["subject", "", None, {"role": "style"}], ["subject", "", "", "style"]),
+        ({"role": "style", "derive": None}, ["style"]),
+        ("image 2: style; image 1: subject", ["subject", "style"]),
+        ("<image3>: control:edges", ["", "", "control:edges"]),
+        ("图2：风格", ["", "style"]),
+        ("pose, look", ["control", "style"]),
+    ],
+)
+def test_roles_in_every_form(given: object, sent: list[str]) -> None:
+    body = edit(image_id=FOUR, roles=given)
+    assert (body["operation"], body["roles"]) == ("edit", sent)
+
+
+@pytest.mark.parametrize("given", ["", None, [], " , , ", "none", [None]])
+def test_without_roles_the_prompt_says_it(given: object) -> None:
+    assert "roles" not in edit(roles=given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("hero", "roles: takes subject, style, control, background, and control:edges for .*; not hero"),
+        ("subject:edges", "roles: takes subject, .*; not subject:edges"),
+        ("control:depth", "roles: takes subject, .*; not control:depth"),
+        ("1: subject, 1: style", "roles: names an image twice"),
+        ("0: subject", "roles: names an image twice, or one that cannot be"),
+        ("11: subject", "roles: names an image twice, or one that cannot be"),
+        (5, "roles: write a role for each image"),
+        ([5], "roles: write a role for each image"),
+        (["subject"] * 11, "roles: takes at most 10, one for each image; not 11"),
+        ("subject, style", r"roles: there is 1 image and 2 roles; give one role for each image at most\."),
+    ],
+)
+def test_roles_that_cannot_be_read_are_refused(given: object, said: str) -> None:
+    with pytest.raises(Refused, match=f"^{said}"):
+        edit(roles=given)
+
+
+def test_roles_of_a_part_go_with_it() -> None:
+    body = edit(image_id="img_1, img_2", roles=", style", region="0,0,1,1")
+    assert (body["operation"], body["roles"]) == ("inpaint", ["", "style"])
+
+
+def test_as_many_images_as_any_model_takes() -> None:
+    ten = ", ".join(f"img_{number}" for number in range(10))
+    assert len(edit(image_id=ten)["image"]) == 10
+    with pytest.raises(Refused, match=r"^Give at most 10 images; there are 11\.$"):
+        edit(image_id=f"{ten}, img_10")
+    with pytest.raises(Refused, match=r"^Give at most 10 images; there are 11\.$"):
+        edit(image_id=None, images=[SdkFile()] * 11)

@@ -200,7 +200,13 @@ def test_what_is_not_known_is_a_number_too(
     ("tool", "parameters", "said"),
     [
         ("image_edit", {"prompt": "x", "images": [dify_file("http://a/a")], "image_id": "i"}, "Give either images or"),
-        ("image_edit", {"prompt": "x", "image_id": "a,b,c,d"}, "Give at most 3"),
+        ("image_edit", {"prompt": "x", "image_id": ",".join("abcdefghijk")}, "Give at most 10 images; there are 11."),
+        (
+            "image_edit",
+            {"prompt": "x", "images": [dify_file("http://a/a")] * 11},
+            "Give at most 10 images; there are 11.",
+        ),
+        ("image_edit", {"prompt": "x", "image_id": "a,b", "roles": "subject, hero"}, "roles: takes subject, style"),
         ("image_edit", {"prompt": "x", "image_id": "i", "n": 5}, "n:"),
         ("image_edit", {"prompt": " ", "image_id": "i"}, "prompt is missing"),
         ("image_edit", {"prompt": "x", "images": [dify_file("/files/a/preview")]}, "Image 1 has no complete address"),

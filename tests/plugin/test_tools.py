@@ -23,12 +23,13 @@ VARIABLES = {
     "studio_url",
 }
 GENERATION_VARIABLES = VARIABLES | {"prompt"}
+LAYERS_VARIABLES = VARIABLES | {"layer_urls", "layer_ids", "archive_url"}
 BATCH_VARIABLES = {
     *("progress", "archive_url", "image_url", "image_urls", "image_ids", "succeeded", "failed", "failures"),
     *("job_id", "state", "count", "held", "warnings", "studio_url"),
 }
 CAMPAIGN_VARIABLES = BATCH_VARIABLES | {"texts", "style_words", "palette", "seed"}
-JOB_VARIABLES = VARIABLES | CAMPAIGN_VARIABLES | {"job_ids", "states"}
+JOB_VARIABLES = LAYERS_VARIABLES | CAMPAIGN_VARIABLES | {"job_ids", "states"}
 REVIEW_VARIABLES = {"progress", "image_id", "verdict", "image_url", "studio_url", "job_id"}
 STYLE_VARIABLES = {"progress", "styles", "style_words", "palette", "negative_prompt", "seed", "image_id"}
 PROMPT_VARIABLES = {"prompt", "negative_prompt", "aspect_ratio", "reason", "enhanced_by", "warnings"}

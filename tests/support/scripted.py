@@ -140,6 +140,10 @@ class ScriptedStudio(ScriptedServer):
         """Address of the page where people edit images; None for a server that is too old to have one."""
         self.change: dict[str, Any] | None = None
         """What every image says of its change; with one there is a comparison, too."""
+        self.layers = 0
+        """Number of layers that a picture is taken apart into; the picture that they make comes after them."""
+        self.archives: dict[str, bytes] = {"zip": b"PK and all pictures"}
+        """The files of all pictures of a job, by format."""
         self.rows: list[dict[str, Any]] = []
         """The JobViews of a batch's rows, as `row_view` makes them."""
         self.listed: list[dict[str, Any]] = []
@@ -157,7 +161,8 @@ class ScriptedStudio(ScriptedServer):
 
     def view(self, job_id: str, state: dict[str, Any]) -> dict[str, Any]:
         """A JobView, with images once it has succeeded."""
-        images = [self.image_view(position) for position in range(self.count)] if state["state"] == "succeeded" else []
+        count = self.layers + 1 if self.layers else self.count
+        images = [self.image_view(position) for position in range(count)] if state["state"] == "succeeded" else []
         usual = {
             "object": "job",
             "id": job_id,
@@ -186,7 +191,10 @@ class ScriptedStudio(ScriptedServer):
     def image_view(self, position: int) -> dict[str, Any]:
         """The ImageView of one image."""
         link = f"{self.folder}{self.image_name}{position}?sign=s"
-        sizes = {"width": 640, "height": 480, "mime_type": self.mime_type, "seed": 7 + position}
+        seed = 7 if self.layers else 7 + position
+        sizes = {"width": 640, "height": 480, "mime_type": self.mime_type, "seed": seed}
+        if self.layers:
+            sizes |= {"layer": position if position < self.layers else None}
         sizes |= {"sha256": hashlib.sha256(self.image).hexdigest()}
         strip = None if self.change is None else link.replace("sign=s", "strip=s")
         image_id = f"{self.image_name}{position}"
@@ -223,6 +231,11 @@ class ScriptedStudio(ScriptedServer):
         if call.route.startswith("POST /v1/jobs/") and call.path.endswith("/cancel"):
             job_id = call.path.removeprefix("/v1/jobs/").removesuffix("/cancel")
             return Answer(200, self.view(job_id, self.cancelled))
+        if call.path.endswith("/archive"):
+            kind = parse_qs(call.query).get("format", ["zip"])[0]
+            made = self.archives.get(kind)
+            missing = error(422, f"format: this server makes no {kind}; install the extra {kind}, or take zip.")
+            return missing if made is None else Answer(200, made)
         if call.path.startswith("/v1/jobs/"):
             wait = float(parse_qs(call.query).get("wait", ["0"])[0]) if self.holds_polls else 0.0
             return Answer(200, self._look(call.path.removeprefix("/v1/jobs/")), delay_s=wait)

@@ -9,6 +9,7 @@ from tools.parameters.credentials import Credentials, language_for
 from tools.parameters.editing import EditParameters
 from tools.parameters.enhancing import ChosenModel, EnhanceParameters
 from tools.parameters.jobs import JobParameters
+from tools.parameters.layering import LayersParameters
 from tools.parameters.outpainting import OutpaintParameters
 from tools.parameters.painting import GenerationParameters
 from tools.parameters.reviewing import ReviewParameters
@@ -23,6 +24,7 @@ __all__ = [
     "EnhanceParameters",
     "GenerationParameters",
     "JobParameters",
+    "LayersParameters",
     "OutpaintParameters",
     "ReviewParameters",
     "StyleParameters",

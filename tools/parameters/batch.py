@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tools.errors import Refused
+from tools.parameters.layering import LayerCount, Resolved, said_layers
 from tools.parameters.painting import (
     MAX_PROMPT_CHARS,
     Instructed,
@@ -18,12 +19,15 @@ from tools.parameters.painting import (
 from tools.parameters.pictures import MAX_REFERENCE_CHARS, Address, one_reference
 from tools.parameters.table import Table, checked
 from tools.parameters.tolerant import lowered
+from tools.parameters.transparency import Background, named_background
 
-Operation = Literal["generate", "edit", "outpaint"]
+Operation = Literal["generate", "edit", "outpaint", "layers"]
 SeedMode = Literal["per_row", "fixed"]
 
-TEXTS = ("prompt", "negative_prompt", "image", "aspect_ratio", "size")
+TEXTS = ("prompt", "negative_prompt", "image", "aspect_ratio", "size", "background")
 """Names of the parameters that may hold {{column}}, besides the slots."""
+NOT_OF_LAYERS = ("template", "slots", "style", "loras", "aspect_ratio", "size", "background")
+"""Names of the parameters that taking images apart does not have."""
 # Names have no braces, so that the search takes linear time; blanks are stripped afterwards.
 _COLUMN = re.compile(r"\{\{([^{}]*)\}\}")
 
@@ -48,6 +52,10 @@ def varies(text: str) -> bool:
     return "{{" in text
 
 
+def _background_or_column(value: object) -> object:
+    return value if isinstance(value, str) and varies(value) else named_background(value)
+
+
 class BatchParameters(Instructed):
     """Parameters of image_batch; in texts, {{column}} stands for the row's value."""
 
@@ -61,6 +69,9 @@ class BatchParameters(Instructed):
     image: str | None = Field(None, max_length=MAX_REFERENCE_CHARS)
     """The image of each row: a text such as {{url}} that becomes an id or URL."""
     aspect_ratio: Annotated[str | None, BeforeValidator(ratio)] = None
+    background: Annotated[Background | str, BeforeValidator(_background_or_column)] = "auto"
+    layers: LayerCount = None
+    resolution: Resolved = "auto"
     seed_mode: Annotated[SeedMode, BeforeValidator(lowered)] = "per_row"
 
     @field_validator(*TEXTS, mode="before")
@@ -85,8 +96,21 @@ class BatchParameters(Instructed):
 
     @classmethod
     def relevant(cls, params: dict[str, Any]) -> dict[str, Any]:
-        """Return the parameters without the aspect ratio where there is a size."""
-        return super().relevant(without_ratio_beside_size(params))
+        """Return the parameters without the aspect ratio where there is a size; to take images apart, without those of
+        a painting.
+        """
+        ignored = NOT_OF_LAYERS if lowered(params.get("operation")) == "layers" else ()
+        return super().relevant(
+            without_ratio_beside_size({name: value for name, value in params.items() if name not in ignored})
+        )
+
+    @model_validator(mode="after")
+    def _a_file_for_layers(self) -> Self:
+        if self.operation == "layers" and self.output_format == "jpeg":
+            raise ValueError(
+                "operation: layers needs output_format png or webp; jpeg, as it is set, has no transparency."
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_table(self) -> Self:
@@ -98,7 +122,7 @@ class BatchParameters(Instructed):
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
-        if not self.prompt and self.template is None and self.operation != "outpaint":
+        if not self.prompt and self.template is None and self.operation not in {"outpaint", "layers"}:
             raise ValueError("prompt is missing. Write it with {{column}} where the rows differ, or choose a template.")
         return self
 
@@ -113,7 +137,8 @@ class BatchParameters(Instructed):
     def body(self) -> dict[str, Any]:
         """Return the body of ``POST /v1/jobs``, without the rows."""
         image = self.image or (None if self.operation == "generate" else "{{image}}")
-        params = {"image": image, "aspect_ratio": self.aspect_ratio}
+        apart = said_layers(self.layers, self.resolution) if self.operation == "layers" else {}
+        params = {"image": image, "aspect_ratio": self.aspect_ratio, **apart}
         job = {"operation": self.operation, **super().body(), **{name: text for name, text in params.items() if text}}
         return {"operation": "batch", "job": job, "seed_mode": self.seed_mode}
 

@@ -1,25 +1,28 @@
 """The parameters of image_edit: to change whole images by an instruction, or only the area of a mask or a box."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from tools.parameters.painting import Instructed, PromptKind, Strength
 from tools.parameters.pictures import Address, Addresses, References, box
+from tools.parameters.roles import MAX_INPUTS, Roles
 from tools.parameters.tolerant import Whole, lowered
-
-MAX_INPUTS = 3
 
 Prefer = Literal["auto", "model", "cv"]
 
 
 class EditParameters(Instructed):
-    """Parameters of image_edit; ``images`` or ``image_id`` holds up to three images, in order. Without any, the last
-    one of the conversation is taken.
+    """Parameters of image_edit; ``images`` or ``image_id`` holds the images, in order. Without any, the last one of the
+    conversation is taken.
     """
+
+    TABLES: ClassVar[frozenset[str]] = frozenset(("roles",))
 
     images: Addresses = Field([])
     image_id: References = Field([])
+    roles: Roles = Field([])
+    """What each image is to the painting."""
     mask: Address = None
     """URL of the mask, which is white where the first image may change."""
     region: Annotated[dict[str, float] | None, BeforeValidator(box)] = None
@@ -42,11 +45,15 @@ class EditParameters(Instructed):
         return self
 
     @model_validator(mode="after")
-    def _one_to_three(self) -> Self:
+    def _as_many_as_a_model_takes(self) -> Self:
+        count = len(self.images or self.image_id)
         if self.images and self.image_id:
             raise ValueError("Give either images or image_id, not both: files and stored images cannot be mixed.")
-        if len(self.images or self.image_id) > MAX_INPUTS:
-            raise ValueError(f"Give at most {MAX_INPUTS} images; there are {len(self.images or self.image_id)}.")
+        if count > MAX_INPUTS:
+            raise ValueError(f"Give at most {MAX_INPUTS} images; there are {count}.")
+        if len(self.roles) > max(count, 1):
+            named = "is 1 image" if count < 2 else f"are {count} images"
+            raise ValueError(f"roles: there {named} and {len(self.roles)} roles; give one role for each image at most.")
         return self
 
     @model_validator(mode="after")
@@ -71,7 +78,8 @@ class EditParameters(Instructed):
         Settings that only the other way of editing has are not sent: the author of an app sets them once, while each
         call may come with a region or without.
         """
-        inputs = {"image": self.image_id} if self.image_id else {}
+        inputs: dict[str, Any] = {"image": self.image_id} if self.image_id else {}
+        inputs |= {"roles": self.roles} if self.roles else {}
         if self.in_part:
             params = self.model_dump(include={"region", "strength", "prompt_kind"}, exclude_none=True)
             return {"operation": "inpaint", **super().body(), **params, **inputs}

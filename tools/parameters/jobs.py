@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from tools.parameters.layering import Archived
 from tools.parameters.tolerant import QUOTES, Tolerant, Whole, lowered
 
 MAX_JOBS = 100
@@ -33,6 +34,8 @@ class JobParameters(Tolerant):
     job_id: Annotated[str | None, BeforeValidator(one_id)] = None
     action: Annotated[JobAction, BeforeValidator(lowered)] = "result"
     wait: bool = True
+    format: Archived = "zip"
+    """The file in which the layers of a job for layers are given besides; of no effect for other jobs."""
     limit: Whole = Field(5, ge=1, le=MAX_JOBS)
 
     @classmethod

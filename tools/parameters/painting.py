@@ -1,15 +1,16 @@
-"""The parameters that all painting tools take, and those of image_generation."""
+"""The parameters of tools for which a model works, those of all painting tools, and those of image_generation."""
 
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from tools.parameters.enhancing import ModelChoice
 from tools.parameters.loras import Loras
 from tools.parameters.pictures import MAX_SIDE, NamedImage
 from tools.parameters.tolerant import Tolerant, Whole, lowered, narrow, number, read_value, whole
+from tools.parameters.transparency import Behind, check_file, said_background
 from tools.wishes import Wish, Written
 
 MIN_SIDE = 64
@@ -135,10 +136,10 @@ def checked_size(value: str) -> str:
     return "x".join(match.groups())
 
 
-class Painting(Tolerant):
-    """Parameters that every painting tool takes; None leaves the choice to the server."""
+class Modelled(Tolerant):
+    """Parameters of every tool for which a model works; None leaves the choice to the server."""
 
-    FREE_TEXTS: ClassVar[frozenset[str]] = frozenset(("prompt", "style"))  # a style may be called "default"
+    FREE_TEXTS: ClassVar[frozenset[str]] = frozenset(("prompt",))
 
     prompt: str = Field("", max_length=MAX_PROMPT_CHARS)
     negative_prompt: str | None = Field(None, max_length=MAX_PROMPT_CHARS)
@@ -148,13 +149,8 @@ class Painting(Tolerant):
     steps: Annotated[int | None, BeforeValidator(whole), Field(ge=2, le=150)] = None
     guidance_scale: Annotated[float | None, BeforeValidator(number), Field(ge=1, le=20, allow_inf_nan=False)] = None
     model: str | None = Field(None, max_length=200)
-    style: StyleName | None = None
-    """Name of an art direction that is saved at the server."""
-    loras: Loras = None
     cache: Annotated[Cache, BeforeValidator(switched)] = "auto"
     """Whether pictures that are there already may be the answer; ``auto`` leaves that to the server."""
-    output_format: Annotated[OutputFormat, BeforeValidator(file_format)] = "png"
-    output_quality: Annotated[int | None, BeforeValidator(whole), Field(ge=1, le=100)] = None
     wait: bool = True
     """Whether the tool waits for the end of its job, rather than only starting it."""
 
@@ -173,6 +169,28 @@ class Painting(Tolerant):
         if self.cache != "auto":
             said["cache"] = {"on": True, "off": False}.get(self.cache, self.cache)
         return {**said, **self.model_dump(include=SENT, exclude_none=True)}
+
+
+class Painting(Modelled):
+    """Parameters that every painting tool takes; None leaves the choice to the server."""
+
+    FREE_TEXTS: ClassVar[frozenset[str]] = frozenset(("prompt", "style"))  # a style may be called "default"
+
+    style: StyleName | None = None
+    """Name of an art direction that is saved at the server."""
+    loras: Loras = None
+    background: Behind = "auto"
+    output_format: Annotated[OutputFormat, BeforeValidator(file_format)] = "png"
+    output_quality: Annotated[int | None, BeforeValidator(whole), Field(ge=1, le=100)] = None
+
+    @model_validator(mode="after")
+    def _a_file_for_transparency(self) -> Self:
+        check_file(self.background, self.output_format)
+        return self
+
+    def body(self) -> dict[str, Any]:
+        """Return the body of ``POST /v1/jobs`` without operation, inputs and what was left out."""
+        return {**super().body(), **said_background(self.background)}
 
 
 class Sized(Painting):

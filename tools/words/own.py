@@ -35,6 +35,9 @@ OWN: Mapping[str, str] = {
     "Edited {count} images": "已编辑 {count} 张图片",
     "Extended {count} image": "已扩展 {count} 张图片",
     "Extended {count} images": "已扩展 {count} 张图片",
+    "Taken apart into {count} layers": "已分解为 {count} 个图层",
+    "Layers from the back: ": "图层（从后到前）：",
+    " All layers as a ZIP file: ": " 全部图层的 ZIP 文件：",
     "with {model}": "使用 {model}",
     "with {model} ({tier})": "使用 {model}（{tier}）",
     "without a model": "未使用模型",
@@ -112,6 +115,7 @@ OWN: Mapping[str, str] = {
     "The language model did not write in English.": "语言模型没有用英文书写。",
     "The language model did not write in Simplified Chinese.": "语言模型没有用中文书写。",
     "Rules do not translate: the wish stays in its own language.": "规则不做翻译：保留原来的语言。",
+    "There is no {kind} file: ": "没有 {kind} 文件：",
     # -- what went wrong
     "Job {job} failed: ": "作业 {job} 失败：",
     "Job {job} was cancelled at the server.": "作业 {job} 已在服务器上被取消。",
