@@ -27,6 +27,7 @@ from qwen_image_studio.contract.words import (
     MAX_CELL_CHARS,
     MAX_COLUMNS,
     MAX_DATA_URLS,
+    MAX_INPUTS,
     MAX_JSON_BYTES,
     MAX_NAME_CHARS,
     MAX_PROMPT_CHARS,
@@ -174,8 +175,8 @@ def of_texts() -> Iterator[Attempt]:
     for names in ("model", "template", "size", "aspect_ratio", "conversation", "user", "image", "tier", "language"):
         body = {"operation": "generate", "prompt": "x", names: "x" * (MAX_JSON_BYTES - 100)}
         yield Attempt(f"{names}: as long as the JSON may be", f"{MAX_JSON_BYTES} bytes", "/v1/jobs", body)
-    images = {"operation": "edit", "prompt": "x", "image": ["http://" + "a" * (MAX_REFERENCE_CHARS - 7)] * 3}
-    yield Attempt("image: three addresses", f"3 of {MAX_REFERENCE_CHARS}", "/v1/jobs", images)
+    images = {"operation": "edit", "prompt": "x", "image": ["http://" + "a" * (MAX_REFERENCE_CHARS - 7)] * MAX_INPUTS}
+    yield Attempt("image: as many addresses as are taken", f"{MAX_INPUTS} of {MAX_REFERENCE_CHARS}", "/v1/jobs", images)
 
 
 def of_tables() -> Iterator[Attempt]:

@@ -31,7 +31,7 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
 
     def foresee_images(self, images: int, given: Given) -> None:
         """Raise StudioError for more than the model takes; adjustments, which take one, need none."""
-        if images > 1:
+        if images > 1 and self.prefer is not Prefer.CV:
             choose(self, self.ways, given, images)
 
     def plan(self, given: Given) -> Planned:
