@@ -136,6 +136,7 @@ def web(parent: int | None) -> None:
 def worker(device: str | None, name: str, parent: int | None) -> None:
     """Run the worker of one device alone. Adjustments have one of their own: `light`."""
     from qwen_image_studio.host.checks import check_storage
+    from qwen_image_studio.host.credentials import check_credentials
     from qwen_image_studio.worker.process import run_worker
 
     if parent is not None:
@@ -143,6 +144,7 @@ def worker(device: str | None, name: str, parent: int | None) -> None:
     settings = Settings()
     if parent is None:
         check_storage(settings)
+        check_credentials(settings)
     models = configured_models(settings, card_gib=largest_card_gib(settings))
     run_worker(settings, models, device or devices(settings)[0].id, name)
 
@@ -153,6 +155,7 @@ def worker(device: str | None, name: str, parent: int | None) -> None:
 def light(name: str, parent: int | None) -> None:
     """Run the worker that does adjustments, which need no model."""
     from qwen_image_studio.host.checks import check_models_named, check_storage
+    from qwen_image_studio.host.credentials import check_credentials
     from qwen_image_studio.worker.process import run_light_worker
 
     if parent is not None:
@@ -162,6 +165,7 @@ def light(name: str, parent: int | None) -> None:
         with closing(open_database(settings, "light")) as database:
             check_models_named(settings, database)
         check_storage(settings)
+        check_credentials(settings)
     check_files(settings)
     run_light_worker(settings, psutil.Process(parent).create_time() if parent is not None else 0.0, name)
 

@@ -339,7 +339,7 @@ def _input(image: StoredImage) -> Input:
     """Return a stored image as an input."""
     scores = {} if image.review is Review.APPROVED else image.scores
     size = (image.width, image.height)
-    return Input(size, id=image.id, scores=scores, pixels=image.pixels, sha256=image.sha256)
+    return Input(size, id=image.id, scores=scores, pixels=image.pixels, sha256=image.made_sha256)
 
 
 def _check_given_out(image: StoredImage, param: str) -> StoredImage:

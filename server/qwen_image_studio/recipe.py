@@ -90,7 +90,7 @@ class Input:
     pixels: str | None = None
     """SHA-256 of the pixels; None where it is not known."""
     sha256: str = ""
-    """SHA-256 of a stored image's file."""
+    """SHA-256 of a stored image's file, without content credentials."""
 
     @property
     def image(self) -> Image.Image | None:
@@ -139,6 +139,16 @@ def _of_frames(inputs: Sequence[Input]) -> list[str]:
     ]
 
 
+def _of_credentials(inputs: Sequence[Input]) -> list[str]:
+    """Return a warning for each image whose content credentials do not go on in what is made from it."""
+    return [
+        f"{name}: the content credentials of this file end here, since uploads are encoded anew; what is made from it "
+        "names it without them. An image of this server, named by its id, keeps its own."
+        for name, each in zip(image_params(len(inputs)), inputs, strict=True)
+        if each.received is not None and each.received.has_credentials
+    ]
+
+
 class Recipe:
     """The way from request to plan, without a server: all images come along with the request."""
 
@@ -157,7 +167,8 @@ class Recipe:
         inputs = self._inputs(asked, submission.uploads, caller, before)
         marked, mask = self._mask(asked, submission.uploads, caller, inputs)
         planned = asked.plan(replace(given, inputs=[each.size for each in inputs], mask=marked))
-        warnings = [*_of_frames(inputs), *planned.warnings]
+        signs = bool(self._settings.c2pa_certificate)
+        warnings = [*_of_frames(inputs), *(_of_credentials(inputs) if signs else ()), *planned.warnings]
         if mask is not None:
             inputs.append(Input(mask.size, received=mask, is_mask=True, pixels=mask.pixels))
         return Prepared(

@@ -15,7 +15,7 @@ FLOORS = [
     {"system", "variables"},
     {"database"},
     {"imaging", "prompts", "planning"},
-    {"models", "jobs", "guard"},
+    {"models", "jobs", "guard", "credentials"},
     {"gallery", "loading"},
     {"operations"},
     {"painting", "adjusting"},

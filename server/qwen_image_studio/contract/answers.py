@@ -51,6 +51,9 @@ class ImageView(View):
     """Which layer of a picture it is, 0 for the backmost; null for a picture as a whole."""
     sha256: str
     """SHA-256 of the file's bytes, in hex; empty for a deleted image."""
+    unsigned_sha256: str
+    """The same without content credentials, whose signature differs each time: equal requests with equal seeds have
+    this in common. Equal to `sha256` where the file has none."""
     deleted: bool
     """Whether the owner deleted it: its links answer 404, and only its job goes on listing it."""
     change: ChangeView | None

@@ -93,6 +93,7 @@ ERRORS: Mapping[str, ErrorKind] = {
     "engine_failed": ErrorKind(500, "job_error", "The engine raised an error."),
     "out_of_memory": ErrorKind(500, "job_error", "The device has too little memory for the job."),
     "model_unavailable": ErrorKind(500, "job_error", "The model's weights could not be loaded."),
+    "signing_failed": ErrorKind(500, "job_error", "The picture could not be signed with content credentials."),
     "rejected": ErrorKind(403, "job_error", "A reviewer rejected all images."),
     "rows_failed": ErrorKind(500, "job_error", "No row of the batch succeeded."),
 }

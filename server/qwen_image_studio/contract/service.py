@@ -193,6 +193,8 @@ class Health(View):
     running: int | None
     """Jobs under way; null likewise."""
     workers: list[WorkerView]
+    credentials: bool = False
+    """Whether the files of pictures are signed with content credentials (C2PA)."""
     operator: OperatorView | None = None
     """For keys with the scope operate; null for others."""
 

@@ -13,6 +13,7 @@ from qwen_image_studio import __version__
 from qwen_image_studio.contract.references import written
 from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import OutputFormat, Way
+from qwen_image_studio.credentials import Credentials, Ingredient, Statement, composed, made
 from qwen_image_studio.gallery.clear import lost
 from qwen_image_studio.gallery.gallery import Gallery
 from qwen_image_studio.gallery.judging import Judgement, judge
@@ -31,34 +32,50 @@ COMPARISON_QUALITY = 85
 class Attempt:
     """The files of one attempt; each attempt uses names of its own, so that none overwrites another's."""
 
-    def __init__(self, gallery: Gallery, lease: Lease, label: Label = Label()) -> None:  # noqa: B008 - it is frozen
-        """`label` says how painted pictures are labelled."""
-        self._gallery, self._lease, self._label = gallery, lease, label
+    def __init__(
+        self,
+        gallery: Gallery,
+        lease: Lease,
+        label: Label = Label(),  # noqa: B008 - it is frozen
+        credentials: Credentials | None = None,
+    ) -> None:
+        """`label` says how painted pictures are labelled, and `credentials` sign all pictures; None: nothing does."""
+        self._gallery, self._lease, self._label, self._credentials = gallery, lease, label, credentials
         self.stored: list[StoredImage] = []
         """The pictures stored so far, as `JobStore.finish` takes them."""
         self.warnings: list[str] = []
 
-    def store(self, painted: Painted, plan: Plan, inputs: Sequence[Image.Image] = (), before: Origin = {}) -> None:  # noqa: B006 - not changed
+    def store(
+        self,
+        painted: Painted,
+        plan: Plan,
+        inputs: Sequence[Image.Image] = (),
+        before: Origin = {},  # noqa: B006 - not changed
+        sources: Sequence[Ingredient] = (),
+    ) -> None:
         """Encode one picture and store it durably, together with a comparison where it was made from an image as a
         whole.
 
         `inputs` are the job's images, and `before` is the metadata of the first of them on how it was made. The
         picture's bytes depend on the plan and its own seed alone; those of an adjusted picture on the input and
-        `before`.
+        `before`. Content credentials, which go into the file last, name the files that the inputs come from as its
+        `sources`. Raises StudioError as `FileStore.put` does, and ``signing_failed``.
         """
         number, image, files = len(self.stored), painted.image, self._gallery.files
         keys = attempt_keys(self._lease, self._lease.token, number, plan.output_format.value)
         layer = plan.layer_of(number) if isinstance(plan, PaintPlan) else None
         made_from = self._gallery.noted(origin_of(plan, painted.seed, before, layer))
         shown = self._label.on(image) if isinstance(plan, PaintPlan) else image
-        data = self._encoded(shown, plan.output_format, made_from, plan.output_quality)
+        plain = self._encoded(shown, plan.output_format, made_from, plan.output_quality)
+        data = self._signed(plain, plan.output_format, statement_on(plan, made_from, sources))
         files.put(keys.picture, data, plan.output_format.mime_type)
         files.put(keys.thumbnail, thumbnail(shown), "image/webp")
         judgement, is_compared = Judgement(), bool(inputs) and layer is None
         if is_compared:
             strip = _comparison(plan, inputs, shown)
             data_of_strip = self._encoded(strip, OutputFormat.WEBP, made_from, COMPARISON_QUALITY)
-            files.put(keys.comparison, data_of_strip, "image/webp")
+            said = composed([Ingredient(data, plan.output_format.mime_type)], by_ai="model" in made_from)
+            files.put(keys.comparison, self._signed(data_of_strip, OutputFormat.WEBP, said), "image/webp")
             judgement = _judged(plan, inputs, image)  # the mark is no change of the edit's
         told = [judgement.warning, lost(plan, inputs, image)]
         self.warnings += [each for each in told if each and each not in self.warnings]
@@ -81,6 +98,7 @@ class Attempt:
                 change_outside=judgement.outside,
                 comparison_key=keys.comparison if is_compared else None,
                 pixels=_pixels(shown, plan.output_format),
+                unsigned_sha256=None if self._credentials is None else hashlib.sha256(plain).hexdigest(),
             )
         )
 
@@ -93,6 +111,14 @@ class Attempt:
     def _encoded(self, image: Image.Image, output_format: OutputFormat, made_from: Origin, quality: int) -> bytes:
         by_ai, producer = "model" in made_from, self._label.producer
         return encode(image, output_format, made_from, by_ai=by_ai, quality=quality, producer=producer)
+
+    def _signed(self, data: bytes, output_format: OutputFormat, statement: Statement) -> bytes:
+        """Return the file with its content credentials, where there are any."""
+        if self._credentials is None:
+            return data
+        signed = self._credentials.signed(data, output_format.mime_type, statement)
+        self.warnings += [each for each in [signed.warning] if each and each not in self.warnings]
+        return signed.data
 
     def clear(self) -> None:
         """Delete everything that the attempt may have stored."""
@@ -154,6 +180,12 @@ def _of_painting(plan: Plan, layer: int | None) -> dict[str, str | int]:
     }
     told = {name: fact for name, fact in facts.items() if fact}
     return told if layer is None else {**told, "layer": layer}
+
+
+def statement_on(plan: Plan, made_from: Origin, sources: Sequence[Ingredient]) -> Statement:
+    """Return what a picture's content credentials say of it."""
+    paints = isinstance(plan, PaintPlan)
+    return made(made_from, sources, paints=paints, has_mask=isinstance(plan, PaintPlan) and plan.mask)
 
 
 def _earlier_adjustments(before: Origin) -> list[Any]:

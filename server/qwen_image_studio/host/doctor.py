@@ -12,6 +12,7 @@ from qwen_image_studio.database.connection import check_database, open_database
 from qwen_image_studio.guard.classifier import open_classifier
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.guard.safety import unanswered
+from qwen_image_studio.host.credentials import examine_credentials
 from qwen_image_studio.host.forecast import Measured, fit_of, forecast
 from qwen_image_studio.host.report import Report
 from qwen_image_studio.host.stores import examine_bell, examine_database, examine_storage, examine_workers
@@ -50,6 +51,7 @@ def examine(settings: Settings) -> tuple[list[str], bool]:
     if _examine_place(report, settings):
         _examine_stores(report, settings)
     _examine_safety(report, settings)
+    examine_credentials(report, settings)
     report.head("All is well." if report.healthy else "The server cannot paint yet; see the lines marked BAD.")
     return report.lines, report.healthy
 

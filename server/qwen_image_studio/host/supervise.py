@@ -19,6 +19,7 @@ from qwen_image_studio.database.connection import check_database
 from qwen_image_studio.gallery.links import open_links
 from qwen_image_studio.guard.safety import unanswered
 from qwen_image_studio.host.checks import check_data_dir, check_memory, check_port, check_storage, refuse_open_door
+from qwen_image_studio.host.credentials import check_credentials
 from qwen_image_studio.host.stalled import StalledJobs
 from qwen_image_studio.imaging.label import lacking
 from qwen_image_studio.jobs import JobStore, WorkerReport
@@ -266,6 +267,7 @@ def serve(settings: Settings) -> None:
             ) from error
         open_links(settings)
         check_storage(settings)
+        check_credentials(settings)
         store = stack.enter_context(open_store(settings, "serve"))
         check_database(store.database)
         refuse_open_door(settings, store.database)

@@ -22,6 +22,8 @@ from qwen_image_studio.imaging.origin import Origin, origin_in
 from qwen_image_studio.imaging.pixels import digest
 
 _MAX_MODEL_NAME = 200
+_STORE_OF_MANIFESTS = b"jumdc2pa"
+"""How a store of C2PA manifests begins, in whatever kind of file (ISO 19566-5, C2PA 11.1.4)."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Received:
     """Number of frames or pages in the file, of which the first was taken."""
     pixels: str = ""
     """SHA-256 of the pixels (`imaging.pixels.digest`)."""
+    has_credentials: bool = False
+    """Whether the file came with content credentials (C2PA), which end here: what is stored is another file."""
 
     def image(self) -> Image.Image:
         """Return the pixels, RGB or RGBA; a mask is in L."""
@@ -47,11 +51,13 @@ class Received:
         return opened
 
 
-def stored_form(image: Image.Image, origin: Origin | None = None, frames: int = 1) -> Received:
+def stored_form(
+    image: Image.Image, origin: Origin | None = None, frames: int = 1, *, has_credentials: bool = False
+) -> Received:
     """Return an opened image (L, RGB or RGBA) as it will be stored."""
     origin = origin or {}
     png = store_copy(image, str(origin.get("model", ""))[:_MAX_MODEL_NAME])
-    return Received(image.size, png, thumbnail(image), origin, frames, digest(image))
+    return Received(image.size, png, thumbnail(image), origin, frames, digest(image), has_credentials)
 
 
 # -- work on the bytes of strangers --------------------------------------------------------------------------------
@@ -63,7 +69,8 @@ Done = tuple[dict[str, Any], Blobs]
 
 def _picture(blobs: Blobs, param: str, max_bytes: int, max_pixels: int) -> Done:
     opened = decode(blobs[0], param=param, max_bytes=max_bytes, max_pixels=max_pixels)
-    return _told(stored_form(opened.image, origin_in(opened.file), opened.frames))
+    signed = _STORE_OF_MANIFESTS in blobs[0]
+    return _told(stored_form(opened.image, origin_in(opened.file), opened.frames, has_credentials=signed))
 
 
 def _mask(blobs: Blobs, size: Sequence[int], max_bytes: int, max_pixels: int) -> Done:
@@ -107,7 +114,9 @@ def _told(received: Received) -> Done:
 def heard(told: Mapping[str, Any], blobs: Blobs) -> Received:
     """Return the image that another process has told of."""
     width, height = told["size"]
-    return Received((width, height), blobs[0], blobs[1], told["origin"], told["frames"], told["pixels"])
+    return Received(
+        (width, height), blobs[0], blobs[1], told["origin"], told["frames"], told["pixels"], told["has_credentials"]
+    )
 
 
 def heard_mask(told: Mapping[str, Any]) -> Marked:

@@ -34,7 +34,13 @@ from qwen_image_studio.jobs.records import ENDED, FILE_KEYS, NOT_DELETED, get_jo
 _SOUGHT: BindParameter[str] = bindparam("keys", expanding=True)
 _NAMED = union(*(select(column).where(column.in_(_SOUGHT), NOT_DELETED) for column in FILE_KEYS))
 _PREVIEWS = select(jobs.c.preview_key).where(RUNNING, jobs.c.preview_key.in_(_SOUGHT))
-_GONE: Mapping[str, Any] = {"sha256": "", "change_inside": None, "change_outside": None, "idempotency_key": None}
+_GONE: Mapping[str, Any] = {
+    "sha256": "",
+    "unsigned_sha256": None,
+    "change_inside": None,
+    "change_outside": None,
+    "idempotency_key": None,
+}
 """What is left of a deleted image; the next one that is sent with its key is another one."""
 _DELETING = "deleting"
 """What deletions take turns at: two that have files in common would wait for each other's rows, or leave the files to

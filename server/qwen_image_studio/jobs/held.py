@@ -40,8 +40,8 @@ def withdraw(connection: Connection, of_jobs: ColumnElement[bool], now: float) -
     """Delete the held images of these jobs; their files go with the next round of pruning."""
     made = select(jobs.c.id).where(of_jobs, IN_REVIEW)
     statement = update(images).where(images.c.job_id.in_(made), HELD)
-    gone = {"deleted_at": now, "sha256": "", "review": Review.REJECTED, "review_reasons": [CANCELLED]}
-    connection.execute(statement.values(**gone, review_at=now))
+    gone = {"deleted_at": now, "sha256": "", "unsigned_sha256": None, "review": Review.REJECTED}
+    connection.execute(statement.values(**gone, review_reasons=[CANCELLED], review_at=now))
 
 
 def rows_in_review(connection: Connection, batch_id: str) -> bool:

@@ -284,7 +284,7 @@ class StoredImage:
     mime_type: str
     bytes: int
     sha256: str
-    """SHA-256 of the file as it was made, before anybody signs it."""
+    """SHA-256 of the file as it is served."""
     job_id: str | None = None
     number: int = 0
     """Place among the images of its job, from 0."""
@@ -318,6 +318,14 @@ class StoredImage:
     """SHA-256 of its pixels, whatever its file; None where that is not known."""
     guest: str | None = None
     """The link through which it was sent."""
+    unsigned_sha256: str | None = None
+    """SHA-256 of the file as it was before content credentials were put into it, each time with another signature; None
+    where it has none."""
+
+    @property
+    def made_sha256(self) -> str:
+        """Return the SHA-256 of the file without content credentials, which is the same whenever it is made again."""
+        return self.unsigned_sha256 or self.sha256
 
     @property
     def is_given_out(self) -> bool:

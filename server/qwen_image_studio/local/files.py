@@ -9,9 +9,10 @@ import click
 
 from qwen_image_studio.contract.errors import StudioError
 from qwen_image_studio.contract.words import OutputFormat
-from qwen_image_studio.gallery.attempt import origin_of
+from qwen_image_studio.credentials import Ingredient
+from qwen_image_studio.gallery.attempt import origin_of, statement_on
 from qwen_image_studio.imaging import Origin, encode
-from qwen_image_studio.imaging.label import Label
+from qwen_image_studio.imaging.opening import read_header
 from qwen_image_studio.local.loras import with_files
 from qwen_image_studio.local.studio import LocalStudio
 from qwen_image_studio.models.served import configured_models
@@ -20,10 +21,12 @@ from qwen_image_studio.planning.engine import Painted
 from qwen_image_studio.planning.plan import PaintPlan
 from qwen_image_studio.prompts.filling import check_job, fill
 from qwen_image_studio.prompts.table import of_row, read_file, read_table
-from qwen_image_studio.recipe import MASK, Prepared, Upload, check_files
+from qwen_image_studio.recipe import MASK, Input, Prepared, Upload, check_files
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.devices import devices, largest_card_gib
 
+_SIGNED = frozenset({"PNG", "JPEG", "WEBP"})
+"""Kinds of files whose content credentials are read; those of others are not kept."""
 _FORMATS = {".png": OutputFormat.PNG, ".jpg": OutputFormat.JPEG, ".jpeg": OutputFormat.JPEG, ".webp": OutputFormat.WEBP}
 
 
@@ -97,14 +100,19 @@ def _paint(
     with click.progressbar(length=plan.all_steps, label=label, file=sys.stderr) as bar:
         for number, painted in enumerate(studio.paint(prepared, _Progress(bar, label).report)):
             path = output if plan.images == 1 else output.with_stem(f"{output.stem}-{number}")
-            _write(path, painted, prepared, studio.label)
+            told = _write(path, painted, prepared, studio, uploads)
             lines.append(_line(path, painted))
-            warnings += [warning for warning in painted.warnings if warning not in warnings]
+            warnings += [warning for warning in (*painted.warnings, *told) if warning not in warnings]
     return lines, warnings
 
 
-def _write(path: Path, painted: Painted, prepared: Prepared, label: Label) -> None:
-    """Write the picture as a whole or not at all, since an existing file counts as done."""
+def _write(
+    path: Path, painted: Painted, prepared: Prepared, studio: LocalStudio, uploads: Sequence[Upload]
+) -> list[str]:
+    """Write the picture as a whole or not at all, since an existing file counts as done; return warnings about its
+    signature.
+    """
+    label, credentials = studio.label, studio.credentials
     before: Origin = prepared.inputs[0].origin if prepared.inputs else {}
     made_from = origin_of(prepared.plan, painted.seed, before)
     # The suffix of the file decides the format, whatever an instruction says.
@@ -113,9 +121,30 @@ def _write(path: Path, painted: Painted, prepared: Prepared, label: Label) -> No
     image = label.on(painted.image) if isinstance(prepared.plan, PaintPlan) else painted.image
     by_ai, producer = "model" in made_from, label.producer
     data = encode(image, output_format, made_from, by_ai=by_ai, quality=quality, producer=producer)
+    told: list[str] = []
+    if credentials is not None:
+        said = statement_on(prepared.plan, made_from, _sources(prepared.inputs, uploads))
+        signed = credentials.signed(data, output_format.mime_type, said)
+        data, told = signed.data, [signed.warning] if signed.warning else []
     fresh = path.with_name(f".{path.name}.part")
     fresh.write_bytes(data)
     fresh.replace(path)
+    return told
+
+
+def _sources(inputs: Sequence[Input], uploads: Sequence[Upload]) -> list[Ingredient]:
+    """Return the files that the inputs come from, with their own content credentials; those of kinds that have none,
+    and a mask that was drawn from a region, as they were taken in.
+    """
+    found = []
+    for number, taken in enumerate(inputs):
+        data = uploads[number].data if number < len(uploads) else b""
+        header = read_header(data)
+        if header is not None and header.format in _SIGNED:
+            found.append(Ingredient(data, OutputFormat(header.format.lower()).mime_type))
+        elif taken.received is not None:
+            found.append(Ingredient(taken.received.png, OutputFormat.PNG.mime_type))
+    return found
 
 
 def _line(path: Path, painted: Painted) -> str:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from PIL import Image
 
 from qwen_image_studio.adjusting.engine import AdjustEngine
+from qwen_image_studio.credentials import Credentials, open_credentials
 from qwen_image_studio.gallery.clear import lost
 from qwen_image_studio.imaging.label import Label
 from qwen_image_studio.models.table import Model
@@ -55,6 +57,11 @@ class LocalStudio:
         """Return which model paints the plan and where, such as ``miniature on cpu``."""
         variant = prepared.plan.variant
         return f"{variant.model} on {self.device}" if variant else "adjustments"
+
+    @cached_property
+    def credentials(self) -> Credentials | None:
+        """Return what signs the files; None where they are not signed. Raises CannotServe for wrong settings."""
+        return open_credentials(self._settings)
 
     @property
     def engine(self) -> Engine[PaintPlan]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from qwen_image_studio.contract.words import Policy, Prompts
+from qwen_image_studio.credentials import signer
 from qwen_image_studio.guard.bands import Thresholds
 from qwen_image_studio.planning.plan import AdjustPlan, PaintPlan
 from qwen_image_studio.prompts.alike import alike
@@ -42,6 +43,9 @@ class Circumstances:
     producer: str
     keeps_prompts: bool
     """Whether files carry their prompts."""
+    credentials: str = ""
+    """What tells the certificate that signs files from others, and whether signatures are time-stamped; empty where
+    files are not signed."""
     recipe: int = RECIPE
 
     @classmethod
@@ -57,6 +61,7 @@ class Circumstances:
             font=_told(settings.font),
             producer=settings.label_producer,
             keeps_prompts=settings.prompts is Prompts.KEPT,
+            credentials=signer(settings),
         )
 
 

@@ -53,3 +53,16 @@ class Settings(PageSettings):
         SecretStr(""), description="Key for that: Aliyun's primary key, or CloudFront's private key (PEM, or its file)."
     )
     cdn_key_id: str = Field("", description="Id of CloudFront's public key.")
+    c2pa_certificate: str = Field(
+        "",
+        description="Certificate chain with which files of pictures are signed, the signer's first (PEM, or its file): "
+        "content credentials, credentials.md. Empty: they are not signed.",
+    )
+    c2pa_key: SecretStr = Field(
+        SecretStr(""), description="Private key of that certificate (PEM without a password, or its file)."
+    )
+    c2pa_tsa_url: str = Field(
+        "",
+        description="Address of a time-stamping authority (RFC 3161) that is asked for the time of each signature, so "
+        "that it counts after the certificate has ended. Empty: none.",
+    )

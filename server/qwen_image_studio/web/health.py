@@ -33,13 +33,29 @@ def health_now(store: JobStore, settings: Settings, common: Common | None = None
         queued, running = store.jobs.counts()
     except StudioError as error:
         state = HealthState.DEGRADED if error.code == "database_busy" else HealthState.FAILED
-        return Health(version=__version__, state=state, message=error.message, queued=None, running=None, workers=[])
+        return Health(
+            version=__version__,
+            state=state,
+            message=error.message,
+            queued=None,
+            running=None,
+            workers=[],
+            credentials=bool(settings.c2pa_certificate),
+        )
     workers = [view for _, view in known]
     state, message = _judge(workers, queued)
     living = (report for report, view in known if view.state is not WorkerState.LOST)
     if state in {HealthState.READY, HealthState.BUSY} and common and (sentence := common.apart_from(living)):
         state, message = HealthState.DEGRADED, sentence
-    return Health(version=__version__, state=state, message=message, queued=queued, running=running, workers=workers)
+    return Health(
+        version=__version__,
+        state=state,
+        message=message,
+        queued=queued,
+        running=running,
+        workers=workers,
+        credentials=bool(settings.c2pa_certificate),
+    )
 
 
 def can_work(health: Health) -> bool:

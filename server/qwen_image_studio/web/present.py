@@ -113,6 +113,7 @@ def image_view(image: StoredImage, key: str | None) -> ImageView:
         seed=image.seed,
         layer=image.layer,
         sha256=image.sha256,
+        unsigned_sha256=image.made_sha256,
         deleted=image.deleted_at is not None,
         change=_change(image),
         comparison_url=link(compared) if compared else None,

@@ -13,6 +13,7 @@ from qwen_image_studio.contract.caller import Caller
 from qwen_image_studio.contract.errors import AttemptOver, Cancelled, Released, StudioError
 from qwen_image_studio.contract.limits import NO_LIMITS
 from qwen_image_studio.contract.words import Lane, State, Tier
+from qwen_image_studio.credentials import open_credentials
 from qwen_image_studio.gallery import Gallery
 from qwen_image_studio.gallery.attempt import Attempt
 from qwen_image_studio.guard.keys import KeyStore
@@ -61,7 +62,7 @@ class Batches:
         self, settings: Settings, store: JobStore, gallery: Gallery, intake: Intake, models: Mapping[str, Model]
     ) -> None:
         self._settings, self._store, self._gallery, self._intake = settings, store, gallery, intake
-        self._models, self._keys = models, KeyStore(store.database)
+        self._models, self._keys, self._credentials = models, KeyStore(store.database), open_credentials(settings)
         self._waiting_since: dict[str, tuple[int, float]] = {}
         """The next row of each batch, by job id, that waits for the storage, and since when (monotonic seconds)."""
 
@@ -207,7 +208,7 @@ class Batches:
         thumbnails = _Thumbnails(rows, images, files, keeper)
         sheet = Painted(contact_sheet(thumbnails, len(rows)), None)
         while True:
-            attempt = Attempt(self._gallery, lease)
+            attempt = Attempt(self._gallery, lease, credentials=self._credentials)
             try:
                 attempt.store(sheet, plan, before=origin)
                 break
@@ -215,7 +216,7 @@ class Batches:
                 files.wait_for(error)
         lost = thumbnails.lost
         warning = f"{lost} of {len(images)} pictures are not on the contact sheet, since they could not be read."
-        return attempt.stored, [warning] if lost else []
+        return attempt.stored, [*attempt.warnings, *([warning] if lost else [])]
 
 
 class _RowFiles:

@@ -30,6 +30,9 @@ def reading_inputs() -> Iterator[None]:
 
 
 @reading_inputs()
-def read_inputs(job: Job, store: JobStore, gallery: Gallery) -> list[bytes]:
-    """Return the file of each input. Raises InputUnreadable, and StudioError ``not_found`` for a file that is gone."""
-    return [gallery.open(store.images.get(image_id).key) for image_id in job.inputs]
+def read_inputs(job: Job, store: JobStore, gallery: Gallery) -> list[tuple[bytes, str]]:
+    """Return the file of each input with its media type. Raises InputUnreadable, and StudioError ``not_found`` for a
+    file that is gone.
+    """
+    found = [store.images.get(image_id) for image_id in job.inputs]
+    return [(gallery.open(each.key), each.mime_type) for each in found]

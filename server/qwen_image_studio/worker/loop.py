@@ -21,6 +21,7 @@ from PIL import Image
 
 from qwen_image_studio.contract.errors import Cancelled, DeviceLost, EndUnwritten, LeaseLost, Released, StudioError
 from qwen_image_studio.contract.words import ADJUSTED, Band, Lane, State, WorkerState
+from qwen_image_studio.credentials import Ingredient, open_credentials
 from qwen_image_studio.gallery import Gallery, open_gallery
 from qwen_image_studio.gallery.attempt import Attempt, clear_attempts
 from qwen_image_studio.gallery.holding import held
@@ -112,6 +113,7 @@ class Worker:
         patience_s = max(settings.lease_s, OUTAGE_S) if store.database.is_postgresql else settings.lease_s
         self._settled = partial(settled, patience_s=patience_s)
         self._label, self._safety, self._finisher = Label.of(settings), Safety(settings, store.database), Finisher()
+        self._credentials = open_credentials(settings)
 
     @property
     def state(self) -> WorkerState:
@@ -311,9 +313,10 @@ class Worker:
             return _Result(gathered.images, gathered.warnings, None)
         plan = read_plan(lease.job.plan)
         files = read_inputs(lease.job, self._store, self._gallery)
-        inputs = [self._opened(file) for file in files]
-        before = read_origin(files[0]) if files else {}
-        attempt = Attempt(self._gallery, lease, self._label)
+        inputs = [self._opened(file) for file, _ in files]
+        before = read_origin(files[0][0]) if files else {}
+        sources = [Ingredient(*file) for file in files]
+        attempt = Attempt(self._gallery, lease, self._label, self._credentials)
         keeper.stopwatch.begin(plan)
         keeper.report("loading", 0, 0)
         saved: list[float] = []
@@ -322,7 +325,7 @@ class Worker:
         paint = partial(self._engine.paint, frugal=is_frugal(lease.job))
         for number, painted in enumerate(paint(plan, inputs, keeper.report, show), start=1):
             keeper.report("storing", plan.steps_after(number), plan.all_steps)
-            attempt.store(painted, plan, inputs, before)
+            attempt.store(painted, plan, inputs, before, sources)
             saved += [painted.compute_saved] if painted.compute_saved is not None else []
             warnings += [warning for warning in (*painted.warnings, *attempt.warnings) if warning not in warnings]
         images = held(attempt.stored, lease.job, self._settings)

@@ -37,6 +37,7 @@ images = Table(
     Column("is_mask", Boolean, nullable=False, server_default=false()),
     Column("pixels", String(64)),
     Column("guest", String(64)),
+    Column("unsigned_sha256", String(64)),
     Index("images_by_key", "key"),
     Index("images_by_guest", "guest", **where("guest IS NOT NULL")),
     Index("images_by_thumbnail_key", "thumbnail_key"),

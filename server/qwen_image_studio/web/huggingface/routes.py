@@ -36,7 +36,7 @@ UNKNOWN_S = 20.0
 _ERRORS = (
     *SUBMIT_ERRORS,
     "not_found", "model_loading", "job_finished", "rejected",
-    "worker_lost", "engine_timeout", "engine_failed", "out_of_memory", "model_unavailable",
+    "worker_lost", "engine_timeout", "engine_failed", "out_of_memory", "model_unavailable", "signing_failed",
 )  # fmt: skip
 _HEADERS = {
     "X-Wait-For-Model": "true: wait for up to 590 seconds.",

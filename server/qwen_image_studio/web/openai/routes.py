@@ -28,7 +28,7 @@ this server's.
 _ERRORS = (
     *SUBMIT_ERRORS,
     "job_finished", "not_found", "still_working", "rejected",
-    "worker_lost", "engine_timeout", "engine_failed", "out_of_memory", "model_unavailable",
+    "worker_lost", "engine_timeout", "engine_failed", "out_of_memory", "model_unavailable", "signing_failed",
 )  # fmt: skip
 BAD_REQUEST = 400
 """Status of an answer to a request whose values cannot be used."""

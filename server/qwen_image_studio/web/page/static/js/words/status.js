@@ -78,6 +78,7 @@ add({
   "status.code_engine_failed": ["The engine failed", "绘制程序出错"],
   "status.code_out_of_memory": ["Too little memory on the device", "设备内存不足"],
   "status.code_model_unavailable": ["The model could not be loaded", "无法加载模型"],
+  "status.code_signing_failed": ["The picture could not be signed", "图片无法签名"],
   "status.code_rejected": ["A reviewer rejected all pictures", "审核人员拒绝了所有图片"],
   "status.code_rows_failed": ["No picture of the batch succeeded", "批量任务全部失败"],
   "status.code_content_blocked": ["Blocked by the safety rules", "被安全规则拦截"],
