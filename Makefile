@@ -9,7 +9,7 @@ PROCESSES ?= 3
 # One output after the other, where make can do that: macOS has 3.81, which cannot.
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help setup setup-tests setup-bench setup-package setup-clients setup-page demo serve check quick-tests test test-services test-page clients test-training coverage lint bench bench-queue bench-fleet bench-chaos bench-load bench-cache bench-gpu bench-tiers bench-safety bench-limits bench-pictures bench-page screens fuzz trace declare vendor package clean
+.PHONY: help setup setup-tests setup-bench setup-package setup-clients setup-page demo serve check quick-tests test test-services test-page clients test-training coverage lint bench bench-queue bench-fleet bench-chaos bench-load bench-cache bench-gpu bench-tiers bench-safety bench-credentials bench-limits bench-pictures bench-page screens fuzz trace declare vendor package clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -109,6 +109,9 @@ bench-tiers: setup-tests ## measure the miniature's tiers in turns
 
 bench-safety: setup-tests ## measure what the classifier costs, with its policy off and on in turns
 	$(RUN) -m benchmarks.safety
+
+bench-credentials: setup-tests ## measure what a picture's signature costs
+	$(RUN) -m benchmarks.credentials
 
 bench-pictures: setup-bench ## measure what regions save, and judge the pictures of the miniature
 	$(RUN) -m benchmarks.regions

@@ -76,7 +76,7 @@ def adjusted(client: FlaskClient, light: Worker, image: str, **changes: Any) -> 
 def file_of(client: FlaskClient, image: Mapping[str, Any]) -> bytes:
     answer = client.get(image["url"])
     assert answer.status_code == 200
-    return answer.data
+    return bytes(answer.data)
 
 
 def manifest_of(client: FlaskClient, image: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _huggingface(way: Way) -> Out:
         answer = way.client.post("/models/miniature", json={"inputs": "a red apple"}, headers={"Accept": "image/webp"})
     assert answer.status_code == 200, answer.text
     way.image = way.client.get(f"/v1/images/{answer.headers['X-Image-Id']}").get_json()
-    return answer.data, answer.mimetype
+    return answer.data, str(answer.mimetype)
 
 
 def _adjusted(way: Way) -> Out:

@@ -18,7 +18,7 @@ from qwen_image_studio.credentials import Credentials, Ingredient, made, open_cr
 from qwen_image_studio.credentials.manifest import PAINTED, PAINTED_OVER
 from qwen_image_studio.host.credentials import check_credentials, examine_credentials
 from qwen_image_studio.host.report import Report
-from qwen_image_studio.imaging import encode
+from qwen_image_studio.imaging import Origin, encode
 from qwen_image_studio.settings import Settings
 from tests.support.authority import (
     EMAIL,
@@ -35,7 +35,7 @@ from tests.support.authority import (
 )
 from tests.support.studio import free_port
 
-FACTS = {"prompt": "a 红 cup", "model": "Qwen-Image", "seed": 2**32 - 1, "guidance_scale": 4.5}
+FACTS: Origin = {"prompt": "a 红 cup", "model": "Qwen-Image", "seed": 2**32 - 1, "guidance_scale": 4.5}
 PLAIN = Settings(_env_file=None)
 DEAD = "http://127.0.0.1:{}/"
 

@@ -5,7 +5,7 @@ ones; c2pa's own reader, which trusts it; and authorities that stamp the time, o
 import json
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -29,7 +29,7 @@ EMAIL, TLS, TIME_STAMPING = "1.3.6.1.5.5.7.3.4", "1.3.6.1.5.5.7.3.1", "1.3.6.1.5
 """Purposes of certificates."""
 DAY = timedelta(days=1)
 _PEM = serialization.Encoding.PEM
-KEYS = {
+KEYS: Mapping[str, Callable[[], Any]] = {
     "es256": lambda: ec.generate_private_key(ec.SECP256R1()),
     "es384": lambda: ec.generate_private_key(ec.SECP384R1()),
     "ps256": cache(lambda: rsa.generate_private_key(65537, 2048)),  # which takes a second

@@ -72,7 +72,8 @@ class Credentials:
             return _within(TSA_S, lambda: _signed(self.certificate, data, mime_type, statement, self._tsa_url))
         except (StudioError, TimeoutError) as error:
             self._tsa_rests_until = time.monotonic() + TSA_PAUSE_S
-            _log.warning("STUDIO_C2PA_TSA_URL gave no time-stamp (%s); it is left alone for a minute", error.__cause__ or error)
+            cause = error.__cause__ or error
+            _log.warning("STUDIO_C2PA_TSA_URL gave no time-stamp (%s); it is left alone for a minute", cause)
             return None
 
 
