@@ -14,6 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from pydantic import SecretStr
 
+from qwen_image_studio.contract.layers import ARCHIVE_TYPES, ArchiveFormat
 from qwen_image_studio.contract.words import Prompts
 from qwen_image_studio.credentials.manifest import COMPOSED_OF_PAINTED, PAINTED, PAINTED_OVER
 from qwen_image_studio.jobs import JobStore
@@ -21,9 +22,11 @@ from qwen_image_studio.local.files import paint_to_files
 from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import close_app, create_app
+from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
 from tests.support import ROOT
 from tests.support.authority import actions, active, authority, seen
+from tests.support.layers import offer_layers
 from tests.support.pictures import png
 from tests.support.studio import free_port
 from tests.support.waiting import until
@@ -172,6 +175,25 @@ def _sheet(way: Way) -> Out:
     return file_of(way.client, way.image), way.image["mime_type"]
 
 
+def _layers(kind: ArchiveFormat, mime_type: str) -> Callable[[Way], Out]:
+    def out(way: Way) -> Out:
+        form = {
+            "params": json.dumps({"operation": "layers", "seed": 7, "layers": 2}),
+            "image": (BytesIO(png()), "a.png"),
+        }
+        job = way.client.post("/v1/jobs", data=form).get_json()
+        assert way.worker.run_next(), job
+        way.image = look(way.client, job)["images"][0]
+        answer = way.client.get(f"/v1/jobs/{job['id']}/archive?format={kind}")
+        assert answer.status_code == 200, answer.text
+        if kind is not ArchiveFormat.ZIP:
+            return answer.data, mime_type
+        with zipfile.ZipFile(BytesIO(answer.data)) as archive:
+            return archive.read(archive.namelist()[0]), mime_type
+
+    return out
+
+
 def _comparison(way: Way) -> Out:
     first = way.paint()
     edit = painted(way.client, way.worker, operation="edit", image=first["id"], prefer="model", size=None)
@@ -218,6 +240,9 @@ WAYS: Mapping[str, Callable[[Way], Out]] = {
     "`adjust`, also into another format": _adjusted,
     "the contact sheet of a batch": _sheet,
     "a strip of before and after, `comparison_url`": _comparison,
+    "layers, by their links and in their ZIP": _layers(ArchiveFormat.ZIP, "image/png"),
+    "layers as PSD": _layers(ArchiveFormat.PSD, "image/vnd.adobe.photoshop"),
+    "layers as PPTX": _layers(ArchiveFormat.PPTX, ARCHIVE_TYPES[ArchiveFormat.PPTX]),
     "a file of the shell (`qwen-image-studio generate --output`)": _shell,
     "a thumbnail, `thumbnail_url`": _thumbnail,
     "a preview, `preview_url`, and OpenAI's partial images": _preview,
@@ -239,27 +264,38 @@ def test_the_page_has_each_way_out_once() -> None:
 
 @pytest.mark.parametrize("name", WAYS)
 def test_what_survives_is_what_the_page_says(
-    name: str, client: FlaskClient, worker: Worker, light: Worker, settings: Settings, tmp_path: Path,
+    name: str, client: FlaskClient, parts: Services, light: Worker, settings: Settings, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
+    if name.startswith("layers"):
+        offer_layers(parts.models, monkeypatch)
+    worker = scripted_worker(parts)
     monkeypatch.setenv("STUDIO_C2PA_CERTIFICATE", settings.c2pa_certificate)
     monkeypatch.setenv("STUDIO_C2PA_KEY", settings.c2pa_key.get_secret_value())
     monkeypatch.setenv("STUDIO_ENGINE", "tests.support.engine:open_engine")
     monkeypatch.setenv("STUDIO_DATA_DIR", str(settings.data_dir))
     way = Way(client, worker, light, tmp_path)
     data, mime_type = WAYS[name](way)
-    said = seen(data, mime_type)
     if table()[name] == NONE:
-        assert said is None
+        assert not any(b"jumdc2pa" in part for part in unpacked(data))
+        assert not mime_type.startswith("image/") or mime_type.endswith("photoshop") or seen(data, mime_type) is None
         return
-    manifest = active(said)
+    manifest = active(seen(data, mime_type))
     assert manifest["claim_generator_info"][0]["name"] == "Qwen-Image Studio"
     if table()[name] == AS_STORED:
         assert hashlib.sha256(data).hexdigest() == way.image["sha256"] != way.image["unsigned_sha256"]
-        assert actions(manifest)[0]["digitalSourceType"] == PAINTED
+        assert actions(manifest)[-1]["digitalSourceType"] in {PAINTED, PAINTED_OVER}
     else:
         assert table()[name] == ANEW
         assert actions(manifest)[-1]["action"] in {"c2pa.created", "c2pa.edited", "c2pa.placed"}
+
+
+def unpacked(data: bytes) -> list[bytes]:
+    """A file, or what is in a document that is a ZIP."""
+    if not data.startswith(b"PK"):
+        return [data]
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        return [archive.read(name) for name in archive.namelist()]
 
 
 # -- what is said --------------------------------------------------------------------------------------------------

@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from sqlalchemy import update
 
 from qwen_image_studio.contract.errors import CannotServe, StudioError
 from qwen_image_studio.contract.words import LIGHT_DEVICE, WorkerState
+from qwen_image_studio.database.tables import images
 from qwen_image_studio.gallery import Gallery, open_gallery
 from qwen_image_studio.gallery.local import LocalStore
 from qwen_image_studio.gallery.names import INSTALLATION_KEY
@@ -32,6 +34,7 @@ from qwen_image_studio.jobs import JobStore, StoredImage, WorkerReport
 from qwen_image_studio.jobs.store import open_store
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.processes import lock
+from tests.support.authority import authority
 
 OWNER = "tests"
 
@@ -100,6 +103,23 @@ def test_what_is_restored_is_what_was_there(kept: Kept, tmp_path: Path, empty: S
     assert again.gallery.linked(link) == kept.gallery.open(picture.key), "links go on opening"
     assert again.store.forgetting.installation() == kept.store.forgetting.installation()
     assert (empty.data_dir / "secret_key").stat().st_mode & 0o077 == 0
+
+
+def test_of_signed_pictures_both_hashes_come_along_and_the_key_does_not(
+    kept: Kept, tmp_path: Path, empty: Settings
+) -> None:
+    keys = authority().issue().files(kept.settings.data_dir)  # where a backup takes some files from
+    signs = kept_in(kept.settings.data_dir, **keys)
+    picture = signs.add("white")
+    with signs.store.database.writing() as connection:
+        of_picture = update(images).where(images.c.id == picture.id)
+        connection.execute(of_picture.values(unsigned_sha256="ab" * 32))
+    back_up(signs.settings, tmp_path / "backup")
+    restore(empty, tmp_path / "backup")
+    again = kept_in(empty.data_dir).store.images.get(picture.id)
+    assert (again.sha256, again.unsigned_sha256) == (picture.sha256, "ab" * 32)
+    files = [path for path in (tmp_path / "backup").rglob("*") if path.is_file()]
+    assert not [path for path in files if b"PRIVATE KEY" in path.read_bytes()]
 
 
 def test_a_backup_is_for_its_owner_and_sha256sum(folder: Path) -> None:

@@ -82,6 +82,14 @@ def test_what_made_a_picture_is_said() -> None:
     assert created["parameters"]["qwen_image_studio"] == FACTS
 
 
+@pytest.mark.parametrize("prompt", ["half a pair \ud83d", "nothing \0 within", "“quoted” \\ {braces}\n" * 900])
+def test_any_prompt_can_be_signed(prompt: str) -> None:
+    file = credentials().signed(plain(), "image/png", made({**FACTS, "prompt": prompt}, paints=True)).data
+    [created] = actions(active(seen(file, "image/png")))
+    signed_prompt = created["parameters"]["qwen_image_studio"]["prompt"]
+    assert signed_prompt == prompt.encode("utf-8", "backslashreplace").decode()
+
+
 def test_inputs_keep_their_own_credentials_and_are_told_apart() -> None:
     signer = credentials()
     inputs = [Ingredient(signed(signer, OutputFormat.WEBP), "image/webp"), *2 * [Ingredient(plain(), "image/png")]]

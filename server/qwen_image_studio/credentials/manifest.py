@@ -44,7 +44,7 @@ def made(facts: Origin, inputs: Sequence[Ingredient] = (), *, paints: bool, has_
     `has_mask` the last input is the mask that said where the picture may change.
     """
     by_ai = "model" in facts
-    action: dict[str, Any] = {"parameters": {FACTS: dict(facts)}}
+    action: dict[str, Any] = {"parameters": {FACTS: {name: _plain(fact) for name, fact in facts.items()}}}
     if paints and by_ai:
         action["softwareAgent"] = {"name": str(facts["model"])}
     if not inputs:
@@ -67,6 +67,11 @@ def composed(pictures: Sequence[Ingredient], *, by_ai: bool) -> Statement:
     placed = {"action": "c2pa.placed", "parameters": {"ingredientIds": [about["label"] for about, _ in named]}}
     created = {"action": "c2pa.created", "digitalSourceType": _composed_type(by_ai=by_ai)}
     return Statement(_manifest(created, *([placed] if named else [])), named)
+
+
+def _plain(fact: str | int | float) -> str | int | float:
+    """Return a fact as it can be signed; half a surrogate pair, which has no UTF-8, as the file's metadata has it."""
+    return fact.encode("utf-8", "backslashreplace").decode() if isinstance(fact, str) else fact
 
 
 def _composed_type(*, by_ai: bool) -> str:
