@@ -127,11 +127,11 @@ class _OpenAI(PaintRequest):
             names -= {"style"}
         painters, ways = list(self._painters(models)), self._ways(operation)
         able = [each for each in painters if any(paints(each, way, self.background) for way in ways)]
-        if painters and not able:
+        if self.background is Background.TRANSPARENT and painters and not able:
             names -= {"background"}
             named = None if self.model is None or self.model_of_another is not None else painters[0]
             why = why_opaque(named, ways, models)
-            self._reading.append(f"background {self.background.value} was painted opaque, since {why}.")
+            self._reading.append(f"background transparent was painted opaque, since {why}.")
         params = self.model_dump(mode="json", exclude_unset=True, include=names)
         if self.output_compression is not None:
             params["output_quality"] = max(1, self.output_compression)
