@@ -13,11 +13,11 @@ from qwen_image_studio.contract.fields import Cell
 from qwen_image_studio.contract.sheets import as_csv, harmless
 from qwen_image_studio.contract.words import Review, State
 from qwen_image_studio.gallery.gallery import Gallery
-from qwen_image_studio.imaging.documents import layer_name
+from qwen_image_studio.imaging.documents import layer_stem
 from qwen_image_studio.jobs import Job, JobStore, StoredImage
 
 _OF_PIECE = ("channel", "language", "headline", "subline")
-_ALONE, _RECOMPOSED = "image", "recomposed"
+_ALONE = "image"
 _COLUMNS = ("row", "state", "files", "job_id", "image_id", "seed", "error")
 
 
@@ -107,8 +107,7 @@ def _named(stem: str, images: Sequence[StoredImage]) -> Iterator[tuple[str, Stor
     for number, image in enumerate(images, start=1):
         kind = image.mime_type.partition("/")[2].replace("jpeg", "jpg")
         if is_apart:
-            name = _RECOMPOSED if image.layer is None else f"{number:02d}-{layer_name(image.layer)}"
-            name = name.lower().replace(" ", "-")
+            name = layer_stem(image.layer)
             yield f"{name}.{kind}" if stem == _ALONE else f"{stem}-{name}.{kind}", image
         else:
             yield f"{stem}.{kind}" if len(images) == 1 else f"{stem}-{number}.{kind}", image

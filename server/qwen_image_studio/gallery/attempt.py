@@ -63,7 +63,7 @@ class Attempt:
         """
         number, image, files = len(self.stored), painted.image, self._gallery.files
         keys = attempt_keys(self._lease, self._lease.token, number, plan.output_format.value)
-        layer = plan.layer_of(number) if isinstance(plan, PaintPlan) else None
+        layer = plan.layer_of(number)
         made_from = self._gallery.noted(origin_of(plan, painted.seed, before, layer))
         shown = self._label.on(image) if isinstance(plan, PaintPlan) else image
         plain = self._encoded(shown, plan.output_format, made_from, plan.output_quality)

@@ -25,6 +25,13 @@ LEAST_EMU = 914_400
 """Shortest side that a slide may have; the longest is 56 times as long, and no image that is taken is so long."""
 
 
+def layer_stem(layer: int | None) -> str:
+    """Return the name of a layer's file without its ending, by which files stand in order; of None, that of the
+    recomposed picture.
+    """
+    return "recomposed" if layer is None else f"{layer + 1:02d}-{layer_name(layer).lower().replace(' ', '-')}"
+
+
 @cache
 def can_make(kind: ArchiveFormat) -> bool:
     """Return whether the package for a kind of document is here; a ZIP needs none."""

@@ -1,24 +1,26 @@
 """Operations from the shell: from files to files, without a server."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from qwen_image_studio.contract.errors import StudioError
-from qwen_image_studio.contract.words import OutputFormat
+from qwen_image_studio.contract.errors import StudioError, refusal
+from qwen_image_studio.contract.layers import ArchiveFormat
+from qwen_image_studio.contract.words import Operation, OutputFormat
 from qwen_image_studio.credentials import Ingredient
 from qwen_image_studio.gallery.attempt import origin_of, statement_on
 from qwen_image_studio.imaging import Origin, encode
+from qwen_image_studio.imaging.documents import can_make, document, layer_stem
 from qwen_image_studio.imaging.opening import read_header
 from qwen_image_studio.local.loras import with_files
 from qwen_image_studio.local.studio import LocalStudio
 from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.operations.request import validated
 from qwen_image_studio.planning.engine import Painted
-from qwen_image_studio.planning.plan import PaintPlan
+from qwen_image_studio.planning.plan import PaintPlan, Plan
 from qwen_image_studio.prompts.filling import check_job, fill
 from qwen_image_studio.prompts.table import of_row, read_file, read_table
 from qwen_image_studio.recipe import MASK, Input, Prepared, Upload, check_files
@@ -42,11 +44,46 @@ def paint_to_files(
     if not output.parent.is_dir():
         raise StudioError("invalid_value", f"{output.parent} is not a folder; make it first.", param="output")
     studio, asked = _open_studio(options)
-    lines, warnings = _paint(studio, {**asked, "operation": operation}, inputs, output, mask)
+    asked |= {"operation": operation, "output_format": _FORMATS[output.suffix.lower()]}
+    _told(*_paint(studio, asked, inputs, _numbered(output), mask))
+
+
+def layers_to_files(image: Path, folder: Path, documents: Sequence[str], options: dict[str, Any]) -> None:
+    """Take an image apart into files of a folder, which is made: one for each layer, one of what they make together,
+    and the `documents` (psd, pptx) that are asked for.
+
+    `options` are the contract's parameters by name; None stands for one left out. Raises StudioError and CannotServe.
+    """
+    for kind in map(ArchiveFormat, documents):
+        if not can_make(kind):
+            raise refusal("document", f"{kind.value} needs pip install 'qwen-image-studio[design]'; or leave it out")
+
+    studio, asked = _open_studio(options)
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+
+    def path_of(number: int, plan: Plan) -> Path:
+        written.append(folder / f"{layer_stem(plan.layer_of(number))}.{plan.output_format.value}")
+        return written[-1]
+
+    _told(*_paint(studio, {**asked, "operation": Operation.LAYERS}, [image], path_of))
+    for kind in documents:
+        path = folder / f"layers.{kind}"
+        path.write_bytes(document(kind, [_read(each) for each in written], studio.label.producer))
+        click.echo(path)
+
+
+def _told(lines: Sequence[str], warnings: Sequence[str]) -> None:
+    """Print a line for each file, and the warnings."""
     for line in lines:
         click.echo(line)
     for warning in warnings:
         click.echo(f"Note: {warning}", err=True)
+
+
+def _numbered(output: Path) -> Callable[[int, Plan], Path]:
+    """Return the function that names the file of each picture: `output`, or of several a numbered one beside it."""
+    return lambda number, plan: output if plan.images == 1 else output.with_stem(f"{output.stem}-{number}")
 
 
 def batch_to_files(operation: str, table: Path, folder: Path, name: str, options: dict[str, Any]) -> None:
@@ -76,7 +113,8 @@ def batch_to_files(operation: str, table: Path, folder: Path, name: str, options
             with of_row(number - 1):
                 filled = fill(job, row)
                 inputs = [table.parent / file for file in _listed(filled.pop("image", None))]
-                lines, _ = _paint(studio, filled, inputs, output)
+                filled["output_format"] = _FORMATS[name]
+                lines, _ = _paint(studio, filled, inputs, _numbered(output))
         except StudioError as error:
             failed += 1
             click.echo(f"Error: {error.message}", err=True)
@@ -88,10 +126,16 @@ def batch_to_files(operation: str, table: Path, folder: Path, name: str, options
 
 
 def _paint(
-    studio: LocalStudio, asked: dict[str, Any], inputs: Sequence[Path], output: Path, mask: Path | None = None
+    studio: LocalStudio,
+    asked: dict[str, Any],
+    inputs: Sequence[Path],
+    path_of: Callable[[int, Plan], Path],
+    mask: Path | None = None,
 ) -> tuple[list[str], list[str]]:
-    """Paint one request to a file, or to several numbered ones; return a line for each file, and the warnings."""
-    request = validated({**asked, "output_format": _FORMATS[output.suffix.lower()]})
+    """Paint one request to the file that `path_of` names for each picture, by its number from 0 and the plan; return a
+    line for each file, and the warnings.
+    """
+    request = validated(asked)
     uploads = [Upload(str(path), _read(path)) for path in inputs]
     uploads += [] if mask is None else [Upload(MASK, _read(mask))]
     prepared = studio.prepare(request, uploads)
@@ -99,22 +143,27 @@ def _paint(
     lines = []
     with click.progressbar(length=plan.all_steps, label=label, file=sys.stderr) as bar:
         for number, painted in enumerate(studio.paint(prepared, _Progress(bar, label).report)):
-            path = output if plan.images == 1 else output.with_stem(f"{output.stem}-{number}")
-            told = _write(path, painted, prepared, studio, uploads)
+            path = path_of(number, plan)
+            told = _write(path, painted, prepared, studio, uploads, plan.layer_of(number))
             lines.append(_line(path, painted))
             warnings += [warning for warning in (*painted.warnings, *told) if warning not in warnings]
     return lines, warnings
 
 
 def _write(
-    path: Path, painted: Painted, prepared: Prepared, studio: LocalStudio, uploads: Sequence[Upload]
+    path: Path,
+    painted: Painted,
+    prepared: Prepared,
+    studio: LocalStudio,
+    uploads: Sequence[Upload],
+    layer: int | None,
 ) -> list[str]:
     """Write the picture as a whole or not at all, since an existing file counts as done; return warnings about its
     signature.
     """
     label, credentials = studio.label, studio.credentials
     before: Origin = prepared.inputs[0].origin if prepared.inputs else {}
-    made_from = origin_of(prepared.plan, painted.seed, before)
+    made_from = origin_of(prepared.plan, painted.seed, before, layer)
     # The suffix of the file decides the format, whatever an instruction says.
     output_format = _FORMATS[path.suffix.lower()]
     quality = prepared.plan.output_quality

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
 from PIL import Image, ImageOps
 
@@ -21,6 +21,7 @@ from qwen_image_studio.models.licences import accepted, offered_tiers
 from qwen_image_studio.models.loras import offered
 from qwen_image_studio.models.served import offering
 from qwen_image_studio.models.table import MODELS, find_model, not_offered
+from qwen_image_studio.operations.layers import LAYERS
 from qwen_image_studio.operations.request import validated
 from qwen_image_studio.painting.qwen import QwenEngine
 from qwen_image_studio.planning.engine import Report, silent
@@ -32,7 +33,29 @@ Pictures = Image.Image | list[Image.Image]
 """One picture, or a list of them where more than one was asked for."""
 
 
-class Drawing(TypedDict, total=False):
+class Apart(NamedTuple):
+    """A picture that was taken apart."""
+
+    layers: list[Image.Image]
+    """Pictures in RGBA that lie one on the other, the backmost first."""
+    recomposed: Image.Image
+    """What they make together."""
+
+
+class Steering(TypedDict, total=False):
+    """Options of all that a model does."""
+
+    negative_prompt: str | None
+    num_inference_steps: int | None
+    guidance_scale: float | None
+    seed: int | None
+    tier: Literal["quality", "balanced", "turbo", "draft"]
+    """How fast, and how good; what each is, says ``studio.model.tiers``."""
+    loras: str | Sequence[str | Mapping[str, Any]]
+    """LoRAs by name, each with its scale or without: ``"ink:0.8"``, or ``[{"name": "ink", "scale": 0.8}]``."""
+
+
+class Drawing(Steering, total=False):
     """Options of every way of painting."""
 
     template: str
@@ -40,15 +63,7 @@ class Drawing(TypedDict, total=False):
     slots: Mapping[str, str]
     """What stands in the template's slots."""
     language: Literal["en", "zh"]
-    negative_prompt: str | None
-    num_inference_steps: int | None
-    guidance_scale: float | None
-    seed: int | None
     num_images: int
-    tier: Literal["quality", "balanced", "turbo", "draft"]
-    """How fast, and how good; what each is, says ``studio.model.tiers``."""
-    loras: str | Sequence[str | Mapping[str, Any]]
-    """LoRAs by name, each with its scale or without: ``"ink:0.8"``, or ``[{"name": "ink", "scale": 0.8}]``."""
 
     background: Literal["auto", "opaque", "transparent"]
     """What lies behind what is painted: nothing where it is transparent, with a model that can."""
@@ -72,6 +87,7 @@ class QwenImageGenerator:
         blue = studio.edit(red, prompt="make it blue")  # with a model that edits
         cat = studio.inpaint(red, region=(0.3, 0.3, 0.4, 0.4), prompt="put a cat there")
         wide = studio.outpaint(red, aspect_ratio="16:9")
+        apart = studio.layers(red, layers=3)  # with a model that does so: apart.layers, and apart.recomposed
         four = studio.generate(prompt="a red apple", num_images=4)  # a list
 
     The pictures are PIL images; the ``info`` of each has prompt, seed, model, tier, warnings and compute_saved.
@@ -204,6 +220,26 @@ class QwenImageGenerator:
         how = {"strength": strength, "prompt_kind": prompt_kind}
         asked = {**_contract(options), **sides, **shape, **how, "prompt": prompt}
         return self._paint(callback, [image], operation=Operation.OUTPAINT, **asked)
+
+    def layers(
+        self,
+        image: Image.Image,
+        *,
+        layers: int = LAYERS,
+        resolution: Literal[640, 1024] | None = None,
+        prompt: str = "",
+        callback: Report = silent,
+        **options: Unpack[Steering],
+    ) -> Apart:
+        """Take an image apart into layers with transparency, 2 to 8 of them, with a model that does so.
+
+        `resolution` is the side of a square with the area at which that is done, and `prompt` what the image shows; the
+        layers have the image's size.
+        """
+        how = {"layers": layers, "resolution": resolution, "prompt": prompt}
+        made = self._paint(callback, [image], operation=Operation.LAYERS, **_contract(options), **how)
+        *apart, recomposed = _listed(made)
+        return Apart(apart, recomposed)
 
     def _paint(
         self, callback: Report, images: Sequence[Image.Image], mask: Image.Image | None = None, **asked: Any

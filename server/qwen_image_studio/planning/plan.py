@@ -123,6 +123,10 @@ class _Plan(BaseModel):
         """Return the number of steps that are done once so many images are there."""
         return self.all_steps * images // self.images
 
+    def layer_of(self, number: int) -> int | None:
+        """Return which layer an image is, by its number, from 0 for the backmost; None for all other images."""
+        return None
+
 
 class PaintPlan(_Plan):
     """A painting by a model."""
