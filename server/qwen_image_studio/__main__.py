@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from qwen_image_studio import __version__
 from qwen_image_studio.commands.keys import keys, person
+from qwen_image_studio.commands.layers import layers
 from qwen_image_studio.commands.log import log
 from qwen_image_studio.commands.move import move
 from qwen_image_studio.commands.review import review
@@ -30,8 +31,8 @@ from qwen_image_studio.gallery import open_gallery
 from qwen_image_studio.gallery.pruning import prune as prune_old
 from qwen_image_studio.host.supervise import serve as run_server
 from qwen_image_studio.jobs.store import open_store
-from qwen_image_studio.local.files import batch_to_files, layers_to_files, paint_to_files
-from qwen_image_studio.local.options import layers_options, painting_options, part_options, region, roles_option
+from qwen_image_studio.local.files import batch_to_files, paint_to_files
+from qwen_image_studio.local.options import painting_options, part_options, region, roles_option
 from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.recipe import check_files
 from qwen_image_studio.settings import Settings
@@ -49,7 +50,7 @@ def cli() -> None:
     """Qwen-Image Studio: a self-hosted image server for Dify and for any HTTP client."""
 
 
-for _group in (keys, person, usage, webhooks, safety, review, log, weights, move):
+for _group in (keys, person, usage, webhooks, safety, review, log, weights, move, layers):
     cli.add_command(_group)
 
 
@@ -208,14 +209,6 @@ def edit(prompt: str, images: tuple[Path, ...], output: Path, **options: Any) ->
 def inpaint(prompt: str, images: tuple[Path, ...], mask: Path | None, output: Path, **options: Any) -> None:
     """Change a part of an image as PROMPT says, and no pixel beyond it, without a server."""
     paint_to_files("inpaint", images, output, {"prompt": prompt, **options}, mask)
-
-
-@cli.command()
-@click.argument("image", type=_FILE)
-@layers_options
-def layers(image: Path, folder: Path, documents: tuple[str, ...], **options: Any) -> None:
-    """Take IMAGE apart into layers with transparency, without a server."""
-    layers_to_files(image, folder, documents, options)
 
 
 @cli.command()

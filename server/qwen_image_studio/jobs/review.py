@@ -123,9 +123,10 @@ class Reviews:
 
 def _judged_with(connection: Connection, image: Row[Any]) -> ColumnElement[bool]:
     """Return the condition on the images that a verdict on this one is about: itself, or all layers of a picture."""
+    is_one: ColumnElement[bool] = images.c.id == image.id
     if image.job_id is None or connection.scalar(_HAS_LAYERS, {"job_id": image.job_id}) is None:
-        return images.c.id == image.id
-    return images.c.job_id == image.job_id
+        return is_one
+    return is_one | (images.c.job_id == image.job_id)
 
 
 def reviewer(caller: Caller, user: str | None) -> str:

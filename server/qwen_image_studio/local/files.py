@@ -54,9 +54,9 @@ def layers_to_files(image: Path, folder: Path, documents: Sequence[str], options
 
     `options` are the contract's parameters by name; None stands for one left out. Raises StudioError and CannotServe.
     """
-    for kind in map(ArchiveFormat, documents):
-        if not can_make(kind):
-            raise refusal("document", f"{kind.value} needs pip install 'qwen-image-studio[design]'; or leave it out")
+    for kind in documents:
+        if not can_make(ArchiveFormat(kind)):
+            raise refusal("document", f"{kind} needs pip install 'qwen-image-studio[design]'; or leave it out")
 
     studio, asked = _open_studio(options)
     folder.mkdir(parents=True, exist_ok=True)

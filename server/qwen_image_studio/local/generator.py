@@ -236,8 +236,8 @@ class QwenImageGenerator:
         `resolution` is the side of a square with the area at which that is done, and `prompt` what the image shows; the
         layers have the image's size.
         """
-        how = {"layers": layers, "resolution": resolution, "prompt": prompt}
-        made = self._paint(callback, [image], operation=Operation.LAYERS, **_contract(options), **how)
+        asked = {**_contract(options), "layers": layers, "resolution": resolution, "prompt": prompt}
+        made = self._paint(callback, [image], operation=Operation.LAYERS, **asked)
         *apart, recomposed = _listed(made)
         return Apart(apart, recomposed)
 
