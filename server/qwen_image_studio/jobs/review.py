@@ -126,7 +126,8 @@ def _judged_with(connection: Connection, image: Row[Any]) -> ColumnElement[bool]
     is_one: ColumnElement[bool] = images.c.id == image.id
     if image.job_id is None or connection.scalar(_HAS_LAYERS, {"job_id": image.job_id}) is None:
         return is_one
-    return is_one | (images.c.job_id == image.job_id)
+    of_picture: ColumnElement[bool] = images.c.job_id == image.job_id
+    return of_picture
 
 
 def reviewer(caller: Caller, user: str | None) -> str:
