@@ -9,7 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from qwen_image_studio.contract.limits import KeyLimits, Limits
-from qwen_image_studio.contract.words import Scope
+from qwen_image_studio.contract.words import MAX_INPUTS, Scope
 from qwen_image_studio.guard.keys import KeyStore
 from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.settings import Settings
@@ -291,8 +291,8 @@ def test_a_link_takes_no_more_pictures_than_its_jobs_can_use(
     def send() -> Any:
         return guest.post("/v1/images", data={"image": (BytesIO(png()), "a.png")}, headers=OWN_PAGE)
 
-    answers = [send() for _ in range(6)]
-    assert {answer.status_code for answer in answers[:2]} == {201}
+    answers = [send() for _ in range(MAX_INPUTS + 1)]
+    assert {answer.status_code for answer in answers[:-1]} == {201}
     assert_refused(answers[-1], 429, "quota_exceeded", "image")
 
 
