@@ -11,6 +11,8 @@ from PIL import Image
 
 from qwen_image_studio.contract.adjustments import Rotate
 from qwen_image_studio.contract.loras import LoraUse
+from qwen_image_studio.contract.references import ReferenceRole, Role
+from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import OutputFormat, Policy, Precision, Prompts, Tier, Way
 from qwen_image_studio.imaging.pixels import digest
 from qwen_image_studio.imaging.received import stored_form
@@ -54,6 +56,9 @@ PAINTING: Mapping[str, Any] = {
     "place": (0, 0, 8, 8),
     "passes": (Pass(window=(0, 0, 8, 8), width=8, height=8),),
     "feather": 4,
+    "background": Background.TRANSPARENT,
+    "layers": 3,
+    "roles": (ReferenceRole(role=Role.STYLE),),
 }
 """Another value of each field of a painting's plan."""
 ADJUSTING: Mapping[str, Any] = {

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from tests.support.authority import (
     seen,
     self_signed,
 )
+from tests.support.loopback import LoopbackServer
 from tests.support.studio import free_port
 
 FACTS: Origin = {"prompt": "a 红 cup", "model": "Qwen-Image", "seed": 2**32 - 1, "guidance_scale": 4.5}
@@ -270,22 +272,40 @@ def test_an_authority_stamps_the_time_of_a_signature(tmp_path: Path) -> None:
     assert healthy
 
 
-def test_a_dead_authority_loses_no_picture_and_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_authority_loses_no_picture() -> None:
     signer = credentials(c2pa_tsa_url=DEAD.format(free_port()))
     file = signer.signed(plain(), "image/png", made(FACTS, paints=True))
     assert file.warning is not None
     assert f"until the certificate ends, on {signer.certificate.ends:%Y-%m-%d}" in file.warning
     assert "time" not in active(seen(file.data, "image/png"))["signature_info"]
-
-    def asked(*_: object) -> bytes:
-        raise AssertionError("it was asked again")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(signing, "_within", asked)
-        assert signer.signed(plain(), "image/png", made(FACTS, paints=True)).warning == file.warning
     told, healthy = _doctor(authority().issue().settings(PLAIN, c2pa_tsa_url=DEAD.format(free_port())))
     assert not healthy
     assert "the time-stamping authority does not answer" in told
+
+
+class _Refusing(LoopbackServer):
+    """An authority that stamps nothing, and counts who asks."""
+
+    asked = 0
+
+    def handle(self, handler: BaseHTTPRequestHandler) -> None:
+        """Refuse."""
+        handler.rfile.read(int(handler.headers["Content-Length"]))
+        self.asked += 1
+        handler.send_error(503)
+
+
+def test_an_authority_that_refuses_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    with _Refusing() as refusing:
+        signer = credentials(c2pa_tsa_url=refusing.url)
+        warnings = {signer.signed(plain(), "image/png", made(FACTS, paints=True)).warning for _ in range(3)}
+        assert len(warnings) == refusing.asked == 1
+        monkeypatch.setattr(signing, "TSA_PAUSE_S", -1.0)
+        signer = credentials(c2pa_tsa_url=refusing.url)
+        for _ in range(2):
+            signer.signed(plain(), "image/png", made(FACTS, paints=True))
+        assert refusing.asked == 3
+    assert None not in warnings
 
 
 def test_a_silent_authority_is_waited_for_so_long_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +317,7 @@ def test_a_silent_authority_is_waited_for_so_long_and_no_longer(monkeypatch: pyt
     active(seen(file.data, "image/png"))
 
 
-def test_what_is_wrong_beside_the_authority_is_no_matter_of_time(tmp_path: Path) -> None:
+def test_what_is_wrong_beside_the_authority_is_no_matter_of_time() -> None:
     signer = credentials(c2pa_tsa_url=DEAD.format(free_port()))
     with pytest.raises(StudioError, match="could not be signed"):
         signer.signed(b"no picture", "image/png", made(FACTS, paints=True))
