@@ -1,44 +1,20 @@
 """Everybody can use the page: with a reader, by keys alone, with little motion, on a small phone, by thumb."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from tests.page.support.node import module
+from tests.page.support.axe import grave
 from tests.page.support.opening import PHONE, Language, Opener, Theme, sidewise
 from tests.page.support.screens import go, said, screens, settle
 from tests.page.support.studios import Hold, OwnStudio
 
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-GRAVE = {"serious", "critical"}
-RUN = "(rules) => axe.run(document, {runOnly: rules, resultTypes: ['violations'], preload: false})"
-"""Without a look into style sheets, for which axe writes some of its own, against the policy."""
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 THEMES: tuple[Theme, ...] = ("light", "dark")
 NARROW = (360, 740)
 THUMB = 40
 """Least width and height of what is tapped, in pixels."""
-
-
-@cache
-def axe() -> str:
-    """axe-core's script; an evaluation of the debugger goes past the page's policy."""
-    return module("axe-core/axe.min.js").read_text(encoding="utf-8")
-
-
-def grave(page: Page) -> list[str]:
-    """What axe finds in a page that is worse than moderate."""
-    if not page.evaluate("() => 'axe' in window"):
-        page.evaluate(f"() => {{ {axe()} }}")
-    found = page.evaluate(RUN, RULES)
-    return [
-        f"{rule['id']} ({rule['impact']}): {node['target']} {node['html'][:160]}"
-        for rule in found["violations"]
-        if rule["impact"] in GRAVE
-        for node in rule["nodes"]
-    ]
 
 
 def told(found: Mapping[str, Sequence[str]]) -> str:

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from tests.page.support.opening import Opener
 from tests.page.support.screens import settle
-from tests.page.support.studios import Hold
+from tests.page.support.studios import Hold, OwnStudio
 from tests.support import ROOT
 from tests.support.studio import Studio
 
@@ -83,6 +83,20 @@ def test_edit_and_compare(open_page: Opener, pictures: list[str]) -> None:
     page.keyboard.press("Control+Enter")
     expect(page.get_by_role("group", name="Result").get_by_role("button", name="Keep")).to_be_visible()
     taken(page, "compare")
+
+
+def test_layers(open_page: Opener, own_studio: OwnStudio) -> None:
+    server = own_studio(settings={"models": "miniature,miniature-layered"})
+    prompt = "a red apple on a blue background"
+    picture = server.finished(server.submit(prompt=prompt, tier=TIER, seed=0)["id"])["images"][0]["id"]
+    page = open_page(f"#/edit/{picture}", studio=server)
+    page.get_by_role("button", name="Take apart").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Take apart").click()
+    expect(dialog.locator("canvas")).to_have_attribute("data-shown", "0 1 2 3")
+    dialog.get_by_role("checkbox", name="Background").uncheck()
+    expect(dialog.locator("canvas")).to_have_attribute("data-shown", "1 2 3")
+    taken(page, "layers")
 
 
 def test_gallery(open_page: Opener, pictures: list[str]) -> None:

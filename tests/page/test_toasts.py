@@ -1,5 +1,6 @@
 """What is said in passing stands in front of everything, and can be closed."""
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.page.support.opening import Opener
@@ -7,9 +8,15 @@ from tests.page.support.studios import SMALL
 from tests.support.studio import Studio
 
 
-def test_what_is_said_while_a_dialog_is_open_is_in_front_of_it(open_page: Opener, scripted: Studio) -> None:
-    image = scripted.finished(scripted.submit(**SMALL)["id"])["images"][0]["id"]
-    page = open_page(f"#/gallery/{image}", studio=scripted, lost=True)
+@pytest.fixture(scope="module")
+def studio(scripted: Studio) -> Studio:
+    """A server that starts in a second."""
+    return scripted
+
+
+def test_what_is_said_while_a_dialog_is_open_is_in_front_of_it(open_page: Opener, studio: Studio) -> None:
+    image = studio.finished(studio.submit(**SMALL)["id"])["images"][0]["id"]
+    page = open_page(f"#/gallery/{image}", lost=True)
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("button", name="Delete")).to_be_visible()
     page.context.set_offline(True)

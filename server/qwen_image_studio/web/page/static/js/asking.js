@@ -33,6 +33,7 @@ export const EMPTY = {
   loras: /** @type {Record<string, string>} */ ({}),
   style: "",
   format: "png",
+  background: "auto",
   strength: 0.6,
   brief: "",
   product: "",
@@ -44,10 +45,11 @@ export const EMPTY = {
   saveAs: "",
 };
 
-/** Return the model that a form paints with: the one that it names, else the server's first that does it. @param {Form} form @param {any[]} models @param {string} [operation] */
+/** Return the model that a form paints with: the one that it names, else the server's first that does it, transparent where that is wanted. @param {Form} form @param {any[]} models @param {string} [operation] */
 export function modelOf(form, models, operation = "generate") {
   const able = models.filter((model) => model.operations.includes(operation));
-  return able.find((model) => model.id === form.model) ?? able[0] ?? null;
+  const clear = form.background === "transparent" && able.find((model) => model.transparency.includes(operation));
+  return able.find((model) => model.id === form.model) ?? (clear || able[0]) ?? null;
 }
 
 /** Return the tier that a form paints at: the one that it names, where the model has it. @param {Form} form @param {any} model */

@@ -69,7 +69,7 @@ export function Speed() {
 
 const SETTINGS = () => import("./settings.js");
 /** Fields that are folded away. */
-const FOLDED = ["seed", "keepOut", "steps", "guidance", "model", "loras", "style", "format", "size", "strength"];
+const FOLDED = ["seed", "keepOut", "steps", "guidance", "model", "loras", "style", "format", "background", "size", "strength"];
 
 /** All that most people never open. */
 export function Settings() {

@@ -1,5 +1,6 @@
 /** One picture with all that is known of it, and what can be done with it. */
 import { ApiError, request, shareable } from "./api.js";
+import { Layered, TakeApart } from "./apart.js";
 import { rowPictures } from "./batch.js";
 import { fileName } from "./choice.js";
 import { Compare } from "./compare.js";
@@ -9,7 +10,7 @@ import { drop, entries, hasMore, readOn } from "./listing.js";
 import { Look } from "./look.js";
 import { go, href } from "./router.js";
 import { can, cancelJob, isGuest, jobs, onEvent } from "./store.js";
-import { Button, confirm, copy, Dialog, html, Icon, isTyping, question, Segments, t, useEffect, useRef, useSignal } from "./ui.js";
+import { Button, confirm, copy, Dialog, html, Icon, isTyping, Segments, t, useEffect, useRef, useSignal } from "./ui.js";
 
 /** @typedef {import("./types.js").ListedImage} ListedImage */
 /** @typedef {import("./types.js").JobView} JobView */
@@ -76,7 +77,7 @@ export function Detail({ id, batch, onClose }) {
   const keys = useRef((/** @type {KeyboardEvent} */ _) => {});
   keys.current = (event) => {
     const isSlider = event.target instanceof HTMLElement && event.target.matches("[type=range], [type=radio]");
-    if (event.defaultPrevented || isTyping(event) || isSlider || question.value || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.defaultPrevented || isTyping(event) || isSlider || document.querySelectorAll("dialog[open]").length > 1 || event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.key === "ArrowLeft") step(-1);
     else if (event.key === "ArrowRight") step(1);
     else return;
@@ -120,7 +121,7 @@ function show(id, batch) {
 
 /** The picture, alone or with the one it was made from. @param {{image: ListedImage, known?: Known, onSwipe: (by: 1 | -1) => void, onStale: () => void}} props */
 function Stage({ image, known: all, onSwipe, onStale }) {
-  const compared = useSignal(false);
+  const chosen = useSignal("");
   const retried = useRef("");
   const before = all?.ancestors.find((each) => each.id === image.parent_ids[0]);
   const place = before && all ? placeOf(before, image, all.job) : null;
@@ -129,13 +130,21 @@ function Stage({ image, known: all, onSwipe, onStale }) {
     retried.current = image.id; // its link may have run out
     onStale();
   };
-  const both = compared.value && before && place;
+  const job = image.operation === "layers" ? all?.job : null;
+  const usual = job && image.layer === null ? "layers" : "one"; // what layers make together is shown as them
+  const views = [
+    { value: "one", label: t("gallery.alone"), icon: "image" },
+    ...(place ? [{ value: "both", label: t("gallery.compare"), icon: "columns-2" }] : []),
+    ...(job ? [{ value: "layers", label: t("gallery.layers"), icon: "layers" }] : []),
+  ];
+  const view = views.some((each) => each.value === chosen.value) ? chosen.value : usual;
   return html`<div class="detail-stage">
-    ${both
+    ${view === "layers" && job
+      ? html`<${Layered} job=${job} />`
+      : view === "both" && before && place
       ? html`<div class="detail-both"><div style=${{ "--ratio": String(image.width / image.height) }}><${Compare} before=${before.url} after=${image.url} width=${image.width} height=${image.height} place=${place} alt=${alt({ image })} /></div></div>`
       : html`<${Look} id=${image.id} src=${image.url} thumbnail=${image.thumbnail_url} width=${image.width} height=${image.height} alt=${alt({ image })} onSwipe=${onSwipe} onError=${stale} />`}
-    ${place && html`<div class="detail-views"><${Segments} hideLabel label=${t("gallery.view")} value=${compared.value ? "both" : "one"}
-      options=${[{ value: "one", label: t("gallery.alone"), icon: "image" }, { value: "both", label: t("gallery.compare"), icon: "columns-2" }]} onChange=${(/** @type {string} */ to) => (compared.value = to === "both")} /></div>`}
+    ${views.length > 1 && html`<div class="detail-views"><${Segments} hideLabel label=${t("gallery.view")} value=${view} options=${views} onChange=${(/** @type {string} */ to) => (chosen.value = to)} /></div>`}
   </div>`;
 }
 
@@ -167,7 +176,7 @@ function Side({ image, known: all, batch, onGone }) {
   };
   const keep = async (/** @type {string} */ what, /** @type {string} */ text) => {
     await copy(text, t("gallery.copied"));
-    copied.value = what; // what is said in passing lies behind the dialog
+    copied.value = what;
     setTimeout(() => copied.value === what && (copied.value = ""), 2500);
   };
   const vary = () =>
@@ -198,6 +207,7 @@ function Side({ image, known: all, batch, onGone }) {
         ${mayAsk && html`<${Button} icon="shuffle" busy=${busy.value === "vary"} onClick=${vary}>${t("gallery.vary")}<//>`}
         <a class="button" href=${image.url} download=${fileName(image)}><${Icon} name="download" /><span>${t("gallery.download")}</span></a>
         <${Button} icon=${copied.value === "link" ? "check" : "link"} onClick=${() => keep("link", shareable(image.url))}>${t(copied.value === "link" ? "gallery.copied" : "gallery.copy_link")}<//>
+        ${mayChange && html`<${TakeApart} image=${image} />`}
         ${mayDelete && html`<${Button} kind="danger" icon="trash-2" busy=${busy.value === "delete"} onClick=${remove}>${t("gallery.delete")}<//>`}
       </div>
       <p class="sr-only" role="status">${copied.value && t("gallery.copied")}</p>

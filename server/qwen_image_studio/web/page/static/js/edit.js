@@ -6,9 +6,10 @@ import { cancelJob, followJob, isGuest, jobs, line, me, onEvent, retryJob, submi
 import { JobBar, standing } from "./job.js";
 import { Board, openBoard } from "./board.js";
 import { clamp, pinch } from "./view.js";
-import { addTry, editOf, leave, paramsOf, settings } from "./editing.js";
+import { addTry, editOf, leave, paramsOf, settings, shownTo } from "./editing.js";
 import { Compare } from "./compare.js";
 import { Panel } from "./panel.js";
+import { tooMany } from "./references.js";
 import { Picker, PickerDialog, useFiles, useUpload } from "./picker.js";
 import "./words/edit.js";
 
@@ -197,6 +198,7 @@ function Work({ chain }) {
       document.querySelector("textarea")?.focus();
       return;
     }
+    if (tooMany(shownTo(board, edit.value).length, edit.value)) return; // said at the pictures
     void attempt(async () => {
       const files = operation === "inpaint" ? [{ name: "mask", file: await board.exportMask(), filename: "mask.png" }] : [];
       return submit(paramsOf(board, edit.value), files);

@@ -15,6 +15,8 @@ import { draft, models } from "./store.js";
  * @property {number | null} feather Width of the soft edge in pixels; null for the server's own.
  * @property {string[]} refs Ids of further pictures; the picture itself is number 1.
  * @property {string} seed Empty for a random one.
+ * @property {Record<string, string>} roles What each picture is to the painting, by its id: "style", "control:edges"; left out where the words say it.
+ * @property {string} background "auto", "opaque" or "transparent".
  * @property {string} keepOut
  * @property {number} strength 1 leaves nothing of what is there.
  * @property {string[]} jobs Those that try this change, oldest first.
@@ -30,7 +32,7 @@ const TRIES = 8;
 const KEPT = "studio.draft.edit.";
 
 /** @type {Edit} */
-const FRESH = { words: "", feather: null, refs: [], seed: "", keepOut: "", strength: 1, jobs: [] };
+const FRESH = { words: "", feather: null, refs: [], roles: {}, background: "auto", seed: "", keepOut: "", strength: 1, jobs: [] };
 /** @type {Settings} */
 const USUAL = { image: "", recent: [], tier: "quality", model: "", n: 1 };
 
@@ -72,11 +74,15 @@ export function modelsFor(operation) {
   return able.sort((a, b) => takes(b) - takes(a));
 }
 
-/** Return the model that does an operation: the one that was chosen, else the server's own choice. @param {Operation} operation */
-export function modelFor(operation) {
+/** Return the model that does an operation: the one that was chosen, else the server's own choice. @param {Operation} operation @param {string} background */
+export function modelFor(operation, background) {
   const able = modelsFor(operation);
-  return able.find((model) => model.id === settings.value.model) ?? able[0];
+  const clear = background === "transparent" ? able.find((model) => model.transparency.some((each) => each === operation)) : undefined;
+  return able.find((model) => model.id === settings.value.model) ?? clear ?? able[0];
 }
+
+/** Return the pictures that a painting is shown, the one that is changed first. @param {Drawing} board @param {Edit} edit */
+export const shownTo = (board, edit) => (board.operation.value === "outpaint" ? [board.id] : [board.id, ...edit.refs]);
 
 /** Return the speeds that a model has here. @param {ModelView | undefined} model */
 export const tiersOf = (model) => model?.tiers.filter((each) => each.lora_here !== false) ?? [];
@@ -89,13 +95,18 @@ export const tierOf = (model) => tiersOf(model).find(({ tier }) => tier === sett
  * @param {Drawing} board @param {Edit} edit
  * @returns {Record<string, unknown>}
  */
-export function paramsOf(board, { words, feather, refs, seed, keepOut, strength }) {
+export function paramsOf(board, edit) {
+  const { words, feather, seed, keepOut, strength, background } = edit;
   const operation = board.operation.value;
-  const model = modelFor(operation);
+  const model = modelFor(operation, background);
+  const images = shownTo(board, edit);
+  const roles = images.map((id) => edit.roles[id] ?? "");
   const params = {
     operation,
     prompt: words.trim() || undefined,
-    image: operation === "outpaint" ? board.id : [board.id, ...refs].slice(0, model?.max_inputs || 1),
+    image: operation === "outpaint" ? board.id : images,
+    roles: operation !== "outpaint" && roles.some(Boolean) ? roles.join(",") : undefined,
+    background: background === "auto" ? undefined : background,
     tier: tierOf(model)?.tier,
     model: settings.value.model === model?.id ? model.id : undefined,
     n: settings.value.n > 1 ? settings.value.n : undefined,
@@ -110,7 +121,7 @@ export function paramsOf(board, { words, feather, refs, seed, keepOut, strength 
 
 /**
  * Return the steps of a history: pictures along first inputs, up and down from one. Pictures that were references only
- * are no steps.
+ * are no steps, nor are layers: what they make together is one.
  * @param {import("./types.js").ImageChain} chain
  * @returns {ListedImage[]}
  */
@@ -122,6 +133,6 @@ export function stepsOf({ image, ancestors, descendants }) {
     known.delete(at.id);
   }
   const line = new Set([image.id]);
-  const after = descendants.filter((each) => line.has(each.parent_ids[0]) && line.add(each.id));
+  const after = descendants.filter((each) => each.layer === null && line.has(each.parent_ids[0]) && line.add(each.id));
   return [...before, image, ...after].filter((each) => !each.deleted);
 }

@@ -59,6 +59,8 @@ export function facts(image, job) {
     ["soft_edge", asked.feather ? `${asked.feather} px` : null],
     ["margins", margins.join(", ")],
     ["likeness", typeof asked.strength === "number" && asked.strength < 1 && fmt.percent(asked.strength)],
+    ["layer", image.operation === "layers" && (image.layer === null ? t("gallery.layer_all") : image.layer === 0 ? t("gallery.layer_0") : t("gallery.layer_n", { n: image.layer }))],
+    ["background", asked.background && asked.background !== "auto" && word("background", asked.background)],
     ["changed", changed(image)],
     ["from_cache", job?.cached && t("gallery.was_there")],
     ["review", image.review !== "none" && [t(`gallery.${image.review}`), ...image.review_reasons].join(" · ")],
@@ -66,6 +68,7 @@ export function facts(image, job) {
     ["date", fmt.time(image.created_at)],
     ["took", took === null ? null : fmt.duration(took)],
     ["file", `${image.mime_type.replace("image/", "").toUpperCase()}, ${fmt.bytes(image.bytes)}`],
+    ["credentials", image.unsigned_sha256 !== image.sha256 && t("gallery.signed")],
     ["kept_until", image.expires_at && fmt.time(image.expires_at)],
   ];
   return all.flatMap(([name, value]) => (value ? [/** @type {[string, string]} */ ([t(`gallery.fact_${name}`), String(value)])] : []));

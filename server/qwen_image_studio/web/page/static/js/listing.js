@@ -17,7 +17,7 @@ import { batch, computed, signal } from "./ui.js";
 const FILTERS = /** @type {const} */ ({
   all: { images: { rows: false }, batches: true },
   painted: { images: { operation: "generate", rows: false }, batches: false },
-  edited: { images: { operation: "edit,inpaint,outpaint,adjust", rows: false }, batches: false },
+  edited: { images: { operation: "edit,inpaint,outpaint,layers,adjust", rows: false }, batches: false },
   uploads: { images: { source: "upload" }, batches: false },
   batches: { images: null, batches: true },
   approved: { images: { review: "approved" }, batches: false },

@@ -25,6 +25,7 @@ function shotsOf(job) {
   if (!job) return [];
   const there = job.images.filter((image) => !image.deleted);
   if (job.rows || (!there.length && (!job.images.length || job.held))) return [{ key: job.id, job, image: null }];
+  if (job.operation === "layers") return [{ key: job.id, job, image: there.find((image) => image.layer === null) ?? there[0] }]; // one picture
   return there.map((image) => ({ key: image.id, job, image }));
 }
 

@@ -189,5 +189,8 @@ async function boot() {
   watchTabs(isStill);
 }
 
+// CSS cannot tell which pictures have come. An opaque one hides what lies behind it.
+document.addEventListener("load", ({ target }) => target instanceof HTMLImageElement && target.toggleAttribute("data-there", true), true);
+
 render(html`<${App} />`, /** @type {HTMLElement} */ (document.getElementById("app")));
 void boot();

@@ -1,9 +1,11 @@
 /** The panel beside the board: what should change, with what, and what the picture was before. */
-import { html, Button, Field, Icon, Segments, Slider, t, fmt, useSignal } from "./ui.js";
+import { html, Button, Field, Icon, Segments, Slider, t, fmt } from "./ui.js";
 import { go } from "./router.js";
 import { isGuest, me } from "./store.js";
 import { FEATHERS, modelFor, modelsFor, settings, stepsOf, tierOf, tiersOf } from "./editing.js";
-import { PickerDialog } from "./picker.js";
+import { References } from "./references.js";
+import { TakeApart, takesApart } from "./apart.js";
+import { Background } from "./transparency.js";
 
 /** @typedef {import("./editing.js").Edit} Edit */
 /** @typedef {import("./editing.js").Operation} Operation */
@@ -15,7 +17,7 @@ import { PickerDialog } from "./picker.js";
 
 const ICONS = { outpaint: "expand", inpaint: "lasso", edit: "wand-sparkles" };
 /** Parameters whose fields are folded away. */
-const FOLDED = ["n", "strength", "seed", "negative_prompt", "model"];
+const FOLDED = ["n", "strength", "seed", "negative_prompt", "model", "background"];
 
 /** Return the value of a field. @param {Event} event */
 const valueOf = (event) => /** @type {HTMLInputElement} */ (event.target).value;
@@ -40,41 +42,6 @@ function SoftEdge({ edit, change, off }) {
 }
 
 /**
- * Show the pictures that the words can speak of.
- * @param {{image: ImageRecord, edit: Edit, change: Change, known: ReadonlyMap<string, ImageRecord>, unused: boolean,
- *   onAdd: (image: ImageRecord) => void}} props `known` are the records of references
- */
-function References({ image, edit, change, known, unused, onAdd }) {
-  const picking = useSignal(false);
-  const most = modelFor("edit")?.max_inputs ?? 1;
-  if (most < 2) return null;
-  const { refs } = edit;
-  const hint = unused ? t("edit.ref.not") : t("edit.ref.hint", { n: refs.length + 1 });
-  return html`<section>
-    <h2 class="label">${t("edit.refs")}</h2>
-    <ol class="edit-tiles">
-      <li class="edit-tile"><img src=${image.thumbnail_url} alt=${t("edit.ref.this")} title=${t("edit.ref.this")} /><b aria-hidden="true">1</b></li>
-      ${refs.map((id, index) => {
-        const n = index + 2;
-        const label = t("edit.ref.remove", { n });
-        return html`<li key=${id} class="edit-tile">
-          <img src=${known.get(id)?.thumbnail_url} alt=${t("edit.ref.is", { n })} /><b aria-hidden="true">${n}</b>
-          <button type="button" aria-label=${label} title=${label} onClick=${() => change({ refs: refs.filter((each) => each !== id) })}><${Icon} name="x" /></button>
-        </li>`;
-      })}
-      ${Array.from({ length: Math.max(0, most - 1 - refs.length) }, (_, index) => {
-        const n = refs.length + 2 + index;
-        const label = t("edit.ref.add", { n });
-        return html`<li key=${n}><button type="button" class="edit-tile add" aria-label=${label} title=${label} disabled=${index > 0}
-          onClick=${() => (picking.value = true)}><${Icon} name="plus" /><b aria-hidden="true">${n}</b></button></li>`;
-      })}
-    </ol>
-    ${refs.length > 0 && html`<p class="hint">${hint}</p>`}
-    <${PickerDialog} open=${picking.value} label=${t("edit.ref.pick")} onClose=${() => (picking.value = false)} onPick=${onAdd} />
-  </section>`;
-}
-
-/**
  * Show every step of the picture's history; each leads to its picture.
  * @param {{chain: ImageChain, shown: string | null}} props `shown` is the result that is looked at
  */
@@ -94,9 +61,9 @@ function History({ chain, shown }) {
   </section>`;
 }
 
-/** Choose how fast it is painted. @param {{operation: Operation}} props */
-function Speed({ operation }) {
-  const model = modelFor(operation);
+/** Choose how fast it is painted. @param {{operation: Operation, background: string}} props */
+function Speed({ operation, background }) {
+  const model = modelFor(operation, background);
   const tiers = tiersOf(model);
   if (tiers.length < 2) return null;
   const options = tiers.map(({ tier, seconds }) => ({
@@ -129,6 +96,8 @@ function More({ edit, change, operation, problem }) {
         ${(/** @type {object} */ tied) => html`<input ...${tied} type="text" placeholder=${t("edit.keepout.such")} value=${edit.keepOut}
           onInput=${(/** @type {Event} */ event) => change({ keepOut: valueOf(event) })} />`}
       <//>
+      <${Background} value=${edit.background} operation=${operation} named=${settings.value.model} error=${wrong("background")}
+        onChange=${(/** @type {string} */ background) => change({ background })} />
       ${able.length > 1 && html`<${Field} label=${t("edit.model")} error=${wrong("model")}>
         ${(/** @type {object} */ tied) => html`<select ...${tied} value=${settings.value.model}
           onChange=${(/** @type {Event} */ event) => (settings.value = { ...settings.value, model: valueOf(event) })}>
@@ -156,7 +125,8 @@ function Left() {
 export function Panel({ chain, edit, change, board, shown, busy, locked, known, warnings, problem, onApply, onAdd, onOther }) {
   const { image } = chain;
   const operation = board.operation.value;
-  const inPlace = ["prompt", ...FOLDED].includes(problem?.param ?? "");
+  const ofPictures = /^(image|roles)\b/.test(problem?.param ?? "") && operation !== "outpaint";
+  const inPlace = ofPictures || ["prompt", ...FOLDED].includes(problem?.param ?? "");
   return html`<form class="panel edit-panel" noValidate onSubmit=${(/** @type {Event} */ event) => (event.preventDefault(), onApply())}>
     <div class="panel-body">
       <div class="edit-head">
@@ -170,10 +140,11 @@ export function Panel({ chain, edit, change, board, shown, busy, locked, known, 
       <//>
       <${WhatHappens} board=${board} />
       <${SoftEdge} edit=${edit} change=${change} off=${operation !== "inpaint"} />
-      <${References} image=${image} edit=${edit} change=${change} known=${known} unused=${operation === "outpaint"} onAdd=${onAdd} />
+      <${References} image=${image} edit=${edit} change=${change} known=${known} operation=${operation} wrong=${ofPictures ? problem?.message : null} onAdd=${onAdd} />
       <${History} chain=${chain} shown=${shown} />
+      ${takesApart() && html`<div><${TakeApart} image=${image} /></div>`}
       ${warnings.length > 0 && html`<ul class="edit-warnings">${warnings.map((text) => html`<li key=${text}><${Icon} name="info" /><span>${text}</span></li>`)}</ul>`}
-      <${Speed} operation=${operation} />
+      <${Speed} operation=${operation} background=${edit.background} />
       <${More} edit=${edit} change=${change} operation=${operation} problem=${problem} />
     </div>
     <div class="panel-foot">

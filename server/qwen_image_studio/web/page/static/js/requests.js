@@ -44,6 +44,7 @@ export function requestOf(form, { models, templates, pictures, language }) {
     loras: loras.map(([name, scale]) => said({ name, scale })),
     style: form.style,
     output_format: form.format,
+    background: form.background === "auto" || form.mode === "campaign" ? "" : form.background,
   };
   if (form.mode === "campaign") return said({ ...common, ...briefOf(form, pictures) });
   const shape = operation === "edit" ? {} : form.size.trim() ? { size: form.size.trim() } : { aspect_ratio: form.shape };

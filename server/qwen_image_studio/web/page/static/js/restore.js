@@ -19,6 +19,8 @@ export async function restore(asked, seed) {
     seed: String(seed ?? asked.seed ?? ""),
     keepOut: asked.negative_prompt ?? "",
     strength: asked.strength ?? 1,
+    background: asked.background ?? "auto",
+    roles: Object.fromEntries([asked.image].flat().map((id, at) => [id, written(asked.roles?.[at])]).filter(([, role]) => role)),
   };
   settings.value = { ...settings.peek(), tier: asked.tier ?? "quality", model: asked.model ?? "", n: 1 };
   const board = openBoard(source, picture);
@@ -32,6 +34,9 @@ export async function restore(asked, seed) {
   }
   return source;
 }
+
+/** Return a role as it is chosen. @param {{role?: string, derive?: string} | undefined} said */
+const written = (said) => [said?.role, said?.derive].filter(Boolean).join(":");
 
 /** Return a box as two corners in pixels. @param {Record<string, number>} box @param {{width: number, height: number}} picture */
 function corners(box, { width, height }) {

@@ -5,6 +5,7 @@ import { go } from "./router.js";
 import { JobBar, standing } from "./job.js";
 import { again, attempt, cancelOthers, open, share, sidesOf, vary } from "./acting.js";
 import { look, shots, shown } from "./looking.js";
+import { Layered, TakeApart } from "./apart.js";
 import { useLater } from "./later.js";
 import "./words/results.js";
 
@@ -57,7 +58,7 @@ export function Large({ job, image, back, more, onReuse }) {
   const isOpen = !stands.over;
   return html`<div class="looked">
     ${back}
-    <${Canvas} job=${job} image=${image} />
+    ${job.operation === "layers" && image ? html`<${Layered} job=${job} />` : html`<${Canvas} job=${job} image=${image} />`}
     <div class="below">
       ${isOpen && html`<${JobBar} job=${job} onCancel=${() => cancelJob(job.id)} />`}
       ${image && html`<${Actions} job=${job} image=${image} more=${more} onReuse=${onReuse} />`}
@@ -120,10 +121,11 @@ function Actions({ job, image, more, onReuse }) {
   const facts = [image.seed === null ? "" : t("paint.seed.is", { seed: String(image.seed) }), `${image.width} × ${image.height}`];
   return html`<div class="actions" role="group" aria-label=${t("paint.actions")}>
     ${can("edit") && html`<${Button} icon="square-pen" onClick=${() => go("edit", image.id)}>${t("paint.edit")}<//>`}
-    ${more ?? (can("generate") && html`<${Button} icon="shuffle" busy=${busy.value} onClick=${varied}>${t("paint.vary")}<//>`)}
+    ${can("edit") && html`<${TakeApart} image=${image} />`}
+    ${more ?? (can("generate") && job.operation !== "layers" && html`<${Button} icon="shuffle" busy=${busy.value} onClick=${varied}>${t("paint.vary")}<//>`)}
     <a class="button plain" href=${image.url} download=${`${image.id}.${extension}`}><${Icon} name="download" /><span>${t("paint.download")}</span></a>
     <${Button} icon="link" onClick=${() => share(image)}>${t("paint.link")}<//>
-    <${Button} kind="quiet" icon="sliders-horizontal" label=${t("paint.reuse")} onClick=${() => onReuse(job, image)} />
+    ${job.operation !== "layers" && html`<${Button} kind="quiet" icon="sliders-horizontal" label=${t("paint.reuse")} onClick=${() => onReuse(job, image)} />`}
     <span class="muted facts">${facts.filter(Boolean).join(" · ")}</span>
   </div>`;
 }

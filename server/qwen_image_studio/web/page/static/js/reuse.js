@@ -61,6 +61,7 @@ export function formOf(request, image, models) {
     loras: Object.fromEntries((request.loras ?? []).map((/** @type {any} */ each) => [each.name, text(each.scale)])),
     style: text(request.style),
     format: request.output_format ?? "png",
+    background: request.background ?? "auto",
     strength: request.strength ?? EMPTY.strength,
     brief: text(request.brief),
     product: text(request.product),

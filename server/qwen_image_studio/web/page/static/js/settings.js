@@ -3,8 +3,9 @@ import { Field, fmt, html, Icon, lang, signal, Slider, t, useEffect } from "./ui
 import { request } from "./api.js";
 import { models } from "./store.js";
 import { modelOf, tierOf } from "./asking.js";
-import { form, Line, pictures, Sentences, set, typed, wrongWith } from "./form.js";
+import { chosenTemplate, form, Line, pictures, Sentences, set, typed, wrongWith } from "./form.js";
 import { PictureField } from "./pictures.js";
+import { Background } from "./transparency.js";
 import "./words/settings.js";
 
 /** @typedef {import("./asking.js").Form} Form */
@@ -26,11 +27,11 @@ export function Style() {
   return html`<${Choice} name="style" options=${[["", t("paint.style.none")], ...[...names].map((each) => [each, each])]} />`;
 }
 
-/** A field of the form that takes one of several. @param {{name: keyof Form, options: [string, string][]}} props */
+/** A field of the form that takes one of several. @param {{name: keyof Form, options: [value: string, label: string, isOff?: boolean][]}} props */
 export function Choice({ name, options }) {
   return html`<${Field} label=${t(`paint.${name}`)} error=${wrongWith(name)}>
     ${(/** @type {any} */ tied) => html`<select ...${tied} value=${form.value[name]} onChange=${(/** @type {Event} */ event) => set({ [name]: typed(event) })}>
-      ${options.map(([value, label]) => html`<option key=${value} value=${value} selected=${value === form.value[name]}>${label}</option>`)}
+      ${options.map(([value, label, isOff]) => html`<option key=${value} value=${value} selected=${value === form.value[name]} disabled=${isOff}>${label}</option>`)}
     </select>`}
   <//>`;
 }
@@ -58,7 +59,8 @@ function Loras({ model }) {
 
 /** The settings that are folded away. */
 export function SettingsBody() {
-  const { mode, model: named, steps, guidance } = form.value;
+  const { mode, model: named, steps, guidance, background, format } = form.value;
+  const operation = chosenTemplate()?.operation ?? "generate";
   const model = modelOf(form.value, models.value);
   const tier = tierOf(form.value, model);
   const able = models.value.filter((each) => each.operations.includes("generate"));
@@ -79,6 +81,10 @@ export function SettingsBody() {
     ${tier?.distilled && (steps || guidance) && html`<p class="hint warned"><${Icon} name="triangle-alert" /> ${t("paint.distilled", { steps: tier.steps })}</p>`}
     ${(able.length > 1 || named) && html`<${Choice} name="model" options=${[["", t("paint.model.usual", { name: able[0]?.id ?? "" })], ...able.map((each) => [each.id, each.id])]} />`}
     <${Loras} model=${model} />
-    <${Choice} name="format" options=${[["png", "PNG"], ["jpeg", "JPEG"], ["webp", "WebP"]]} />
+    <div class="pair">
+      <${Choice} name="format" options=${[["png", "PNG"], ["jpeg", "JPEG", background === "transparent" && mode !== "campaign"], ["webp", "WebP"]]} />
+      ${mode !== "campaign" && html`<${Background} value=${background} operation=${operation} named=${named} format=${format} error=${wrongWith("background")}
+        onChange=${(/** @type {string} */ value) => set({ background: value })} />`}
+    </div>
   </div>`;
 }
