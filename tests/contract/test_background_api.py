@@ -51,7 +51,7 @@ def settings(tmp_path: Path, models: str) -> Settings:
     return with_tables(Settings(_env_file=None, data_dir=tmp_path / "data", **asked))
 
 
-def alone(models: str) -> Any:
+def alone(models: str) -> pytest.MarkDecorator:
     """Have a server with these models only."""
     return pytest.mark.parametrize("models", [models])
 

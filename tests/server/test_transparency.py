@@ -266,7 +266,11 @@ def test_the_newest_model_paints_alpha_unless_an_opaque_picture_is_wanted(
     way = Way.EDIT if images else Way.GENERATE
     plan: dict[str, Any] = {"model": NAME, "way": way, "guidance_scale": 1.0}
     made = {each: next(engine.paint(a_plan(**plan, background=each), images)).image for each in Background}
-    assert [made[each].mode for each in ("auto", "transparent", "opaque")] == ["RGBA", "RGBA", "RGB"]
+    assert [made[each].mode for each in (Background.AUTO, Background.TRANSPARENT, Background.OPAQUE)] == [
+        "RGBA",
+        "RGBA",
+        "RGB",
+    ]
     assert made[Background.AUTO].tobytes() != made[Background.TRANSPARENT].tobytes(), "by another prompt"
     if not images:
         assert on_white(made[Background.AUTO]).tobytes() == made[Background.OPAQUE].tobytes()

@@ -277,7 +277,7 @@ def pictures_of(row: Mapping[str, Any]) -> int:
     """Return the number of pictures that a job's own attempt makes, by the plan in its row, which may be of any
     version.
     """
-    return max(1, len(row.get("seeds", ()))) * (row.get("layers", 0) + 1)
+    return max(1, len(row.get("seeds", ()))) * (int(row.get("layers", 0)) + 1)
 
 
 def read_plan(row: Mapping[str, Any]) -> Plan:
