@@ -14,6 +14,7 @@ from werkzeug.datastructures import MultiDict
 from qwen_image_studio.contract.layers import ARCHIVE_TYPES, ArchiveFormat
 from qwen_image_studio.gallery import documents
 from qwen_image_studio.jobs import JobStore
+from qwen_image_studio.planning.plan import PaintPlan, read_plan
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
 from tests.support.layers import TAKES_APART, offer_layers, recomposed, toy_layers
@@ -63,7 +64,17 @@ def test_a_picture_is_delivered_as_its_layers_and_what_they_make(client: FlaskCl
     for image, layer in zip(job["images"], [*made, recomposed(made)], strict=True):
         assert np.array_equal(np.asarray(opened(client, image)), np.asarray(layer))
     assert [image["comparison_url"] is None for image in job["images"]] == [True, True, True, False]
-    assert (job["progress"]["step"], job["progress"]["steps"]) == (20, 20)
+
+
+def test_layers_are_painted_together_and_each_has_pixels(client: FlaskClient, store: JobStore) -> None:
+    plan = read_plan(store.jobs.get(sent(client, layers=3, steps=10).get_json()["id"]).plan)
+    assert isinstance(plan, PaintPlan)
+    assert (plan.images, plan.asked, plan.all_steps) == (4, 4, 10)
+    assert [plan.steps_after(number) for number in (1, 2, 3, 4)] == [10] * 4
+    assert [plan.layer_of(number) for number in range(4)] == [0, 1, 2, None]
+    of_one = plan.paint_width * plan.paint_height / 1e6
+    assert plan.megapixel_steps(10) == pytest.approx(4 * 10 * of_one)
+    assert plan.megapixel_steps(3) == pytest.approx(4 * 3 * of_one)
 
 
 def test_what_is_left_out_is_decided_and_told(client: FlaskClient, worker: Worker, store: JobStore) -> None:
