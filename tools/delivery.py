@@ -10,7 +10,7 @@ from dify_plugin.entities.tool import ToolInvokeMessage  # type: ignore[import-u
 from tools.client import StudioClient, Update
 from tools.dify import DifyFailed, from_dify
 from tools.errors import ClientError
-from tools.views import Archive, Image, Painted
+from tools.views import Archive, Image, Job, Painted
 
 UPLOAD_S = 10
 """Time limit for Dify to name an upload address, in seconds; the SDK allows as much for the upload itself."""
@@ -41,20 +41,30 @@ def with_pieces(tool: Tool, painted: Painted, studio: StudioClient) -> Generator
 
 
 def with_archive(tool: Tool, painted: Painted, studio: StudioClient, kind: str) -> Generator[Update, None, Painted]:
-    """Return the layers of a picture with the file that holds them all where Dify shows it; elsewhere its link has to
-    do. Where the server makes no such file, layers are given all the same, in a ZIP file and with a warning: they were
-    painted already.
+    """Return the layers of a picture with the link to the file that holds them all, and where Dify shows it with the
+    file itself. Where the server makes no such file, layers are given all the same, in a ZIP file and with a warning:
+    they were painted already.
     """
-    if kind not in _ARCHIVES or not painted.job.layers or not is_shown_by_dify(tool):
+    job = painted.job
+    if kind not in _ARCHIVES or not job.layers:
         return painted
+    if not is_shown_by_dify(tool):
+        return replace(painted, job=_linked(job, kind)) if kind in job.archive_formats else painted
     try:
-        content = yield from studio.archive(painted.job, kind)
+        content = yield from studio.archive(job, kind)
     except ClientError as error:
         said = f"There is no {kind.upper()} file: {error}"
-        job = painted.job.model_copy(update={"warnings": [*painted.job.warnings, said]})
-        without = replace(painted, job=job)
+        without = replace(painted, job=job.model_copy(update={"warnings": [*job.warnings, said]}))
         return without if kind == "zip" else (yield from with_archive(tool, without, studio, "zip"))
-    return replace(painted, archive=Archive(f"{painted.job.id}.{kind}", _ARCHIVES[kind], content))
+    return replace(painted, job=_linked(job, kind), archive=Archive(f"{job.id}.{kind}", _ARCHIVES[kind], content))
+
+
+def _linked(job: Job, kind: str) -> Job:
+    """Return a job whose link leads to the file of that kind."""
+    if job.archive_url is None or kind == "zip":
+        return job
+    more = "&" if "?" in job.archive_url else "?"
+    return job.model_copy(update={"archive_url": f"{job.archive_url}{more}format={kind}"})
 
 
 def delivered(tool: Tool, painted: Painted) -> Iterator[ToolInvokeMessage]:
@@ -100,9 +110,13 @@ def _uploaded(tool: Tool, image: Image, content: bytes) -> str | None:
 
 
 def filename(image: Image) -> str:
-    """Return a file name with the suffix of the image's true type; that of a layer begins with its number, from 1."""
-    number = "" if image.layer is None else f"layer-{image.layer + 1}-"
-    return f"{number}{image.id}.{_suffix(image)}"
+    """Return a file name with the suffix of the image's true type; that of a layer begins as in the server's ZIP."""
+    named = "" if image.layer is None else f"{image.layer + 1:02}-{_layer(image.layer)}-"
+    return f"{named}{image.id}.{_suffix(image)}"
+
+
+def _layer(number: int) -> str:
+    return f"layer-{number}" if number else "background"
 
 
 def _suffix(image: Image) -> str:

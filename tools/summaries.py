@@ -48,7 +48,7 @@ def layers_summary(job: Job, language: Language) -> str:
     stop = "。" if language == "zh" else ". "
     taken = said(language, "Taken apart into {count} layers", count=count)
     line = f"{taken}, {whole.width}x{whole.height}, {how}: image_id {whole.id}{stop}"
-    link = said(language, " All layers as a ZIP file: ") + job.archive_url if job.archive_url else ""
+    link = said(language, " All layers as one file: ") + job.archive_url if job.archive_url else ""
     ids = [layer.id for layer in job.layers]
     named = said(language, "Layers from the back: ")
     more = f"{_before(job, language)}{_held(job, language)}{link}"

@@ -167,6 +167,8 @@ class Job(BaseModel):
     """Number of this row in its batch, from 0."""
     rows: Rows | None = None
     archive_url: str | None = None
+    archive_formats: list[str] = []
+    """Formats besides ZIP in which the link gives all images, with ``format`` in its query."""
     created_at: float = 0.0
     """Time of the submit, in seconds since 1970, as all times."""
     started_at: float | None = None

@@ -16,7 +16,8 @@ KINDS = {
     "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
 }
 """Media types of the files for designers. None begins with image/, or Dify would show a picture that no browser can."""
-PICTURES = [("image/png", "img3.png"), *(("image/png", f"layer-{number + 1}-img{number}.png") for number in range(3))]
+NAMES = ["img3.png", "01-background-img0.png", "02-layer-1-img1.png", "03-layer-2-img2.png"]
+PICTURES = [("image/png", name) for name in NAMES]
 """The picture that the layers make, and the layers from the backmost on."""
 
 
@@ -24,7 +25,8 @@ PICTURES = [("image/png", "img3.png"), *(("image/png", f"layer-{number + 1}-img{
 def studio(scripted: ScriptedStudio) -> ScriptedStudio:
     """A studio that takes a picture apart into three layers, and makes files of them of every kind."""
     scripted.operation, scripted.layers = "layers", 3
-    scripted.states = [RUNNING, {"state": "succeeded", "archive_url": ARCHIVE}]
+    formats = ["psd", "pptx"]
+    scripted.states = [RUNNING, {"state": "succeeded", "archive_url": ARCHIVE, "archive_formats": formats}]
     scripted.archives = {kind: f"all layers as {kind}".encode() for kind in KINDS}
     return scripted
 
@@ -48,7 +50,7 @@ def test_success_gives_picture_layers_archive_line_and_every_variable(
     assert [blob.content for blob in outcome.blobs] == [PNG] * 4 + [b"all layers as zip"]
     assert outcome.texts == [
         "Taken apart into 3 layers, 640x480, with qwen-image: image_id img3. Layers from the back: "
-        f"img0, img1, img2. All layers as a ZIP file: {ARCHIVE}\n"
+        f"img0, img1, img2. All layers as one file: {ARCHIVE}\n"
     ]
     assert set(outcome.variables) == LAYERS_VARIABLES
     links = [f"https://studio.example/files/img{number}?sign=s" for number in range(4)]
@@ -95,6 +97,9 @@ def test_a_designer_gets_the_file_that_was_asked_for(
     assert outcome.blobs[-1].content == f"all layers as {kind}".encode()
     [call] = studio.called("GET /v1/jobs/job0/archive")
     assert call.query == ("" if kind == "zip" else f"format={kind}")
+    link = ARCHIVE if kind == "zip" else f"{ARCHIVE}&format={kind}"
+    assert outcome.variables["archive_url"] == outcome.jsons[0]["archive_url"] == link
+    assert f"All layers as one file: {link}\n" in outcome.texts[0]
 
 
 @pytest.mark.parametrize("given", ["pictures", "仅图片"])
@@ -116,6 +121,7 @@ def test_what_the_server_does_not_make_is_a_zip_file_with_a_warning(
     outcome = layers(plugin, credentials, format="psd")
     outcome.raise_on_error()
     assert files(outcome)[-1] == (KINDS["zip"], "job0.zip")
+    assert outcome.variables["archive_url"] == ARCHIVE
     said = "There is no PSD file: format: this server makes no psd; install the extra psd, or take zip."
     assert outcome.variables["warnings"] == [said]
     assert " Note: There is no PSD file: format: this server makes no psd" in outcome.texts[0]
@@ -311,6 +317,6 @@ def test_where_dify_shows_no_files_the_picture_goes_alone_with_a_link_to_the_res
     outcome.raise_on_error()
     assert files(outcome) == PICTURES[:1]
     assert studio.called("GET /v1/jobs/job0/archive") == []
-    assert ARCHIVE in outcome.texts[0]
+    assert f"{ARCHIVE}&format=psd" in outcome.texts[0]
     assert outcome.texts[0].count("![image]") == 1
     assert outcome.variables["layer_ids"] == ["img0", "img1", "img2"]

@@ -37,7 +37,7 @@ OWN: Mapping[str, str] = {
     "Extended {count} images": "已扩展 {count} 张图片",
     "Taken apart into {count} layers": "已分解为 {count} 个图层",
     "Layers from the back: ": "图层（从后到前）：",
-    " All layers as a ZIP file: ": " 全部图层的 ZIP 文件：",
+    " All layers as one file: ": " 包含全部图层的文件：",
     "with {model}": "使用 {model}",
     "with {model} ({tier})": "使用 {model}（{tier}）",
     "without a model": "未使用模型",
