@@ -42,6 +42,8 @@ CHECK_S = 10.0
 UNREACHABLE_PATIENCE_S = 60.0
 PAGE = 100
 """Number of jobs in one page of the server's list."""
+DOCUMENT_S = 120.0
+"""Longest time in which a file of layers is made, in seconds; it is made when it is asked for, each time anew."""
 MAX_IMAGE_BYTES = 50 * 1024 * 1024  # the largest file that Dify takes from a tool
 
 # Codes of failed jobs that are the request's fault; it can show late, as with the rows of a batch.
@@ -242,7 +244,12 @@ class StudioClient:
         smaller = "The images themselves are here, and archive_url leads to the file."
         answer = yield from self.exchange.patiently(
             lambda: self.exchange.send(
-                "GET", f"/v1/jobs/{job.id}/archive", params=asked, limit=MAX_IMAGE_BYTES, smaller=smaller
+                "GET",
+                f"/v1/jobs/{job.id}/archive",
+                params=asked,
+                read_timeout=DOCUMENT_S,
+                limit=MAX_IMAGE_BYTES,
+                smaller=smaller,
             )
         )
         return answer.content

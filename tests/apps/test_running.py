@@ -217,6 +217,36 @@ def test_upload_and_edit_within_a_box(engine: Engine, apple: dict[str, str]) -> 
     assert before.tobytes() != after.tobytes()
 
 
+@pytest.mark.parametrize(
+    ("kind", "mime_type"), [("zip", "application/zip"), ("psd", "application/x-photoshop"), ("pictures", "")]
+)
+def test_take_apart_gives_the_layers_and_last_the_file_for_the_designer(
+    engine: Engine, tmp_path: Path, kind: str, mime_type: str
+) -> None:
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "poster.png")
+    with ScriptedStudio() as server:
+        server.operation, server.layers = "layers", 2
+        server.archives["psd"] = b"8BPS and all layers"
+        archive = {"archive_url": f"{server.url}/files/archives/job0.zip?sign=s", "archive_formats": ["psd"]}
+        server.states = [{"state": "succeeded", **archive}]
+        told = engine.run(
+            "take_apart.yml",
+            credentials={"server_url": server.url, "time_budget": "90"},
+            photo={"path": str(tmp_path / "poster.png")},
+            file=kind,
+        )
+    names = ["img2.png", "01-background-img0.png", "02-layer-1-img1.png"]
+    found = [(file["name"], file["mime_type"]) for file in told["outputs"]["files"]]
+    designers = [] if kind == "pictures" else [(f"job0.{kind}", mime_type)]
+    assert found == [*((name, "image/png") for name in names), *designers]
+    assert told["outputs"]["layer_ids"] == ["img0", "img1"]
+    assert told["calls"][0][0] == "image_layers"
+    link = archive["archive_url"] + ("&format=psd" if kind == "psd" else "")
+    assert f"[All layers as one file]({link})" in told["outputs"]["answer"]
+    assert "**2 layers**, 640 x 480, the backmost first: [1](" in told["outputs"]["answer"]
+    assert_ends_with_the_answer(told)
+
+
 def test_chat_edits_its_last_picture(engine: Engine, judge: Judge) -> None:
     first = engine.run("edit_last_picture.yml", conversation="1", query="a red apple on a blue background")
     second = engine.run("edit_last_picture.yml", conversation="1", query="make the background green")

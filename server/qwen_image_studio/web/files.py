@@ -126,7 +126,8 @@ def archive_response(job: Job, kind: ArchiveFormat = ArchiveFormat.ZIP) -> Respo
     if kind is ArchiveFormat.ZIP:
         body = FILES.each(archive(job, store, gallery))
     else:
-        body = INTAKE.run(lambda: layers_document(job, kind, store, gallery, producer))
+        made = INTAKE.run(lambda: layers_document(job, kind, store, gallery, producer))
+        body = bytes(made)  # a decoder gives a bytearray, which strict WSGI servers refuse
     response = Response(body, mimetype=kind.mime_type)
     response.headers["Cache-Control"] = "no-store"  # that of a batch grows
     response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.{kind.value}"'
