@@ -16,7 +16,6 @@ from qwen_image_studio.imaging.origin import read_origin
 from qwen_image_studio.jobs import JobStore
 from qwen_image_studio.models.table import MODELS
 from qwen_image_studio.planning.plan import PaintPlan, read_plan
-from qwen_image_studio.recipe import Recipe
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.bodies import receive_once
@@ -91,7 +90,7 @@ def test_where_none_here_takes_more_the_one_that_would_is_named(settings: Settin
 def test_the_eleventh_is_refused_before_any_is_opened(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, operation: str
 ) -> None:
-    monkeypatch.setattr(Recipe, "_opened", lambda *_: pytest.fail("was opened"))
+    monkeypatch.setattr("qwen_image_studio.recipe.receive_image", lambda *_, **__: pytest.fail("was opened"))
     box = {"region": {"x": 0, "y": 0, "width": 4, "height": 4}} if operation == "inpaint" else {}
     error = sent(client, MAX_INPUTS + 1, operation=operation, **box).json["error"]
     assert (error["code"], error["param"]) == ("invalid_value", "image")
@@ -102,7 +101,7 @@ def test_the_eleventh_is_refused_before_any_is_opened(
 def test_more_than_the_model_takes_is_refused_before_any_is_opened(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Recipe, "_opened", lambda *_: pytest.fail("was opened"))
+    monkeypatch.setattr("qwen_image_studio.recipe.receive_image", lambda *_, **__: pytest.fail("was opened"))
     assert "there are 4" in sent(client, 4, model="miniature").json["error"]["message"]
 
 
