@@ -11,13 +11,16 @@ from qwen_image_studio.models.table import MODELS
 
 # Modules that load torch are imported where they are used, since --help needs none.
 
-STAGES = ("vae", "text_encoder", "transformer", "eyes", "edit", "judge", "distil")
+FROM_WEIGHTS = ("distil", "alpha", "layers")
+"""Parts that begin from the weights as they were written."""
+STAGES = ("vae", "text_encoder", "transformer", "eyes", "edit", "judge", *FROM_WEIGHTS)
 """Parts that are trained, in this order."""
 FOLDER: "click.ParamType[Path]" = click.Path(file_okay=False, path_type=Path)
 LORA_FILE: "click.ParamType[Path]" = click.Path(dir_okay=False, path_type=Path)
 PICTURE: "click.ParamType[Path]" = click.Path(dir_okay=False, path_type=Path)
 WEIGHTS = Path(MODELS["miniature"].repository)
 LORA = WEIGHTS.parent / "lora" / "turbo.safetensors"
+LAYERED = Path(MODELS["miniature-layered"].repository)
 
 run_option = click.option("--run", type=FOLDER, required=True, help="Folder of checkpoints and log.")
 cache_option = click.option("--cache", type=FOLDER, default=Path(".cache/miniature"), help="Folder of drawings.")
@@ -47,13 +50,15 @@ def build(run: Path, cache: Path, out: Path, count: int, seed: int, toy: bool) -
         raise click.UsageError("--toy makes useless weights: name another folder with --out.")
     for stage in STAGES:
         steps = TOY_STEPS if toy else STEPS[stage]
-        if stage == "distil":  # it learns from the weights as they are written
+        if stage == FROM_WEIGHTS[0]:
             _write(run, out)
         if _train(stage, run, cache, out, steps, float("inf"), seed, toy) < steps:
             raise click.ClickException("stopped; the same command goes on from here.")
     _write_lora(run, LORA if out == WEIGHTS else out / LORA.name)
+    _write_layered(run, out, LAYERED if out == WEIGHTS else out / LAYERED.name)
     if count:
         _evaluate(out, cache, count, tier=Tier.TURBO if out == WEIGHTS else Tier.QUALITY)
+        _evaluate_layers(LAYERED if out == WEIGHTS else out / LAYERED.name, cache, count)
 
 
 @main.command()
@@ -70,7 +75,8 @@ def train(
 ) -> None:
     """Train one part; needs what server/training/requirements.txt names, and npm for the drawings.
 
-    All but the last start from the run; distil, which makes the LoRA of the turbo tier, from the weights.
+    All but the last three start from the run; distil, which makes the LoRA of the turbo tier, and alpha and layers,
+    which make the layered miniature, from the weights.
     """
     from training.stages.steps import STEPS, TOY_STEPS
 
@@ -91,6 +97,15 @@ def write(run: Path, out: Path) -> None:
 def write_lora(run: Path, out: Path) -> None:
     """Write the LoRA that a run has distilled, as it is now."""
     _write_lora(run, out)
+
+
+@main.command(name="write-layered")
+@run_option
+@weights_option
+@click.option("--out", type=FOLDER, default=LAYERED, help="Folder to write; by default where the server looks.")
+def write_layered(run: Path, weights: Path, out: Path) -> None:
+    """Write the layered miniature of a run as it is now, with the text encoder of the weights."""
+    _write_layered(run, weights, out)
 
 
 @main.command()
@@ -136,6 +151,28 @@ def evaluate(weights: Path, cache: Path, count: int, failures: Path | None, tier
     sys.exit(0 if _evaluate(weights, cache, count, failures, tier) else 1)
 
 
+@main.command(name="evaluate-layers")
+@click.option("--weights", type=FOLDER, default=LAYERED, help="Folder of the layered miniature, by default in use.")
+@cache_option
+@click.option("--count", default=200, show_default=True, help="Pictures to take apart.")
+def evaluate_layers(weights: Path, cache: Path, count: int) -> None:
+    """Take pictures apart of pairs that training never saw, and compare the layers with the true ones."""
+    sys.exit(0 if _evaluate_layers(weights, cache, count) else 1)
+
+
+@main.command(name="sheet-layers")
+@click.option("--weights", type=FOLDER, default=LAYERED, help="Folder of the layered miniature, by default in use.")
+@cache_option
+@click.option("--out", type=PICTURE, required=True, help="PNG to write.")
+@click.option("--kind", type=click.Choice(["apart", "logos"]), default="apart", show_default=True)
+def sheet_layers(weights: Path, cache: Path, out: Path, kind: str) -> None:
+    """Draw a contact sheet on a chequered ground, of pictures and their layers or of logos, and tell what was asked."""
+    from training import layer_sheet
+
+    for line in layer_sheet.paint(kind, weights, cache, out):
+        click.echo(line)
+
+
 def _train(stage: str, run: Path, cache: Path, weights: Path, steps: int, minutes: float, seed: int, toy: bool) -> int:
     from training.stages import steps as stages
     from training.stages.run import train as train_stage
@@ -161,6 +198,22 @@ def _write_lora(run: Path, out: Path) -> None:
 
     write_file(run, out)
     click.echo(f"wrote {out.name} ({out.stat().st_size / 1e6:.1f} MB)")
+
+
+def _write_layered(run: Path, weights: Path, out: Path) -> None:
+    from training import build as builder
+    from training.layered import build_layered
+
+    build_layered(out, weights, run)
+    click.echo(f"wrote {out.name} ({builder.size_of(out) / 1e6:.1f} MB)")
+
+
+def _evaluate_layers(weights: Path, cache: Path, count: int) -> bool:
+    from training.evaluation.layers import report
+
+    lines, good = report(weights, cache, count)
+    click.echo("\n".join(lines))
+    return good
 
 
 def _evaluate(weights: Path, cache: Path, count: int, failures: Path | None = None, tier: Tier = Tier.QUALITY) -> bool:

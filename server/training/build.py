@@ -45,7 +45,7 @@ def build(folder: Path, seed: int = 0, run: Path | None = None) -> None:
         if run is not None and checkpoint_of(run, "transformer").is_file():  # else it knows nothing
             words = json.dumps(vocabulary(), ensure_ascii=False, indent=1)
             (made / VOCABULARY_FILE).write_text(words + "\n", encoding="utf-8")
-        _readable(made)
+        make_readable(made)
         if folder.exists():
             folder.rename(Path(name) / "old")
         made.rename(folder)
@@ -72,7 +72,8 @@ def _write(folder: Path, tokenizer: Qwen2Tokenizer, weights: Mapping[str, Any]) 
     (folder / "model_index.json").write_text(json.dumps(MODEL_INDEX, indent=2) + "\n", encoding="utf-8")
 
 
-def _readable(folder: Path) -> None:
+def make_readable(folder: Path) -> None:
+    """Let every user read the weights."""
     for file in folder.rglob("*.safetensors"):
         file.chmod(0o644)  # safetensors makes them private, and the server may run as another user
 

@@ -17,9 +17,12 @@ LATENT_CHANNELS = 16
 LOG_VARIANCE = -5.0
 
 
-def build_vae() -> AutoencoderKLQwenImage:
-    """Build the VAE: pictures (3 x H x W, -1 to 1) to latents (16 x H/8 x W/8) and back; 2.6 million parameters."""
+def build_vae(channels: int = 3) -> AutoencoderKLQwenImage:
+    """Build the VAE: pictures (`channels` x H x W, -1 to 1) to latents (16 x H/8 x W/8) and back; 2.6 million
+    parameters. A fourth channel is alpha.
+    """
     vae = AutoencoderKLQwenImage(
+        input_channels=channels,
         base_dim=16,
         z_dim=LATENT_CHANNELS,
         dim_mult=[1, 2, 4, 4],
@@ -108,9 +111,13 @@ def build_text_encoder(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGen
     return Qwen2_5_VLForConditionalGeneration(config)
 
 
-def build_transformer() -> QwenImageTransformer2DModel:
-    """Build the transformer, which predicts the flow of packed latents (tokens x 64); 5.7 million parameters."""
+def build_transformer(*, layered: bool = False) -> QwenImageTransformer2DModel:
+    """Build the transformer, which predicts the flow of packed latents (tokens x 64); 5.7 million parameters. With
+    `layered` it is told which layer a token is of, and whether it paints transparency.
+    """
     return QwenImageTransformer2DModel(
+        use_layer3d_rope=layered,
+        use_additional_t_cond=layered,
         patch_size=2,
         in_channels=4 * LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from training.stages.run import HAS_BFLOAT16
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 ROUNDS = 5
 
@@ -54,7 +56,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonalise(matrices: torch.Tensor) -> torch.Tensor:
     """Return roughly the nearest matrices with orthogonal rows or columns: singular values near 1. (n x a x b)"""
     a, b, c = NEWTON_SCHULZ
-    x = matrices.to(torch.bfloat16)
+    x = matrices.to(torch.bfloat16 if HAS_BFLOAT16 else torch.float32)
     wide = x.shape[1] > x.shape[2]
     if wide:
         x = x.mT

@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 """Device on which all stages train."""
+HAS_BFLOAT16 = DEVICE.type == "cuda" or torch.backends.cpu.get_cpu_capability() not in {"DEFAULT", "AVX2"}
+"""Whether bfloat16 is quick there; a processor without it would only make believe."""
 LOG_STEPS = 20
 CHECKPOINT_SECONDS = 120
 
@@ -68,8 +70,8 @@ def torch_random_of(rng: np.random.Generator) -> torch.Generator:
 
 
 def fast_numbers() -> torch.autocast:
-    """Within it, matrices multiply in bfloat16."""
-    return torch.autocast(DEVICE.type, torch.bfloat16)
+    """Within it, matrices multiply in bfloat16, where that is quick."""
+    return torch.autocast(DEVICE.type, torch.bfloat16, enabled=HAS_BFLOAT16)
 
 
 def decayed(step: int, steps: int, warm: int = 50) -> float:

@@ -63,9 +63,9 @@ def flatten(vae: AutoencoderKLQwenImage) -> AutoencoderKLQwenImage:
     return vae
 
 
-def inflate(values: Mapping[str, torch.Tensor]) -> AutoencoderKLQwenImage:
+def inflate(values: Mapping[str, torch.Tensor], channels: int = 3) -> AutoencoderKLQwenImage:
     """Return a whole VAE from a flat one's parameters."""
-    vae = parts.build_vae()
+    vae = parts.build_vae(channels)
     whole = vae.state_dict()
     for name, value in whole.items():
         if name not in values:
