@@ -169,7 +169,7 @@ def test_the_miniature_stands_in_only_where_it_is_alone() -> None:
 
 def test_configured_models() -> None:
     for small in (0, 6, 16):
-        assert list(configured_models(Settings(), card_gib=small)) == ["miniature"]
+        assert list(configured_models(Settings(), card_gib=small)) == ["miniature", "miniature-layered"]
     for large in (22.5, 80):
         assert list(configured_models(Settings(), card_gib=large)) == ["Qwen-Image", "Qwen-Image-Edit-2509"]
     chosen = configured_models(Settings(models=("Qwen-Image-2512=/weights/here", "miniature")), card_gib=80)

@@ -19,6 +19,7 @@ from qwen_image_studio.system.devices import Device
 Measured = Mapping[tuple[str, str, str], float]
 """Median seconds of a picture by model, tier and operation."""
 _MEGAPIXEL: Size = (1024, 1024)
+_LAYERS = 4
 _ENCODERS: Mapping[Place, str] = {
     Place.CARD: "on the card in bf16",
     Place.CARD_FP8: "on the card in fp8",
@@ -99,7 +100,9 @@ def _seconds(model: Model, tier: Tier, plan: MemoryPlan, card: Card) -> str:
 
 
 def calculated(model: Model, recipe: Recipe, size: Size, plan: MemoryPlan, card: Card) -> float:
-    """Return the calculated seconds of one picture of `size` in pixels; an edit is shown one source of that size."""
+    """Return the calculated seconds of one picture of `size` in pixels; an edit is shown one source of that size,
+    and a picture is taken apart into four layers.
+    """
     net, way = model.network.transformer, next(iter(model.families))
     stored = plan.stored(recipe.precision or Precision.BF16)
     narrow = stored.precision is Precision.FP8
@@ -109,8 +112,9 @@ def calculated(model: Model, recipe: Recipe, size: Size, plan: MemoryPlan, card:
         widened=narrow and card.fp8 is None,
         fetched=transformer_bytes(net, stored) if stored.place is Place.STREAMED else 0,
     )
-    references = 0 if Way.GENERATE in model.families else 1
-    return expected_seconds(net, model.family(way), recipe, size, card, execution, references=references)
+    references = 0 if way is Way.GENERATE else 1
+    layers = _LAYERS if way is Way.LAYERS else 0
+    return expected_seconds(net, model.family(way), recipe, size, card, execution, references=references, layers=layers)
 
 
 def _measured(model: Model, tier: Tier, measured: Measured) -> str:

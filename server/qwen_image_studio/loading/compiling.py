@@ -43,6 +43,7 @@ class Compiled:
         """Run once in that number format, with a source, so that what the blocks take is compiled now."""
         transformer, made = self._transformer, {"dtype": dtype, "device": self._transformer.device}
         config, shapes = transformer.config, [(1, 4, 4), (1, 2, 6)]
+        told = {"additional_t_cond": torch.zeros(1, dtype=torch.long, device=transformer.device)}
         if not self.is_on:
             return
         try:
@@ -52,6 +53,7 @@ class Compiled:
                 encoder_hidden_states=torch.zeros(1, 7, config.joint_attention_dim, **made),
                 img_shapes=[shapes],
                 attention_kwargs={},
+                **(told if config.use_additional_t_cond else {}),
             )
         except (torch.OutOfMemoryError, torch.AcceleratorError):
             raise

@@ -23,6 +23,7 @@ NAMES = ("img_mod", "txt_mod")
 """Names of a block's layers that modulate its pictures and its texts."""
 ROOM = 2**29
 """Memory of the device for tables by default, in bytes: two schedules of 50 steps of a 20B model in bf16."""
+_KNOWN = 3  # arguments of the embedding of a timestep; with guidance, which no model here embeds, there is one more
 _PARTS = 6  # of an answer: shift, scale and gate, before attention and before the feed-forward
 
 _Key = tuple[Hashable, ...]
@@ -47,7 +48,8 @@ class Looked(nn.Sequential):
 
 
 class Modulation:
-    """What the blocks of one transformer answer to timesteps, in tables by schedule and LoRA; used by one thread.
+    """What the blocks of one transformer answer to timesteps, in tables by schedule, LoRA and what the transformer is
+    told to paint; used by one thread.
 
     A table is (steps, all layers' answers): before the blocks run, the row of the step is copied to where they look.
     The step is counted by the pipeline's scheduler, so the device is asked for nothing but the timesteps, once a call.
@@ -104,7 +106,7 @@ class Modulation:
     @torch.no_grad()
     def _answer(self, _: nn.Module, given: Sequence[Any], embedded: torch.Tensor) -> None:
         """Put the blocks' answers in place, as soon as the timestep of a forward pass is embedded."""
-        row = self._look_up(*given) if all(each is None for each in given[2:]) else None
+        row = self._look_up(*given) if len(given) <= _KNOWN else None
         if row is None:
             self.misses += 1
             row = self._computed([embedded])[0]
@@ -112,14 +114,18 @@ class Modulation:
             self.hits += 1
         self._show(row, embedded)
 
-    def _look_up(self, timestep: torch.Tensor, hidden: torch.Tensor, *_: None) -> torch.Tensor | None:
-        """Return the answers of the scheduler's step; None where there is none, or this is another timestep."""
+    def _look_up(
+        self, timestep: torch.Tensor, hidden: torch.Tensor, kind: torch.Tensor | None = None
+    ) -> torch.Tensor | None:
+        """Return the answers of the scheduler's step; None where there is none, or this is another timestep. `kind` is
+        what some transformers are told to paint, the same for all steps of a call.
+        """
         scheduler = self._scheduler
         if scheduler is None or len(timestep) != self._copies:
             return None
         opened = scheduler.timesteps is not self._timesteps
         if opened:
-            self._open(scheduler, hidden)
+            self._open(scheduler, hidden, kind)
         step = scheduler.step_index if scheduler.step_index is not None else scheduler.begin_index or 0
         if self._table is None or step >= len(self._table):
             return None
@@ -129,22 +135,24 @@ class Modulation:
             return None
         return self._table[step]
 
-    def _open(self, scheduler: Any, hidden: torch.Tensor) -> None:
+    def _open(self, scheduler: Any, hidden: torch.Tensor, kind: torch.Tensor | None) -> None:
         """Find the table of the schedule that the pipeline has set, or fill it."""
         self._forget_call()
         self._timesteps = scheduler.timesteps
         # The arithmetic of the pipelines, in their number format.
         self._moments = [each.expand(1).to(hidden.dtype) / 1000 for each in scheduler.timesteps.to(hidden.device)]
-        key = (tuple(scheduler.timesteps.tolist()), hidden.dtype, hidden.device, *self._loras())
+        told = () if kind is None else tuple(kind.tolist())
+        key = (tuple(scheduler.timesteps.tolist()), told, hidden.dtype, hidden.device, *self._loras())
         if key not in self._tables:
-            self._tables[key] = self._fill(hidden)
+            self._tables[key] = self._fill(hidden, kind)
         self._tables.move_to_end(key)
         self._table = self._tables[key]
 
-    def _fill(self, hidden: torch.Tensor) -> torch.Tensor:
+    def _fill(self, hidden: torch.Tensor, kind: torch.Tensor | None) -> torch.Tensor:
         """Return the table of the schedule, after dropping those used longest ago until it fits beside the others."""
         copies = [torch.cat([each, each * 0]) if self._copies == 2 else each for each in self._moments]
-        embedded = [self._embed.forward(each, hidden) for each in copies]  # without its hook
+        told = () if kind is None else (kind,)
+        embedded = [self._embed.forward(each, hidden, *told) for each in copies]  # without its hook
         needed = len(embedded) * hidden.element_size() * sum(map(math.prod, self._sizes(embedded[0])))
         while self._tables and self.bytes + needed > self._room:
             self._tables.popitem(last=False)

@@ -30,7 +30,7 @@ from qwen_image_studio.models.table import Model
 LOG = logging.getLogger(__name__)
 WORKING_ROOM = 1.05  # memory for painting, as a multiple of that for the weights, at the least
 SHARED = frozenset({"text_encoder", "vae", "tokenizer", "processor"})
-"""Names of the parts that models with the same `shares` have in common."""
+"""Names of the parts that models with the same `shares` have in common, but for those with a VAE of their own."""
 DTYPES: Mapping[Precision, torch.dtype] = {
     Precision.BF16: torch.bfloat16,
     Precision.FP16: torch.float16,
@@ -125,7 +125,8 @@ class Weights:
             try:
                 self._settle(part, name, model, form)
             except torch.OutOfMemoryError:
-                shelf = self._shared[_sharing(model), form.dtype] if name in SHARED else self._own[model.name, form]
+                shared = self._shared[_sharing(model), form.dtype] if _is_shared(model, name) else None
+                shelf = self._own[model.name, form] if shared is None else shared
                 del shelf[name]
         self.empty_cache()
 
@@ -153,7 +154,7 @@ class Weights:
         self._make_room(model, form, self._needed(model, form, missing, numbers))
         for name in missing:
             part = self._load(folder, model, name, classes[name], form)
-            if name in SHARED:
+            if _is_shared(model, name):
                 self._shared.setdefault((_sharing(model), form.dtype), {})[name] = part
             else:
                 self._own.setdefault((model.name, form), {})[name] = part
@@ -321,6 +322,10 @@ def _bytes_of(model: Model, dtype: torch.dtype) -> int:
 
 def _sharing(model: Model) -> str:
     return model.shares or model.name
+
+
+def _is_shared(model: Model, name: str) -> bool:
+    return name in SHARED and not (model.own_vae and name == "vae")
 
 
 def _read(folder: Path, model: Model, name: str, kind: Any, dtype: torch.dtype, device: str) -> Any:

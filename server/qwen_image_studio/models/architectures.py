@@ -5,7 +5,7 @@ Nothing here needs torch. `tests/server/test_architectures.py` builds each netwo
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 GIB = 2**30
@@ -108,6 +108,8 @@ class Transformer(ABC):
 class DoubleStream(Transformer):
     """Qwen-Image's: each block has weights for the image and others for the text, and modulates both."""
 
+    kinds: int = 0
+    """Number of kinds of pictures of which the transformer is told one: with transparency or without; 0 for none."""
     tabled, linear = True, 24.0
 
     @property
@@ -132,7 +134,7 @@ class DoubleStream(Transformer):
         width = self.width
         time = _affine(_TIME_WIDTH, width) + _affine(width, width)
         into = _affine(self.channels, width) + _affine(self.text_width, width) + self.text_width
-        return time + into + _affine(width, 2 * width) + _affine(width, self.channels)
+        return time + self.kinds * width + into + _affine(width, 2 * width) + _affine(width, self.channels)
 
     @property
     def biases(self) -> int:
@@ -227,8 +229,11 @@ class Network:
 
 _TILE = 512 * 2**20
 
+_TWENTY_BILLION = DoubleStream(layers=60, heads=24, head_dim=128, text_width=3584)
+_SMALL = DoubleStream(layers=6, heads=5, head_dim=32, text_width=192)
+
 QWEN_IMAGE = Network(
-    DoubleStream(layers=60, heads=24, head_dim=128, text_width=3584),
+    _TWENTY_BILLION,
     Encoder(parameters=8_292_166_656, head=544_997_376, words=544_997_376),  # Qwen2.5-VL-7B
     Vae(parameters=126_892_531, decoding=3460, encoding=1934, tile=_TILE),
 )
@@ -237,10 +242,20 @@ QWEN_IMAGE_21 = Network(
     Encoder(parameters=8_767_123_696, head=622_329_856, words=622_329_856),  # Qwen3-VL-8B
     Vae(parameters=337_740_404, decoding=6432, encoding=2132, tile=_TILE),
 )
+QWEN_IMAGE_LAYERED = Network(
+    replace(_TWENTY_BILLION, kinds=2),
+    QWEN_IMAGE.encoder,
+    Vae(parameters=126_897_716, decoding=3460, encoding=1934, tile=_TILE),
+)
 MINIATURE = Network(
-    DoubleStream(layers=6, heads=5, head_dim=32, text_width=192),
+    _SMALL,
     Encoder(parameters=1_764_256, head=0, words=393_216),
     Vae(parameters=2_577_987, decoding=462, encoding=269, tile=2**25),
+)
+MINIATURE_LAYERED = Network(
+    replace(_SMALL, kinds=2),
+    MINIATURE.encoder,
+    Vae(parameters=2_578_852, decoding=462, encoding=269, tile=2**25),
 )
 
 

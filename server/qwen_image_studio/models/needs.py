@@ -2,20 +2,23 @@
 
 import math
 
+from qwen_image_studio.contract.layers import MAX_LAYERS
 from qwen_image_studio.contract.words import MAX_INPUTS, Precision, Way
 from qwen_image_studio.models.footprints import Place, Stored, card_that_holds, own_bytes, shared_bytes
 from qwen_image_studio.models.table import Model
 
 
 def denoising_bytes(model: Model) -> int:
-    """Return the memory of a forward pass besides the weights, in bytes: over the largest picture, or over the most
-    sources, of which one counts where keys and values are kept.
+    """Return the memory of a forward pass besides the weights, in bytes: over the largest picture, the most layers or
+    the most sources, of which one counts where keys and values are kept.
     """
     net, token = model.network.transformer, max(model.family(way).pixels_per_token for way in model.families) ** 2
     source, native = model.input_pixels // token, math.prod(max(model.sizes.values(), key=math.prod)) // token
     text = max(model.max_prompt_tokens.values())
     if net.kept_bytes:
         return net.working_bytes(native + source + text) + net.kept_bytes * source
+    if Way.LAYERS in model.families:  # the layers, what they make together, and the picture itself
+        native, source = model.paint_pixels[1] // token * (MAX_LAYERS + 1), model.paint_pixels[1] // token
     shown = native + min(model.max_images, MAX_INPUTS) * source
     return net.working_bytes(max(model.max_pixels // token, shown) + text)
 

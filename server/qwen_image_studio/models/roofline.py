@@ -85,12 +85,14 @@ def step_seconds(
     execution: Execution,
     *,
     references: int = 0,
+    layers: int = 0,
 ) -> Seconds:
     """Return the time of one denoising step at `size` in pixels, both passes where there is guidance. References are
-    of the same size.
+    of the same size. With `layers` a picture is taken apart into so many, beside which it is painted whole.
     """
-    image = family.tokens_of(size)
-    seen = references * (image + _SEEN)
+    frame = family.tokens_of(size)
+    image = frame * (layers + 1)
+    seen = references * frame if layers else references * (frame + _SEEN)
     texts = [_TEXT] if recipe.guidance_scale <= 1 or not family.takes_guidance else [_TEXT, _NEGATIVE]
     passes = []
     for text in texts:
@@ -110,12 +112,13 @@ def expected_seconds(
     execution: Execution,
     *,
     references: int = 0,
+    layers: int = 0,
 ) -> float:
     """Return the calculated seconds of the denoising of one picture at a tier; texts, latents and files take a few
     tenths besides.
     """
     painted = within(size, recipe.max_pixels)
-    step = step_seconds(net, family, recipe, painted, card, execution, references=references)
+    step = step_seconds(net, family, recipe, painted, card, execution, references=references, layers=layers)
     return recipe.steps * step.total / (SKIPPING if recipe.step_cache else 1.0)
 
 

@@ -13,6 +13,7 @@ from qwen_image_studio.models.table import MODELS, Model, find_model, is_called,
 from qwen_image_studio.settings import Settings
 
 LOG = logging.getLogger(__name__)
+_LARGE, _SMALL = ("Qwen-Image", "Qwen-Image-Edit-2509"), ("miniature", "miniature-layered")
 _SINGLE_FILE = re.compile(r"(?P<file>.*?\.(?:gguf|safetensors))(?::(?P<folder>.*))?", re.IGNORECASE)
 
 
@@ -37,11 +38,11 @@ def named_models(settings: Settings, *, card_gib: float) -> Mapping[str, Model]:
     """Return the models that the settings name, whatever their licences.
 
     By default these are the large ones where the largest card, of `card_gib` (0: there is none), can hold one, and the
-    miniature where it cannot. Raises StudioError ``unknown_model`` for a name that is not in the table and
+    miniatures where it cannot. Raises StudioError ``unknown_model`` for a name that is not in the table and
     ``invalid_value`` for a model at two places, and CannotServe for an allow-list of LoRAs that cannot be used.
     """
     large = card_gib >= least_gib(MODELS["Qwen-Image"])
-    wanted = settings.models or (("Qwen-Image", "Qwen-Image-Edit-2509") if large else ("miniature",))
+    wanted = settings.models or (_LARGE if large else _SMALL)
     models: dict[str, Model] = {}
     for entry in wanted:
         name, _, place = entry.partition("=")

@@ -68,6 +68,8 @@ class Model:
     """Whether it answers for every model of the table where no other one is on the server."""
     shares: str = ""
     """Key that models with the same text encoder and VAE have in common; empty where it shares neither."""
+    own_vae: bool = False
+    """Whether it shares the text encoder alone."""
     licence_id: str = ""
     """Name under which an operator accepts a licence that forbids some uses (STUDIO_LICENCES); empty for others."""
     file: str = ""
@@ -154,6 +156,15 @@ _MEGAPIXEL_SIZES: Mapping[AspectRatio, Size] = {  # about one megapixel, sides i
     AspectRatio.PHOTO: (1248, 832),
     AspectRatio.PHOTO_TALL: (832, 1248),
 }
+_LAYERED_SIZES: Mapping[AspectRatio, Size] = {  # about 640 x 640 pixels, sides in multiples of 32
+    AspectRatio.SQUARE: (640, 640),
+    AspectRatio.WIDE: (864, 480),
+    AspectRatio.TALL: (480, 864),
+    AspectRatio.LANDSCAPE: (736, 544),
+    AspectRatio.PORTRAIT: (544, 736),
+    AspectRatio.PHOTO: (768, 512),
+    AspectRatio.PHOTO_TALL: (512, 768),
+}
 _MINIATURE_SIZES: Mapping[AspectRatio, Size] = {  # about 128 x 128 pixels
     AspectRatio.SQUARE: (128, 128),
     AspectRatio.WIDE: (176, 96),
@@ -194,6 +205,32 @@ _QWEN_IMAGE_EDIT_2509 = replace(
     max_prompt_tokens={Way.EDIT: 2048},
     aliases=("qwen-image-edit", "qwen-image-edit-plus"),
     max_images=3,
+)
+_MINIATURE = Model(
+    name="miniature",
+    repository=str(Path(__file__).parent.parent / "miniature" / "weights"),
+    licence="Apache-2.0",
+    families={Way.GENERATE: "qwen-image", Way.EDIT: "qwen-image-edit"},
+    sizes=_MINIATURE_SIZES,
+    grid=16,
+    max_pixels=2048 * 2048,
+    paint_pixels=(64 * 64, 160 * 128),
+    region_pixels=128 * 128,
+    max_aspect=4.0,
+    tiers=tiers.MINIATURE,
+    negative_prompt=" ",
+    max_prompt_tokens={Way.GENERATE: 256, Way.EDIT: 256},
+    network=architectures.MINIATURE,
+    max_images=3,
+    input_pixels=128 * 128,
+    input_grid=16,  # an input of a native size keeps it, and its tokens lie on those of the result
+    vision_pixels=112 * 112,
+    # A second thread saves a seventh of the time on an idle machine; on a busy one painting takes twenty times as
+    # long, because the two threads wait for each other.
+    cpu_threads=1,
+    miniature=True,
+    stands_in=True,
+    shares="miniature",
 )
 
 MODELS: Mapping[str, Model] = {
@@ -237,31 +274,32 @@ MODELS: Mapping[str, Model] = {
             shares="qwen3-vl-8b",
             licence_id="qwen-research",
         ),
-        Model(
-            name="miniature",
-            repository=str(Path(__file__).parent.parent / "miniature" / "weights"),
-            licence="Apache-2.0",
-            families={Way.GENERATE: "qwen-image", Way.EDIT: "qwen-image-edit"},
-            sizes=_MINIATURE_SIZES,
-            grid=16,
-            max_pixels=2048 * 2048,
-            paint_pixels=(64 * 64, 160 * 128),
-            region_pixels=128 * 128,
-            max_aspect=4.0,
-            tiers=tiers.MINIATURE,
-            negative_prompt=" ",
-            max_prompt_tokens={Way.GENERATE: 256, Way.EDIT: 256},
-            network=architectures.MINIATURE,
-            max_images=3,
-            input_pixels=128 * 128,
-            input_grid=16,  # an input of a native size keeps it, and its tokens lie on those of the result
-            vision_pixels=112 * 112,
-            # A second thread saves a seventh of the time on an idle machine; on a busy one painting takes twenty times
-            # as long, because the two threads wait for each other.
-            cpu_threads=1,
-            miniature=True,
-            stands_in=True,
-            shares="miniature",
+        replace(
+            _QWEN_IMAGE,
+            name="Qwen-Image-Layered",
+            repository="Qwen/Qwen-Image-Layered",
+            families={Way.LAYERS: "qwen-image-layered"},
+            sizes=_LAYERED_SIZES,
+            grid=32,
+            paint_pixels=(256 * 256, 1024 * 1024),
+            tiers=tiers.QWEN_IMAGE_LAYERED,
+            max_prompt_tokens={Way.LAYERS: 1024},
+            network=architectures.QWEN_IMAGE_LAYERED,
+            aliases=(),
+            max_images=1,
+            own_vae=True,
+        ),
+        _MINIATURE,
+        replace(
+            _MINIATURE,
+            name="miniature-layered",
+            repository=str(Path(_MINIATURE.repository).parent / "layered"),
+            families={Way.LAYERS: "qwen-image-layered", Way.GENERATE: "qwen-image-alpha"},
+            tiers=tiers.MINIATURE_LAYERED,
+            max_prompt_tokens={Way.LAYERS: 256, Way.GENERATE: 256},
+            network=architectures.MINIATURE_LAYERED,
+            max_images=1,
+            own_vae=True,
         ),
     )
 }

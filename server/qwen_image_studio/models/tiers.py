@@ -132,6 +132,11 @@ QWEN_IMAGE_EDIT_2509 = tiers(
     Recipe(40, 4.0), lightning(_IMAGE, _EDIT_2509.format(8), 8), lightning(_IMAGE, _EDIT_2509.format(4), 4), _CACHE
 )
 QWEN_IMAGE_EDIT_2511 = tiers(Recipe(40, 4.0), _EDIT_2511, _EDIT_2511, _CACHE)
+_LAYERED = Recipe(50, 4.0)  # nobody has distilled it, so it has no tiers of fewer steps
+QWEN_IMAGE_LAYERED: Tiers = {
+    Tier.QUALITY: _LAYERED,
+    Tier.BALANCED: replace(_LAYERED, precision=Precision.FP8, step_cache=_CACHE),
+}
 QWEN_IMAGE_21 = tiers(Recipe(40, 1.0), _IMAGE_21, _IMAGE_21, _CACHE)
 _MINIATURE = Recipe(
     4,
@@ -145,3 +150,4 @@ MINIATURE: Tiers = {
     Tier.TURBO: _MINIATURE,
     Tier.DRAFT: replace(_MINIATURE, max_pixels=112 * 112),
 }
+MINIATURE_LAYERED: Tiers = {Tier.QUALITY: Recipe(20, 3.0), Tier.BALANCED: Recipe(20, 3.0, step_cache=_CACHE)}

@@ -16,6 +16,7 @@ from qwen_image_studio.contract.adjustments import Box
 from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import Size, Way
 from qwen_image_studio.imaging.pixels import is_see_through, on_white, resized
+from qwen_image_studio.painting.layering import laid_back, recomposed
 from qwen_image_studio.planning.plan import PaintPlan, Pass
 
 FEATHER = 4
@@ -56,6 +57,7 @@ class Canvas:
         seen = inputs[:-1] if plan.mask else inputs
         self._first = inputs[0] if inputs and inputs[0].mode == "RGBA" and plan.passes and keeps else None
         self._inputs = [each if self._has_alpha else on_white(each) for each in seen]
+        self._layers: list[Image.Image] = []
         self._mask = inputs[-1].convert("L") if plan.mask else None
         self._ground = self._grounded()
         self._small: Image.Image | None = None
@@ -67,6 +69,11 @@ class Canvas:
         """Start the next image from the picture before anything was painted."""
         self.image = self._ground.copy()
         self._covered = Image.new("L", self._ground.size, 0)
+
+    @property
+    def delivered(self) -> list[Image.Image]:
+        """The images of one seed: the finished one, or the layers back to front and what they make together."""
+        return [*self._layers, recomposed(self._layers)] if self._layers else [self.finished]
 
     @property
     def finished(self) -> Image.Image:
@@ -135,6 +142,10 @@ class Canvas:
         drawn = Image.new("RGBA", seen.size)
         drawn.paste(seen, mask=seen.getchannel("A").point(lambda alpha: 255 * (alpha > 0)))
         return drawn
+
+    def put_layers(self, painted: Sequence[Image.Image]) -> None:
+        """Put the layers that the model painted in place of the image, back to front."""
+        self._layers = laid_back(self._inputs[0], painted, (self._plan.width, self._plan.height))
 
     def _soft(self, free: Image.Image, scale: float) -> Image.Image:
         """Return what may change with the soft edge that was asked for, else with a narrow one."""

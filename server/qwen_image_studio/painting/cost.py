@@ -26,7 +26,7 @@ class Meter(Hook):
         whole = painted_size((plan.width, plan.height), limits, model.region_pixels) if plan.passes else None
         self._whole = self._family.tokens_of(whole or (plan.paint_width, plan.paint_height))
         # An editing model sees the source beside the result, of the same size.
-        self._times = 2 if plan.way is Way.EDIT else 1
+        self._times = 2 if plan.way is Way.EDIT else 1  # a picture that is taken apart is never painted in parts
         self._spent: dict[int, list[float]] = {}
         self._of_whole: dict[int, list[float]] = {}
         self._counter: Any = None

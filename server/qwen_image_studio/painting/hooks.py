@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.models.families import Family, Sources
 from qwen_image_studio.models.table import Model
 from qwen_image_studio.models.tiers import Recipe
@@ -35,6 +36,11 @@ class Call:
     def family(self) -> Family:
         """Return the family that paints."""
         return self.model.family(self.plan.way)
+
+    @property
+    def clear(self) -> bool:
+        """Return whether what is painted is to have transparency."""
+        return self.plan.background is Background.TRANSPARENT and self.family.alpha
 
     @property
     def recipe(self) -> Recipe:
@@ -75,7 +81,8 @@ class Call:
         most = min(model.input_pixels, self.recipe.max_pixels or model.input_pixels)
         # The first source as small as the part that is painted: it costs as much as the result.
         first = width * height if self.plan.passes else most
-        return Sources(self.pass_input.sources, first, most, model.vision_pixels, model.input_grid)
+        shown = self.pass_input.sources, first, most, model.vision_pixels, model.input_grid
+        return Sources(*shown, layers=self.plan.layers, clear=self.clear)
 
 
 class Hook:

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from qwen_image_studio.contract.errors import StudioError
+from qwen_image_studio.contract.layers import MIN_LAYERS
 from qwen_image_studio.contract.references import Derive
 from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import MIN_STEPS, Language, Way
@@ -30,6 +31,12 @@ def check(plan: PaintPlan, images: Sequence[Image.Image]) -> None:
             "invalid_value",
             f"steps: at least {MIN_STEPS}; with one the schedule is 0/0 and the picture black.",
             param="steps",
+        )
+    if plan.way is Way.LAYERS and (len(images) != 1 or plan.layers < MIN_LAYERS):
+        raise StudioError(
+            "invalid_value",
+            f"layers: one image is taken apart into {MIN_LAYERS} layers or more; send one, and ask for that many.",
+            param="layers",
         )
     if plan.way is Way.EDIT and not images:
         raise StudioError("invalid_value", "image: an edit needs at least one image.", param="image")
@@ -65,7 +72,7 @@ def fit_texts(
     prompt, roles = clean(plan.prompt), ""
     if plan.way is Way.EDIT:
         prompt, roles = _referring(prompt, plan, model, references)
-    if plan.way is Way.GENERATE and (words := vocabulary_of(model)) is not None:
+    if plan.way is not Way.EDIT and (words := vocabulary_of(model)) is not None:
         prompt, left_out = without_unknown(prompt, words)
         if left_out:
             warnings.append(f"The miniature left out what it knows no word of: '{'; '.join(left_out)[:MAX_TOLD]}'.")

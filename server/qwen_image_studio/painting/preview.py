@@ -94,7 +94,8 @@ def measure_colours(vae: Any) -> torch.Tensor:
     chart, colours = _chart()
     device, dtype = next(vae.parameters()).device, next(vae.parameters()).dtype
     with torch.no_grad():
-        latents = vae.encode((chart * 2 - 1)[None, :, None].to(device, dtype)).latent_dist.mode()[0, :, 0].float().cpu()
+        pixels = _opaque(chart * 2 - 1, vae.config.get("input_channels", 3))
+        latents = vae.encode(pixels[None, :, None].to(device, dtype)).latent_dist.mode()[0, :, 0].float().cpu()
     mean, std = torch.tensor(vae.config.latents_mean), torch.tensor(vae.config.latents_std)
     latents = (latents - mean[:, None, None]) / std[:, None, None]
     side = PATCH * latents.shape[-1] // chart.shape[-1]
@@ -122,6 +123,11 @@ def _chart() -> tuple[torch.Tensor, torch.Tensor]:
     grid[: len(colours)] = colours
     small = grid.reshape(rows, COLUMNS, 3).permute(2, 0, 1)
     return small.repeat_interleave(PATCH, 1).repeat_interleave(PATCH, 2), colours
+
+
+def _opaque(pixels: torch.Tensor, channels: int) -> torch.Tensor:
+    """Return pixels (3, height, width) with a channel of alpha where the VAE has one."""
+    return torch.cat([pixels, torch.ones_like(pixels[:1])]) if channels > len(pixels) else pixels
 
 
 def _with_constant(rows: torch.Tensor) -> torch.Tensor:

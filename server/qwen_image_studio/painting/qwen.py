@@ -30,6 +30,7 @@ from qwen_image_studio.painting.hold import Hold
 from qwen_image_studio.painting.hooks import Call, Hook, Listener, Reporter, steps_to
 from qwen_image_studio.painting.inputs import check, fit_texts, negative_text, shown
 from qwen_image_studio.painting.latents import FloatLatents
+from qwen_image_studio.painting.layering import crisp
 from qwen_image_studio.painting.one_frame import OneFrame
 from qwen_image_studio.painting.preview import Preview
 from qwen_image_studio.painting.ready import Ready
@@ -165,9 +166,12 @@ class QwenEngine:
                 ]
                 for number in range(max(1, len(plan.passes))):
                     call = Call(plan, model, pipeline, texts, canvas.pass_input(number), index, number)
-                    canvas.put(number, self._run(call, hooks, listener, sparing))
-                # 6. Deliver it at the size that was asked for.
-                yield Painted(canvas.finished, seed, (*warnings, *sparing.warnings), meter.saved())
+                    painted = self._run(call, hooks, listener, sparing)
+                    canvas.put_layers(painted) if plan.layers else canvas.put(number, painted[0])
+                # 6. Deliver it at the size that was asked for, or its layers and what they make together.
+                notes = (*warnings, *sparing.warnings)
+                for image in canvas.delivered:
+                    yield Painted(image, seed, notes, meter.saved())
 
     def _row(self, name: str) -> Model:
         if name not in self._models:  # the job was planned before a restart with other models
@@ -211,8 +215,10 @@ class QwenEngine:
         painter = self._painter(variant)
         return Sparing(self._weights, *painter, tiled_pixels=tiled, frugal=frugal, foreseen=foreseen)
 
-    def _run(self, call: Call, hooks: Iterable[Hook], listener: Listener, sparing: Sparing) -> Image.Image:
-        """Paint one pass; where memory runs out, paint it again with less on the device, as long as that can be."""
+    def _run(self, call: Call, hooks: Iterable[Hook], listener: Listener, sparing: Sparing) -> Sequence[Image.Image]:
+        """Paint one pass, or the layers of a picture; where memory runs out, paint it again with less on the device, as
+        long as that can be.
+        """
         while True:
             try:
                 with self._turn:
@@ -252,15 +258,18 @@ def open_pipeline(
     return pipeline
 
 
-def _painted(call: Call, hooks: Iterable[Hook]) -> Image.Image:
-    """Call the pipeline with these hooks, in their order; return its picture, in RGBA where the family has alpha."""
+def _painted(call: Call, hooks: Iterable[Hook]) -> Sequence[Image.Image]:
+    """Call the pipeline with these hooks, in their order; return its picture, in RGBA where the family has alpha, or
+    the layers of one.
+    """
     named = call.keywords()
     with ExitStack() as stack:
         for hook in hooks:
             stack.callback(hook.end)
             named |= hook.begin(call)
-        picture: Image.Image = call.pipeline(**named, callback_on_step_end=steps_to(hooks)).images[0]
-    return picture
+        made = call.pipeline(**named, callback_on_step_end=steps_to(hooks)).images[0]
+    painted: Sequence[Image.Image] = made if call.plan.layers else [crisp(made) if call.clear else made]
+    return painted
 
 
 def _failure(error: Exception, call: Call, device: str) -> StudioError:

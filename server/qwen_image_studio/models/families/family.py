@@ -32,6 +32,10 @@ class Sources:
     """Area in pixels of every picture for the text encoder."""
     grid: int
     """Number of pixels of which the sides are multiples."""
+    layers: int = 0
+    """Number of layers that the first picture is taken apart into; 0 where pictures are painted whole."""
+    clear: bool = False
+    """Whether what is painted has transparency, where the family can paint both."""
 
 
 class Family(ABC):

@@ -1,0 +1,80 @@
+"""Layers as they are delivered: the model's, with the picture's own pixels wherever one layer alone is seen.
+
+Only pixels here, no model. What a model paints of a picture is never quite the picture. Where a single layer is seen it
+gets the picture's own colours, so that the layers laid over each other are the picture there, to the bit; between
+layers, where two of them mix, and behind what covers them, colours are the model's.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from qwen_image_studio.contract.words import Size
+from qwen_image_studio.imaging.pixels import resized
+
+CLEAR, SOLID = 16, 239
+"""Alpha of 255 up to which a painted pixel counts as clear, and from which as opaque: a VAE gives neither quite."""
+ALONE = 0.98
+"""Share of a pixel from which a single layer is said to be all that is seen of it."""
+_ROWS = 256  # that are worked on at once, since a large picture has many layers
+
+_CRISP = np.clip(np.round((np.arange(256) - CLEAR) * (255 / (SOLID - CLEAR))), 0, 255).astype(np.uint8)
+Bytes = NDArray[np.uint8]
+
+
+def crisp(painted: Image.Image) -> Image.Image:
+    """Return an RGBA picture whose alpha is 0 where it was nearly 0, and 255 where it was nearly that."""
+    pixels = np.array(painted.convert("RGBA"))
+    pixels[..., 3] = _CRISP[pixels[..., 3]]
+    return Image.fromarray(pixels)
+
+
+def laid_back(picture: Image.Image, painted: Sequence[Image.Image], size: Size) -> list[Image.Image]:
+    """Return the layers of a picture at `size` in pixels, back to front, in RGBA: painted ones, in which the picture's
+    own pixels are back where one layer alone is seen. Behind an opaque picture, the backmost layer is opaque.
+    """
+    whole = np.array(resized(picture.convert("RGBA"), size))
+    layers = np.stack([np.array(resized(layer, size)) for layer in painted])
+    layers[..., 3] = _CRISP[layers[..., 3]]
+    for top in range(0, len(whole), _ROWS):
+        _lay_back(whole[top : top + _ROWS], layers[:, top : top + _ROWS])
+    return [Image.fromarray(layer) for layer in layers]
+
+
+def recomposed(layers: Sequence[Image.Image]) -> Image.Image:
+    """Return the layers laid over each other, in RGB where that is opaque."""
+    whole = reduce(Image.alpha_composite, layers)
+    return whole.convert("RGB") if whole.getchannel("A").getextrema() == (255, 255) else whole
+
+
+def _lay_back(whole: Bytes, layers: Bytes) -> None:
+    """Put the picture's pixels (rows x width x 4) into its layers (layers x rows x width x 4)."""
+    layers[..., 3][:, whole[..., 3] == 0] = 0
+    seen = _seen(layers)
+    opaque = whole[..., 3] == 255
+    # What no layer covers of an opaque picture is background.
+    layers[0, ..., 3][opaque] = 255
+    seen[0][opaque] += 1 - seen.sum(axis=0)[opaque]
+    front = seen.argmax(axis=0)
+    alone = seen.max(axis=0) >= ALONE
+    for place, layer in enumerate(layers):
+        own = alone & (front == place)
+        layer[own] = whole[own]
+        # What is before it shows nothing there; what is behind it would show through where it is not opaque.
+        layer[..., 3][alone & (front < place)] = 0
+        layer[..., 3][alone & (front > place) & ~opaque] = 0
+        layer[layer[..., 3] == 0] = 0  # no colour that nobody, and no classifier, sees
+
+
+def _seen(layers: Bytes) -> NDArray[np.float32]:
+    """Return which share of each pixel shows each layer. (layers x rows x width)"""
+    seen: NDArray[np.float32] = np.divide(layers[..., 3], 255, dtype=np.float32)
+    left = np.ones_like(seen[0])
+    for place in range(len(seen) - 1, -1, -1):
+        alpha = seen[place].copy()
+        seen[place] *= left
+        left *= 1 - alpha
+    return seen

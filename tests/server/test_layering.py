@@ -1,0 +1,126 @@
+"""Layers as they are delivered: the picture's own pixels where one layer alone is seen, the model's between layers."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from qwen_image_studio.painting.layering import CLEAR, SOLID, crisp, laid_back, recomposed
+
+SIZE = (48, 40)
+BLUE, RED = (30, 60, 200), (220, 40, 30)
+DISC = (10, 8, 30, 28)
+
+
+def ground(colour: Sequence[int] = BLUE, alpha: int = 255) -> Image.Image:
+    """A layer of one colour."""
+    return Image.new("RGBA", SIZE, (*colour, alpha))
+
+
+def disc(colour: Sequence[int] = RED, alpha: int = 255, box: Sequence[int] = DISC) -> Image.Image:
+    """A disc with soft edges on clear ground."""
+    large = Image.new("L", (SIZE[0] * 4, SIZE[1] * 4), 0)
+    ImageDraw.Draw(large).ellipse([4 * side for side in box], fill=alpha)
+    layer = ground(colour)
+    layer.putalpha(large.resize(SIZE, Image.Resampling.BOX))
+    return layer
+
+
+def noisy(picture: Image.Image, seed: int = 0, most: int = 9) -> Image.Image:
+    """The picture as a model brings it back: every number of every channel a little off."""
+    pixels = np.asarray(picture).astype(int)
+    pixels += np.random.default_rng(seed).integers(-most, most + 1, pixels.shape)
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    """A grainy picture of a disc before a ground, in RGB."""
+    return noisy(Image.alpha_composite(ground(), disc()).convert("RGB"), seed=5, most=30)
+
+
+def test_where_one_layer_is_seen_it_has_the_pictures_own_pixels(picture: Image.Image) -> None:
+    back, front = laid_back(picture, [noisy(ground()), noisy(disc(), 1)], SIZE)
+    own, alpha = np.asarray(picture), np.asarray(disc())[..., 3]
+    inside, outside = alpha == 255, alpha == 0
+    assert inside.sum() > 200
+    assert (np.asarray(front)[inside] == np.dstack([own, np.full(own.shape[:2], 255)])[inside]).all()
+    assert (np.asarray(back)[outside][:, :3] == own[outside]).all()
+    assert not np.asarray(front)[outside].any()  # nor any colour that nobody sees
+    # What the disc covers, and its soft edge, nobody but the model knows.
+    assert (np.abs(np.asarray(back)[inside][:, :3].astype(int) - BLUE) <= 9).all()
+    edge = (alpha > 40) & (alpha < 215)
+    assert edge.any()
+    assert (np.abs(np.asarray(front)[edge][:, :3].astype(int) - RED) <= 9).all()
+
+
+def test_the_layers_make_the_picture_again_to_the_bit(picture: Image.Image) -> None:
+    layers = laid_back(picture, [noisy(ground()), noisy(disc(), 1)], SIZE)
+    together = recomposed(layers)
+    assert together.mode == "RGB"
+    alpha = np.asarray(disc())[..., 3]
+    sure = (alpha == 0) | (alpha == 255)
+    assert (np.asarray(together)[sure] == np.asarray(picture)[sure]).all()
+    # Any program that lays layers over each other gets the same.
+    by_hand = Image.alpha_composite(layers[0], layers[1]).convert("RGB")
+    assert by_hand.tobytes() == together.tobytes()
+
+
+def test_a_picture_that_no_layer_covers_is_background(picture: Image.Image) -> None:
+    holes = ground()
+    holes.putalpha(noisy(Image.new("L", SIZE, 60), most=60))
+    back, front = laid_back(picture, [holes, disc(alpha=0)], SIZE)
+    assert back.convert("RGB").tobytes() == picture.tobytes()
+    assert back.getextrema()[3] == (255, 255)
+    assert not np.asarray(front).any()
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_layers_for_which_there_is_nothing_are_clear(picture: Image.Image, count: int) -> None:
+    nothing = [noisy(disc(alpha=0), seed, most=CLEAR - 1) for seed in range(count - 1)]
+    layers = laid_back(picture, [ground(), *nothing], SIZE)
+    assert len(layers) == count
+    assert not any(np.asarray(layer).any() for layer in layers[1:])
+    assert recomposed(layers).tobytes() == picture.tobytes()
+
+
+def test_the_front_layer_wins_where_two_claim_a_pixel(picture: Image.Image) -> None:
+    layers = laid_back(picture, [ground(), disc(), disc(BLUE)], SIZE)
+    inside = np.asarray(disc())[..., 3] == 255
+    assert (np.asarray(layers[2])[inside][:, :3] == np.asarray(picture)[inside]).all()
+    assert (np.asarray(layers[1])[inside] == (*RED, 255)).all()
+
+
+def test_what_is_clear_in_the_picture_is_clear_in_every_layer() -> None:
+    seen = disc(alpha=200)
+    layers = laid_back(seen, [noisy(ground(alpha=0)), noisy(disc(), 1)], SIZE)
+    outside = np.asarray(seen)[..., 3] == 0
+    assert not any(np.asarray(layer)[outside].any() for layer in layers)
+    together = recomposed(layers)
+    inside = np.asarray(disc())[..., 3] == 255
+    assert together.mode == "RGBA"
+    assert (np.asarray(together)[inside] == np.asarray(seen)[inside]).all()
+
+
+def test_layers_come_at_the_pictures_size_whatever_the_size_they_were_painted_at(picture: Image.Image) -> None:
+    small = [layer.resize((24, 20)) for layer in (ground(), disc())]
+    layers = laid_back(picture, small, SIZE)
+    assert {layer.size for layer in layers} == {SIZE}
+    assert (np.asarray(recomposed(layers))[:4] == np.asarray(picture)[:4]).all()
+
+
+def test_many_rows_are_worked_on_in_parts() -> None:
+    tall = noisy(Image.new("RGB", (8, 700), BLUE), most=40)
+    layers = laid_back(tall, [Image.new("RGBA", (8, 700), (*BLUE, 255)), Image.new("RGBA", (8, 700))], tall.size)
+    assert recomposed(layers).tobytes() == tall.tobytes()
+
+
+def test_alpha_that_is_nearly_none_or_all_is_made_so() -> None:
+    ramp = Image.new("RGBA", (256, 1))
+    ramp.putdata([(9, 9, 9, alpha) for alpha in range(256)])
+    alpha = np.asarray(crisp(ramp))[0, :, 3].astype(int)
+    assert not alpha[: CLEAR + 1].any()
+    assert (alpha[SOLID:] == 255).all()
+    assert (np.diff(alpha) >= 0).all()
+    assert (np.diff(alpha).max(), alpha[128]) == (2, 128)
