@@ -79,7 +79,7 @@ def test_torch_is_imported_where_models_are_loaded_and_painted_with_alone() -> N
 def test_the_worker_never_imports_flask_and_the_web_never_torch() -> None:
     for module, unwanted in (
         ("worker.loop", ["flask", "torch"]),
-        ("host.webserver", ["torch", "transformers", "peft"]),
+        ("host.webserver", ["torch", "transformers", "peft", "mcp_types"]),
     ):
         code = f"import sys, {PACKAGE}.{module}; print([name for name in {unwanted} if name in sys.modules])"
         answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -38,7 +38,7 @@ MAY: dict[str, frozenset[str]] = {
     **dict.fromkeys(("jobs.delete", "images.delete", "styles.save", "styles.delete"), _PAINTERS),
     **dict.fromkeys(("openai.generate", "openai.edit", "openai.variation"), _PAINTERS),
     **dict.fromkeys((f"{name}.{what}" for name in AZURE_BASES for what in ("generations", "edits")), _PAINTERS),
-    **dict.fromkeys(("huggingface.infer", "hf_inference.infer"), _PAINTERS),
+    **dict.fromkeys(("huggingface.infer", "hf_inference.infer", "mcp.exchange"), _PAINTERS),
     "review.decide": _OPERATORS | {REVIEWER},
     **dict.fromkeys(("deliveries.index", "deliveries.resend", "operators.queue", "operators.cancel"), _OPERATORS),
     **dict.fromkeys(("operators.calls", "ops.metrics", "account.keys"), _OPERATORS),
@@ -49,6 +49,7 @@ PAINTS = frozenset({Scope.GENERATE, Scope.EDIT})
 NEEDS: dict[str, frozenset[Scope]] = {
     **dict.fromkeys(("jobs.submit", "jobs.cancel", "jobs.delete", "images.upload", "images.delete"), PAINTS),
     **dict.fromkeys(("styles.save", "styles.delete", "huggingface.infer", "hf_inference.infer"), PAINTS),
+    "mcp.exchange": PAINTS,
     **dict.fromkeys((name for name, who in MAY.items() if who == _OPERATORS), frozenset({Scope.OPERATE})),
     **dict.fromkeys(("openai.generate", *(f"{name}.generations" for name in AZURE_BASES)), frozenset({Scope.GENERATE})),
     **dict.fromkeys(("openai.edit", *(f"{name}.edits" for name in AZURE_BASES)), frozenset({Scope.EDIT})),

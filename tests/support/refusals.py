@@ -1,4 +1,4 @@
-"""What an answer says that is none, in the shape of the contract or in that of Hugging Face's clients."""
+"""What an answer says that is none, in the shape of the contract, of Hugging Face's clients or of JSON-RPC."""
 
 from typing import Any
 
@@ -8,6 +8,8 @@ from qwen_image_studio.contract.errors import ERRORS
 def error_code(answer: Any) -> str:
     """The code of the error in an answer."""
     body = answer.get_json()
+    if "jsonrpc" in body:
+        return str(body["error"]["data"]["code"])
     return str(body["error_type"] if isinstance(body["error"], str) else body["error"]["code"])
 
 

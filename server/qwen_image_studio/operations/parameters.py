@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Self
 
-from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from qwen_image_studio.contract.fields import RatioText, Reference, Side, SizeText
@@ -13,6 +13,8 @@ from qwen_image_studio.contract.words import MAX_INPUTS, MAX_SHAPE, Size
 
 class Sized(BaseModel):
     """The size of the result, in one of three ways."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     width: Side | None = None
     """Pixels; goes together with height."""
@@ -68,6 +70,8 @@ class Shaped(Sized):
 class OneImage(BaseModel):
     """One image that the request starts from."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     image: Reference | None = None
     """Image id or URL; or send a file (multipart)."""
 
@@ -90,6 +94,8 @@ _OneOrSeveral = Annotated[
 
 class SeveralImages(BaseModel):
     """One or more images that the request starts from."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     image: _OneOrSeveral | None = None
     """Image ids or URLs, in the order in which the instruction numbers them; or send files (multipart)."""

@@ -3,17 +3,17 @@
 from pydantic import Field, SecretStr
 
 from qwen_image_studio.contract.storage import CdnSigning, StorageLinks
-from qwen_image_studio.settings.page import PageSettings
+from qwen_image_studio.settings.agents import AgentSettings
 from qwen_image_studio.settings.server import PREFIX
 
 __all__ = ["PREFIX", "Settings"]
 
 
-class Settings(PageSettings):
+class Settings(AgentSettings):
     """The settings of an operator: read once at start and passed on explicitly, never global.
 
-    Those of one server stand in `ServerSettings`, those of the page in `PageSettings`, and here those of servers that
-    share database and images.
+    Those of one server stand in `ServerSettings`, those of the page in `PageSettings`, those of agents in
+    `AgentSettings`, and here those of servers that share database and images.
     """
 
     worker_name: str = Field(

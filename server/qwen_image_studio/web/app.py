@@ -34,6 +34,8 @@ from qwen_image_studio.web.edge import guard_edge
 from qwen_image_studio.web.health import health_now
 from qwen_image_studio.web.huggingface import routes as huggingface
 from qwen_image_studio.web.limits import tell_limits
+from qwen_image_studio.web.mcp import routes as mcp
+from qwen_image_studio.web.mcp.under_way import CallsUnderWay
 from qwen_image_studio.web.metrics import Metrics
 from qwen_image_studio.web.offered import Offered
 from qwen_image_studio.web.openai import routes as openai
@@ -81,6 +83,7 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
         offered=Offered(store, settings),
         common=common,
         waiters=Waiters(),
+        calls_under_way=CallsUnderWay(),
     )
     parts.keep_in(app)
     stand_below_path(app, settings)
@@ -89,7 +92,7 @@ def create_app(settings: Settings, models: Mapping[str, Model]) -> Flask:
     protect(app, settings)
     keep_sessions(app)
     tell_limits(app)
-    for module in (account, session, jobs, images, styles, events, review, deliveries, operators, files, ops):
+    for module in (account, session, jobs, images, styles, events, review, deliveries, operators, files, ops, mcp):
         app.register_blueprint(module.blueprint)
     for facade in (openai, huggingface):
         facade.register(app)

@@ -19,6 +19,7 @@ from qwen_image_studio.jobs import Job, JobStore
 from qwen_image_studio.jobs.calls import SUCCEEDED, Call, Calls
 from qwen_image_studio.jobs.prompts import storable
 from qwen_image_studio.recipe import Submission
+from qwen_image_studio.web.mcp.errors import reads_rpc
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ MOST_STRANGERS = 120
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _OF_READING = frozenset({412, 416})
 """Statuses that tell a reader about conditions and ranges, which refuse nothing."""
+_METHOD_NOT_ALLOWED = 405
 _AT_ONCE = 500
 _PATIENCE_S = 30.0
 """Time for which one batch of rows waits for a database that is busy, in seconds."""
@@ -47,8 +49,11 @@ def submitted(job: Job) -> None:
 
 def call_of(response: Response, store: JobStore) -> Call | None:
     """Return the row of the current request; None where it gets none."""
-    is_refused = response.status_code >= 400 and response.status_code not in _OF_READING
-    if "job" in g or not (is_refused or request.method not in _READING):
+    # Some clients read no answer but one with status 200, also where they are refused.
+    status = g.get("refused_with", response.status_code)
+    is_refused = status >= 400 and status not in _OF_READING
+    only_reads = request.method in _READING or g.get("only_reads", False)
+    if "job" in g or _is_probe(response) or (only_reads and not is_refused):
         return None
     who: Caller | None = g.get("caller")
     submission: Submission | None = g.get("submission")
@@ -63,13 +68,18 @@ def call_of(response: Response, store: JobStore) -> Call | None:
         owner=who.owner if who else None,
         person=None if asked is None else person_of(asked.user),
         peer=g.peer,
-        status=response.status_code,
+        status=status,
         job_id=_text_of((request.view_args or {}).get("job_id"), 64),
         operation=None if asked is None else asked.NAME,
         model=None if asked is None else _text_of(getattr(asked, "model", None), 128),
         prompt=None if asked is None else store.prompts.logged(storable(asked.said)),
         took_ms=round((time.perf_counter() - g.started) * 1000, 1),
     )
+
+
+def _is_probe(response: Response) -> bool:
+    """Return whether a client of agents has only asked whether there is a stream or a session, as they all do."""
+    return response.status_code == _METHOD_NOT_ALLOWED and reads_rpc(request.path)
 
 
 def _text_of(value: str | None, most: int) -> str | None:

@@ -16,6 +16,7 @@ _ASKS = "Access-Control-Request-Method"
 _EXPOSED = ", ".join((
     "X-Request-Id", "Retry-After", *LIMIT_HEADERS, "X-Should-Retry", "Idempotent-Replayed", "Location", "ETag",
     "Content-Disposition", "Content-Range", "Accept-Ranges", "X-Job-Id", "X-Image-Id", "X-Seed", "X-HF-Warning",
+    "Mcp-Session-Id",
 ))  # fmt: skip
 _REMEMBERED_S = 600
 """Time for which a browser need not ask again, in seconds."""

@@ -15,6 +15,7 @@ from qwen_image_studio.settings import Settings
 from qwen_image_studio.system.logs import begin_with
 from qwen_image_studio.web.call_log import call_of
 from qwen_image_studio.web.huggingface.errors import reads_texts, text_body, where_to_send
+from qwen_image_studio.web.mcp.errors import reads_rpc, rpc_body, where_to_post
 from qwen_image_studio.web.peers import Networks, peer_of
 from qwen_image_studio.web.routing import declared, services
 
@@ -67,10 +68,11 @@ def _end(response: Response) -> Response:
     response.headers.setdefault("Content-Security-Policy", _NOTHING_RUNS)
     level = logging.DEBUG if request.endpoint in QUIET_ENDPOINTS else logging.INFO
     taken_ms = (time.perf_counter() - g.started) * 1000
-    parts.metrics.note(_rule(), request.method, response.status_code, taken_ms / 1000)
+    status = g.get("refused_with", response.status_code)
+    parts.metrics.note(_rule(), request.method, status, taken_ms / 1000)
     owner = g.caller.owner if "caller" in g else "-"
     # The path without the query, which may hold a link's signature.
-    facts = (request.method, request.path[:200], response.status_code, taken_ms, owner, g.request_id)
+    facts = (request.method, request.path[:200], status, taken_ms, owner, g.request_id)
     _log.log(level, "%s %r %d in %.0f ms, owner %s, %s", *facts)
     return response
 
@@ -94,13 +96,17 @@ def _body(error: StudioError) -> dict[str, Any]:
     """Return the body of an error in the contract's shape, or in that of the clients whose address was asked for."""
     if reads_texts(request.path):
         return text_body(error).model_dump(exclude_none=True)
+    if reads_rpc(request.path):
+        return rpc_body(error, g.get("request_id", ""))
     return error.body(g.get("request_id", ""))
 
 
 def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
     code, message = _CODES.get(status, ("malformed_body", error.description or "The request is refused."))
-    response = _studio_error(StudioError(code, where_to_send(status, request.path) or message))
+    response = _studio_error(
+        StudioError(code, where_to_send(status, request.path) or where_to_post(status, request.path) or message)
+    )
     response.headers.extend({name: value for name, value in error.get_headers() if name in {"Allow", "Content-Range"}})
     return response
 

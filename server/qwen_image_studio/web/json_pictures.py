@@ -103,6 +103,18 @@ def begins_as_picture(picture: Picture) -> bool:
     return len(head) == _LEAST and _BASE64.fullmatch(head) is not None
 
 
+def with_texts(value: Any) -> Any:
+    """Return a value with its long texts as what they say."""
+    match value:
+        case LongText():
+            return value.text()
+        case dict():
+            return {name: with_texts(each) for name, each in value.items()}
+        case list():
+            return [with_texts(each) for each in value]
+    return value
+
+
 def _decoded(content: bytes | memoryview) -> bytes:
     """Return the bytes that are written in base64. Raises ValueError."""
     try:

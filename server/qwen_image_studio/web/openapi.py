@@ -55,10 +55,13 @@ def document(app: Flask, address: str = "/") -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the application's routes, which are found at the address."""
     paths: dict[str, PathItem] = {}
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        view = app.view_functions[rule.endpoint]
+        if isinstance(view, Route) and not view.in_contract:
+            continue
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
         item = paths.setdefault(path, PathItem())
         for method in (rule.methods or set()) & {"GET", "POST", "PUT", "DELETE"}:
-            setattr(item, method.lower(), _operation(rule, app.view_functions[rule.endpoint]))
+            setattr(item, method.lower(), _operation(rule, view))
     openapi = OpenAPI(
         openapi="3.1.1",
         info=Info(

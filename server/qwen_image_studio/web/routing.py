@@ -33,6 +33,7 @@ from qwen_image_studio.system.threads import INTAKE, LOOKS
 from qwen_image_studio.web.bodies import read_json, receive_once
 from qwen_image_studio.web.call_log import CallLog
 from qwen_image_studio.web.cookies import SessionCookie
+from qwen_image_studio.web.mcp.under_way import CallsUnderWay
 from qwen_image_studio.web.metrics import Metrics
 from qwen_image_studio.web.offered import Offered
 from qwen_image_studio.web.speeds import Speeds
@@ -78,6 +79,7 @@ class Services:
     common: Common | None
     """What workers of other hosts must have in common with this process."""
     waiters: Waiters
+    calls_under_way: CallsUnderWay
 
     def keep_in(self, app: Flask) -> None:
         """Attach the services to an application."""
@@ -179,6 +181,8 @@ class Route:
     """Status of an answer to a request whose values cannot be used."""
     waits: bool = False
     """Whether the view waits for news; it stays on the event loop then, and has its looks made in threads."""
+    in_contract: bool = True
+    """Whether the OpenAPI document has it; not where another protocol tells of itself."""
 
     @property
     def all_errors(self) -> tuple[str, ...]:
@@ -256,6 +260,7 @@ def route(
     null_is_left_out: bool = False,
     bad_request: int = 422,
     waits: bool = False,
+    in_contract: bool = True,
 ) -> Callable[[View], Route]:
     """Declare the view of a method and path; the view's docstring becomes the summary in the OpenAPI document.
 
@@ -263,7 +268,8 @@ def route(
     by ``body.read``. ``returns`` is by default the view's return annotation, with status 200. ``errors`` are the codes
     that this route alone can end with; ``also`` is a media type in which the view answers as well. The key needs
     ``scope``, or one of several; without, any key will do. To ``guests`` of a link only what says so is open. What it
-    ``submits`` counts against limits. A view that ``waits`` runs on the event loop, any other in a thread.
+    ``submits`` counts against limits. A view that ``waits`` runs on the event loop, any other in a thread. Only what is
+    ``in_contract`` is in the OpenAPI document.
     """
 
     def declare(view: View) -> Route:
@@ -285,6 +291,7 @@ def route(
             null_is_left_out=null_is_left_out,
             bad_request=bad_request,
             waits=waits,
+            in_contract=in_contract,
         )
         blueprint.add_url_rule(path, endpoint=view.__name__, view_func=declared, methods=[method])
         return declared

@@ -204,7 +204,8 @@ class Waiting:
 
     def __init__(self, job_id: str, owner: str, store: JobStore, watch: Watch, wait_s: float | None = None) -> None:
         """It lasts `wait_s` seconds at most, by default WAIT_S."""
-        self._job_id, self._owner, self._store, self._watch = job_id, owner, store, watch
+        self._owner, self._store, self._watch = owner, store, watch
+        self.job_id = job_id
         self._wait_s = WAIT_S if wait_s is None else wait_s
 
     def states(self) -> Iterator[Job]:
@@ -214,8 +215,8 @@ class Waiting:
         """
         deadline = time.monotonic() + self._wait_s
         while True:
-            job = threads.LOOKS.run(partial(self._store.jobs.get, self._job_id, self._owner))
-            _check_end(job)
+            job = threads.LOOKS.run(partial(self._store.jobs.get, self.job_id, self._owner))
+            check_end(job)
             yield job
             left = deadline - time.monotonic()
             if job.state in {State.SUCCEEDED, State.REVIEW}:
@@ -227,7 +228,7 @@ class Waiting:
             self._watch.wait(
                 Tag(job.version, job.progress.phase, job.progress.step, state=job.state), min(left, LOOK_S)
             )
-            if _has_left():  # nobody reads the answer
+            if has_left():  # nobody reads the answer
                 raise _still_working(job.id, f"The job {job.id} goes on")
 
     def end(self) -> Job:
@@ -240,14 +241,22 @@ class Waiting:
 
 @contextmanager
 def waiting_for(
-    submission: Submission, caller: Caller, intake: Intake, store: JobStore, changes: Changes, sees: Sees
+    submission: Submission,
+    caller: Caller,
+    intake: Intake,
+    store: JobStore,
+    changes: Changes,
+    sees: Sees,
+    wait_s: float | None = None,
 ) -> Iterator[Waiting]:
-    """Queue the submission, and watch its job until the end of the block. Raises what intake raises."""
+    """Queue the submission, and watch its job until the end of the block, waiting `wait_s` seconds at most, by default
+    WAIT_S. Raises what intake raises.
+    """
     g.submission = submission
     job = threads.INTAKE.run(lambda: _sent_before(submission, caller, store) or intake.accept(submission, caller)[0])
     submitted(job)
     with changes.watching(job.id, sees=sees) as watch:
-        yield Waiting(job.id, caller.owner, store, watch)
+        yield Waiting(job.id, caller.owner, store, watch, wait_s)
 
 
 def _sent_before(submission: Submission, caller: Caller, store: JobStore) -> Job | None:
@@ -257,15 +266,18 @@ def _sent_before(submission: Submission, caller: Caller, store: JobStore) -> Job
     return store.jobs.unfinished(caller.owner, store.prompts.fingerprint(submission.fingerprint()), caller.key)
 
 
-def _check_end(job: Job) -> None:
+def check_end(job: Job) -> None:
+    """Raise StudioError for a job that has failed or was cancelled."""
     if job.state is State.FAILED:
         raise StudioError(job.error_code or "internal_error", f"{job.error_message} (job {job.id})")
     if job.state is State.CANCELLED:
         raise StudioError("job_finished", f"The job {job.id} was cancelled before it was done.")
 
 
-def _has_left() -> bool:
-    """Return whether the caller has closed the connection; False where the web server does not show its socket."""
+def has_left() -> bool:
+    """Return whether the caller of the current request has closed the connection; False where the web server does not
+    show its socket.
+    """
     connection = request.environ.get("gunicorn.socket")
     return connection is not None and connection.has_left()
 

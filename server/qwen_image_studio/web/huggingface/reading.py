@@ -29,6 +29,7 @@ from qwen_image_studio.web.json_pictures import (
     is_picture,
     picture_bytes,
     read_with_pictures,
+    with_texts,
 )
 from qwen_image_studio.web.routing import read_idempotency_key, services
 from qwen_image_studio.web.waiting import WAIT_S
@@ -158,25 +159,13 @@ def _asked(body: dict[str, Any], uploads: list[Upload], ways: frozenset[Way]) ->
         raise refusal("inputs", "takes one text, or an object with image and instruction")
     if len(masks) > 1:
         raise refusal(MASK, "was sent more than once")
-    return _with_files({name: _plain(value) for name, value in values.items()}, pictures, masks)
+    return _with_files({name: with_texts(value) for name, value in values.items()}, pictures, masks)
 
 
 def _popped(values: dict[str, Any], *names: str) -> list[Any]:
     """Return what stands under these names, alone or in lists, and take it out."""
     found = [values.pop(name, None) for name in names]
     return [each for one in found for each in (one if isinstance(one, list) else [one]) if each is not None]
-
-
-def _plain(value: Any) -> Any:
-    """Return a value with its long texts as what they say."""
-    match value:
-        case LongText():
-            return value.text()
-        case dict():
-            return {name: _plain(each) for name, each in value.items()}
-        case list():
-            return [_plain(each) for each in value]
-    return value
 
 
 def _with_files(values: dict[str, Any], pictures: list[Any], masks: list[Any]) -> tuple[Wanted, list[Upload]]:
