@@ -74,7 +74,8 @@ def _how_far(view: JobView) -> str:
 def _image_line(image: ImageView) -> str:
     kind = image.mime_type.removeprefix("image/").upper()
     seed = "" if image.seed is None else f", seed {image.seed}"
-    return f"Image {image.id}: {image.width}x{image.height} {kind}{seed}, {image.url}"
+    layer = "" if image.layer is None else f", layer {image.layer} of which 0 is the backmost"
+    return f"Image {image.id}: {image.width}x{image.height} {kind}{layer}{seed}, {image.url}"
 
 
 def _images(count: int) -> str:
