@@ -173,18 +173,22 @@ def test_a_mask_or_a_region_makes_an_edit_of_a_part(client: FlaskClient, worker:
     assert pictures(wide)[0].size == (128, 64)
 
 
-@pytest.mark.parametrize(("inline", "whole"), [("full", True), ("preview", False), ("auto", True)])
 def test_a_preview_is_small_and_its_file_still_says_what_made_it(
-    client: FlaskClient, worker: Worker, monkeypatch: pytest.MonkeyPatch, inline: str, whole: bool
+    client: FlaskClient, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qwen_image_studio.web.mcp.pictures.PREVIEW_BYTES", 5900)
-    monkeypatch.setattr("qwen_image_studio.web.mcp.pictures.PREVIEW_SIDE", 48)
+    ask = {"prompt": "a cup", "steps": 2, "n": 3}
     with working(worker):
-        result = called(client, "image_generation", prompt="a cup", steps=2, n=3, inline=inline)
-    assert len(text_of(result).split("http")) == 5, "three links, and that of the ZIP"
-    assert {image.format for image in pictures(result)} == {"PNG" if whole else "WEBP"}
-    assert all((max(image.size) == 128) is whole for image in pictures(result))
-    assert all(b"AIGC" in base64.b64decode(each["data"]) for each in result["content"][1:])
+        whole, enough = (called(client, "image_generation", **ask, inline=inline) for inline in ("full", "preview"))
+        least = min(len(base64.b64decode(each["data"])) for each in whole["content"][1:])
+        monkeypatch.setattr("qwen_image_studio.web.mcp.pictures.PREVIEW_BYTES", 3 * (least - 1))
+        monkeypatch.setattr("qwen_image_studio.web.mcp.pictures.PREVIEW_SIDE", 48)
+        small = called(client, "image_generation", **ask, inline="preview")
+        none = called(client, "image_generation", **ask, inline="none")
+    for result, kind, side in ((whole, "PNG", 128), (enough, "PNG", 128), (small, "WEBP", 48)):
+        assert [(image.format, max(image.size)) for image in pictures(result)] == [(kind, side)] * 3
+        assert all(b"AIGC" in base64.b64decode(each["data"]) for each in result["content"][1:])
+        assert len(text_of(result).split("http")) == 5, "three links, and that of the ZIP"
+    assert pictures(none) == []
 
 
 def test_the_base64_of_a_preview_stays_below_a_megabyte() -> None:
