@@ -51,10 +51,10 @@ def take_apart(page: Page, prompt: str = "", layers: int = 3) -> Locator:
     return dialog
 
 
-def pixels(page: Page) -> Callable[[int, int], list[int]]:
+def pixels(page: Page) -> Callable[[int, int], tuple[int, ...]]:
     """What the canvas shows at a place, as red, green, blue and alpha."""
     script = "(canvas, at) => [...canvas.getContext('2d').getImageData(at[0], at[1], 1, 1).data]"
-    return lambda x, y: list(page.locator(".stack canvas").evaluate(script, [x, y]))
+    return lambda x, y: tuple(page.locator(".stack canvas").evaluate(script, [x, y]))
 
 
 def test_a_picture_is_taken_apart_and_put_together_by_keyboard(open_page: Opener, studio: Studio, picture: str) -> None:
@@ -71,11 +71,11 @@ def test_a_picture_is_taken_apart_and_put_together_by_keyboard(open_page: Opener
     places = [(5, 5), (80, 50), (150, 100)]
     at = pixels(page)
     for x, y in places:
-        assert at(x, y) == list(recomposed(layers).getpixel((x, y)))  # type: ignore[arg-type]
+        assert at(x, y) == recomposed(layers).getpixel((x, y))
     boxes.last.focus()
     page.keyboard.press("Space")  # without the background
     expect(canvas).to_have_attribute("data-shown", "1 2")
-    assert at(5, 5) == [0, 0, 0, 0]
+    assert at(5, 5) == (0, 0, 0, 0)
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Space")
