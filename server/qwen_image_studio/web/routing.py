@@ -268,8 +268,7 @@ def route(
     by ``body.read``. ``returns`` is by default the view's return annotation, with status 200. ``errors`` are the codes
     that this route alone can end with; ``also`` is a media type in which the view answers as well. The key needs
     ``scope``, or one of several; without, any key will do. To ``guests`` of a link only what says so is open. What it
-    ``submits`` counts against limits. A view that ``waits`` runs on the event loop, any other in a thread. Only what is
-    ``in_contract`` is in the OpenAPI document.
+    ``submits`` counts against limits. A view that ``waits`` runs on the event loop, any other in a thread.
     """
 
     def declare(view: View) -> Route:
@@ -337,11 +336,7 @@ def read_idempotency_key() -> str | None:
     """Return the Idempotency-Key of the current request, or None. Raises StudioError for one that cannot be stored."""
     key = request.headers.get("Idempotency-Key")
     if key is not None and not re.fullmatch(r"[\x21-\x7e]{1,255}", key):
-        raise StudioError(
-            "invalid_value",
-            "Idempotency-Key: use 1 to 255 printable ASCII characters, such as a UUID.",
-            param="Idempotency-Key",
-        )
+        raise refusal("Idempotency-Key", "use 1 to 255 printable ASCII characters, such as a UUID")
     return key
 
 
