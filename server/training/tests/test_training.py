@@ -325,6 +325,7 @@ def test_everything_is_built_with_one_command_and_goes_on_where_it_was(drawn: Pa
         assert f"{stage}: 2 of 2 steps are done" in first.output
     assert "The judge alone" in first.output
     assert "edits, unseen pairs: all else kept" in first.output
+    assert "recomposed: pixels away from edges" in first.output
     made = {path.name for path in (tmp_path / "made").iterdir()}
     assert {"judge.safetensors", "vocabulary.json", "model_index.json", "transformer", "turbo.safetensors"} <= made
     log = (tmp_path / "run" / "log.jsonl").read_text()
