@@ -27,6 +27,7 @@ from qwen_image_studio.worker.loop import Worker
 from tests.support import ROOT
 from tests.support.authority import actions, active, authority, seen
 from tests.support.layers import offer_layers
+from tests.support.mcp import called
 from tests.support.pictures import png
 from tests.support.studio import free_port
 from tests.support.waiting import until
@@ -153,6 +154,19 @@ def _openai_stream(way: Way) -> Out:
     return base64.b64decode(said["b64_json"]), "image/png"
 
 
+def _mcp(inline: str) -> Callable[[Way], Out]:
+    def called_for(way: Way) -> Out:
+        asked = {"prompt": "a red apple", "size": "64x64", "steps": 2, "seed": 5, "inline": inline}
+        with working(way.worker), pytest.MonkeyPatch.context() as small:
+            small.setattr("qwen_image_studio.web.mcp.pictures.PREVIEW_BYTES", 2000)  # instead of a very large picture
+            result = called(way.client, "image_generation", **asked)
+        way.image = way.client.get(f"/v1/images/{result['structuredContent']['image_id']}").get_json()
+        [image] = [each for each in result["content"] if each["type"] == "image"]
+        return base64.b64decode(image["data"]), image["mimeType"]
+
+    return called_for
+
+
 def _huggingface(way: Way) -> Out:
     with working(way.worker):
         answer = way.client.post("/models/miniature", json={"inputs": "a red apple"}, headers={"Accept": "image/webp"})
@@ -237,6 +251,8 @@ WAYS: Mapping[str, Callable[[Way], Out]] = {
     "OpenAI's routes, `url`": _openai_link,
     "OpenAI's routes, the last event of a stream": _openai_stream,
     "Hugging Face's routes, the bytes": _huggingface,
+    "MCP, a whole image (`inline` `full`)": _mcp("full"),
+    "MCP, a preview (`inline` `preview`) of a file over 1 MB": _mcp("preview"),
     "`adjust`, also into another format": _adjusted,
     "the contact sheet of a batch": _sheet,
     "a strip of before and after, `comparison_url`": _comparison,
