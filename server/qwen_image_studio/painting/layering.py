@@ -14,6 +14,7 @@ from PIL import Image
 
 from qwen_image_studio.contract.words import Size
 from qwen_image_studio.imaging.pixels import resized
+from qwen_image_studio.painting.pieces import told_apart
 
 CLEAR, SOLID = 16, 239
 """Alpha of 255 up to which a painted pixel counts as clear, and from which as opaque: a VAE gives neither quite."""
@@ -37,7 +38,9 @@ def laid_back(picture: Image.Image, painted: Sequence[Image.Image], size: Size) 
     own pixels are back where one layer alone is seen. Behind an opaque picture, the backmost layer is opaque.
     """
     whole = np.array(resized(picture.convert("RGBA"), size))
-    layers = np.stack([np.array(resized(layer, size)) for layer in painted])
+    small = resized(picture.convert("RGBA"), painted[0].size)
+    told = told_apart(np.asarray(small), np.stack([np.asarray(crisp(layer)) for layer in painted]))
+    layers = np.stack([np.array(resized(Image.fromarray(layer), size)) for layer in told])
     layers[..., 3] = _CRISP[layers[..., 3]]
     for top in range(0, len(whole), _ROWS):
         _lay_back(whole[top : top + _ROWS], layers[:, top : top + _ROWS])
