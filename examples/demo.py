@@ -42,6 +42,7 @@ CHAT = ({"prompt": "白色背景上的红苹果"}, {"prompt": "now make the back
 HELD = {"operation": "generate", "prompt": "a cat on a yellow background", "hold": True}
 WISH = {"prompt": "红灯笼", "theme": "春节", "purpose": "generate"}
 ROWS = "thing,colour\nstar,purple\ncup,pink\n小狗,蓝色\n"
+LOGO = {"prompt": "a star", "background": "transparent", "seed": 3}
 BATCH = {"operation": "generate", "prompt": "a {{thing}} on a {{colour}} background", "rows": ROWS, "seed": 7}
 CAMPAIGN = {
     **{"brief": "A cat, the launch of our café, “HOT” and “春”, in English and Chinese", "channels": "post, banner"},
@@ -109,6 +110,10 @@ def play(settings: Settings, key: str) -> None:
         print(f"  image_style: {styles.texts[0].strip()}")
         alike = {"prompt": "a dog", "style": CAMPAIGN["save_style"]}
         save(call(daemon, "image_generation", alike, credentials), "10-same-style")
+        save(call(daemon, "image_generation", LOGO, credentials), "11-logo")
+        apart = call(daemon, "image_layers", {"layers": 2, **stored}, credentials)
+        save(apart, "12-recomposed")
+        save(apart, "12-layers", which=-1)
 
 
 def approved(daemon: Daemon, settings: Settings, credentials: dict[str, Any]) -> Outcome:
@@ -162,10 +167,11 @@ def check_outside(before: Path, after: Path) -> None:
     print("  outside the region every pixel is as it was")
 
 
-def save(outcome: Outcome, name: str) -> Path:
-    """Keep the picture under demo/."""
-    path = OUT / f"{name}{Path(outcome.blobs[0].meta['filename']).suffix}"
-    path.write_bytes(outcome.blobs[0].content)
+def save(outcome: Outcome, name: str, which: int = 0) -> Path:
+    """Keep one of the files under demo/, by default the picture."""
+    blob = outcome.blobs[which]
+    path = OUT / f"{name}{Path(blob.meta['filename']).suffix}"
+    path.write_bytes(blob.content)
     print(f"  saved {path.relative_to(ROOT)}")
     return path
 
@@ -187,7 +193,7 @@ def dify_file(url: str, path: Path) -> dict[str, Any]:
 def running_server(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     """``qwen-image-studio serve``, ready to paint; stopped with all its processes afterwards."""
     refuse_taken_port(settings)
-    on_any_machine = {"STUDIO_MODELS": "miniature", "STUDIO_DEVICES": "cpu"}
+    on_any_machine = {"STUDIO_MODELS": "miniature,miniature-layered", "STUDIO_DEVICES": "cpu"}
     environment = {**os.environ, "STUDIO_DATA_DIR": str(settings.data_dir), **on_any_machine}
     log = OUT / "server.log"
     with log.open("wb") as file:
