@@ -72,6 +72,19 @@ def overlap(layer: Image.Image, mask: np.ndarray[Any, Any]) -> float:
     return float((shown & mask).sum() / (shown | mask).sum())
 
 
+def test_the_order_in_which_both_are_loaded_changes_nothing() -> None:
+    """They have a text encoder in common, and each its own VAE."""
+    picture, _ = ONE
+    made = []
+    for first in ("miniature", NAME):
+        engine = open_engine({name: MODELS[name] for name in ("miniature", NAME)}, "cpu")
+        for name in (first, *({"miniature", NAME} - {first})):
+            engine.load(name)
+        made.append([digest(one) for one in apart(engine, picture, steps=2)])
+        next(engine.paint(a_plan(model="miniature"), []))
+    assert made[0] == made[1]
+
+
 def test_one_object_comes_off_its_ground(layered: QwenEngine) -> None:
     picture, (mask,) = ONE
     back, front, together = apart(layered, picture)

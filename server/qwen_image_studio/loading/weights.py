@@ -143,7 +143,9 @@ class Weights:
         return _Form(self._dtypes[stored.precision], stored)
 
     def _held(self, model: Model, form: _Form) -> dict[str, Any]:
-        return {**self._shared.get((_sharing(model), form.dtype), {}), **self._own.get((model.name, form), {})}
+        shared = self._shared.get((_sharing(model), form.dtype), {})
+        common = {name: part for name, part in shared.items() if _is_shared(model, name)}
+        return {**common, **self._own.get((model.name, form), {})}
 
     def _load_missing(self, model: Model, form: _Form, missing: Sequence[str]) -> None:
         classes = part_classes(model)
