@@ -16,7 +16,7 @@ from qwen_image_studio.contract.words import Size
 from qwen_image_studio.imaging.pixels import resized
 from qwen_image_studio.painting.pieces import told_apart
 
-CLEAR, SOLID = 16, 239
+CLEAR, SOLID = 32, 223
 """Alpha of 255 up to which a painted pixel counts as clear, and from which as opaque: a VAE gives neither quite."""
 ALONE = 0.98
 """Share of a pixel from which a single layer is said to be all that is seen of it."""
