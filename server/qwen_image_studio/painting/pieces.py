@@ -42,7 +42,7 @@ def told_apart(picture: Bytes, layers: Bytes) -> Bytes:
     """Return layers (layers x height x width x 4, the background first) with the alpha that the picture tells
     (height x width x 4), both at the size at which they were painted. Only where the picture is opaque.
     """
-    alphas = layers[1:, ..., 3].astype(np.float32) / 255
+    alphas: Floats = np.divide(layers[1:, ..., 3], 255, dtype=np.float32)
     opaque = picture[..., 3] == 255
     cover = _cover(picture, layers[0], alphas, opaque)
     told = _one_owner(alphas, cover)
@@ -114,7 +114,8 @@ def _things(alphas: Floats, cover: Floats) -> list[_Thing]:
     covered = cover > 0.5
     apart, _ = ndimage.label(ndimage.binary_dilation(covered, iterations=GAP), np.ones((3, 3)))
     found = []
-    for number, box in enumerate(ndimage.find_objects(apart), 1):
+    for number, (rows, columns) in enumerate(ndimage.find_objects(apart), 1):
+        box = rows, columns
         here = apart[box] == number
         inside = here & covered[box]
         if inside.sum() >= SPECK:

@@ -32,6 +32,7 @@ from training.data.things import BY_ICON, COLOURS, THINGS
 
 Layer = NDArray[np.uint8]
 """Height x width x 4: red, green, blue and alpha; white where it is clear."""
+Colour = tuple[float, float, float]
 Canvas = NDArray[np.float32]
 """Height x width x 4: red, green and blue from 0 to 255 multiplied by alpha, then alpha from 0 to 1."""
 
@@ -50,7 +51,7 @@ class Stack:
     width: int
     """Tokens."""
     height: int
-    ground: tuple[tuple[float, float, float], tuple[float, float, float]]
+    ground: tuple[Colour, Colour]
     """Colours of the background at its two ends: left and right, or top and bottom where `upright`."""
     upright: bool
     placed: tuple[Placed, ...]
@@ -77,24 +78,28 @@ def draw_stack(rng: np.random.Generator, size: tuple[int, int] = SQUARE, *, unse
     colour = list(COLOURS)[rng.integers(len(COLOURS))] if unseen or rng.random() < PLAIN else None
     icons = [thing.icon for thing in THINGS if colour is None or held_out(thing.icon, colour) is unseen]
     arranged = rng.random() < ARRANGED and min(size) >= min(SQUARE)
-    layout, placed = None, ()
+    layout: Layout | None = None
+    placed: tuple[Placed, ...] = ()
     while not placed:
         layout, placed = _arranged(rng, icons, size) if arranged else (None, _scattered(rng, icons, size))
     plain = all(not BY_ICON[one.icon].text for one in placed)
     effect = Effect.NONE
     if plain and rng.random() < MATERIAL:
         effect = list(MATERIALS)[int(rng.integers(len(MATERIALS)))]
-    ends = [COLOURS[colour].rgb] * 2 if colour else _shade(rng)
-    first, last = (tuple(float(one) for one in end) for end in ends)
-    return Stack(*size, (first, last), bool(rng.random() < 0.5), placed, effect, colour, layout)  # type: ignore[arg-type]
+    first, last = (COLOURS[colour].rgb,) * 2 if colour else _shade(rng)
+    return Stack(*size, (first, last), bool(rng.random() < 0.5), placed, effect, colour, layout)
 
 
-def _shade(rng: np.random.Generator) -> Sequence[Sequence[float]]:
-    one: list[float] = rng.uniform(0, 255, 3).tolist()
+def _shade(rng: np.random.Generator) -> tuple[Colour, Colour]:
+    one = rng.uniform(0, 255, 3)
     if rng.random() < 0.4:
-        return [one, one]
-    near = np.clip(np.array(one) + rng.normal(0, 60, 3), 0, 255)
-    return [one, near.tolist()]
+        return _colour(one), _colour(one)
+    return _colour(one), _colour(np.clip(one + rng.normal(0, 60, 3), 0, 255))
+
+
+def _colour(numbers: NDArray[np.float64]) -> Colour:
+    red, green, blue = numbers.tolist()
+    return red, green, blue
 
 
 def _arranged(

@@ -84,7 +84,7 @@ class Apart:
         weights = [
             torch.cat([_weight(place, layer) for place, layer in enumerate((layers[0], *layers))]) for layers in apart
         ]
-        tokens = pack(self._encoded(frames)).unflatten(0, (len(stacks), 1 + count)).flatten(1, 2)
+        tokens = pack(self._encoded(frames)).reshape(len(stacks), -1, 4 * parts.LATENT_CHANNELS)
         return tokens.to(DEVICE, torch.float32), torch.stack(weights).to(DEVICE)
 
     def _encoded(self, canvases: Sequence[Canvas]) -> torch.Tensor:

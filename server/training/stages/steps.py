@@ -26,7 +26,7 @@ STEPS = {
     "judge": 2800,
     "distil": 480,
     "alpha": 800,
-    "layers": 3400,
+    "layers": 3200,
 }
 """Number of steps for which the recipe trains each stage."""
 TOY_STEPS = 2
@@ -47,7 +47,7 @@ def open_stage(name: str, run: Path, cache: Path, weights: Path, seed: int, step
     if name == "judge":
         return JudgeStage(atlas, seed, steps, **batch)
     if name == "alpha":
-        return AlphaStage(weights, atlas, seed, steps, **batch)
+        return AlphaStage(weights, atlas, seed, steps, fast=fast, **batch)
     if name == "layers":
         return LayersStage(run, weights, atlas, seed, steps, **({"tokens": 300} if toy else {}))
     if name == "distil":
