@@ -6,7 +6,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 WISHES = tomllib.loads((FOLDER / "wishes.toml").read_text(encoding="utf-8"))["wish"]
-NUMBER = 27
+NUMBER = 30
 
 
 def existing() -> set[str]:
