@@ -241,7 +241,7 @@ def test_take_apart_gives_the_layers_and_last_the_file_for_the_designer(
     assert found == [*((name, "image/png") for name in names), *designers]
     assert told["outputs"]["layer_ids"] == ["img0", "img1"]
     assert told["calls"][0][0] == "image_layers"
-    link = archive["archive_url"] + ("&format=psd" if kind == "psd" else "")
+    link = f"{archive['archive_url']}{'&format=psd' if kind == 'psd' else ''}"
     assert f"[All layers as one file]({link})" in told["outputs"]["answer"]
     assert "**2 layers**, 640 x 480, the backmost first: [1](" in told["outputs"]["answer"]
     assert_ends_with_the_answer(told)

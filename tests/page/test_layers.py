@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 from PIL import Image
@@ -129,7 +130,9 @@ def test_the_gallery_shows_what_layers_make_as_layers(open_page: Opener, apart: 
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_a_phone_shows_layers_without_scrolling_sidewise(open_page: Opener, picture: str, language: str) -> None:
+def test_a_phone_shows_layers_without_scrolling_sidewise(
+    open_page: Opener, picture: str, language: Literal["en", "zh"]
+) -> None:
     page = open_page(f"#/edit/{picture}", size=(360, 780), touch=True, language=language)
     page.get_by_role("button", name=said(page, "layers.apart")).tap()
     dialog = page.get_by_role("dialog")

@@ -68,7 +68,10 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Apart]:
     serving.start()
     try:
         with working(scripted_worker(parts)), ScriptedServer(lambda _: Answer(200, _photo())) as dify:
-            credentials = {"server_url": f"http://127.0.0.1:{server.server_port}", "time_budget": "540"}
+            credentials: dict[str, object] = {
+                "server_url": f"http://127.0.0.1:{server.server_port}",
+                "time_budget": "540",
+            }
             yield Apart(credentials, dify_file(f"{dify.url}/files/photo?sign=s"))
     finally:
         server.shutdown()
@@ -122,11 +125,13 @@ def test_a_designer_gets_pictures_and_every_kind_of_file(plugin: Daemon, apart: 
 
 
 def test_a_chat_goes_on_with_the_picture_that_the_layers_make(plugin: Daemon, apart: Apart) -> None:
-    place = {"conversation_id": "c-1"}
+    place = "c-1"
     asked = {"image": [apart.photo], "layers": 2, "format": "pictures"}
-    first = plugin.invoke(PROVIDER, "image_layers", asked, apart.credentials, **place)
+    first = plugin.invoke(PROVIDER, "image_layers", asked, apart.credentials, conversation_id=place)
     first.raise_on_error()
-    again = plugin.invoke(PROVIDER, "image_layers", {"layers": 2, "format": "pictures"}, apart.credentials, **place)
+    again = plugin.invoke(
+        PROVIDER, "image_layers", {"layers": 2, "format": "pictures"}, apart.credentials, conversation_id=place
+    )
     again.raise_on_error()
     assert again.variables["image_id"] != first.variables["image_id"]
     job = requests.get(f"{apart.credentials['server_url']}/v1/jobs/{again.variables['job_id']}", timeout=60).json()

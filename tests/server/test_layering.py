@@ -87,7 +87,7 @@ def test_a_picture_that_no_layer_covers_is_background(picture: Image.Image) -> N
     holes.putalpha(noisy(Image.new("L", SIZE, 60), most=60))
     back, front = laid_back(picture, [holes, disc(alpha=0)], SIZE)
     assert back.convert("RGB").tobytes() == picture.tobytes()
-    assert back.getextrema()[3] == (255, 255)
+    assert back.getchannel("A").getextrema() == (255, 255)
     assert not np.asarray(front).any()
 
 

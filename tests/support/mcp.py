@@ -9,7 +9,7 @@ BOTH = "application/json, text/event-stream"
 """What clients take."""
 
 
-def posted(client: FlaskClient, method: str, params: dict[str, Any] | None = None, **headers: str) -> TestResponse:
+def posted(client: FlaskClient, method: str, params: dict[str, Any] | None = None, /, **headers: str) -> TestResponse:
     """Send one request as a client of a version with handshake does."""
     body: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": method}
     if params is not None:
