@@ -72,7 +72,7 @@ def test_an_image_is_painted_with_progress_and_changed_by_its_id(studio: Studio,
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert {"image_generation", "image_edit", "image_outpaint", "image_job"} <= tools.keys()
         painted = await client.call_tool(
-            "image_generation", {**QUICK, "steps": 80, "seed": 11}, progress_callback=follow
+            "image_generation", {**QUICK, "steps": 150, "cache": False}, progress_callback=follow
         )
         assert painted.structured_content is not None
         image = painted.structured_content["image_id"]
@@ -81,8 +81,8 @@ def test_an_image_is_painted_with_progress_and_changed_by_its_id(studio: Studio,
 
     painted, edited = talk(studio, mode, say)
     assert [progress for progress, _ in told] == sorted({progress for progress, _ in told})
-    assert told[-1][0] > 0, "it was told of steps, of which there are 80"
-    assert told[-1][1] == 80
+    assert told[-1][0] > 0, "it was told of steps, of which there are 150"
+    assert told[-1][1] == 150
     assert [len(pictures(result)) for result in (painted, edited)] == [1, 1]
     found = edited.structured_content
     assert found["state"] == "succeeded"

@@ -9,7 +9,7 @@ from benchmarks.calls import ROOT
 from benchmarks.trace import STAGES, Journey, trace
 from tests.support.database import runs_on_postgresql
 
-SUBMIT_FILES = 69 + 8 * runs_on_postgresql()
+SUBMIT_FILES = 72 + 8 * runs_on_postgresql()
 """Files of the server that a submit may touch. Besides its own way of 27 files it passes what a service for many people
 asks of it, a file or two for each: the address that it came from, limits of the key, usage, the policy on prompts, what
 is kept to ask for it again, callbacks, the call log; and a dozen for what spares painting: art directions, the keys of

@@ -315,7 +315,7 @@ def test_the_notebook_paints_transparency(row: Model, monkeypatch: pytest.Monkey
 
 def test_the_shell_refuses_a_transparent_jpeg_and_a_model_that_cannot(tmp_path: Path) -> None:
     asked = ["generate", "a cup", "--model", "miniature", "--background", "transparent", "-o"]
-    for name, remedy in (("cup.jpg", "png or webp"), ("cup.png", NAME)):
+    for name, remedy in (("cup.jpg", "png or webp"), ("cup.png", "miniature-layered")):
         ran = CliRunner().invoke(cli, [*asked, str(tmp_path / name)])
         assert ran.exit_code != 0
         assert remedy in str(ran.exception)

@@ -18,7 +18,7 @@ class RpcMessage(BaseModel):
     jsonrpc: Literal["2.0"]
     id: Annotated[int, Field(strict=True)] | Annotated[str, Field(strict=True, max_length=1000)] | None = None
     method: Annotated[str, Field(strict=True, min_length=1, max_length=200)]
-    params: dict[str, Any] | None = None
+    params: Annotated[dict[str, Any], Field(max_length=100)] | None = None
 
 
 class Inline(StrEnum):

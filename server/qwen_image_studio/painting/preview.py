@@ -94,7 +94,7 @@ def measure_colours(vae: Any) -> torch.Tensor:
     chart, colours = _chart()
     device, dtype = next(vae.parameters()).device, next(vae.parameters()).dtype
     with torch.no_grad():
-        pixels = _opaque(chart * 2 - 1, vae.config.get("input_channels", 3))
+        pixels = _opaque(chart * 2 - 1, getattr(vae.config, "input_channels", 3))
         latents = vae.encode(pixels[None, :, None].to(device, dtype)).latent_dist.mode()[0, :, 0].float().cpu()
     mean, std = torch.tensor(vae.config.latents_mean), torch.tensor(vae.config.latents_std)
     latents = (latents - mean[:, None, None]) / std[:, None, None]
