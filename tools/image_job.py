@@ -27,8 +27,7 @@ class ImageJobTool(Tool):  # type: ignore[misc]
                     jobs = yield from call.streamed(studio.recent(_person(self), asked.limit))
                     found = results.of_list(call, jobs, time.time())
                 elif asked.action == "cancel":
-                    job = yield from call.streamed(studio.cancel(asked.about))
-                    found = results.of_cancelled(call, job)
+                    found = results.of_cancelled(call, (yield from call.streamed(studio.cancel(asked.about))))
                 else:
                     painted = yield from call.streamed(studio.fetch(asked.about, wait=asked.wait))
                     painted = yield from call.streamed(with_pieces(self, painted, studio))

@@ -262,7 +262,7 @@ def test_references_in_one_string(given: object, references: list[str]) -> None:
         ({"image_id": "https://"}, "image_id: takes the id"),
         ({"image_id": "A" * 5000}, "image_id: takes the id"),
         ({"image_id": "https://a/" + "b" * 5000}, "image_id: .*not the image itself"),
-        ({"images": [SdkFile()] * 4}, "at most 3"),
+        ({"images": [SdkFile()] * 11}, "at most 10"),
         ({"images": [7]}, "images: .*no file"),
         ({"images": SdkFile(), "image_id": "img_1"}, "not both"),
     ],

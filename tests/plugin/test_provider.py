@@ -87,6 +87,7 @@ MAPPED = {
     "InputNotFetched": "InvokeBadRequestError",
     "JobCancelled": "InvokeBadRequestError",
     "NotFound": "InvokeBadRequestError",
+    "TooOld": "InvokeBadRequestError",
     "KeyRefused": "InvokeAuthorizationError",
     "QueueFull": "InvokeRateLimitError",
     "LimitReached": "InvokeRateLimitError",

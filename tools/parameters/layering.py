@@ -15,6 +15,7 @@ MIN_LAYERS, MAX_LAYERS = 2, 8
 Resolution = Literal["auto", "640", "1024"]
 Format = Literal["zip", "psd", "pptx", "pictures"]
 
+_MOST = 40  # characters of a resolution: of a long text of blanks the pattern would try every part
 _FORMATS: Mapping[object, Format] = {
     **dict.fromkeys(("photoshop", "adobe photoshop"), "psd"),
     **dict.fromkeys(("powerpoint", "power point", "ppt", "slides", "幻灯片"), "pptx"),
@@ -35,7 +36,7 @@ def named_resolution(value: object) -> object:
     """Return a resolution as a text, whether it came as a number, with its unit, or as a square."""
     plain = whole(value)
     text = narrow(plain).lower() if isinstance(plain, str) else str(plain)
-    square = re.fullmatch(r"(\d+)\s*(?:px)?(?:\s*[x×*]\s*\1\s*(?:px)?)?", text)
+    square = len(text) <= _MOST and re.fullmatch(r"(\d+)\s*(?:px)?(?:\s*[x×*]\s*\1\s*(?:px)?)?", text)
     return square[1] if square else text
 
 
