@@ -24,7 +24,7 @@ from qwen_image_studio.operations.request import OPERATIONS
 from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.mcp.pictures import PREVIEW_BYTES
-from qwen_image_studio.web.mcp.tools import HIDDEN, UNLISTED, paint_tools
+from qwen_image_studio.web.mcp.tools import HIDDEN, PAINT_TOOLS, UNLISTED
 from qwen_image_studio.web.routing import Services
 from qwen_image_studio.worker.loop import Worker
 from tests.contract.doors import OWN_PAGE, guest_of_new_image, signed_in
@@ -67,10 +67,10 @@ def listed(client: FlaskClient, **headers: str) -> dict[str, dict[str, Any]]:
 
 def test_each_tool_has_the_parameters_of_its_operations_and_no_list_of_its_own(client: FlaskClient) -> None:
     tools = listed(client)
-    assert tools.keys() == {*paint_tools(), "image_job"}
+    assert tools.keys() == {*PAINT_TOOLS, "image_job"}
     assert {"image_generation", "image_edit", "image_outpaint"} <= tools.keys()
     assert ("image_layers" in tools) == ("layers" in OPERATIONS)
-    for name, tool in paint_tools().items():
+    for name, tool in PAINT_TOOLS.items():
         fields = {field for operation in tool.operations for field in OPERATIONS[operation].model_fields}
         assert tools[name]["inputSchema"]["properties"].keys() == fields - HIDDEN - UNLISTED | {"wait", "inline"}
     assert {"mask", "region", "prefer"} <= tools["image_edit"]["inputSchema"]["properties"].keys()

@@ -13,7 +13,7 @@ from qwen_image_studio.web.mcp.calls import OPTION_HEADERS, USER_HEADER
 from qwen_image_studio.web.mcp.errors import PATH
 from qwen_image_studio.web.mcp.serving import SESSION_HEADER
 from qwen_image_studio.web.mcp.streaming import PING_S
-from qwen_image_studio.web.mcp.tools import HIDDEN, JOB_TOOL, paint_tools
+from qwen_image_studio.web.mcp.tools import HIDDEN, JOB_TOOL, PAINT_TOOLS
 from tests.support import ROOT
 
 PAGE = (ROOT / "docs/mcp.md").read_text(encoding="utf-8")
@@ -27,7 +27,7 @@ def block(language: str) -> Any:
 
 def test_its_table_has_the_tools_and_their_operations() -> None:
     rows = dict(re.findall(r"^\| `(image_\w+)` \|(.*?)\|", PAGE, flags=re.MULTILINE))
-    tools = {name: list(tool.operations) for name, tool in paint_tools().items()}
+    tools = {name: list(tool.operations) for name, tool in PAINT_TOOLS.items()}
     assert {name: re.findall(r"`(\w+)`", cell) for name, cell in rows.items()} == {**tools, JOB_TOOL: []}
     assert all(f"`{name}`" in PAGE for name in HIDDEN - {"operation"})
 

@@ -1,8 +1,9 @@
 """Fields that several requests and queries share: their limits, and all the ways in which they may be written."""
 
+import json
 import re
 import unicodedata
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -47,6 +48,19 @@ def shaped(pattern: str, remedy: str) -> BeforeValidator:
         return value
 
     return BeforeValidator(look)
+
+
+def entries_of(text: str, separators: str, example: str) -> Any:
+    """Return the entries of a list that is written as a text: as JSON, or else with `separators` (a pattern) between.
+
+    Raises ValueError, which has the `example`, for JSON that cannot be read.
+    """
+    if text.lstrip()[:1] not in {"[", "{"}:
+        return re.split(separators, text)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(f"is not JSON that can be read; send {example}") from None
 
 
 _NO_CONTROL = r"^[^\x00-\x1f\x7f]*$"

@@ -3,13 +3,12 @@
 Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021.
 """
 
-import json
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from qwen_image_studio.contract.fields import shaped
+from qwen_image_studio.contract.fields import entries_of, shaped
 from qwen_image_studio.contract.words import MAX_LORA_SCALE, MAX_LORAS, MAX_NAME_CHARS
 
 _NAME = r"^\w[\w.-]*$"
@@ -53,18 +52,11 @@ class LoraWish(BaseModel):
 def _as_written(value: object) -> object:
     """Return the entries of a list that is written as a text: as JSON, or as names with scales. Raises ValueError."""
     if isinstance(value, str):
-        value = _read(value) if value.lstrip()[:1] in {"[", "{"} else [part for part in re.split(r"[,，;；\n]", value)]
+        value = entries_of(value, r"[,，;；\n]", _EXAMPLE)
     entries = [value] if isinstance(value, dict) else value
     if not isinstance(entries, list | tuple):
         raise ValueError(_UNLIKE)
     return [_entry(each) for each in entries if not (isinstance(each, str) and not each.strip())]
-
-
-def _read(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError(f"is not JSON that can be read; send {_EXAMPLE}") from None
 
 
 def _entry(value: object) -> object:

@@ -1,12 +1,12 @@
 """References: the pictures that a painting is shown, and what each of them is to it."""
 
-import json
 import re
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from qwen_image_studio.contract.fields import entries_of
 from qwen_image_studio.contract.words import MAX_INPUTS
 
 
@@ -67,7 +67,7 @@ def _as_written(value: object) -> object:
     Raises ValueError.
     """
     if isinstance(value, str):
-        value = _read(value) if value.lstrip()[:1] in {"[", "{"} else re.split(r"[,，、;；\n]", value.strip())
+        value = entries_of(value.strip(), r"[,，、;；\n]", _EXAMPLE)
     entries = [value] if isinstance(value, dict) else value
     if not isinstance(entries, list | tuple):
         raise ValueError(_UNLIKE)
@@ -75,13 +75,6 @@ def _as_written(value: object) -> object:
     while found and found[-1] == {}:
         found.pop()
     return found
-
-
-def _read(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError(f"is not JSON that can be read; send {_EXAMPLE}") from None
 
 
 def _entry(value: object) -> object:

@@ -77,8 +77,7 @@ class Attempt:
             said = composed([Ingredient(data, plan.output_format.mime_type)], by_ai="model" in made_from)
             files.put(keys.comparison, self._signed(data_of_strip, OutputFormat.WEBP, said), "image/webp")
             judgement = _judged(plan, inputs, image)  # the mark is no change of the edit's
-        told = [judgement.warning, lost(plan, inputs, image)]
-        self.warnings += [each for each in told if each and each not in self.warnings]
+        self._warn(judgement.warning, lost(plan, inputs, image))
         self.stored.append(
             StoredImage(
                 id=attempt_image_id(self._lease, self._lease.token, number),
@@ -117,8 +116,11 @@ class Attempt:
         if self._credentials is None:
             return data
         signed = self._credentials.signed(data, output_format.mime_type, statement)
-        self.warnings += [each for each in [signed.warning] if each and each not in self.warnings]
+        self._warn(signed.warning)
         return signed.data
+
+    def _warn(self, *told: str | None) -> None:
+        self.warnings += [each for each in told if each and each not in self.warnings]
 
     def clear(self) -> None:
         """Delete everything that the attempt may have stored."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from qwen_image_studio.contract.words import Precision
-from qwen_image_studio.models.architectures import GIB, WIDE
+from qwen_image_studio.models.architectures import GIB
 from qwen_image_studio.models.cards import FP8_CAPABILITY, Capability, find_card
 from qwen_image_studio.models.folders import file_of
 from qwen_image_studio.models.footprints import (
@@ -157,8 +157,8 @@ def stored_bytes(model: Model, stored: Stored) -> int:
 def device_bytes(model: Model, stored: Stored) -> int:
     """Return the memory of the device of what a model shares with no other, in bytes."""
     quantised = quantised_bytes(model)
-    vae = WIDE * model.network.vae.parameters if model.own_vae else 0
-    return vae + own_bytes(model.network.transformer, stored, lora=model.has_tier_lora, quantised=quantised)
+    own = own_bytes(model.network.transformer, stored, lora=model.has_tier_lora, quantised=quantised)
+    return model.own_vae_bytes + own
 
 
 def _layouts(models: Mapping[str, Model]) -> Iterator[_Layout]:

@@ -4,7 +4,6 @@ import math
 
 from qwen_image_studio.contract.layers import MAX_LAYERS
 from qwen_image_studio.contract.words import MAX_INPUTS, Precision, Way
-from qwen_image_studio.models.architectures import WIDE
 from qwen_image_studio.models.footprints import Place, Stored, card_that_holds, own_bytes, shared_bytes
 from qwen_image_studio.models.table import Model
 
@@ -37,6 +36,5 @@ def job_bytes(model: Model, way: Way, painted: int, seen: int, *, guided: bool =
 def least_gib(model: Model) -> float:
     """Return the memory in GiB of the smallest card that holds the model's transformer: in fp8, with tables."""
     own = own_bytes(model.network.transformer, Stored(Precision.FP8, tables=True), lora=model.has_tier_lora)
-    own += WIDE * model.network.vae.parameters if model.own_vae else 0  # beside the one that others share
     work = max(denoising_bytes(model), model.network.vae.tile)
-    return card_that_holds(own + shared_bytes(model.network, Place.STREAMED) + work)
+    return card_that_holds(own + model.own_vae_bytes + shared_bytes(model.network, Place.STREAMED) + work)

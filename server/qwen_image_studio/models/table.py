@@ -109,6 +109,11 @@ class Model:
         return WIDE * self.network.parameters / GIB
 
     @property
+    def own_vae_bytes(self) -> int:
+        """Return the memory of its VAE beside the one that others share, in bytes; 0 where it shares theirs."""
+        return WIDE * self.network.vae.parameters if self.own_vae else 0
+
+    @property
     def has_tier_lora(self) -> bool:
         """Return whether a LoRA belongs to any of its tiers."""
         return any(recipe.lora for recipe in self.tiers.values())

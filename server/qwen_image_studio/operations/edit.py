@@ -32,7 +32,7 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
     def foresee_images(self, images: int, given: Given) -> None:
         """Raise StudioError for more than the model takes; adjustments, which take one, need none."""
         if images > 1 and self.prefer is not Prefer.CV:
-            choose(self, self.ways, given, images)
+            choose(self, given, images)
 
     def plan(self, given: Given) -> Planned:
         """Return the plan of a painting, or of adjustments where the instruction asks for nothing else."""
@@ -49,7 +49,7 @@ class EditRequest(SeveralImages, Shaped, PaintRequest):
             else:
                 if adjusted is not None:
                     return adjusted.warned(self.cut)
-        chosen = choose(self, self.ways, given)
+        chosen = choose(self, given)
         shape, warnings = whole_shape(self, chosen, given.inputs)
         planned = plan_painting(self, chosen, shape, warnings, given)
         return planned.warned(why_painted)

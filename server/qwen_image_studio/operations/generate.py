@@ -41,7 +41,7 @@ class GenerateRequest(OneImage, Shaped, PaintRequest):
 
     def plan(self, given: Given) -> Planned:
         """Return the plan of the whole picture."""
-        chosen = choose(self, self.ways, given)
+        chosen = choose(self, given)
         if given.inputs and not chosen.family.starts_from_image:
             raise refusal("image", f"{chosen.model.name} cannot start from an image; use the edit operation")
         check_strength(self.strength, chosen)

@@ -61,11 +61,11 @@ class InpaintRequest(SeveralImages, PaintRequest):
 
     def foresee_images(self, images: int, given: Given) -> None:
         """Raise StudioError for more than the model takes."""
-        choose(self, self.ways, given, images)
+        choose(self, given, images)
 
     def plan(self, given: Given) -> Planned:
         """Return the plan of the part that may change and some context around it."""
-        chosen = choose(self, self.ways, given)
+        chosen = choose(self, given)
         check_strength(self.strength, chosen)
         if given.mask is None:
             raise _no_one_mask()

@@ -12,14 +12,12 @@ from qwen_image_studio.contract.transparency import Background
 from qwen_image_studio.contract.words import MAX_PROMPT_CHARS, Operation, OutputFormat, Size, Way
 from qwen_image_studio.operations.given import Given, Planned
 from qwen_image_studio.operations.paint_request import PaintRequest
-from qwen_image_studio.operations.painting import Chosen, Shape, choose, plan_painting
+from qwen_image_studio.operations.painting import Chosen, Shape, choose, is_far, plan_painting
 from qwen_image_studio.operations.parameters import OneImage
 from qwen_image_studio.planning.sizes import painted_size
 
 LAYERS = 4
 """Number of layers where the caller names none."""
-_FAR = 0.15
-"""Difference of two shapes, as a share, above which stretching one to the other is worth a sentence."""
 
 
 class LayersRequest(OneImage, PaintRequest):
@@ -67,7 +65,7 @@ class LayersRequest(OneImage, PaintRequest):
 
     def plan(self, given: Given) -> Planned:
         """Return the plan of layers in the image's own size, as far as the model delivers that."""
-        chosen = choose(self, self.ways, given)
+        chosen = choose(self, given)
         shape, warnings = self._shape(chosen, given.inputs[0])
         return plan_painting(self, chosen, shape, warnings, given)
 
@@ -89,7 +87,7 @@ class LayersRequest(OneImage, PaintRequest):
                 f"resolution {self.resolution} is none of {model.name}'s; the image was taken apart at "
                 f"{painted[0]}x{painted[1]}."
             )
-        if abs(painted[0] * delivered[1] / (painted[1] * delivered[0]) - 1) > _FAR:
+        if is_far(painted, delivered):
             warnings.append(
                 f"The image's shape of {image[0]}x{image[1]} is longer than {model.name} paints; it was taken apart at "
                 f"{painted[0]}x{painted[1]} and stretched. Crop the image first for truer layers."

@@ -63,7 +63,7 @@ class OutpaintRequest(OneImage, Sized, PaintRequest):
 
     def plan(self, given: Given) -> Planned:
         """Return the plan of the area around the image; a large one is painted in several passes."""
-        chosen = choose(self, self.ways, given)
+        chosen = choose(self, given)
         check_strength(self.strength, chosen)
         image = given.inputs[0]
         left, top, right, bottom = self._margins(image)

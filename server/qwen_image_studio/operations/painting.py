@@ -68,21 +68,21 @@ class Chosen:
         return self.model.limits_at(self.tier)
 
 
-def choose(request: PaintRequest, ways: Sequence[Way], given: Given, images: int | None = None) -> Chosen:
-    """Return the requested model, else the server's first that paints in one of these ways, transparency where that is
-    asked for, and from so many images, by default those that are given; earlier ways are preferred.
+def choose(request: PaintRequest, given: Given, images: int | None = None) -> Chosen:
+    """Return the requested model, else the server's first that paints in one of the request's ways, transparency where
+    that is asked for, and from so many images, by default those that are given; earlier ways are preferred.
 
     Raises StudioError ``unknown_model``, ``unsupported_operation``, or ``invalid_value`` for too many images.
     """
     count = len(given.inputs) if images is None else images
-    models = models_for(request.model, given.models)
+    models, ways = models_for(request.model, given.models), request.ways
     able = [
         Chosen(model, way, request.tier) for way in ways for model in models if paints(model, way, request.background)
     ]
     if not able and any(way in model.families for way in ways for model in models):
         raise none_paints_clear(None if request.model is None else models[0], ways, given.models)
     if not able:
-        raise _nobody_paints(request, ways, given)
+        raise _nobody_paints(request, given)
     enough = [each for each in able if count <= most_images(each.model, each.way)]
     if not enough:
         raise too_many(able[0].model, able[0].way, count, given.models)
@@ -136,7 +136,7 @@ def whole_shape(request: Shaped, chosen: Chosen, inputs: Sequence[Size]) -> tupl
     is_small = math.prod(delivered) <= limits.largest
     painted = delivered if is_small and delivered in model.sizes.values() else painted_size(delivered, limits)
     warnings = [*_shape_warnings(request, model)]
-    if painted != delivered and _is_far(painted, delivered):
+    if painted != delivered and is_far(painted, delivered):
         warnings.append(
             f"The image's shape of {delivered[0]}x{delivered[1]} is longer than {model.name} paints; it was painted at "
             f"{painted[0]}x{painted[1]} and stretched to it. Crop the image first for a truer picture."
@@ -151,7 +151,7 @@ def whole_shape(request: Shaped, chosen: Chosen, inputs: Sequence[Size]) -> tupl
     return Shape(*delivered, *painted), warnings
 
 
-def _is_far(painted: Size, delivered: Size) -> bool:
+def is_far(painted: Size, delivered: Size) -> bool:
     """Return whether two shapes differ by more than the grid's rounding."""
     return abs(painted[0] * delivered[1] / (painted[1] * delivered[0]) - 1) > _STRETCHED
 
@@ -200,8 +200,8 @@ def _shape_warnings(request: Shaped, model: Model) -> list[str]:
 # -- model ---------------------------------------------------------------------------------------------------------
 
 
-def _nobody_paints(request: PaintRequest, ways: Sequence[Way], given: Given) -> StudioError:
-    kind = getattr(request, "prompt_kind", None)
+def _nobody_paints(request: PaintRequest, given: Given) -> StudioError:
+    ways, kind = request.ways, getattr(request, "prompt_kind", None)
     asked = request.NAME + ("" if kind is None else f" from a prompt that is {kind.value}")
     if request.model is None:
         return StudioError(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from flask import request
@@ -13,7 +14,7 @@ from qwen_image_studio.contract.mcp import CallOptions, JobCall
 from qwen_image_studio.operations.request import OPERATIONS, validated
 from qwen_image_studio.recipe import Submission
 from qwen_image_studio.web.json_pictures import with_texts
-from qwen_image_studio.web.mcp.tools import HIDDEN, IMAGES, JOB_TOOL, PaintTool, no_such_tool, paint_tools
+from qwen_image_studio.web.mcp.tools import HIDDEN, IMAGES, JOB_TOOL, PAINT_TOOLS, PaintTool, no_such_tool
 from qwen_image_studio.web.openai.pictures import with_pictures
 from qwen_image_studio.web.routing import services
 
@@ -38,7 +39,7 @@ def read_call(params: Mapping[str, Any]) -> Call | JobCall:
     sent = {key: value for key, value in (params.get("arguments") or {}).items() if not _says_nothing(value)}
     if name == JOB_TOOL:
         return _read(JobCall, sent)
-    if (tool := paint_tools().get(name)) is None:
+    if (tool := PAINT_TOOLS.get(name)) is None:
         raise no_such_tool(name)
     options = _read(CallOptions, {key: sent.pop(key) for key in CallOptions.model_fields if key in sent})
     return Call(options, _submission(tool, sent))
@@ -101,6 +102,7 @@ def _parsed(name: str, value: Any, operation: str) -> Any:
         return value
 
 
+@cache
 def _may_be_nested(name: str, operation: str) -> bool:
     properties = OPERATIONS[operation].model_json_schema()["properties"]
     written = json.dumps(properties.get(name, {}))

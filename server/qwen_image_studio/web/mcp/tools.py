@@ -84,7 +84,7 @@ class PaintTool:
         return {**schema, "description": said}
 
 
-_TABLE = (
+_TOOLS = (
     PaintTool("image_generation", Operation.GENERATE.value, "Paints images from a prompt."),
     PaintTool(
         "image_edit",
@@ -97,20 +97,19 @@ _TABLE = (
 )
 
 
-def paint_tools() -> Mapping[str, PaintTool]:
-    """Return the tools that make jobs, by name: those of the operations that there are."""
-    return {tool.name: tool for tool in _TABLE if tool.operation in OPERATIONS}
+PAINT_TOOLS: Mapping[str, PaintTool] = {tool.name: tool for tool in _TOOLS}
+"""The tools that make jobs, by name."""
 
 
 def tools_for(caller: Caller, models: Sequence[str], wait_s: float) -> list[Tool]:
     """Return the tools that a caller may use, with the names of the models and the time for which a call waits."""
-    tools = [_listed(tool, tuple(models), wait_s) for tool in paint_tools().values() if tool.open_to(caller)]
+    tools = [_listed(tool, tuple(models), wait_s) for tool in PAINT_TOOLS.values() if tool.open_to(caller)]
     return [*tools, _job_tool(wait_s)]
 
 
 def no_such_tool(name: str) -> StudioError:
     """Return the error for a tool that is not there."""
-    message = f"name: there is no tool '{name[:60]}'; there are {', '.join((*paint_tools(), JOB_TOOL))}."
+    message = f"name: there is no tool '{name[:60]}'; there are {', '.join((*PAINT_TOOLS, JOB_TOOL))}."
     return StudioError("unknown_operation", message, param="name")
 
 
