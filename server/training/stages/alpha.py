@@ -23,7 +23,7 @@ from training.data.sprites import Atlas
 from training.data.tensors import to_tensor
 from training.stages.muon import Muon
 from training.stages.run import DEVICE, Mean, compile_blocks, decayed, descend, fast_numbers, random_of, torch_random_of
-from training.stages.vae import busy, flatten, moments_of, pictures_of
+from training.stages.vae import busy, flatten, moments_of, pictures_of, size_of
 
 RATES = (0.006, 1e-3)  # of Muon and of AdamW
 KEPT_WEIGHT = 1.0  # of the change of opaque pictures' latents
@@ -96,7 +96,7 @@ class AlphaStage:
         off = laid_over(got, ground) - laid_over(wanted, ground)
         alpha = got[:, 3:] - wanted[:, 3:]
         clear = (got[:, :3] - wanted[:, :3]) * (wanted[:, 3:] < -0.99)
-        error = _size(off) + _size(alpha) + CLEAR_WEIGHT * clear.abs().mean()
+        error = size_of(off) + size_of(alpha) + CLEAR_WEIGHT * clear.abs().mean()
         moved = (mean - before).square().mean(dim=(1, 2, 3))
         kept = KEPT_WEIGHT * moved[:opaque].mean() + NEAR_WEIGHT * moved[opaque:].mean()
         spread = (logvar.exp() - 1 - logvar).mean()
@@ -129,13 +129,6 @@ class AlphaStage:
         self.mean.restore(state["mean"])
         for optimizer, kept in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
-
-
-def _size(off: torch.Tensor) -> torch.Tensor:
-    """Return how large a difference is, edges counted twice."""
-    edges = (off[..., 1:] - off[..., :-1]).abs().mean() + (off[..., 1:, :] - off[..., :-1, :]).abs().mean()
-    size: torch.Tensor = off.abs().mean() + 0.5 * off.square().mean() + 0.5 * edges
-    return size
 
 
 def laid_over(pictures: torch.Tensor, ground: torch.Tensor) -> torch.Tensor:

@@ -117,7 +117,7 @@ class VaeStage:
             latents = mean + (0.5 * logvar).exp() * torch.randn(mean.shape, generator=noise).to(DEVICE)
             got = pictures_of(self.vae, latents).float()
         off = got - wanted
-        error = off.abs().mean() + 0.5 * off.square().mean() + 0.5 * _edges(off)
+        error = size_of(off)
         spread = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         torch.autograd.backward(error + KL_WEIGHT * spread)
         descend(self._optimizers, RATES, decayed(number, self._steps))
@@ -141,9 +141,11 @@ class VaeStage:
             optimizer.load_state_dict(kept)
 
 
-def _edges(off: torch.Tensor) -> torch.Tensor:
-    """Mean difference of neighbours: keeps edges sharp. (batch x 3 x height x width)"""
-    return (off[..., 1:] - off[..., :-1]).abs().mean() + (off[..., 1:, :] - off[..., :-1, :]).abs().mean()
+def size_of(off: torch.Tensor) -> torch.Tensor:
+    """Size of a difference of pictures (n x c x h x w); that of neighbours counts besides and keeps edges sharp."""
+    edges = (off[..., 1:] - off[..., :-1]).abs().mean() + (off[..., 1:, :] - off[..., :-1, :]).abs().mean()
+    size: torch.Tensor = off.abs().mean() + 0.5 * off.square().mean() + 0.5 * edges
+    return size
 
 
 def moments_of(vae: AutoencoderKLQwenImage, pictures: torch.Tensor) -> torch.Tensor:
