@@ -2,10 +2,12 @@
 
 Hundreds of tests start servers, databases and browsers side by side on two cores; one in thousands meets a pause that
 nobody planned for. What is broken fails alone as well. More failures than a few are no accident and end the run.
-The arguments are pytest's. Standard library only.
+Tests start hundreds of servers. Where Python is told to keep no bytecode each would compile all libraries anew, which
+takes longer than the tests, so the cache keeps it. The arguments are pytest's. Standard library only.
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -40,7 +42,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def pytest(*arguments: str) -> int:
     """Run pytest; its exit status."""
-    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, check=False).returncode
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(ROOT / ".cache/bytecode")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env=environment, check=False
+    ).returncode
 
 
 if __name__ == "__main__":

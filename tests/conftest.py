@@ -1,5 +1,6 @@
 """What all tests share: no proxy from outside, and one real server with the miniature for the session."""
 
+import gc
 import threading
 from collections.abc import Iterator
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.database import Schemas, on_schemas, runs_on_postgresql
+from tests.support.quick import quick_applications
 from tests.support.servers.fixtures import moto, nanio, postgresql, rabbitmq, redis, s3rver
 from tests.support.studio import Studio
 
@@ -32,6 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_place)
 
 
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the thousands of tests and the libraries, which all live until the end."""
+    gc.collect()
+    gc.freeze()
+
+
 def _place(item: pytest.Item) -> int:
     file = item.nodeid.removeprefix("tests/")
     return next((place for place, beginning in enumerate(LONG) if file.startswith(beginning)), len(LONG))
@@ -48,6 +56,12 @@ def _no_proxy_from_outside() -> Iterator[None]:
         for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
             environment.delenv(name, raising=False)
             environment.delenv(name.upper(), raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_applications() -> Iterator[None]:
+    with quick_applications():
         yield
 
 

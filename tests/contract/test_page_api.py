@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 
 from qwen_image_studio.models.served import configured_models
 from qwen_image_studio.settings import Settings
+from qwen_image_studio.web import page
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.page import STATIC
 from tests.support.database import with_tables
@@ -177,10 +178,9 @@ def test_what_a_browser_has_is_not_sent_again(client: FlaskClient) -> None:
 def test_another_version_has_other_addresses(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, serve: Serve
 ) -> None:
-    before = folder_of(client)
-    known = Path.read_bytes
-    changed = STATIC / "css/base.css"
-    monkeypatch.setattr(Path, "read_bytes", lambda path: known(path) + (b"\n" if path == changed else b""))
+    before, files = folder_of(client), page.read_files()
+    changed = {**files, "css/base.css": files["css/base.css"] + b"\n"}
+    monkeypatch.setattr(page, "read_files", lambda: changed)
     after = serve()
     assert folder_of(after) != before
     assert after.get(f"{before}/css/base.css").status_code == 404, "of an older version there is nothing"

@@ -1,7 +1,8 @@
 """How the code is cut: operations are decided in their own files, the recipe stands once, nothing goes in a circle."""
 
 import ast
-from collections.abc import Iterator
+import functools
+from collections.abc import Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -16,14 +17,16 @@ REQUESTS = {request.__name__ for request in OPERATIONS.values()} | {"ImageReques
 MAX_BRANCHES, MAX_BROAD, MAX_P90_LINES = 3, 6, 18
 
 
+@functools.cache
 def tree(path: Path) -> ast.Module:
     """The file, parsed."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def nodes(path: Path) -> Iterator[ast.AST]:
+@functools.cache
+def nodes(path: Path) -> Sequence[ast.AST]:
     """All that stands in the file."""
-    return ast.walk(tree(path))
+    return list(ast.walk(tree(path)))
 
 
 def names(node: ast.AST) -> set[str]:

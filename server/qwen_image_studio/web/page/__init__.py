@@ -53,7 +53,7 @@ class Page:
 
 def open_page(settings: Settings) -> Page:
     """Return the page of a server with these settings."""
-    files = {file.relative_to(STATIC).as_posix(): _sent(file) for file in sorted(STATIC.rglob("*")) if file.is_file()}
+    files = read_files()
     digest = hashlib.sha256()
     for path, content in files.items():
         digest.update(f"{path}\0{len(content)}\0".encode() + content)
@@ -62,10 +62,15 @@ def open_page(settings: Settings) -> Page:
     imports = _import_map(address)
     html = (FOLDER / "index.html").read_text(encoding="utf-8")
     html = html.replace("{static}", address).replace("{imports}", imports)
-    packed = {path: gzip.compress(content, mtime=0) for path, content in files.items()}
+    packed = {path: pack(content) for path, content in files.items()}
     shell = html.encode()
     tags = {path: hashlib.sha256(content).hexdigest()[:32] for path, content in {**files, "": shell}.items()}
     return Page(shell, policy_of(imports, settings), build, files, packed, tags)
+
+
+def read_files() -> Mapping[str, bytes]:
+    """Return what is sent of every static file, by their paths."""
+    return {file.relative_to(STATIC).as_posix(): _sent(file) for file in sorted(STATIC.rglob("*")) if file.is_file()}
 
 
 def _sent(file: Path) -> bytes:
@@ -76,6 +81,11 @@ def _sent(file: Path) -> bytes:
     if not file.is_relative_to(STATIC / "js"):
         return content
     return _COMMENT.sub(lambda found: b"\n" * found[0].count(b"\n"), content)
+
+
+def pack(content: bytes) -> bytes:
+    """Return a file by gzip, the same bytes each time."""
+    return gzip.compress(content, mtime=0)
 
 
 def _import_map(address: str) -> str:
