@@ -56,6 +56,7 @@ def timeout_s() -> float:
 def settings(tmp_path: Any, policy: Policy, timeout_s: float) -> Settings:
     """A server with the scripted classifier."""
     asked: dict[str, Any] = {"safety": policy, "classifier": classifier.NAME, "safety_timeout_s": timeout_s}
+    asked["lease_s"] = 6  # a third of it passes before a worker looks whether its job is cancelled
     return with_tables(Settings(_env_file=None, data_dir=tmp_path / "data", models="miniature", **asked))
 
 

@@ -1,6 +1,7 @@
 """kill -9 of a worker that has stored some layers of a picture: the next attempt leaves nothing of them."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from qwen_image_studio.settings import Settings
 from qwen_image_studio.web.app import create_app
 from qwen_image_studio.web.routing import Services
 from tests.support import ROOT
-from tests.support.database import with_tables
+from tests.support.database import environment, with_tables
 from tests.support.layers import offer_layers
 from tests.support.pictures import png
 from tests.support.studio import stored_pictures
@@ -28,19 +29,22 @@ WORKER = """
 import sys
 from pathlib import Path
 import pytest
-from qwen_image_studio.settings import Settings
-from tests.faults.test_layers_killed import opened
+from tests.faults.test_layers_killed import opened, settings_of
 from tests.support.worker import scripted_worker
 
-_, parts = opened(Path(sys.argv[1]), pytest.MonkeyPatch())
+_, parts = opened(settings_of(Path(sys.argv[1])), pytest.MonkeyPatch())
 scripted_worker(parts).run_next()
 """
 
 
-def opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Services]:
-    """A server over that folder, with a model that takes pictures apart."""
-    monkeypatch.setenv("STUDIO_DATA_DIR", str(folder))
-    settings = with_tables(Settings(_env_file=None, data_dir=folder, models="miniature", lease_s=1))
+def settings_of(folder: Path) -> Settings:
+    """The settings of a server over that folder."""
+    return Settings(_env_file=None, data_dir=folder, models="miniature", lease_s=1)
+
+
+def opened(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Services]:
+    """A server with a model that takes pictures apart."""
+    monkeypatch.setenv("STUDIO_DATA_DIR", str(settings.data_dir))
     app = create_app(settings, configured_models(settings, card_gib=0))
     parts: Services = app.extensions["qwen-image-studio"]
     offer_layers(parts.models, monkeypatch)
@@ -51,12 +55,14 @@ def opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Services
 def test_a_worker_that_is_killed_among_layers_leaves_none_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    app, parts = opened(tmp_path, monkeypatch)
+    app, parts = opened(with_tables(settings_of(tmp_path)), monkeypatch)
     asked = {"operation": "layers", "layers": 3, "seed": 7, "steps": 2, "prompt": f"kill@{moment}"}
     data = {"params": json.dumps(asked), "image": (BytesIO(png(64, 48)), "a.png")}
     job_id = app.test_client().post("/v1/jobs", data=data).get_json()["id"]
 
-    died = subprocess.run([sys.executable, "-c", WORKER, str(tmp_path)], cwd=ROOT, check=False)
+    command = [sys.executable, "-c", WORKER, str(tmp_path)]
+    own = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'server'}", **environment(tmp_path)}
+    died = subprocess.run(command, env=own, check=False)
     assert died.returncode == -signal.SIGKILL
     orphans = {path.name for path in stored_pictures(tmp_path) if job_id in path.name}
     assert orphans, "the attempt has stored something"
