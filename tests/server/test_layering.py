@@ -1,4 +1,4 @@
-"""Layers as they are delivered: the picture's own pixels where one layer alone is seen, the model's between layers."""
+"""Layers as they are delivered: the picture's own pixels where one layer alone is seen, soft edges between layers."""
 
 from collections.abc import Sequence
 
@@ -80,6 +80,27 @@ def test_the_layers_make_the_picture_again_to_the_bit(picture: Image.Image) -> N
     # Any program that lays layers over each other gets the same.
     by_hand = Image.alpha_composite(layers[0], layers[1]).convert("RGB")
     assert by_hand.tobytes() == together.tobytes()
+
+
+def test_an_edge_has_the_colour_further_in_where_the_model_lets_it_fade_to_white(picture: Image.Image) -> None:
+    faded = np.array(disc())
+    share = faded[..., 3:] / 255
+    faded[..., :3] = (faded[..., :3] * share + 255 * (1 - share)).astype(np.uint8)
+    made = np.asarray(laid_back(picture, [ground(), Image.fromarray(faded)], SIZE)[1])
+    edge = (made[..., 3] > 0) & (made[..., 3] < 255)
+    assert edge.sum() > 20
+    assert (np.abs(made[edge][:, :3].astype(int) - RED) <= 9).all()
+
+
+def test_layers_that_mix_far_from_any_edge_are_one_of_them() -> None:
+    back = Image.new("RGBA", (96, 96), (*BLUE, 255))
+    front = np.zeros((96, 96, 4), np.uint8)
+    front[:, :64] = (*RED, 255)
+    picture = noisy(Image.alpha_composite(back, Image.fromarray(front)).convert("RGB"), seed=5, most=6)
+    front[40:50, 20:30, 3] = 160  # of this the model is not sure
+    made = np.asarray(laid_back(picture, [back, Image.fromarray(front)], picture.size)[1])
+    own = np.asarray(picture)[:, :60]
+    assert (made[:, :60] == np.dstack([own, np.full(own.shape[:2], 255)])).all()
 
 
 def test_a_picture_that_no_layer_covers_is_background(picture: Image.Image) -> None:

@@ -1,8 +1,9 @@
 """Layers as they are delivered: the model's, with the picture's own pixels wherever one layer alone is seen.
 
 Only pixels here, no model. What a model paints of a picture is never quite the picture. Where a single layer is seen it
-gets the picture's own colours, so that the layers laid over each other are the picture there, to the bit; between
-layers, where two of them mix, and behind what covers them, colours are the model's.
+gets the picture's own colours, so that the layers laid over each other are the picture there, to the bit. Of an opaque
+picture only soft edges mix layers: there a layer has its own colour further in, since a model lets edges fade to white.
+Behind what covers them, colours are the model's.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import binary_erosion, distance_transform_edt, maximum_filter, minimum_filter
 
 from qwen_image_studio.contract.words import Size
 from qwen_image_studio.imaging.pixels import resized
@@ -20,10 +22,13 @@ CLEAR, SOLID = 32, 223
 """Alpha of 255 up to which a painted pixel counts as clear, and from which as opaque: a VAE gives neither quite."""
 ALONE = 0.98
 """Share of a pixel from which a single layer is said to be all that is seen of it."""
+EDGE = 2
+"""How far a soft edge reaches, in painted pixels: so far from a pixel of it, its layer is opaque and is clear."""
 _ROWS = 256  # that are worked on at once, since a large picture has many layers
 
 _CRISP = np.clip(np.round((np.arange(256) - CLEAR) * (255 / (SOLID - CLEAR))), 0, 255).astype(np.uint8)
 Bytes = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
 
 
 def crisp(painted: Image.Image) -> Image.Image:
@@ -40,10 +45,13 @@ def laid_back(picture: Image.Image, painted: Sequence[Image.Image], size: Size) 
     whole = np.array(resized(picture.convert("RGBA"), size))
     small = resized(picture.convert("RGBA"), painted[0].size)
     told = told_apart(np.asarray(small), np.stack([np.asarray(crisp(layer)) for layer in painted]))
+    for layer in told[1:]:
+        _colour_edges(layer, np.asarray(small))
     layers = np.stack([np.array(resized(Image.fromarray(layer), size)) for layer in told])
     layers[..., 3] = _CRISP[layers[..., 3]]
+    edges = _edges(layers[..., 3], -(-EDGE * size[0] // painted[0].width))
     for top in range(0, len(whole), _ROWS):
-        _lay_back(whole[top : top + _ROWS], layers[:, top : top + _ROWS])
+        _lay_back(whole[top : top + _ROWS], layers[:, top : top + _ROWS], edges[top : top + _ROWS])
     return [Image.fromarray(layer) for layer in layers]
 
 
@@ -53,8 +61,29 @@ def recomposed(layers: Sequence[Image.Image]) -> Image.Image:
     return whole.convert("RGB") if whole.getchannel("A").getextrema() == (255, 255) else whole
 
 
-def _lay_back(whole: Bytes, layers: Bytes) -> None:
-    """Put the picture's pixels (rows x width x 4) into its layers (layers x rows x width x 4)."""
+def _colour_edges(layer: Bytes, picture: Bytes) -> None:
+    """Give soft edges of a layer the colour that a picture of its size has further in, where the layer is opaque."""
+    alpha = layer[..., 3]
+    inner = binary_erosion(alpha == 255) & (picture[..., 3] == 255)
+    if not inner.any():
+        return
+    far, (rows, columns) = distance_transform_edt(~inner, return_indices=True)
+    soft = (alpha > 0) & (alpha < 255) & (far <= EDGE + 1)
+    layer[soft, :3] = picture[rows[soft], columns[soft], :3]
+
+
+def _edges(alphas: Bytes, reach: int) -> Mask:
+    """Return where any layer has an edge. (layers x height x width to height x width)"""
+    edges = np.zeros(alphas.shape[1:], dtype=bool)
+    for alpha in alphas:
+        edges |= (maximum_filter(alpha, 2 * reach + 1) == 255) & (minimum_filter(alpha, 2 * reach + 1) == 0)
+    return edges
+
+
+def _lay_back(whole: Bytes, layers: Bytes, edges: Mask) -> None:
+    """Put the picture's pixels (rows x width x 4) into its layers (layers x rows x width x 4); `edges` is where layers
+    may mix.
+    """
     layers[..., 3][:, whole[..., 3] == 0] = 0
     seen = _seen(layers)
     opaque = whole[..., 3] == 255
@@ -62,7 +91,7 @@ def _lay_back(whole: Bytes, layers: Bytes) -> None:
     layers[0, ..., 3][opaque] = 255
     seen[0][opaque] += 1 - seen.sum(axis=0)[opaque]
     front = seen.argmax(axis=0)
-    alone = seen.max(axis=0) >= ALONE
+    alone = (seen.max(axis=0) >= ALONE) | (opaque & ~edges)
     for place, layer in enumerate(layers):
         own = alone & (front == place)
         layer[own] = whole[own]
