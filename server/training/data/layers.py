@@ -1,7 +1,7 @@
 """Pictures of layers, of which every one is known: a background, and objects cut out on clear ground, back to front.
 
-Objects that stand further to the right, or in one column further down, are in front: a rule of this small world, so
-that there is one right answer also where objects do not overlap.
+Objects that stand further to the right are in front, and no two begin in one column or in the next: a rule of this
+small world, so that there is one right answer also where objects do not overlap.
 """
 
 from collections.abc import Sequence
@@ -40,8 +40,10 @@ PLACES = 60  # tries to find room for an object
 PLAIN = 0.65  # of the backgrounds are a named colour, others are of any colour or shaded
 ARRANGED = 0.4  # of the stacks are layouts that a prompt can ask for
 OVERLAP = 0.2  # of the others may overlap a little
+OBJECTS = (1, 2, 3, 3, 3, 3)  # on those, as often
+APART = 2  # tokens from an object's left edge to another's, at least
 MATERIAL = 0.12  # of the stacks are in gold or silver
-SIDES = (BIG, SMALL, SMALL, SMALL, TINY)
+SIDES = (BIG, SMALL, SMALL, SMALL, TINY)  # of one or two objects; there is room for three of the last four
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,14 @@ def _scattered(rng: np.random.Generator, names: Sequence[str], size: tuple[int, 
     width, height = size
     placed: list[Placed] = []
     near = 1 if rng.random() < OVERLAP else 0
-    for index in rng.choice(len(names), size=int(rng.choice([1, 2, 2, 2, 3, 3])), replace=False):
+    objects = int(rng.choice(OBJECTS))
+    sides = SIDES if objects < 3 else SIDES[1:]
+    for index in rng.choice(len(names), size=objects, replace=False):
         for _ in range(PLACES):
-            side = min(SIDES[rng.integers(len(SIDES))], width, height)
+            side = min(sides[rng.integers(len(sides))], width, height)
             x, y = int(rng.integers(width - side + 1)), int(rng.integers(height - side + 1))
             one = Placed(names[index], x, y, side)
-            if all(_common(one, other) <= near for other in placed):
+            if all(_common(one, other) <= near and abs(one.x - other.x) >= APART for other in placed):
                 placed.append(one)
                 break
     return _sorted(placed)
@@ -136,7 +140,7 @@ def _common(one: Placed, other: Placed) -> int:
 
 
 def _sorted(placed: Sequence[Placed]) -> tuple[Placed, ...]:
-    return tuple(sorted(placed, key=lambda one: (one.x, one.y)))
+    return tuple(sorted(placed, key=lambda one: one.x))
 
 
 def ground_of(stack: Stack) -> Canvas:

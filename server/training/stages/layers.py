@@ -33,18 +33,21 @@ from training.stages.text import NOTHING, Prompter
 from training.stages.vae import moments_of
 
 RATES = (0.01, 7e-4)  # of Muon, of the transformer's other numbers
-COUNTS, SHARES = (2, 3, 4, 5, 6, 8), (0.14, 0.42, 0.3, 0.06, 0.04, 0.04)
+COUNTS, SHARES = (2, 3, 4, 5, 6, 8), (0.13, 0.37, 0.42, 0.03, 0.03, 0.02)
 """Numbers of layers, and how often each is asked for."""
-TOKENS = 2000  # of a batch of pictures that are taken apart, about
-OTHER_SIZES = 0.2  # of the batches
-NOISY, NOISY_FROM = 0.6, 0.75
-"""Share of the pictures to take apart with so much noise or more: it is there that objects get their layers."""
-TOLD = 0.3  # of the batches to take apart have prompts
-PAINT_EVERY = 3  # steps: how often pictures are painted from words
+TOKENS = 2400  # of a batch of pictures that are taken apart, about
+OTHER_SIZES = 0.08  # of the batches
+PURE, NOISY, NOISY_FROM = 0.4, 0.4, 0.9
+"""Shares of the pictures to take apart that are nothing but noise, and that have so much of it or more. It is there
+that objects get their layers: a tenth of clear tokens tells which, since an object is many tokens.
+"""
+TOLD = 0.15  # of the batches to take apart have prompts
+PAINT_EVERY = 10  # steps: how often pictures are painted from words
 OPAQUE = 0.2  # of what is painted from words
-WHOLE, SHOWN, CLEAR = 0.2, 4.0, 0.7
-"""How much tokens count: of the picture as a whole, of an object, of a layer where it is clear; of a background 1."""
-FIRST = 2  # place of the first layer with objects
+WHOLE, SHOWN, ELSEWHERE, CLEAR = 0.2, 4.0, 3.0, 0.4
+"""How much tokens count: of the picture as a whole, of an object, of a layer that is clear where another has an object,
+of one where none has; of a background 1.
+"""
 RGBA, RGB = 0, 1
 """What the transformer is told to paint."""
 
@@ -81,9 +84,7 @@ class Apart:
         """
         apart = [taken_apart(stack, count, self._atlas) for stack in stacks]
         frames = [layer for layers in apart for layer in (over(layers), *layers)]
-        weights = [
-            torch.cat([_weight(place, layer) for place, layer in enumerate((layers[0], *layers))]) for layers in apart
-        ]
+        weights = [_weights(layers) for layers in apart]
         tokens = pack(self._encoded(frames)).reshape(len(stacks), -1, 4 * parts.LATENT_CHANNELS)
         return tokens.to(DEVICE, torch.float32), torch.stack(weights).to(DEVICE)
 
@@ -111,7 +112,7 @@ class Apart:
         cut = [_cut_scene(scene, self._atlas) for scene in scenes]
         layers = [opaque_layer(compose(scene, self._atlas)) for scene in scenes] if opaque else list(map(to_layer, cut))
         tokens = pack(self._encoder.latents(layers))
-        return tokens.to(DEVICE, torch.float32), torch.stack([_weight(2, canvas) for canvas in cut]).to(DEVICE)
+        return tokens.to(DEVICE, torch.float32), torch.stack([_weight(_shown(canvas)) for canvas in cut]).to(DEVICE)
 
 
 def _cut_scene(scene: Scene, atlas: Atlas) -> Canvas:
@@ -120,14 +121,28 @@ def _cut_scene(scene: Scene, atlas: Atlas) -> Canvas:
     return cut_out(stack, scene.placed, atlas)
 
 
-def _weight(place: int, canvas: Canvas) -> torch.Tensor:
-    """Return how much each token of a frame counts; 0 is the place of the picture as a whole, 1 the background's."""
+def _shown(canvas: Canvas) -> torch.Tensor:
+    """Return which tokens of a frame show anything."""
     alpha = torch.from_numpy(canvas[..., 3].copy())
     height, width = (side // TOKEN for side in alpha.shape)
-    shown = alpha.reshape(height, TOKEN, width, TOKEN).amax(dim=(1, 3)).flatten() > 0.02
-    if place < FIRST:
-        return torch.full((height * width,), (WHOLE, 1.0)[place])
-    return torch.where(shown, SHOWN, CLEAR)
+    shown: torch.Tensor = alpha.reshape(height, TOKEN, width, TOKEN).amax(dim=(1, 3)).flatten() > 0.02
+    return shown
+
+
+def _weight(shown: torch.Tensor, elsewhere: torch.Tensor | None = None) -> torch.Tensor:
+    """Return how much each token of a layer counts that shows an object in some, and another layer in others."""
+    clear = torch.full(shown.shape, CLEAR)
+    if elsewhere is not None:
+        clear[elsewhere] = ELSEWHERE
+    return torch.where(shown, SHOWN, clear)
+
+
+def _weights(layers: Sequence[Canvas]) -> torch.Tensor:
+    """Return how much each token of a picture counts: of the whole, of its background, of its layers."""
+    shown = torch.stack([_shown(layer) for layer in layers[1:]])
+    covered = shown.any(dim=0)
+    whole, ground = (torch.full(covered.shape, value) for value in (WHOLE, 1.0))
+    return torch.cat([whole, ground, *(_weight(layer, covered) for layer in shown)])
 
 
 class LayersStage:
@@ -194,8 +209,9 @@ class LayersStage:
             ]
         shapes = [(1, size[1], size[0])] * (count + 2)
         levels = noise_levels(rng, batch)
-        noisy = torch.from_numpy(rng.uniform(NOISY_FROM, 1, batch)).float()
-        levels = torch.where(torch.from_numpy(rng.random(batch)) < NOISY, noisy, levels)
+        drawn = torch.from_numpy(rng.random(batch))
+        levels = torch.where(drawn < NOISY, torch.from_numpy(rng.uniform(NOISY_FROM, 1, batch)).float(), levels)
+        levels = torch.where(drawn >= 1 - PURE, 1.0, levels)
         return self._loss(levels, rng, prompts, clean, clean[:, :tokens], weights, shapes, RGBA)
 
     def _paint(self, rng: np.random.Generator, size: tuple[int, int]) -> torch.Tensor:

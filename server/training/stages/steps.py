@@ -26,7 +26,7 @@ STEPS = {
     "judge": 2800,
     "distil": 480,
     "alpha": 800,
-    "layers": 3200,
+    "layers": 7500,
 }
 """Number of steps for which the recipe trains each stage."""
 TOY_STEPS = 2

@@ -1,6 +1,7 @@
 """The layered miniature's training: pictures whose layers are known, at toy length and on plain drawings."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from qwen_image_studio.loading.weights import Weights
 from qwen_image_studio.models.table import MODELS, Model
 from qwen_image_studio.painting.qwen import open_engine
 from training.build import size_of
-from training.data.layers import cut_out, draw_stack, over, taken_apart, to_layer
+from training.data.layers import APART, cut_out, draw_stack, over, taken_apart, to_layer
 from training.data.scenes import compose, held_out
 from training.data.sprites import Atlas
 from training.data.tensors import to_tensor
@@ -23,7 +24,7 @@ from training.layer_sheet import on_chequer
 from training.layered import COPIED, build_layered
 from training.stages.alpha import AlphaStage, alpha_vae, cut_outs, laid_over
 from training.stages.flow import pack
-from training.stages.layers import FIRST, RGBA, SHOWN, WHOLE, Apart, LayerEncoder, LayersStage, begun_transformer
+from training.stages.layers import ELSEWHERE, RGBA, SHOWN, WHOLE, Apart, LayerEncoder, LayersStage, begun_transformer
 from training.stages.run import load_state, random_of, train
 from training.stages.vae import flatten, moments_of, pictures_of
 from training.tests.conftest import quiet
@@ -82,8 +83,8 @@ def test_each_object_has_a_layer_and_what_is_left_over_is_clear(atlas: Atlas) ->
         objects = len(stack.placed)
         assert shown == [True] * (1 + objects) + [False] * (7 - objects)
         assert (to_layer(layers[-1]) == (255, 255, 255, 0)).all()
-        places = [(one.x, one.y) for one in stack.placed]
-        assert places == sorted(places)
+        edges = [one.x for one in stack.placed]
+        assert all(after - before >= APART for before, after in pairwise(edges)), "one object is the next to the right"
         # One layer for all objects has them all.
         together = taken_apart(stack, 2, atlas)[1]
         assert np.allclose(together, over([np.zeros_like(together), *layers[1:]]), atol=1e-4)
@@ -161,8 +162,11 @@ def test_frames_are_the_pipelines_tokens(weights: Path, atlas: Atlas) -> None:
     assert torch.allclose(tokens[1:], theirs, atol=2e-2)
     assert torch.equal(pack(latents[:1]), theirs[:, :63])
     assert (counted[:, :63] == WHOLE).all()
-    assert (counted[:, 63 : FIRST * 63] == 1).all()
-    assert (counted[:, FIRST * 63 :] == SHOWN).any()
+    assert (counted[:, 63:126] == 1).all()
+    shown = counted[:, 126:].reshape(2, 2, 63) == SHOWN
+    elsewhere = counted[:, 126:].reshape(2, 2, 63) == ELSEWHERE
+    assert shown.any()
+    assert torch.equal(elsewhere, shown.flip(1) & ~shown), "where one layer has an object, the other has none"
 
 
 def test_both_stages_resume_as_if_never_interrupted(layered_run: Path, weights: Path, atlas: Atlas) -> None:
