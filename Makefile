@@ -2,14 +2,21 @@
 PYTHON ?= $(shell for python in python3 python3.12 python3.13 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 RUN = .venv/bin/python
-# What runs on PostgreSQL as well as on SQLite, and what needs other servers.
-ON_SERVERS = tests/services tests/ports tests/faults tests/e2e
+# What takes long. Servers that are attacked, killed and upgraded, and Dify's apps; clients and plugins before whole
+# servers; every route by schemathesis; what compiles, or paints picture after picture.
+LONG = tests/apps tests/compat tests/e2e tests/faults \
+	tests/contract/test_mcp_client.py tests/contract/test_huggingface_client.py $(wildcard tests/plugin/test_real_*.py) \
+	tests/plugin/test_parallel.py tests/plugin/test_daemon.py tests/contract/test_schemathesis.py tests/deploy/test_lint.py \
+	tests/server/test_compiling.py tests/server/test_adapters.py tests/server/test_parts.py tests/server/test_engine_traps.py \
+	tests/server/test_embeddings.py
+# What runs on PostgreSQL as well as on SQLite, and what needs other people's servers.
+ON_POSTGRESQL = tests/services tests/ports tests/faults tests/e2e
 # Processes of `make test`. Most of its time is waiting, and each starts servers of its own.
 PROCESSES ?= 3
 # One output after the other, where make can do that: macOS has 3.81, which cannot.
 SYNC = $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
-.PHONY: help setup setup-tests setup-bench setup-package setup-clients setup-page demo serve check quick-tests test test-services test-page clients test-training coverage lint bench bench-queue bench-fleet bench-chaos bench-load bench-cache bench-gpu bench-tiers bench-safety bench-credentials bench-limits bench-pictures bench-page screens fuzz trace declare vendor package clean
+.PHONY: help setup setup-tests setup-bench setup-package setup-clients setup-page demo serve check quick-tests test test-long test-services test-page clients test-training coverage lint bench bench-queue bench-fleet bench-chaos bench-load bench-cache bench-gpu bench-tiers bench-safety bench-credentials bench-limits bench-pictures bench-page screens fuzz trace declare vendor package clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -51,13 +58,16 @@ check: setup-tests ## lint, and the tests that start no process: while you work
 quick-tests: setup-tests
 	$(RUN) -m pytest tests/contract tests/ports tests/plugin tests/clients -m "not processes" --numprocesses 3 --quiet
 
-test: setup-tests ## everything that runs without a GPU, other people's servers (test-services) and a browser (test-page)
-	$(RUN) .ci/tests.py tests --ignore tests/services --ignore tests/page --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+test: setup-tests ## what needs no GPU, other people's servers (test-services) or a browser (test-page), and is quick
+	$(RUN) .ci/tests.py tests $(addprefix --ignore ,$(LONG) tests/services tests/page) --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+test-long: setup-tests ## the same, what takes long: whole servers that are attacked, killed and upgraded, Dify's apps ...
+	$(RUN) .ci/tests.py $(LONG) --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-services: setup-tests ## the tests with other people's servers, which root gets from Debian: PostgreSQL, brokers, proxies
 	@$(RUN) .ci/debian.py nginx caddy postgres redis-server rabbitmq-server faketime ip node npm
 	@$(PYTHON) .ci/bootstrap.py services
-	TEST_DATABASE=postgresql $(RUN) .ci/tests.py $(ON_SERVERS) --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+	TEST_DATABASE=postgresql $(RUN) .ci/tests.py $(ON_POSTGRESQL) --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-page: setup-page ## the studio page in Chromium, which root gets from Debian
 	$(RUN) .ci/tests.py tests/page --numprocesses 2 --dist loadfile --no-loadscope-reorder
