@@ -19,8 +19,10 @@ PROCESSES = {"studio", "sdk_python"}
 
 
 LONG = (
+    "contract/test_schemathesis",
     *("services/", "apps/", "faults/", "e2e/", "compat/"),
     *("server/test_engine", "server/test_families", "server/test_parts"),
+    *("server/test_compiling", "server/test_adapters"),
     *("server/test_notebook", "plugin/test_errors", "plugin/test_parallel", "plugin/test_real", "contract/test_openai"),
 )
 """Files that take long. They are handed out first, so that none is left for one process while the others are idle."""
