@@ -68,7 +68,7 @@ def _colour_edges(layer: Bytes, picture: Bytes) -> None:
     if not inner.any():
         return
     far, (rows, columns) = distance_transform_edt(~inner, return_indices=True)
-    soft = (alpha > 0) & (alpha < 255) & (far <= EDGE + 1)
+    soft = (alpha > 0) & (alpha < 255) & (far <= 3 * EDGE)
     layer[soft, :3] = picture[rows[soft], columns[soft], :3]
 
 
