@@ -8,7 +8,7 @@ LONG = tests/apps tests/compat tests/e2e tests/faults \
 	tests/contract/test_mcp_client.py tests/contract/test_huggingface_client.py $(wildcard tests/plugin/test_real_*.py) \
 	tests/plugin/test_parallel.py tests/plugin/test_daemon.py tests/contract/test_schemathesis.py tests/deploy/test_lint.py \
 	tests/server/test_compiling.py tests/server/test_adapters.py tests/server/test_parts.py tests/server/test_engine_traps.py \
-	tests/server/test_embeddings.py
+	tests/server/test_embeddings.py tests/server/test_engine.py tests/ports/test_object_stores.py
 # What runs on PostgreSQL as well as on SQLite, and what needs other people's servers.
 ON_POSTGRESQL = tests/services tests/ports tests/faults tests/e2e
 # Processes of `make test`. Most of its time is waiting, and each starts servers of its own.
