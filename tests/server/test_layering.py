@@ -92,15 +92,19 @@ def test_an_edge_has_the_colour_further_in_where_the_model_lets_it_fade_to_white
     assert (np.abs(made[edge][:, :3].astype(int) - RED) <= 9).all()
 
 
-def test_layers_that_mix_far_from_any_edge_are_one_of_them() -> None:
+@pytest.mark.parametrize("colour", [RED, (250, 250, 250), (0, 0, 0)])
+@pytest.mark.parametrize("alpha", [90, 160])
+def test_what_is_translucent_remains_so_and_mixes_to_the_picture(colour: Sequence[int], alpha: int) -> None:
     back = Image.new("RGBA", (96, 96), (*BLUE, 255))
     front = np.zeros((96, 96, 4), np.uint8)
-    front[:, :64] = (*RED, 255)
+    front[:, :64] = (*colour, 255)
+    front[30:60, 16:48, 3] = alpha  # a pane of glass
     picture = noisy(Image.alpha_composite(back, Image.fromarray(front)).convert("RGB"), seed=5, most=6)
-    front[40:50, 20:30, 3] = 160  # of this the model is not sure
-    made = np.asarray(laid_back(picture, [back, Image.fromarray(front)], picture.size)[1])
-    own = np.asarray(picture)[:, :60]
-    assert (made[:, :60] == np.dstack([own, np.full(own.shape[:2], 255)])).all()
+    layers = laid_back(picture, [noisy(back), noisy(Image.fromarray(front), 1)], picture.size)
+    made = np.asarray(recomposed(layers)).astype(int)
+    assert np.abs(made - np.asarray(picture))[:, :60].max() <= 2
+    pane = np.asarray(layers[1])[36:54, 22:42, 3]
+    assert ((pane > 32) & (pane < 240)).mean() > 0.95
 
 
 def test_a_picture_that_no_layer_covers_is_background(picture: Image.Image) -> None:

@@ -1,9 +1,9 @@
 """Layers as they are delivered: the model's, with the picture's own pixels wherever one layer alone is seen.
 
 Only pixels here, no model. What a model paints of a picture is never quite the picture. Where a single layer is seen it
-gets the picture's own colours, so that the layers laid over each other are the picture there, to the bit. Of an opaque
-picture only soft edges mix layers: there a layer has its own colour further in, since a model lets edges fade to white.
-Behind what covers them, colours are the model's.
+gets the picture's own colours, so that the layers laid over each other are the picture there, to the bit. Where layers
+mix, as in a shadow or in glass, the one in front gets the colour with which they mix to the picture's. A soft edge has
+its layer's colour further in, since a model lets edges fade to white. Behind what covers them, colours are the model's.
 """
 
 from collections.abc import Sequence
@@ -24,6 +24,8 @@ ALONE = 0.98
 """Share of a pixel from which a single layer is said to be all that is seen of it."""
 EDGE = 2
 """How far a soft edge reaches, in painted pixels: so far from a pixel of it, its layer is opaque and is clear."""
+MIXED = 0.3
+"""Share of a pixel from which a layer in front gives it its colour; where none has it, the most seen does."""
 _ROWS = 256  # that are worked on at once, since a large picture has many layers
 
 _CRISP = np.clip(np.round((np.arange(256) - CLEAR) * (255 / (SOLID - CLEAR))), 0, 255).astype(np.uint8)
@@ -81,8 +83,8 @@ def _edges(alphas: Bytes, reach: int) -> Mask:
 
 
 def _lay_back(whole: Bytes, layers: Bytes, edges: Mask) -> None:
-    """Put the picture's pixels (rows x width x 4) into its layers (layers x rows x width x 4); `edges` is where layers
-    may mix.
+    """Put the picture's pixels (rows x width x 4) into its layers (layers x rows x width x 4); at `edges` layers keep
+    their own colours.
     """
     layers[..., 3][:, whole[..., 3] == 0] = 0
     seen = _seen(layers)
@@ -91,7 +93,7 @@ def _lay_back(whole: Bytes, layers: Bytes, edges: Mask) -> None:
     layers[0, ..., 3][opaque] = 255
     seen[0][opaque] += 1 - seen.sum(axis=0)[opaque]
     front = seen.argmax(axis=0)
-    alone = (seen.max(axis=0) >= ALONE) | (opaque & ~edges)
+    alone = seen.max(axis=0) >= ALONE
     for place, layer in enumerate(layers):
         own = alone & (front == place)
         layer[own] = whole[own]
@@ -99,6 +101,39 @@ def _lay_back(whole: Bytes, layers: Bytes, edges: Mask) -> None:
         layer[..., 3][alone & (front < place)] = 0
         layer[..., 3][alone & (front > place) & ~opaque] = 0
         layer[layer[..., 3] == 0] = 0  # no colour that nobody, and no classifier, sees
+    mixed = opaque & ~alone & ~edges
+    front = _front(seen)
+    for place in np.unique(front[mixed]):
+        here = mixed & (front == place)
+        layers[place][here] = _mixing(whole[here][:, :3], layers[:, here], place)
+
+
+def _front(seen: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return which layer gives each pixel its colour. (layers x rows x width to rows x width)"""
+    thick = seen >= MIXED
+    topmost = len(seen) - 1 - thick[::-1].argmax(axis=0)
+    front: NDArray[np.intp] = np.where(thick.any(axis=0), topmost, seen.argmax(axis=0))
+    return front
+
+
+def _mixing(wanted: Bytes, layers: Bytes, place: int) -> Bytes:
+    """Return pixels of the layer at that place (pixels x 4) that mix with those of the others (layers x pixels x 4) to
+    colours (pixels x 3). Their alpha is the layer's, and more only where no colour would do.
+    """
+    alphas, colours = layers[..., 3:] / np.float32(255), layers[..., :3].astype(np.float32)
+    behind = np.zeros(wanted.shape, np.float32)
+    for alpha, colour in zip(alphas[:place], colours[:place], strict=True):
+        behind += alpha * (colour - behind)
+    goal, left = wanted.astype(np.float32), np.ones_like(alphas[0])
+    for alpha, colour in zip(alphas[:place:-1], colours[:place:-1], strict=True):
+        goal -= left * alpha * colour
+        left *= 1 - alpha
+    goal = np.clip(goal / np.maximum(left, 1e-3), 0, 255)
+    room = np.where(goal > behind, 255 - behind, behind)
+    least = (np.abs(goal - behind) / np.maximum(room, 1)).max(axis=1, keepdims=True)
+    alpha = np.clip(np.maximum(np.ceil(255 * least) / 255, alphas[place]), 1 / 255, 1)
+    colour = np.clip(behind + (goal - behind) / alpha, 0, 255)
+    return np.round(np.concatenate([colour, 255 * alpha], axis=1)).astype(np.uint8)
 
 
 def _seen(layers: Bytes) -> NDArray[np.float32]:
